@@ -1,0 +1,138 @@
+//! The command line as typed: flags, and for each an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Lets Kubernetes nodes that update themselves reboot one after the other, drained.
+///
+/// A node asks before its reboot (FleetLock protocol, as Zincati speaks it). It is told yes only once it holds a slot,
+/// is cordoned and has no pod left that had to go. When it is back it checks in, is uncordoned, and the next may go.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Without a command, `serve` runs. Logs: RUST_LOG=warn|info|debug (default info).")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `serve`, given without it.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer the nodes (the default).
+    Serve(Serve),
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Address on which nodes call
+    #[arg(long, env = "REBOOT_MANAGER_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080")]
+    pub listen: SocketAddr,
+
+    /// Address of /healthz, /readyz and /metrics
+    #[arg(long, env = "REBOOT_MANAGER_OPS_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081")]
+    pub ops_listen: SocketAddr,
+
+    /// Path below which v1/pre-reboot and v1/steady-state are served
+    #[arg(long, env = "REBOOT_MANAGER_BASE_PATH", value_name = "PATH", default_value = "/")]
+    pub base_path: String,
+
+    /// TLS on the address on which nodes call
+    #[arg(long, env = "REBOOT_MANAGER_TLS", value_name = "MODE", default_value = "off")]
+    pub tls: Tls,
+
+    /// How many nodes may be out at once, over all groups
+    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub slots: u16,
+
+    /// How long a request for a reboot is held open while its node drains: 0s answers at once; stay below the
+    /// time-out of any proxy in between
+    #[arg(long, env = "REBOOT_MANAGER_PRE_REBOOT_WAIT", value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    pub pre_reboot_wait: Duration,
+
+    /// Kubeconfig to use outside the cluster (default: as kubectl finds it)
+    #[arg(long, env = "REBOOT_MANAGER_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig (default: its current one)
+    #[arg(long, env = "REBOOT_MANAGER_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Namespace of the Lease that holds the lock (default: the pod's own, else reboot-manager)
+    #[arg(long, env = "REBOOT_MANAGER_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// How log lines look
+    #[arg(long, env = "REBOOT_MANAGER_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// TLS on the FleetLock port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// Plain HTTP
+    Off,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
+
+/// Reads a duration such as `50s`, `2m` or `1m30s` (jiff's friendly format); at most an hour.
+fn duration(text: &str) -> Result<Duration, String> {
+    let example = "give a duration such as 50s, 2m or 1m30s";
+    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; {example}"))?;
+    let duration = Duration::try_from(span).map_err(|_negative| format!("it is negative; {example}"))?;
+    if duration > HELD_MAX { Err(format!("it is longer than an hour; {example}")) } else { Ok(duration) }
+}
+
+/// No client waits longer: Zincati gives up after 30 minutes.
+const HELD_MAX: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let cases = [("50s", Some(50)), ("2m", Some(120)), ("1m30s", Some(90)), ("0s", Some(0)), ("1h", Some(3600))];
+        for (text, seconds) in cases {
+            assert_eq!(duration(text).ok(), seconds.map(Duration::from_secs), "{text}");
+        }
+        for text in ["", "50", "-1s", "61m", "soon"] {
+            assert!(duration(text).unwrap_err().contains("such as 50s"), "{text}");
+        }
+    }
+
+    #[test]
+    fn flags_stand_with_and_without_serve() {
+        for words in [&["reboot-manager", "serve", "--slots", "2"][..], &["reboot-manager", "--slots", "2"][..]] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            let serve = match cli.command {
+                Some(Command::Serve(serve)) => serve,
+                None => cli.serve,
+            };
+            assert_eq!(serve.slots, 2);
+        }
+        assert!(Cli::try_parse_from(["reboot-manager", "--slots", "0"]).is_err());
+    }
+}

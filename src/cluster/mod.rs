@@ -1,0 +1,65 @@
+//! Kubernetes objects as plain values: the fields this program uses and nothing more.
+//!
+//! Pure: no I/O, no clock. `kube` decodes into these types, the rules read them.
+//! Field names and meanings: the Kubernetes API reference, v1.
+
+mod lease;
+mod machine_id;
+mod names;
+mod node;
+mod pod;
+
+use std::fmt;
+
+pub use lease::Lease;
+pub use machine_id::{HexId, MachineId};
+pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
+pub use node::{Before, CORDON, CordonRecord, Host, Node, NodeIdentity, NodeMark, NodePatch, Readiness, STATUS, Status};
+pub use pod::{Controller, Phase, Pod};
+
+/// A list with no page missing. Only whoever has read every page may make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complete<T>(T);
+
+impl<T> Complete<T> {
+    /// Vouches that `items` is the whole of a list: every page was read and none failed.
+    pub fn of_all_pages(items: T) -> Self {
+        Self(items)
+    }
+
+    /// What the list holds.
+    pub fn items(&self) -> &T {
+        &self.0
+    }
+
+    /// What the list holds, given away.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+/// Names as a person reads them: `a`, `a and b`, `a, b and 3 more`. At most three are spelled out.
+pub fn spoken<T: fmt::Display>(names: &[T]) -> String {
+    let all: Vec<String> = names.iter().map(T::to_string).collect();
+    match all.as_slice() {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [first, second] => format!("{first} and {second}"),
+        [first, second, third] => format!("{first}, {second} and {third}"),
+        [first, second, rest @ ..] => format!("{first}, {second} and {} more", rest.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spoken_as_a_person_would() {
+        let all = ["a", "b", "c", "d", "e"];
+        let cases = [(0, "none"), (1, "a"), (2, "a and b"), (3, "a, b and c"), (5, "a, b and 3 more")];
+        for (count, want) in cases {
+            assert_eq!(spoken(&all[..count]), want);
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Nodes: what marks one as rebooting, whose cordon it carries, and which machine it is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{MachineId, NodeName, ResourceVersion, Term, Uid};
+
+/// The annotation that says whether a node is in service: `Ready` or `Rebooting`.
+pub const STATUS: &str = "rebootmanager/status";
+
+/// The annotation in which the cordon's owner is recorded: a [`CordonRecord`] as JSON.
+pub const CORDON: &str = "rebootmanager/cordon";
+
+/// What the annotation [`STATUS`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A word this program does not write.
+    Other,
+    /// In service.
+    Ready,
+    /// Being drained, or rebooting.
+    Rebooting,
+    /// There is no such annotation.
+    Unset,
+}
+
+/// Whether a node took new pods before it was cordoned for its reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Before {
+    /// It did: the cordon is ours, and goes with the mark.
+    Schedulable,
+    /// Somebody else had cordoned it: their cordon stays.
+    Unschedulable,
+}
+
+/// Written by the patch that cordons, removed by the patch that restores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CordonRecord {
+    /// What to go back to.
+    pub before: Before,
+    /// The tenure of the slot it was written for.
+    #[serde(flatten)]
+    pub term: Term,
+}
+
+/// The condition `Ready` of a Node, which its kubelet keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// `False` or `Unknown`.
+    NotReady,
+    /// `True`.
+    Ready,
+    /// There is no such condition.
+    Unknown,
+}
+
+/// One Node, read whole.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireNode")]
+pub struct Node {
+    /// Its name, identity and mark.
+    pub mark: NodeMark,
+    /// `spec.unschedulable`: it is cordoned, by whomever.
+    pub unschedulable: bool,
+    /// `status.nodeInfo.machineID`; `None` when it is odd.
+    pub machine_id: Option<MachineId>,
+    /// `status.nodeInfo.bootID`: another one after each boot.
+    pub boot_id: String,
+    /// Whether the kubelet says that it is ready.
+    pub readiness: Readiness,
+}
+
+/// What a Node's metadata alone tells.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireMark")]
+pub struct NodeMark {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `metadata.uid`.
+    pub uid: Uid,
+    /// `metadata.resourceVersion`.
+    pub version: ResourceVersion,
+    /// The annotation [`STATUS`].
+    pub status: Status,
+    /// The annotation [`CORDON`]; `None` also when it cannot be read.
+    pub record: Option<CordonRecord>,
+}
+
+/// A change of a Node's mark and cordon, refused by the API server when the Node has changed since it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePatch {
+    /// Which Node.
+    pub name: NodeName,
+    /// Which object of that name.
+    pub uid: Uid,
+    /// The version it was read at.
+    pub version: ResourceVersion,
+    /// The annotation [`STATUS`] to be.
+    pub status: Status,
+    /// The annotation [`CORDON`] to be; `None` removes it.
+    pub record: Option<CordonRecord>,
+    /// `spec.unschedulable` to be; `None` leaves it.
+    pub unschedulable: Option<bool>,
+}
+
+/// Name and machine of a Node: what the directory of ids is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireIdentity")]
+pub struct NodeIdentity {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `metadata.uid`.
+    pub uid: Uid,
+    /// `status.nodeInfo.machineID`; `None` when it is odd.
+    pub machine_id: Option<MachineId>,
+}
+
+/// A Node as a place for our own pods.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireHost")]
+pub struct Host {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// Ready, and without a taint that kubernetes/deployment.yaml does not tolerate.
+    pub takes_us: bool,
+}
+
+/// Taints that our own pods tolerate.
+const TOLERATED: [&str; 3] =
+    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node.kubernetes.io/unschedulable"];
+
+impl Node {
+    /// `metadata.name`.
+    pub fn name(&self) -> &NodeName {
+        &self.mark.name
+    }
+
+    /// Marked, cordoned, and both by the tenure `term`: nothing has to be written.
+    pub fn is_cordoned_for(&self, term: &Term) -> bool {
+        self.mark.is_marked_for(term) && self.unschedulable
+    }
+
+    /// What to go back to when the node is marked now. A cordon that is there already is somebody else's, unless our
+    /// own record, or a mark without a record (made by hand or by a manager that keeps none), says otherwise.
+    pub fn before_marking(&self) -> Before {
+        match (&self.mark.record, self.unschedulable) {
+            (_, false) => Before::Schedulable,
+            (Some(record), true) => record.before,
+            (None, true) if self.mark.status == Status::Rebooting => Before::Schedulable,
+            (None, true) => Before::Unschedulable,
+        }
+    }
+
+    /// What [`Node::before_marking`] says of a node that is to be put back in service: `Schedulable` means uncordon.
+    pub fn owner_of_cordon(&self) -> Before {
+        match &self.mark.record {
+            Some(record) => record.before,
+            None if self.mark.status == Status::Unset => Before::Unschedulable,
+            None => Before::Schedulable,
+        }
+    }
+}
+
+impl NodePatch {
+    /// Marks and cordons.
+    pub fn mark(node: &Node, record: CordonRecord) -> Self {
+        Self::of(node, Status::Rebooting, Some(record), Some(true))
+    }
+
+    /// Puts back in service; an administrator's cordon stays.
+    pub fn restore(node: &Node) -> Self {
+        let unschedulable = (node.unschedulable && node.owner_of_cordon() == Before::Schedulable).then_some(false);
+        Self::of(node, Status::Ready, None, unschedulable)
+    }
+
+    /// As a JSON merge patch (RFC 7386): `null` removes a field.
+    pub fn merge(&self) -> Value {
+        // A record of words and numbers always has a JSON form.
+        let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
+        let status = if self.status == Status::Rebooting { "Rebooting" } else { "Ready" };
+        let mut patch = json!({"metadata": {"uid": self.uid, "resourceVersion": self.version,
+            "annotations": {STATUS: status, CORDON: record}}});
+        if let Some(unschedulable) = self.unschedulable {
+            patch["spec"] = json!({"unschedulable": unschedulable.then_some(true)});
+        }
+        patch
+    }
+
+    fn of(node: &Node, status: Status, record: Option<CordonRecord>, unschedulable: Option<bool>) -> Self {
+        let NodeMark { name, uid, version, .. } = node.mark.clone();
+        Self { name, uid, version, status, record, unschedulable }
+    }
+}
+
+impl NodeMark {
+    /// Marked as rebooting by the tenure `term`.
+    pub fn is_marked_for(&self, term: &Term) -> bool {
+        self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
+    }
+
+    /// In service, with no record of a cordon left: nothing has to be restored.
+    pub fn is_in_service(&self) -> bool {
+        self.status == Status::Ready && self.record.is_none()
+    }
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: NodeName,
+    #[serde(default)]
+    uid: Uid,
+    #[serde(default, rename = "resourceVersion")]
+    version: ResourceVersion,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct WireMark {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct WireNode {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: WireSpec,
+    #[serde(default)]
+    status: WireStatus,
+}
+
+#[derive(Deserialize)]
+struct WireIdentity {
+    metadata: NameAndUid,
+    #[serde(default)]
+    status: WireMachine,
+}
+
+#[derive(Deserialize)]
+struct NameAndUid {
+    name: NodeName,
+    #[serde(default)]
+    uid: Uid,
+}
+
+#[derive(Deserialize)]
+struct WireHost {
+    metadata: NameAndUid,
+    #[serde(default)]
+    spec: WireSpec,
+    #[serde(default)]
+    status: WireStatus,
+}
+
+#[derive(Default, Deserialize)]
+struct WireSpec {
+    #[serde(default)]
+    unschedulable: Option<bool>,
+    #[serde(default)]
+    taints: Option<Vec<WireTaint>>,
+}
+
+#[derive(Deserialize)]
+struct WireTaint {
+    key: String,
+    effect: String,
+}
+
+#[derive(Default, Deserialize)]
+struct WireMachine {
+    #[serde(default, rename = "nodeInfo")]
+    info: WireInfo,
+}
+
+#[derive(Default, Deserialize)]
+struct WireStatus {
+    #[serde(default, rename = "nodeInfo")]
+    info: WireInfo,
+    #[serde(default)]
+    conditions: Option<Vec<WireCondition>>,
+}
+
+#[derive(Default, Deserialize)]
+struct WireInfo {
+    #[serde(default, rename = "machineID")]
+    machine_id: String,
+    #[serde(default, rename = "bootID")]
+    boot_id: String,
+}
+
+#[derive(Deserialize)]
+struct WireCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+impl From<Metadata> for NodeMark {
+    fn from(wire: Metadata) -> Self {
+        let annotations = wire.annotations.unwrap_or_default();
+        let status = match annotations.get(STATUS).map(String::as_str) {
+            None => Status::Unset,
+            Some("Ready") => Status::Ready,
+            Some("Rebooting") => Status::Rebooting,
+            Some(_) => Status::Other,
+        };
+        let record = annotations.get(CORDON).and_then(|text| serde_json::from_str(text).ok());
+        Self { name: wire.name, uid: wire.uid, version: wire.version, status, record }
+    }
+}
+
+impl From<WireMark> for NodeMark {
+    fn from(wire: WireMark) -> Self {
+        wire.metadata.into()
+    }
+}
+
+impl From<WireNode> for Node {
+    fn from(wire: WireNode) -> Self {
+        let readiness = wire.status.readiness();
+        Self {
+            mark: wire.metadata.into(),
+            unschedulable: wire.spec.unschedulable.unwrap_or(false),
+            machine_id: MachineId::parse(&wire.status.info.machine_id),
+            boot_id: wire.status.info.boot_id,
+            readiness,
+        }
+    }
+}
+
+impl From<WireHost> for Host {
+    fn from(wire: WireHost) -> Self {
+        let repels = |taint: &WireTaint| taint.effect != "PreferNoSchedule" && !TOLERATED.contains(&taint.key.as_str());
+        let repelled = wire.spec.taints.unwrap_or_default().iter().any(repels);
+        let takes_us = wire.status.readiness() == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
+        Self { name: wire.metadata.name, takes_us }
+    }
+}
+
+impl WireStatus {
+    fn readiness(&self) -> Readiness {
+        match self.conditions.iter().flatten().find(|condition| condition.kind == "Ready") {
+            None => Readiness::Unknown,
+            Some(condition) if condition.status == "True" => Readiness::Ready,
+            Some(_) => Readiness::NotReady,
+        }
+    }
+}
+
+impl From<WireIdentity> for NodeIdentity {
+    fn from(wire: WireIdentity) -> Self {
+        Self { name: wire.metadata.name, uid: wire.metadata.uid, machine_id: MachineId::parse(&wire.status.info.machine_id) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(status: Option<&str>, record: Option<Before>, unschedulable: bool) -> Node {
+        let mut annotations = serde_json::Map::new();
+        if let Some(status) = status {
+            annotations.insert(STATUS.to_owned(), json!(status));
+        }
+        if let Some(before) = record {
+            let record = CordonRecord { before, term: Term { lease: Uid("l".to_owned()), term: 4 } };
+            annotations.insert(CORDON.to_owned(), json!(serde_json::to_string(&record).unwrap()));
+        }
+        let wire = json!({"metadata": {"name": "n", "annotations": annotations}, "spec": {"unschedulable": unschedulable}});
+        serde_json::from_value(wire).unwrap()
+    }
+
+    #[test]
+    fn the_cordon_goes_back_to_its_owner() {
+        use Before::{Schedulable, Unschedulable};
+        let cases = [
+            (node(None, None, false), Schedulable, Unschedulable),
+            (node(None, None, true), Unschedulable, Unschedulable),
+            (node(Some("Ready"), None, true), Unschedulable, Schedulable),
+            (node(Some("Rebooting"), None, true), Schedulable, Schedulable),
+            (node(Some("Rebooting"), Some(Schedulable), true), Schedulable, Schedulable),
+            (node(Some("Rebooting"), Some(Unschedulable), true), Unschedulable, Unschedulable),
+            (node(Some("Rebooting"), Some(Unschedulable), false), Schedulable, Unschedulable),
+        ];
+        for (node, before, owner) in cases {
+            assert_eq!(node.before_marking(), before, "{node:?}");
+            assert_eq!(node.owner_of_cordon(), owner, "{node:?}");
+        }
+    }
+
+    #[test]
+    fn patches_are_conditional_and_leave_an_administrators_cordon() {
+        let ours = NodePatch::restore(&node(Some("Rebooting"), Some(Before::Schedulable), true)).merge();
+        assert_eq!(ours["spec"], json!({"unschedulable": null}));
+        assert_eq!(ours["metadata"]["annotations"], json!({STATUS: "Ready", CORDON: null}));
+        assert!(ours["metadata"].get("resourceVersion").is_some() && ours["metadata"].get("uid").is_some());
+        let theirs = NodePatch::restore(&node(Some("Rebooting"), Some(Before::Unschedulable), true)).merge();
+        assert!(theirs.get("spec").is_none());
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_is_written() {
+        let node = node(Some("Rebooting"), Some(Before::Unschedulable), true);
+        assert!(node.is_cordoned_for(&Term { lease: Uid("l".to_owned()), term: 4 }));
+        assert!(!node.is_cordoned_for(&Term { lease: Uid("l".to_owned()), term: 5 }));
+        assert!(!node.is_cordoned_for(&Term { lease: Uid("m".to_owned()), term: 4 }));
+    }
+
+    #[test]
+    fn missing_and_odd_fields_are_no_error() {
+        let wire = json!({"metadata": {"name": "n", "annotations": {CORDON: "{"}}, "status": {"nodeInfo": {"machineID": "odd"},
+            "conditions": [{"type": "Ready", "status": "Unknown"}]}});
+        let node: Node = serde_json::from_value(wire).unwrap();
+        assert_eq!((node.machine_id, node.readiness, node.mark.record), (None, Readiness::NotReady, None));
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+        assert_eq!((node.readiness, node.mark.status, node.unschedulable), (Readiness::Unknown, Status::Unset, false));
+    }
+}

@@ -1,0 +1,221 @@
+//! Drains: one thread a node, until it is empty or the slot it is done for is not held any more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::trouble::told;
+use super::{Asking, Coordinator, Trouble, clock};
+use crate::cluster::{NodeName, Pod, Uid};
+use crate::drain::{DrainPlan, Eviction, Pace, Progress, Said, meaning};
+use crate::fleetlock::{Kind, Reply};
+use crate::kube::ApiError;
+use crate::reboot::{Caller, Drain, Observed};
+
+/// How often the pods of a draining node are listed. A node that is empty is noticed within this.
+const LIST_EVERY: Duration = Duration::from_millis(500);
+
+/// The same while Kubernetes does not answer.
+const LIST_EVERY_IN_TROUBLE: Duration = Duration::from_secs(2);
+
+/// Every so many lists the Node is read, to notice that somebody uncordoned it.
+const LISTS_A_NODE: u32 = 8;
+
+/// What the threads share: drains under way and requests held open. One lock for both, so that no request begins to
+/// wait for a drain that has just ended.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) running: HashMap<Uid, Running>,
+    pub(super) parked: Vec<Asking>,
+    pub(super) stopping: bool,
+}
+
+/// A drain under way.
+pub(super) struct Running {
+    term: u64,
+    void: bool,
+    pub(super) progress: Progress,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// No pod is left, or the node has to be looked at again: the held requests go on.
+    AskAgain,
+    /// The slot is not held under this tenure any more.
+    Void,
+}
+
+impl Coordinator {
+    /// Starts the drain unless it is running under the same tenure.
+    pub(super) fn ensure_drain(self: &Arc<Self>, state: &mut State, caller: &Caller, drain: &Drain) {
+        if state.running.get(&caller.uid).is_some_and(|running| running.term == drain.term && !running.void) {
+            return;
+        }
+        let progress = Pace::default().progress(&drain.plan);
+        state.running.insert(caller.uid.clone(), Running { term: drain.term, void: false, progress });
+        let (caller, drain) = (caller.clone(), drain.clone());
+        info!("node {}: draining, {} pods have to go", caller.node, drain.plan.left());
+        let (name, uid) = (caller.node.clone(), caller.uid.clone());
+        if let Err(error) = self.spawn("drain", move |this| this.drain(&caller, &drain)) {
+            warn!("node {name}: no thread for its drain ({error}); it is tried again with the next request");
+            state.running.remove(&uid);
+        }
+    }
+
+    /// Ends the drain of the node just looked at when its slot is not held under the drain's tenure any more.
+    pub(super) fn end_void_drain(&self, seen: &Observed) {
+        let Some(lock) = &seen.lock else { return };
+        for (uid, running) in &mut self.state.lock().running {
+            let holder = lock.value.state.holder(uid);
+            let held = holder.is_some_and(|holder| holder.term >= running.term && holder.checked_in.is_none());
+            if !held && lock.value.state.last_term >= running.term {
+                running.void = true;
+            }
+        }
+        self.state.wake();
+    }
+
+    fn drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) {
+        let mut pace = Pace::default();
+        for lists in 0u32.. {
+            let every = match self.drain_once(caller, drain, &mut pace, lists) {
+                Ok(Some(end)) => return self.end_drain(caller, drain, end),
+                Ok(None) => LIST_EVERY,
+                Err(trouble) => {
+                    let clause = format!("cannot be drained now: {}", told(&trouble));
+                    warn!("node {} {clause}", caller.node);
+                    self.report(caller, drain, Progress { clause, blocked: true });
+                    LIST_EVERY_IN_TROUBLE
+                }
+            };
+            if self.wait_while_valid(caller, drain, every) {
+                return self.end_drain(caller, drain, End::Void);
+            }
+        }
+    }
+
+    /// One look at the node, and the evictions that are due.
+    fn drain_once(&self, caller: &Caller, drain: &Drain, pace: &mut Pace, lists: u32) -> Result<Option<End>, Trouble> {
+        let lock = self.lock()?;
+        let holder = lock.state.holder(&caller.uid);
+        if !holder.is_some_and(|holder| holder.term == drain.term && holder.checked_in.is_none()) {
+            return Ok(Some(End::Void));
+        }
+        if lists % LISTS_A_NODE == LISTS_A_NODE - 1 {
+            let node = self.kube.node(&caller.node)?;
+            if !node.is_some_and(|node| node.is_cordoned_for(&lock.term(drain.term))) {
+                return Ok(Some(End::AskAgain));
+            }
+        }
+        let plan = self.plan(&caller.node, drain)?;
+        if plan.is_empty() {
+            info!("node {}: empty", caller.node);
+            return Ok(Some(End::AskAgain));
+        }
+        pace.forget_gone(&plan);
+        loop {
+            let due = pace.due(&plan, clock::now().instant);
+            if due.is_empty() || self.is_void(caller, drain) {
+                break;
+            }
+            for (pod, eviction) in self.evict(&due) {
+                tell(&caller.node, &pod, &eviction);
+                let now = clock::now();
+                pace.record(&pod, eviction, now.instant, now.clock, clock::jitter());
+            }
+        }
+        self.report(caller, drain, pace.progress(&plan));
+        Ok(None)
+    }
+
+    fn plan(&self, node: &NodeName, drain: &Drain) -> Result<DrainPlan, ApiError> {
+        let (pods, ours) = (self.kube.pods_on(node)?.into_inner(), &self.limits.rules.ours);
+        let asks = DrainPlan::asks_elsewhere(&pods, ours, drain.since);
+        let elsewhere = !asks || self.kube.another_node_can_run_us(node)?;
+        Ok(DrainPlan::of(&pods, ours, drain.since, elsewhere))
+    }
+
+    /// Asks for these evictions side by side.
+    fn evict(&self, due: &[Pod]) -> Vec<(Pod, Eviction)> {
+        let ask = |pod: &Pod| {
+            let eviction = match self.kube.evict(&pod.key, &pod.uid) {
+                Ok(()) => Eviction::Evicted,
+                Err(error) => meaning(&pod.key, &said(&error)),
+            };
+            self.metrics.eviction(&eviction);
+            (pod.clone(), eviction)
+        };
+        std::thread::scope(|scope| {
+            let ask = &ask;
+            let others: Vec<_> = due.iter().skip(1).map(|pod| scope.spawn(move || ask(pod))).collect();
+            let mut answers: Vec<_> = due.iter().take(1).map(ask).collect();
+            answers.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
+            answers
+        })
+    }
+
+    fn report(&self, caller: &Caller, drain: &Drain, progress: Progress) {
+        if let Some(running) = self.state.lock().running.get_mut(&caller.uid).filter(|running| running.term == drain.term) {
+            running.progress = progress;
+        }
+    }
+
+    fn is_void(&self, caller: &Caller, drain: &Drain) -> bool {
+        is_void(&self.state.lock(), caller, drain)
+    }
+
+    /// Waits; true when the drain has become void meanwhile.
+    fn wait_while_valid(&self, caller: &Caller, drain: &Drain, limit: Duration) -> bool {
+        let state = self.state.wait(limit, |state| is_void(state, caller, drain));
+        is_void(&state, caller, drain)
+    }
+
+    /// Takes the drain off the list and, in the same moment, the requests that waited for it; then answers those.
+    fn end_drain(self: &Arc<Self>, caller: &Caller, drain: &Drain, end: End) {
+        let (waiting, stopping) = {
+            let mut state = self.state.lock();
+            if state.running.get(&caller.uid).is_some_and(|running| running.term == drain.term) {
+                state.running.remove(&caller.uid);
+            }
+            let mine = |asking: &mut Asking| {
+                asking.caller.uid == caller.uid && asking.tenure.as_ref().is_none_or(|tenure| tenure.term <= drain.term)
+            };
+            let waiting: Vec<Asking> = state.parked.extract_if(.., mine).collect();
+            (waiting, state.stopping)
+        };
+        for asking in waiting {
+            if end == End::AskAgain && !stopping {
+                self.resume(asking);
+            } else {
+                let sentence = format!("the drain of node {} was ended: it has checked in, or its slot was freed", caller.node);
+                (asking.responder)(Reply::refusal(Kind::Superseded, sentence));
+            }
+        }
+    }
+}
+
+fn is_void(state: &State, caller: &Caller, drain: &Drain) -> bool {
+    let running = state.running.get(&caller.uid);
+    state.stopping || running.is_none_or(|running| running.term != drain.term || running.void)
+}
+
+fn said(error: &ApiError) -> Said {
+    let Some(status) = error.status() else { return Said { message: told(error), ..Said::default() } };
+    Said {
+        code: status.code,
+        message: status.message.clone(),
+        causes: status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect(),
+        retry_after: status.retry_after_seconds.map(Duration::from_secs),
+    }
+}
+
+fn tell(node: &NodeName, pod: &Pod, eviction: &Eviction) {
+    match eviction {
+        Eviction::Evicted => info!("node {node}: pod {} is evicted", pod.key),
+        Eviction::Refused { why } => warn!("node {node}: pod {} stays: {why}", pod.key),
+        other => log::debug!("node {node}: pod {}: {other:?}", pod.key),
+    }
+}

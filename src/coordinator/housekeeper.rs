@@ -1,0 +1,81 @@
+//! The thread that does what `reboot::housekeeping` says: holders every few seconds, all marked nodes every few minutes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::trouble::told;
+use super::{Coordinator, Trouble, clock};
+use crate::cluster::{HexId, NodeName, Uid};
+use crate::fleetlock::GroupName;
+use crate::reboot::housekeeping::{self, Tidy};
+use crate::reboot::{Caller, Now, Observed};
+
+/// How often holders are looked at: one Lease, and one Node for each holder.
+const HOLDERS_EVERY: Duration = Duration::from_secs(10);
+
+/// Every so many rounds all nodes are looked at for marks without a slot: one list of metadata.
+const ROUNDS_A_SCAN: u32 = 30;
+
+/// Steps for one node in one round.
+const STEPS_MAX: usize = 12;
+
+impl Coordinator {
+    /// Runs until the process stops. The first scan comes at once: a predecessor may have crashed.
+    pub(super) fn keep_house(self: &Arc<Self>) {
+        for round in 0u32.. {
+            let result = self.tidy_holders().and_then(|()| if round % ROUNDS_A_SCAN == 0 { self.tidy_strays() } else { Ok(()) });
+            if let Err(trouble) = result.and_then(|()| self.identities.refresh_old(&self.kube)) {
+                warn!("housekeeping is put off: {}", told(&trouble));
+            }
+            let every = HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter());
+            if self.state.wait(every, |state| state.stopping).stopping {
+                return;
+            }
+        }
+    }
+
+    fn tidy_holders(&self) -> Result<(), Trouble> {
+        let lock = self.lock()?;
+        self.metrics.slots(self.limits.rules.slots, &lock.state);
+        for holder in lock.state.holders {
+            let why = self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock))?;
+            if let Some(why) = why {
+                log::debug!("node {} keeps its slot since {:.0}: it {why}", holder.node, holder.since);
+            }
+        }
+        Ok(())
+    }
+
+    fn tidy_strays(&self) -> Result<(), Trouble> {
+        for mark in self.kube.marked_nodes()?.into_inner() {
+            if mark.record.is_none() {
+                info!("node {} is marked as rebooting by hand or by another manager; it counts as one", mark.name);
+                continue;
+            }
+            self.tidy(&mark.name, &mark.uid, |seen, now| housekeeping::stray(&mark.name, &mark.uid, seen, now.clock))?;
+        }
+        Ok(())
+    }
+
+    fn tidy(
+        &self,
+        node: &NodeName,
+        uid: &Uid,
+        next: impl Fn(&Observed, Now) -> Tidy,
+    ) -> Result<Option<&'static str>, Trouble> {
+        let Ok(group) = GroupName::parse("housekeeping") else { return Ok(None) };
+        let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group };
+        let mut seen = Observed::nothing(uid.clone(), None);
+        let mut doubts = 0;
+        for _ in 0..STEPS_MAX {
+            match next(&seen, clock::now()) {
+                Tidy::Change(change) => self.change(&caller, &change, &mut seen, &mut doubts)?,
+                Tidy::Done(why) => return Ok(why),
+                Tidy::Look(question) => self.look(&caller, question, &mut seen)?,
+            }
+        }
+        Ok(None)
+    }
+}

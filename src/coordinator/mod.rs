@@ -1,0 +1,221 @@
+//! Performs what `reboot` decides: asks for the next step, does it through `kube`, folds in what it saw.
+//!
+//! It decides nothing about slots, cordons or pods itself; it owns the threads, the clock and the waiting.
+
+mod clock;
+mod draining;
+mod guarded;
+mod housekeeper;
+mod identify;
+mod perform;
+mod trouble;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use crate::cluster::HexId;
+use crate::fleetlock::{Endpoint, Found, GroupName, Kind, NodeRef, Reply, Request};
+use crate::kube::Kube;
+use crate::metrics::Metrics;
+use crate::reboot::{Caller, Drain, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
+
+use draining::State;
+use guarded::Guarded;
+use identify::Identities;
+use perform::Decided;
+use trouble::Trouble;
+
+/// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
+pub type Responder = Box<dyn FnOnce(Reply) + Send>;
+
+/// What holds for this process.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a pre-reboot request is held open while its node drains.
+    pub pre_reboot_wait: Duration,
+    /// Slots and our own pods.
+    pub rules: Rules,
+    /// Worker threads that answer requests; some of them are kept free of waiting.
+    pub workers: usize,
+}
+
+/// One replica's share of the work.
+pub struct Coordinator {
+    kube: Arc<Kube>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    identities: Identities,
+    state: Guarded<State>,
+}
+
+/// A pre-reboot request on its way through, also while it is held open.
+struct Asking {
+    caller: Caller,
+    tenure: Option<Tenure>,
+    deadline: Instant,
+    responder: Responder,
+}
+
+impl Coordinator {
+    /// Nothing is read or started yet.
+    pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+        let identities = Identities::new(limits.workers / 2);
+        Arc::new(Self { kube, limits, metrics, identities, state: Guarded::new(State::default()) })
+    }
+
+    /// Starts the background threads: housekeeping, and the deadlines of held requests.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        self.spawn("housekeeper", |this| this.keep_house())?;
+        self.spawn("deadlines", |this| this.watch_deadlines())
+    }
+
+    /// Answers a request, now or when its node has drained.
+    pub fn answer(self: &Arc<Self>, request: &Request, responder: Responder) {
+        match request.endpoint {
+            Endpoint::PreReboot => self.pre_reboot(request, responder),
+            Endpoint::SteadyState => responder(self.steady_state(request)),
+        }
+    }
+
+    /// Answers every held request with 404 `shutting_down` and ends the drains after their current call.
+    pub fn stop(&self) {
+        let parked = {
+            let mut state = self.state.lock();
+            state.stopping = true;
+            std::mem::take(&mut state.parked)
+        };
+        self.state.wake();
+        for asking in parked {
+            let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", asking.caller.node);
+            (asking.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
+        }
+    }
+
+    /// Whether Kubernetes answers and grants what is needed; if not, a sentence a line about what is missing.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.kube.missing_permissions() {
+            Ok(missing) if missing.is_empty() => Ok(()),
+            Ok(missing) => {
+                let line = |permission: &&crate::kube::Permission| {
+                    format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
+                };
+                Err(missing.iter().map(line).collect())
+            }
+            Err(error) => Err(format!("{}\n", trouble::told(&error))),
+        }
+    }
+
+    fn steady_state(self: &Arc<Self>, request: &Request) -> Reply {
+        let decide = |caller: &Caller| {
+            let mut seen = Observed::nothing(caller.uid.clone(), None);
+            self.decide(caller, &mut seen, |seen, now| steady_state::next(caller, seen, now))
+        };
+        match self.identified(&request.id, &request.group, decide) {
+            Ok(Decided::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
+                Outcome::Settled(Settled::Unknown(request.id.clone())).into()
+            }
+            Ok(Decided::Answer(outcome)) => outcome.into(),
+            Ok(Decided::Drain(..)) => Trouble::Contended.into(),
+            Err(trouble) => trouble.into(),
+        }
+    }
+
+    fn pre_reboot(self: &Arc<Self>, request: &Request, responder: Responder) {
+        let deadline = clock::now().instant + self.limits.pre_reboot_wait;
+        let decided = self.identified(&request.id, &request.group, |caller| self.decide_pre_reboot(caller, None));
+        match decided {
+            Ok(Decided::Drain(drain, caller, tenure)) => {
+                self.wait_for_drain(Asking { caller, tenure, deadline, responder }, &drain);
+            }
+            Ok(Decided::Answer(outcome)) => responder(outcome.into()),
+            Err(trouble) => responder(trouble.into()),
+        }
+    }
+
+    /// Goes on with a request whose node has drained.
+    fn resume(self: &Arc<Self>, mut asking: Asking) {
+        match self.decide_pre_reboot(&asking.caller, asking.tenure.clone()) {
+            Ok(Decided::Drain(drain, _, tenure)) => {
+                asking.tenure = tenure;
+                self.wait_for_drain(asking, &drain);
+            }
+            Ok(Decided::Answer(outcome)) => (asking.responder)(outcome.into()),
+            Err(trouble) => (asking.responder)(trouble.into()),
+        }
+    }
+
+    fn decide_pre_reboot(&self, caller: &Caller, tenure: Option<Tenure>) -> Result<Decided, Trouble> {
+        let mut seen = Observed::nothing(caller.uid.clone(), tenure);
+        self.decide(caller, &mut seen, |seen, now| pre_reboot::next(caller, seen, &self.limits.rules, now))
+    }
+
+    /// Finds the caller and decides. When the node turns out to be another than the directory says, the directory is
+    /// read again and the decision made once more.
+    fn identified(
+        &self,
+        id: &str,
+        group: &GroupName,
+        decide: impl Fn(&Caller) -> Result<Decided, Trouble>,
+    ) -> Result<Decided, Trouble> {
+        let Some(hex) = HexId::parse(id) else { return Ok(Decided::Answer(Refusal::unknown(id))) };
+        let mut found = self.identities.find(hex, &self.kube)?;
+        for last in [false, true] {
+            let NodeRef { name, uid } = match found {
+                Found::Nobody => return Ok(Decided::Answer(Refusal::unknown(id))),
+                Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
+                Found::Node(node) => node,
+            };
+            let decided = decide(&Caller { node: name, uid, id: hex, group: group.clone() })?;
+            let unknown = matches!(&decided, Decided::Answer(Outcome::Refused(refusal)) if refusal.kind == Kind::UnknownNode);
+            if !unknown || last {
+                return Ok(decided);
+            }
+            found = self.identities.find_anew(hex, &self.kube)?;
+        }
+        Ok(Decided::Answer(Refusal::unknown(id)))
+    }
+
+    /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline.
+    fn wait_for_drain(self: &Arc<Self>, asking: Asking, drain: &Drain) {
+        let stopped = {
+            let mut state = self.state.lock();
+            if state.stopping {
+                Some(asking)
+            } else {
+                self.ensure_drain(&mut state, &asking.caller, drain);
+                state.parked.push(asking);
+                None
+            }
+        };
+        self.state.wake();
+        if let Some(asking) = stopped {
+            let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", asking.caller.node);
+            (asking.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, name: &str, work: impl Fn(Arc<Self>) + Send + 'static) -> std::io::Result<()> {
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(move || work(this)).map(|_running| ())
+    }
+
+    /// Says a change that matters to the people who run the nodes.
+    fn tell(&self, node: &crate::cluster::NodeName, purpose: &str) {
+        info!("node {node}: {purpose}");
+    }
+}
+
+/// Enough for a TLS handshake; a page that is not touched costs nothing.
+pub const STACK_BYTES: usize = 512 * 1024;
+
+/// Logs nodes whose clients can never be found.
+fn warn_of_odd_machine_ids(directory: &crate::fleetlock::Directory) {
+    if !directory.odd().is_empty() {
+        let names = crate::cluster::spoken(directory.odd());
+        warn!("nodes whose machine-id is empty or malformed cannot be told apart and are left out: {names}");
+    }
+}

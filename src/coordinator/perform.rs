@@ -1,0 +1,117 @@
+//! The loop that decides nothing: ask for a step, do it, fold in what was seen, ask again.
+
+use std::time::Duration;
+
+use super::{Coordinator, Trouble, clock};
+use crate::kube::ApiError;
+use crate::lock::{patch, read};
+use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
+
+/// Steps a request may take. The longest way without any conflict takes ten.
+const STEPS_MAX: usize = 48;
+
+/// A request that has not come to its decision by then is given up: its client may have gone long ago, and what a
+/// frozen replica meant to write then would be out of date.
+const DECISION_MAX: Duration = Duration::from_secs(60);
+
+/// Writes whose outcome is unknown, in one request, before it is given up.
+const DOUBTS_MAX: u32 = 3;
+
+/// Where a request stands.
+pub(super) enum Decided {
+    /// It is answered.
+    Answer(Outcome),
+    /// It has to wait for this drain.
+    Drain(Drain, Caller, Option<Tenure>),
+}
+
+impl Coordinator {
+    /// Follows `next` until it answers or wants the node drained.
+    pub(super) fn decide(
+        &self,
+        caller: &Caller,
+        seen: &mut Observed,
+        next: impl Fn(&Observed, Now) -> Step,
+    ) -> Result<Decided, Trouble> {
+        let begun = clock::now().instant;
+        let mut doubts = 0;
+        for _ in 0..STEPS_MAX {
+            let now = clock::now();
+            if now.instant.saturating_duration_since(begun) > DECISION_MAX {
+                return Err(Trouble::Contended);
+            }
+            match next(seen, now) {
+                Step::Answer(outcome) => return Ok(Decided::Answer(outcome)),
+                Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
+                Step::Drain(drain) => return Ok(Decided::Drain(drain, caller.clone(), seen.tenure.clone())),
+                Step::Look(question) => self.look(caller, question, seen)?,
+            }
+        }
+        Err(Trouble::Contended)
+    }
+
+    /// Reads what is asked and folds it in.
+    pub(super) fn look(&self, caller: &Caller, question: Question, seen: &mut Observed) -> Result<(), Trouble> {
+        let at = clock::now().instant;
+        let (kube, node) = (&self.kube, &caller.node);
+        let fact = match question {
+            Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
+            Question::Lock => Fact::Lock(self.lock()?),
+            Question::Mark => Fact::Mark(kube.node_mark(node)?),
+            Question::Marked => Fact::Marked(kube.marked_nodes()?.into_inner().into_iter().map(|mark| mark.name).collect()),
+            Question::Node => Fact::Node(kube.node(node)?, None),
+            Question::Pods => Fact::Pods(kube.pods_on(node)?),
+        };
+        seen.fold(fact, at);
+        Ok(())
+    }
+
+    /// Writes, and folds in what was written. When the write did not happen because of somebody else's, or may or may
+    /// not have happened, what it was based on is forgotten, so that the next step looks again.
+    pub(super) fn change(&self, caller: &Caller, change: &Change, seen: &mut Observed, doubts: &mut u32) -> Result<(), Trouble> {
+        let now = clock::now();
+        let result = match change {
+            Change::Lock { why, next, basis } => self
+                .kube
+                .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
+                .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
+            Change::Node { why, patch } => self.kube.patch_node(patch).map(|node| Fact::Node(Some(node), Some(*why))),
+        };
+        match result {
+            Ok(fact) => {
+                self.tell(&caller.node, change.purpose());
+                seen.fold(fact, now.instant);
+                self.end_void_drain(seen);
+                return Ok(());
+            }
+            Err(error) => self.forgive(error, doubts)?,
+        }
+        match change {
+            Change::Lock { .. } => seen.forget_lock(),
+            Change::Node { .. } => seen.forget_node(),
+        }
+        Ok(())
+    }
+
+    /// The lock as it stands in the Lease.
+    pub(super) fn lock(&self) -> Result<Lock, Trouble> {
+        Ok(match self.kube.lease()? {
+            None => Lock { state: crate::lock::LockState::default(), version: None, written: None },
+            Some(lease) => Lock { state: read(&lease)?, version: Some(lease.version), written: None },
+        })
+    }
+
+    /// Whether looking again may help after this failure of a write.
+    fn forgive(&self, error: ApiError, doubts: &mut u32) -> Result<(), Trouble> {
+        match error {
+            ApiError::Conflict { .. } | ApiError::NotFound { .. } => Ok(()),
+            ApiError::Refused { .. } => Err(error.into()),
+            _ if *doubts < DOUBTS_MAX => {
+                *doubts += 1;
+                log::warn!("{}; looking again", super::trouble::told(&error));
+                Ok(())
+            }
+            _ => Err(error.into()),
+        }
+    }
+}

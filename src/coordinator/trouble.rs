@@ -1,0 +1,50 @@
+//! What keeps a decision from being made, and what the client is told of it.
+
+use std::error::Error;
+
+use thiserror::Error;
+
+use crate::fleetlock::{Kind, Reply};
+use crate::kube::ApiError;
+use crate::lock::Unreadable;
+
+/// No decision could be made. Nothing is approved.
+#[derive(Debug, Error)]
+pub(super) enum Trouble {
+    /// Kubernetes did not do what it was asked.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Too many changes of others in between.
+    #[error("too much changed at once, or Kubernetes is too slow, to come to a decision; ask again")]
+    Contended,
+    /// The Lease does not make sense.
+    #[error(transparent)]
+    Lock(#[from] Unreadable),
+}
+
+impl From<Trouble> for Reply {
+    fn from(trouble: Trouble) -> Self {
+        let kind = match &trouble {
+            Trouble::Api(ApiError::Refused { .. }) | Trouble::Lock(_) => Kind::KubernetesRefused,
+            Trouble::Api(_) => Kind::KubernetesUnavailable,
+            Trouble::Contended => Kind::Contended,
+        };
+        let sentence = told(&trouble);
+        log::warn!("{}: {sentence}", kind.name());
+        Self::refusal(kind, sentence)
+    }
+}
+
+/// An error and all its causes in one line.
+pub(super) fn told(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !sentence.ends_with(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        cause = error.source();
+    }
+    sentence
+}

@@ -1,0 +1,15 @@
+//! The FleetLock protocol: a request's bytes in, a reply out, and which node an id stands for.
+//!
+//! Pure: it knows neither sockets nor Kubernetes calls. The protocol is that of
+//! <https://coreos.github.io/zincati/development/fleetlock/protocol/>; what real clients send differs here and there
+//! from its text, and is noted where it matters.
+
+mod directory;
+mod identity;
+mod reply;
+mod request;
+
+pub use directory::{Directory, Found, NodeRef};
+pub use identity::{answers_to, zincati_id};
+pub use reply::{Kind, Reply};
+pub use request::{BODY_BYTES_MAX, Endpoint, GroupName, Head, Malformed, Request, check, endpoint, parse};

@@ -1,0 +1,283 @@
+//! From a request as it arrived to a [`Request`], or to the reason why it is none.
+//!
+//! `Content-Type` is not looked at: Zincati sends none.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::{Kind, Reply};
+
+/// A body is about 110 bytes; one over this many is refused unread.
+pub const BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// Characters an id may have at most.
+const ID_MAX: usize = 253;
+
+/// Characters a group's name may have at most, as a Kubernetes label value.
+const GROUP_MAX: usize = 63;
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /v1/pre-reboot`: may I reboot now?
+    PreReboot,
+    /// `POST /v1/steady-state`: I am up, and hold no slot any more.
+    SteadyState,
+}
+
+/// A group of machines: `^[a-zA-Z0-9.-]+$`, at most 63 characters. Case matters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GroupName(String);
+
+/// A well-formed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked.
+    pub endpoint: Endpoint,
+    /// `client_params.id`, as it was sent.
+    pub id: String,
+    /// `client_params.group`.
+    pub group: GroupName,
+}
+
+/// The parts of a request's head that decide.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// `POST`, upper case.
+    pub method: &'a str,
+    /// Path and query as they stand in the request line.
+    pub target: &'a str,
+    /// Every value of the header `fleet-lock-protocol`.
+    pub protocol: Option<&'a str>,
+}
+
+/// Why a request is none of FleetLock's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    kind: Kind,
+    sentence: String,
+}
+
+/// Which endpoint `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
+/// query is ignored.
+pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    for wanted in base.split('/').filter(|segment| !segment.is_empty()) {
+        if segments.next() != Some(wanted) {
+            return None;
+        }
+    }
+    match (segments.next(), segments.next(), segments.next()) {
+        (Some("v1"), Some("pre-reboot"), None) => Some(Endpoint::PreReboot),
+        (Some("v1"), Some("steady-state"), None) => Some(Endpoint::SteadyState),
+        _ => None,
+    }
+}
+
+/// Judges a request by its head.
+pub fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
+    let endpoint = endpoint(head.target, base).ok_or_else(|| Malformed::not_found(head.target, base))?;
+    if head.method != "POST" {
+        return Err(Malformed::method(head.method));
+    }
+    if head.protocol != Some("true") {
+        return Err(Malformed::bad(match head.protocol {
+            None => "the header fleet-lock-protocol is missing; it must be: true".to_owned(),
+            Some(value) => format!("the header fleet-lock-protocol is {:?}; it must be: true", clip(value)),
+        }));
+    }
+    Ok(endpoint)
+}
+
+/// Reads a request whose body is complete.
+pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> Result<Request, Malformed> {
+    let endpoint = check(head, base)?;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(Malformed::too_large());
+    }
+    let wire: WireRequest = serde_json::from_slice(body)
+        .map_err(|error| Malformed::bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}")))?;
+    let id = wire.client_params.id;
+    if id.is_empty() || id.chars().count() > ID_MAX {
+        return Err(Malformed::bad(format!("client_params.id must have 1 to {ID_MAX} characters; it has {}", id.chars().count())));
+    }
+    Ok(Request { endpoint, id, group: GroupName::parse(&wire.client_params.group)? })
+}
+
+impl GroupName {
+    /// Reads a group's name.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        if text.is_empty() || text.len() > GROUP_MAX || !text.bytes().all(allowed) {
+            let text = clip(text);
+            return Err(Malformed::bad(format!(
+                "client_params.group is {text:?}; it must have 1 to {GROUP_MAX} letters, digits, dots or dashes"
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Endpoint {
+    /// The last segment of its path, also its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreReboot => "pre-reboot",
+            Self::SteadyState => "steady-state",
+        }
+    }
+}
+
+impl Malformed {
+    /// The body is longer than [`BODY_BYTES_MAX`].
+    pub fn too_large() -> Self {
+        Self { kind: Kind::TooLarge, sentence: format!("the body is longer than {BODY_BYTES_MAX} bytes") }
+    }
+
+    /// The body could not be read to its end.
+    pub fn bad(sentence: String) -> Self {
+        Self { kind: Kind::BadRequest, sentence }
+    }
+
+    fn not_found(target: &str, base: &str) -> Self {
+        let base = base.trim_matches('/');
+        let base = if base.is_empty() { String::new() } else { format!("/{base}") };
+        let sentence = format!("there is no {:?} here, only {base}/v1/pre-reboot and {base}/v1/steady-state", clip(target));
+        Self { kind: Kind::NotFound, sentence }
+    }
+
+    fn method(method: &str) -> Self {
+        let sentence = match method {
+            "GET" => "POST is expected, this was a GET: a redirect (as from http to https) probably turned the POST into a GET; \
+                      give the node the final address as base_url"
+                .to_owned(),
+            other => format!("POST is expected, this was {:?}", clip(other)),
+        };
+        Self { kind: Kind::MethodNotAllowed, sentence }
+    }
+}
+
+impl From<Malformed> for Reply {
+    fn from(malformed: Malformed) -> Self {
+        Self::refusal(malformed.kind, malformed.sentence)
+    }
+}
+
+/// As much of a stranger's text as belongs in an answer.
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[derive(Deserialize)]
+struct WireRequest {
+    client_params: WireParams,
+}
+
+#[derive(Deserialize)]
+struct WireParams {
+    id: String,
+    group: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BODY: &str = "{\n  \"client_params\": {\n    \"id\": \"978a225b3d7b40e9acd7ce9b62f68444\",\n    \"group\": \"default\"\n  }\n}";
+
+    fn post(target: &str) -> Head<'_> {
+        Head { method: "POST", target, protocol: Some("true") }
+    }
+
+    #[track_caller]
+    fn check(head: Head<'_>, body: &str, want: u16, says: &str) {
+        match parse(head, body.as_bytes(), "/") {
+            Ok(request) => assert_eq!(want, 200, "{request:?}"),
+            Err(malformed) => {
+                let reply = Reply::from(malformed);
+                assert_eq!(reply.kind().status(), want, "{reply:?}");
+                assert!(reply.value().contains(says), "{reply:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_zincati_and_fleetlockctl_send_is_read() {
+        let request = parse(post("/v1/pre-reboot"), BODY.as_bytes(), "/").unwrap();
+        assert_eq!(request.endpoint, Endpoint::PreReboot);
+        assert_eq!(request.id, "978a225b3d7b40e9acd7ce9b62f68444");
+        assert_eq!(request.group.to_string(), "default");
+        let compact = br#"{"client_params":{"id":"x","group":"-Workers.A","more":1},"more":2}"#;
+        let request = parse(post("//v1/steady-state?a=b"), compact, "/").unwrap();
+        assert_eq!((request.endpoint, request.group.to_string().as_str()), (Endpoint::SteadyState, "-Workers.A"));
+    }
+
+    #[test]
+    fn each_mistake_has_its_answer() {
+        let good = post("/v1/pre-reboot");
+        check(Head { method: "GET", ..good }, "", 405, "redirect");
+        check(Head { method: "PUT", ..good }, BODY, 405, "PUT");
+        check(Head { protocol: None, ..good }, BODY, 400, "missing");
+        check(Head { protocol: Some("yes"), ..good }, BODY, 400, "\"yes\"");
+        check(post("/v2/pre-reboot"), BODY, 404, "/v1/pre-reboot");
+        check(post("/v1/pre-reboot/x"), BODY, 404, "only");
+        check(good, "", 400, "JSON");
+        check(good, "{}", 400, "client_params");
+        check(good, r#"{"client_params":{"id":"x"}}"#, 400, "group");
+        check(good, r#"{"client_params":{"id":7,"group":"a"}}"#, 400, "string");
+        check(good, r#"{"client_params":{"id":"","group":"a"}}"#, 400, "1 to 253");
+        check(good, &format!(r#"{{"client_params":{{"id":"{}","group":"a"}}}}"#, "x".repeat(254)), 400, "254");
+        check(good, &format!(r#"{{"client_params":{{"id":"{}","group":"a"}}}}"#, "x".repeat(253)), 200, "");
+        check(good, r#"{"client_params":{"id":"x","group":""}}"#, 400, "group");
+        check(good, r#"{"client_params":{"id":"x","group":"a b"}}"#, 400, "\"a b\"");
+        check(good, &format!(r#"{{"client_params":{{"id":"x","group":"{}"}}}}"#, "g".repeat(64)), 400, "63");
+        check(good, &format!("{BODY}{}", " ".repeat(BODY_BYTES_MAX)), 413, "8192");
+    }
+
+    #[test]
+    fn paths_are_found_below_the_base() {
+        use Endpoint::{PreReboot, SteadyState};
+        let cases = [
+            ("/v1/pre-reboot", "/", Some(PreReboot)),
+            ("/v1/steady-state", "", Some(SteadyState)),
+            ("//v1//pre-reboot", "/", Some(PreReboot)),
+            ("/v1/pre-reboot/", "/", Some(PreReboot)),
+            ("/v1/pre-reboot?x=/v1/steady-state", "/", Some(PreReboot)),
+            ("/fleet/v1/pre-reboot", "/fleet/", Some(PreReboot)),
+            ("/a//b/v1/pre-reboot", "a/b", Some(PreReboot)),
+            ("/v1/pre-reboot", "/fleet", None),
+            ("/fleet/v1/pre-reboot", "/", None),
+            ("/V1/pre-reboot", "/", None),
+            ("/", "/", None),
+            ("", "/", None),
+        ];
+        for (target, base, want) in cases {
+            assert_eq!(endpoint(target, base), want, "{target} below {base}");
+        }
+    }
+
+    #[test]
+    fn every_cut_body_is_refused() {
+        for end in 0..BODY.len() {
+            assert!(parse(post("/v1/pre-reboot"), &BODY.as_bytes()[..end], "/").is_err(), "{end} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(target in ".{0,60}", base in "[/a-z]{0,9}", body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(post(&target), &body, &base);
+        }
+    }
+}

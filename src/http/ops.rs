@@ -1,0 +1,89 @@
+//! The ops port: `/healthz` (the process answers), `/readyz` (Kubernetes answers and grants what is needed),
+//! `/metrics`. No node calls it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tiny_http::{Method, Server};
+
+use super::{listen, response, serve};
+use crate::coordinator::Coordinator;
+use crate::metrics::Metrics;
+
+/// Threads: a probe must not wait behind a slow scrape.
+const WORKERS: usize = 2;
+
+/// Readiness asks Kubernetes; it is asked at most this often.
+const READY_AGE_MAX: Duration = Duration::from_secs(5);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The media type of the OpenMetrics text format.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The port that probes and Prometheus call.
+pub struct Ops {
+    server: Arc<Server>,
+}
+
+struct Context {
+    coordinator: Arc<Coordinator>,
+    metrics: Arc<Metrics>,
+    ready: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Ops {
+    /// Listens on `address`.
+    pub fn start(address: SocketAddr, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let server = listen(address)?;
+        let context = Context { coordinator, metrics, ready: Mutex::new(None) };
+        serve(&server, "ops", WORKERS, move |request| context.handle(request))?;
+        Ok(Self { server })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        self.server.server_addr().to_string()
+    }
+}
+
+impl Context {
+    fn handle(&self, request: tiny_http::Request) {
+        let path = request.url().split('?').next().unwrap_or_default();
+        let (status, content, body) = match (request.method(), path) {
+            (Method::Get | Method::Head, "/healthz") => (200, TEXT, "ok\n".to_owned()),
+            (Method::Get | Method::Head, "/readyz") => match self.ready() {
+                Ok(()) => (200, TEXT, "ok\n".to_owned()),
+                Err(missing) => (503, TEXT, missing),
+            },
+            (Method::Get | Method::Head, "/metrics") => match self.metrics.page() {
+                Ok(page) => (200, OPEN_METRICS, page),
+                Err(error) => (500, TEXT, format!("{error}\n")),
+            },
+            (Method::Get | Method::Head, _) => (404, TEXT, "there are /healthz, /readyz and /metrics here\n".to_owned()),
+            _ => (405, TEXT, "only GET here\n".to_owned()),
+        };
+        if let Err(error) = request.respond(response(status, content, body)) {
+            log::debug!("ops: the client was gone before its answer: {error}");
+        }
+    }
+
+    /// One thread asks; the others take its answer.
+    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
+    fn ready(&self) -> Result<(), String> {
+        let mut ready = self.ready.lock().unwrap_or_else(|_poisoned| std::process::abort());
+        if let Some((at, known)) = &*ready
+            && at.elapsed() < READY_AGE_MAX
+        {
+            return known.clone();
+        }
+        let result = self.coordinator.ready();
+        if let Err(missing) = &result {
+            log::warn!("not ready: {}", missing.trim_end().replace('\n', "; "));
+        }
+        *ready = Some((Instant::now(), result.clone()));
+        result
+    }
+}

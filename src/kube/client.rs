@@ -1,0 +1,371 @@
+//! The client: requests as the callers name them, sent, repeated where that is safe, and decoded.
+//!
+//! It must never repeat a write the server may have acted on, nor hand out a list that is not complete.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use ureq::http::{HeaderValue, Method, Request, Response, header, request};
+use ureq::{AsSendBody, Body};
+
+use crate::cluster::Complete;
+
+use super::clock;
+use super::credential::{CredentialError, Credentials, Presented};
+use super::error::{ApiError, ApiStatus, Asked, Failure, NoAnswer, NotUnderstood};
+use super::list::{failure, page_path, read_page};
+use super::location::Location;
+use super::retry::{self, Attempt, Credential, Intent, Next, Seen};
+use super::tls::TlsError;
+use super::wire::{Limits, Route, Wire};
+
+/// What is done to an object, in Kubernetes' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// POST.
+    Create,
+    /// GET of one object.
+    Get,
+    /// GET of many.
+    List,
+    /// PATCH.
+    Patch,
+    /// PUT.
+    Update,
+}
+
+impl Verb {
+    /// The word for it in RBAC rules, metrics and messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Patch => "patch",
+            Self::Update => "update",
+        }
+    }
+
+    fn method(self) -> Method {
+        match self {
+            Self::Create => Method::POST,
+            Self::Get | Self::List => Method::GET,
+            Self::Patch => Method::PATCH,
+            Self::Update => Method::PUT,
+        }
+    }
+
+    fn intent(self) -> Intent {
+        if matches!(self, Self::Get | Self::List) { Intent::Read } else { Intent::Write }
+    }
+}
+
+/// How much of an object the server is asked to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Only its metadata: a `PartialObjectMetadata`, or a list of them.
+    Metadata,
+    /// All of it.
+    Whole,
+}
+
+/// What the body of a write is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A whole object.
+    Json,
+    /// A JSON merge patch, RFC 7396.
+    MergePatch,
+}
+
+/// One request as its caller names it.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    /// What to do.
+    pub verb: Verb,
+    /// To what kind of thing, for metrics: `nodes`, `pods/eviction`.
+    pub resource: &'static str,
+    /// To which, for messages: `node worker-3`.
+    pub object: &'a str,
+    /// Path and query, from `/api` or `/apis` on.
+    pub path: String,
+    /// How much of it to send back.
+    pub form: Form,
+}
+
+/// One attempt of a request, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observation {
+    /// What was done.
+    pub verb: Verb,
+    /// To what kind of thing.
+    pub resource: &'static str,
+    /// The HTTP status code; none when no answer came.
+    pub code: Option<u16>,
+    /// From before the connection to the head of the answer.
+    pub duration: Duration,
+}
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// We cannot say who we are.
+    #[error("there is no credential for the API server")]
+    Credential(#[from] CredentialError),
+    /// We cannot check who the server is, or our certificate is no good.
+    #[error("the certificates for the API server cannot be used")]
+    Tls(#[from] TlsError),
+}
+
+/// A client of one API server under one identity. It is meant to be shared by all threads.
+pub struct Client {
+    server: String,
+    credentials: Credentials,
+    wire: Wire,
+    limits: Limits,
+    observer: Arc<Observer>,
+}
+
+type Observer = dyn Fn(&Observation) + Send + Sync;
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("server", &self.server).field("wire", &self.wire).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client for the server at `location`. Reads the credential and the certificates, and fails if they cannot be
+    /// used; does not talk to the server yet.
+    pub fn connect(location: &Location, limits: Limits, observer: Arc<Observer>) -> Result<Self, ConnectError> {
+        let credentials = Credentials::new(location.identity.clone(), location.roots.clone());
+        let route = Route { verification: location.verification.clone(), proxy: location.proxy.clone() };
+        let wire = Wire::new(route, limits.clone());
+        wire.agent(&credentials.current(clock::now())?.tls)?;
+        Ok(Self { server: location.server.clone(), credentials, wire, limits, observer })
+    }
+
+    /// Reads one object. Repeated while that may help.
+    pub fn read<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ApiError> {
+        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(asked(call), failure))
+    }
+
+    /// Creates or changes one object, and decodes what the server answers. Repeated only when the server surely did
+    /// not act; after any other error the caller has to look what holds.
+    pub fn write<T: DeserializeOwned>(&self, call: &Call<'_>, content: Content, body: &impl Serialize) -> Result<T, ApiError> {
+        let bytes = serde_json::to_vec(body).map_err(|error| Failure::NotUnderstood(NotUnderstood::Request(error.into())));
+        bytes
+            .and_then(|bytes| self.run(call, &call.path, Some((content, &bytes)), self.limits.call, decode))
+            .map_err(|failure| ApiError::of(asked(call), failure))
+    }
+
+    /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
+    /// so is the accumulator: `fold` must keep nothing elsewhere.
+    pub fn list<T, A>(&self, call: &Call<'_>, empty: impl Fn() -> A, mut fold: impl FnMut(&mut A, T)) -> Result<Complete<A>, ApiError>
+    where
+        T: DeserializeOwned,
+    {
+        let deadline = clock::now().steady + self.limits.list;
+        let mut restart = 0;
+        loop {
+            let mut gathered = empty();
+            let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
+                Ok(()) => return Ok(Complete::of_all_pages(gathered)),
+                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(asked(call), failure)),
+                Err(Stopped::StartOver(failure)) => failure,
+            };
+            restart += 1;
+            let pause = retry::pause(restart, jitter());
+            if restart > RESTARTS_MAX || pause >= left(deadline) {
+                return Err(ApiError::of(asked(call), failure));
+            }
+            log::debug!("starting over with {}", asked(call));
+            clock::sleep(pause);
+        }
+    }
+
+    fn pages<T, A, F>(&self, call: &Call<'_>, gathered: &mut A, fold: &mut F, deadline: Instant) -> Result<(), Stopped>
+    where
+        T: DeserializeOwned,
+        F: FnMut(&mut A, T),
+    {
+        let (mut next, mut items) = (None, 0);
+        loop {
+            let path = page_path(&call.path, next.as_deref());
+            let time = self.limits.page.min(left(deadline));
+            let page = self.run(call, &path, None, time, Ok).map_err(|failure| match failure {
+                Failure::Answered(status) if status.code == 410 => Stopped::StartOver(Failure::Answered(status)),
+                other => Stopped::ForGood(other),
+            })?;
+            let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
+            let following = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
+                Failure::Lost(cut) => Stopped::StartOver(Failure::Lost(cut)),
+                other => Stopped::ForGood(other),
+            })?;
+            match following {
+                // A server that sends us in a circle would never come to an end.
+                Some(following) if next.as_ref() == Some(&following) => {
+                    return Err(Stopped::ForGood(Failure::NotUnderstood(NotUnderstood::NoList("the same page again".to_owned()))));
+                }
+                Some(following) => next = Some(following),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends a request until it succeeds, must not be repeated, or its time is over.
+    fn run<R>(
+        &self,
+        call: &Call<'_>,
+        path: &str,
+        body: Option<(Content, &[u8])>,
+        time: Duration,
+        decode: impl Fn(Response<Body>) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let started = clock::now();
+        let deadline = started.steady + time;
+        let mut presented = self.credentials.current(started).map_err(no_credential)?;
+        let mut credential = Credential::Held;
+        let mut number = 1;
+        loop {
+            let failure = match self.once(call, path, body, &presented, left(deadline)).and_then(&decode) {
+                Ok(result) => return Ok(result),
+                Err(failure) => failure,
+            };
+            let seen = match &failure {
+                Failure::Answered(status) => Seen::Answer(status),
+                Failure::Lost(lost) => lost.seen(),
+                Failure::NotUnderstood(_) => return Err(failure),
+            };
+            let attempt = Attempt { number, intent: call.verb.intent(), credential, left: left(deadline), jitter: jitter() };
+            match retry::next(&attempt, seen) {
+                Next::GiveUp => return Err(failure),
+                Next::Renew => match self.credentials.renewed(&presented, clock::now()).map_err(no_credential)? {
+                    Some(fresh) => (presented, credential) = (fresh, Credential::Renewed),
+                    None => return Err(failure),
+                },
+                Next::Wait(pause) => {
+                    log::debug!("attempt {number} to {} failed; the next in {} ms", asked(call), pause.as_millis());
+                    clock::sleep(pause);
+                    number += 1;
+                }
+            }
+        }
+    }
+
+    /// Sends a request once.
+    fn once(
+        &self,
+        call: &Call<'_>,
+        path: &str,
+        body: Option<(Content, &[u8])>,
+        presented: &Presented,
+        time: Duration,
+    ) -> Result<Response<Body>, Failure> {
+        let head = self.head(call, path, presented)?;
+        let started = clock::now().steady;
+        let answer = match body {
+            None => head.body(()).map_err(unsendable).map(|request| self.send(request, presented, time)),
+            Some((content, bytes)) => {
+                let head = head.header(header::CONTENT_TYPE, content.media_type());
+                head.body(bytes).map_err(unsendable).map(|request| self.send(request, presented, time))
+            }
+        }?;
+        let code = answer.as_ref().ok().map(|response| response.status().as_u16());
+        let duration = clock::now().steady.saturating_duration_since(started);
+        (self.observer)(&Observation { verb: call.verb, resource: call.resource, code, duration });
+        let response = answer.map_err(Failure::Lost)?;
+        if response.status().is_success() { Ok(response) } else { Err(Failure::Answered(Box::new(status_of(response)))) }
+    }
+
+    fn send<B: AsSendBody>(&self, request: Request<B>, presented: &Presented, time: Duration) -> Result<Response<Body>, NoAnswer> {
+        let agent = self.wire.agent(&presented.tls).map_err(NoAnswer::Untrusted)?;
+        let request = agent.configure_request(request).timeout_global(Some(time)).timeout_per_call(Some(time)).build();
+        Ok(agent.run(request)?)
+    }
+
+    fn head(&self, call: &Call<'_>, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
+        let accept = match (call.form, call.verb) {
+            (Form::Whole, _) => "application/json",
+            (Form::Metadata, Verb::List) => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            (Form::Metadata, _) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        };
+        let head = Request::builder().method(call.verb.method()).uri(format!("{}{path}", self.server)).header(header::ACCEPT, accept);
+        let Some(authorization) = &presented.authorization else { return Ok(head) };
+        let mut value = HeaderValue::from_str(authorization.reveal()).map_err(unsendable)?;
+        value.set_sensitive(true);
+        Ok(head.header(header::AUTHORIZATION, value))
+    }
+}
+
+impl Content {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::MergePatch => "application/merge-patch+json",
+        }
+    }
+}
+
+/// Why the pages of a list ended before the list did.
+enum Stopped {
+    ForGood(Failure),
+    StartOver(Failure),
+}
+
+fn decode<T: DeserializeOwned>(response: Response<Body>) -> Result<T, Failure> {
+    let reader = BufReader::new(response.into_body().into_with_config().limit(OBJECT_BYTES_MAX).reader());
+    serde_json::from_reader(reader).map_err(|error| failure(error, NotUnderstood::Object))
+}
+
+/// What the server said. A body that cannot be read leaves the code, which says enough.
+fn status_of(response: Response<Body>) -> ApiStatus {
+    let code = response.status().as_u16();
+    let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let mut body = Vec::new();
+    let _ = response.into_body().into_reader().take(ERROR_BYTES_MAX).read_to_end(&mut body);
+    ApiStatus::of_body(code, after, &body)
+}
+
+fn asked(call: &Call<'_>) -> Asked {
+    Asked { verb: call.verb, object: call.object.to_owned() }
+}
+
+fn no_credential(error: CredentialError) -> Failure {
+    Failure::Lost(NoAnswer::Credential(error))
+}
+
+fn unsendable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    Failure::NotUnderstood(NotUnderstood::Request(error.into()))
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(clock::now().steady)
+}
+
+/// From 0 to 1. Only has to differ from client to client; the standard library's own random seed does.
+fn jitter() -> f64 {
+    let random = RandomState::new().hash_one(0_u8);
+    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// Twice what the API server stores of one object.
+const OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// 500 objects of half a megabyte. They are not kept.
+const PAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A `Status` is a few hundred bytes.
+const ERROR_BYTES_MAX: u64 = 64 * 1024;
+/// A list that outlives its snapshot this often is too large for the server's compaction interval.
+const RESTARTS_MAX: u32 = 3;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+//! What can go wrong with a request: one variant for each thing a caller may do about it.
+//!
+//! `Display` tells only its own level; what lies below is in `source()`. No text here may hold a credential.
+//!
+//! Specification of the answer's body:
+//! <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::client::Verb;
+use super::credential::CredentialError;
+use super::retry::Seen;
+use super::tls::TlsError;
+
+/// Why a request did not bring what was asked for.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// 429: not now. Try later, and not before `after`.
+    #[error("could not {asked} yet: {status}")]
+    Busy {
+        /// What was asked.
+        asked: Asked,
+        /// What the server said; a refusal by a disruption budget is among the causes.
+        status: Box<ApiStatus>,
+        /// How long the server asks to be left alone.
+        after: Option<Duration>,
+    },
+    /// 409: someone else changed it first, or it exists already. Read it again and decide anew.
+    #[error("could not {asked}, it was changed meanwhile; it has to be read again: {status}")]
+    Conflict {
+        /// What was asked.
+        asked: Asked,
+        /// What the server said.
+        status: Box<ApiStatus>,
+    },
+    /// 5xx and 408: the server could not. For a write this leaves open whether it acted: look.
+    #[error("could not {asked}, the API server failed; see its log if this lasts: {status}")]
+    Failed {
+        /// What was asked.
+        asked: Asked,
+        /// What the server said.
+        status: Box<ApiStatus>,
+    },
+    /// 410: what was asked for is no longer kept. Start over.
+    #[error("could not {asked}, the server no longer keeps that version; it has to be read from the start: {status}")]
+    Gone {
+        /// What was asked.
+        asked: Asked,
+        /// What the server said.
+        status: Box<ApiStatus>,
+    },
+    /// 404: it does not exist.
+    #[error("could not {asked}, it does not exist: {status}")]
+    NotFound {
+        /// What was asked.
+        asked: Asked,
+        /// What the server said.
+        status: Box<ApiStatus>,
+    },
+    /// Any other 4xx: it will not change by itself; a person has to see to it.
+    #[error("could not {asked}, the API server refuses it{}: {status}", hint(.status.code))]
+    Refused {
+        /// What was asked.
+        asked: Asked,
+        /// What the server said.
+        status: Box<ApiStatus>,
+    },
+    /// No answer, or not the whole of it. For a write this leaves open whether the server acted: look.
+    #[error("could not {asked}: no answer from the API server")]
+    Unreachable {
+        /// What was asked.
+        asked: Asked,
+        /// What became of it.
+        source: NoAnswer,
+    },
+    /// An answer that was not understood. A write was most likely done: look.
+    #[error("could not {asked}: the API server's answer was not understood")]
+    Unreadable {
+        /// What was asked.
+        asked: Asked,
+        /// What was wrong with it.
+        source: NotUnderstood,
+    },
+}
+
+impl ApiError {
+    /// What the server said, where it spoke.
+    #[must_use]
+    pub fn status(&self) -> Option<&ApiStatus> {
+        match self {
+            Self::Busy { status, .. }
+            | Self::Conflict { status, .. }
+            | Self::Failed { status, .. }
+            | Self::Gone { status, .. }
+            | Self::NotFound { status, .. }
+            | Self::Refused { status, .. } => Some(status),
+            Self::Unreachable { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// What was asked.
+    #[must_use]
+    pub fn asked(&self) -> &Asked {
+        match self {
+            Self::Busy { asked, .. }
+            | Self::Conflict { asked, .. }
+            | Self::Failed { asked, .. }
+            | Self::Gone { asked, .. }
+            | Self::NotFound { asked, .. }
+            | Self::Refused { asked, .. }
+            | Self::Unreachable { asked, .. }
+            | Self::Unreadable { asked, .. } => asked,
+        }
+    }
+
+    pub(super) fn of(asked: Asked, failure: Failure) -> Self {
+        let status = match failure {
+            Failure::Answered(status) => status,
+            Failure::Lost(source) => return Self::Unreachable { asked, source },
+            Failure::NotUnderstood(source) => return Self::Unreadable { asked, source },
+        };
+        match status.code {
+            404 => Self::NotFound { asked, status },
+            408 | 500.. => Self::Failed { asked, status },
+            409 => Self::Conflict { asked, status },
+            410 => Self::Gone { asked, status },
+            429 => Self::Busy { asked, after: status.retry_after_seconds.map(Duration::from_secs), status },
+            400..500 => Self::Refused { asked, status },
+            code => Self::Unreadable { asked, source: NotUnderstood::Code(code) },
+        }
+    }
+}
+
+/// What was asked of the server, for messages: "get node worker-3".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What was to be done.
+    pub verb: Verb,
+    /// With what, as the caller named it.
+    pub object: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb.name(), self.object)
+    }
+}
+
+/// What the server said when it did not do what was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiStatus {
+    /// The HTTP status code.
+    pub code: u16,
+    /// One word for programs, such as `TooManyRequests`; empty where there was none.
+    pub reason: String,
+    /// A sentence for people, or the beginning of a body that was no `Status`.
+    pub message: String,
+    /// The single causes behind it.
+    pub causes: Vec<Cause>,
+    /// How long the server asks to wait, from the header `Retry-After`, else from the body.
+    pub retry_after_seconds: Option<u64>,
+}
+
+impl ApiStatus {
+    /// Reads the body of an answer that is not a success.
+    pub(super) fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
+        let Ok(told) = serde_json::from_slice::<StatusBody>(body) else {
+            let message = String::from_utf8_lossy(body).trim().chars().take(MESSAGE_CHARACTERS_MAX).collect();
+            return Self { code, message, retry_after_seconds, ..Self::default() };
+        };
+        let details = told.details.unwrap_or_default();
+        Self {
+            code,
+            reason: told.reason.unwrap_or_default(),
+            message: told.message.unwrap_or_default(),
+            causes: details.causes.unwrap_or_default(),
+            retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
+        }
+    }
+
+    /// Is this the refusal of an eviction by a disruption budget?
+    #[must_use]
+    pub fn names_a_budget(&self) -> bool {
+        self.causes.iter().any(|cause| cause.reason == "DisruptionBudget")
+    }
+}
+
+impl fmt::Display for ApiStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if !self.reason.is_empty() {
+            write!(f, " {}", self.reason)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ", \u{201c}{}\u{201d}", self.message)?;
+        }
+        for cause in self.causes.iter().filter(|cause| !cause.message.is_empty()) {
+            write!(f, "; {}", cause.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// One cause of a refusal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Cause {
+    /// One word for programs, such as `DisruptionBudget`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The field of the object it is about.
+    pub field: String,
+}
+
+/// Why no whole answer came.
+#[derive(Debug, Error)]
+pub enum NoAnswer {
+    /// Nothing was sent, for want of a credential.
+    #[error("there is no credential to show")]
+    Credential(#[source] CredentialError),
+    /// The connection ended before the answer did.
+    #[error("the connection was cut")]
+    Cut(#[source] ureq::Error),
+    /// Something else between us and the server.
+    #[error("the exchange failed")]
+    Exchange(#[source] ureq::Error),
+    /// Nothing listens there.
+    #[error("the connection was refused; is the API server up?")]
+    NotListening(#[source] ureq::Error),
+    /// The host name is unknown.
+    #[error("its host name is not known")]
+    NoSuchHost(#[source] ureq::Error),
+    /// It took longer than allowed.
+    #[error("it took too long")]
+    TimedOut(#[source] ureq::Error),
+    /// No trusted connection.
+    #[error("no trusted connection could be made")]
+    Untrusted(#[source] TlsError),
+}
+
+/// What was wrong with an answer.
+#[derive(Debug, Error)]
+pub enum NotUnderstood {
+    /// A code that no API server gives to such a request; redirects are among them, for none is followed.
+    #[error("HTTP status {0} was not expected; is this the address of the API server?")]
+    Code(u16),
+    /// Not the object that was asked for.
+    #[error("the object does not have the expected form")]
+    Object(#[source] serde_json::Error),
+    /// Not the list that was asked for. Items are counted from 1; 0 is the list itself.
+    #[error("the list does not have the expected form, at item {item}")]
+    Item {
+        /// The item, counted over all pages.
+        item: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Something that is not a list.
+    #[error("instead of a list came {0}")]
+    NoList(String),
+    /// The request could not even be put together.
+    #[error("the request could not be written")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What became of one attempt that did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Answered(Box<ApiStatus>),
+    Lost(NoAnswer),
+    NotUnderstood(NotUnderstood),
+}
+
+impl From<ureq::Error> for NoAnswer {
+    fn from(error: ureq::Error) -> Self {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};
+
+        match error {
+            ureq::Error::HostNotFound => Self::NoSuchHost(error),
+            ureq::Error::Timeout(_) => Self::TimedOut(error),
+            ureq::Error::Rustls(inner) => Self::Untrusted(TlsError::Handshake(inner)),
+            ureq::Error::Io(inner) => match inner.kind() {
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Self::Cut(inner.into()),
+                ConnectionRefused => Self::NotListening(inner.into()),
+                InvalidData => match inner.downcast::<rustls::Error>() {
+                    Ok(tls) => Self::Untrusted(TlsError::Handshake(tls)),
+                    Err(other) => Self::Exchange(other.into()),
+                },
+                _ => Self::Exchange(inner.into()),
+            },
+            other => Self::Exchange(other),
+        }
+    }
+}
+
+impl NoAnswer {
+    /// What this means for another attempt.
+    pub(super) fn seen(&self) -> Seen<'_> {
+        use ureq::Timeout::{Connect, Resolve};
+
+        match self {
+            Self::Credential(_) | Self::Untrusted(_) => Seen::Untrusted,
+            Self::NoSuchHost(_) | Self::NotListening(_) | Self::TimedOut(ureq::Error::Timeout(Connect | Resolve)) => Seen::NotSent,
+            Self::Cut(_) | Self::Exchange(_) | Self::TimedOut(_) => Seen::Lost,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusBody {
+    reason: Option<String>,
+    message: Option<String>,
+    details: Option<StatusDetails>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusDetails {
+    causes: Option<Vec<Cause>>,
+    retry_after_seconds: Option<u64>,
+}
+
+fn hint(code: u16) -> &'static str {
+    match code {
+        401 => " because it does not accept our credential",
+        403 => " because a permission is missing; see the ClusterRole",
+        _ => "",
+    }
+}
+
+/// What is kept of a body that is no `Status`, such as a proxy's error page.
+const MESSAGE_CHARACTERS_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! A credential plugin: the program a kubeconfig names to fetch a token or a certificate.
+//!
+//! It is run without a terminal and for a limited time. Its output is the credential and must never be
+//! shown; what it writes to its error output goes to ours, as kubectl does it.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 is the same in
+//! what is used here.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::clock;
+use super::credential::{CredentialError, fits_a_header};
+use super::secret::Secret;
+
+/// How to run a plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plugin {
+    /// The program, found in `PATH` unless it is a path.
+    pub(super) command: PathBuf,
+    pub(super) arguments: Vec<String>,
+    /// Added to our own environment.
+    pub(super) environment: Vec<(String, Secret)>,
+    /// `client.authentication.k8s.io/v1` or `/v1beta1`.
+    pub(super) api_version: String,
+    /// What people are told when it fails.
+    pub(super) install_hint: Option<String>,
+    /// What it is told of the cluster, if it wants to know.
+    pub(super) cluster: Option<Value>,
+    /// How long it may take.
+    pub(super) time_max: Duration,
+}
+
+/// What a plugin told.
+#[derive(Debug, PartialEq)]
+pub(super) struct Told {
+    pub(super) token: Option<Secret>,
+    /// Certificate and key, in PEM.
+    pub(super) certificate: Option<(String, Secret)>,
+    pub(super) expires: Option<Timestamp>,
+}
+
+impl Plugin {
+    /// Runs the plugin and reads what it tells.
+    pub(super) fn run(&self) -> Result<Told, CredentialError> {
+        log::debug!("running the credential plugin {}", self.command.display());
+        let deadline = clock::now().steady + self.time_max;
+        let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
+        let output = child.stdout.take().map(|stdout| read_by(stdout, deadline));
+        let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().steady } else { deadline });
+        let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", self.time_max.as_secs_f32())))?;
+        if !status.success() {
+            return Err(self.failed(&format!("failed with {status}; what it had to say is in the log above")));
+        }
+        self.understand(output.flatten().unwrap_or_default().as_slice())
+    }
+
+    fn command_line(&self) -> Command {
+        let mut spec = json!({ "interactive": false });
+        if let Some(cluster) = &self.cluster {
+            spec["cluster"] = cluster.clone();
+        }
+        let told = json!({ "apiVersion": self.api_version, "kind": "ExecCredential", "spec": spec });
+        let mut line = Command::new(&self.command);
+        line.args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value.reveal())))
+            .env("KUBERNETES_EXEC_INFO", told.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        line
+    }
+
+    fn understand(&self, output: &[u8]) -> Result<Told, CredentialError> {
+        // The parser's message could quote the output, which is secret.
+        let told: ExecCredential =
+            serde_json::from_slice(output).map_err(|error| self.failed(&format!("printed no ExecCredential (line {})", error.line())))?;
+        if told.api_version != self.api_version || told.kind != "ExecCredential" {
+            return Err(self.failed(&format!("did not print an ExecCredential of {}", self.api_version)));
+        }
+        let status = told.status.unwrap_or_default();
+        let certificate = match (status.client_certificate_data, status.client_key_data) {
+            (Some(certificate), Some(key)) => Some((certificate, Secret::new(key))),
+            (None, None) => None,
+            _ => return Err(self.failed("told a certificate without a key, or a key without a certificate")),
+        };
+        let token = status.token.filter(|token| !token.is_empty());
+        if token.as_deref().is_some_and(|token| !fits_a_header(token)) {
+            return Err(self.failed("told a token that cannot be sent"));
+        }
+        if token.is_none() && certificate.is_none() {
+            return Err(self.failed("told neither a token nor a certificate"));
+        }
+        Ok(Told { token: token.map(Secret::new), certificate, expires: status.expiration_timestamp })
+    }
+
+    fn failed(&self, what: &str) -> CredentialError {
+        let hint = self.install_hint.as_deref().map(|hint| format!("\n{}", hint.trim())).unwrap_or_default();
+        CredentialError::Plugin(format!("the credential plugin {} {what}{hint}", self.command.display()))
+    }
+}
+
+/// Everything the plugin prints, or `None` if it has not closed its output in time.
+fn read_by(stdout: ChildStdout, deadline: Instant) -> Option<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut output = Vec::new();
+        // A cut output is no valid JSON, so that it need not be told apart here.
+        let _ = stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output);
+        let _ = sender.send(output);
+    });
+    receiver.recv_timeout(deadline.saturating_duration_since(clock::now().steady)).ok()
+}
+
+/// How the plugin ended; it is ended if it is late.
+fn await_end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    while clock::now().steady < deadline {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => clock::sleep(POLL),
+            Err(_) => break,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecCredential {
+    api_version: String,
+    kind: String,
+    status: Option<ExecStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ExecStatus {
+    token: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key_data: Option<String>,
+    expiration_timestamp: Option<Timestamp>,
+}
+
+/// What a plugin may print.
+const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
+/// Between two looks whether the plugin, which has closed its output, has ended; the standard library cannot wait
+/// for both an end and a time.
+const POLL: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Plugins as small shell scripts.
+
+use super::*;
+use crate::kube::testing::Scratch;
+
+const V1: &str = "client.authentication.k8s.io/v1";
+
+fn plugin(script: &str) -> Plugin {
+    Plugin {
+        command: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into(), "plugin".into(), "argument".into()],
+        environment: vec![("GIVEN".into(), Secret::new("from-the-kubeconfig"))],
+        api_version: V1.into(),
+        install_hint: Some("Install it with: brew install it\n".into()),
+        cluster: None,
+        time_max: Duration::from_secs(20),
+    }
+}
+
+fn credential(status: &str) -> String {
+    format!(r#"echo '{{"apiVersion":"{V1}","kind":"ExecCredential","status":{status}}}'"#)
+}
+
+#[track_caller]
+fn fails(script: &str, with: &str) {
+    let said = plugin(script).run().unwrap_err().to_string();
+    assert!(said.contains(with), "{said}");
+    assert!(said.starts_with("the credential plugin /bin/sh ") && said.ends_with("\nInstall it with: brew install it"), "{said}");
+}
+
+#[test]
+fn a_token_and_its_end_are_read() {
+    let told = plugin(&credential(r#"{"token":"abc","expirationTimestamp":"2030-01-02T03:04:05Z"}"#)).run().unwrap();
+    assert_eq!(told.token.unwrap().reveal(), "abc");
+    assert_eq!(told.expires, Some("2030-01-02T03:04:05Z".parse().unwrap()));
+    assert_eq!(told.certificate, None);
+}
+
+#[test]
+fn a_certificate_is_read() {
+    let told = plugin(&credential(r#"{"clientCertificateData":"C","clientKeyData":"K"}"#)).run().unwrap();
+    assert_eq!(told.certificate, Some(("C".to_owned(), Secret::new("K"))));
+}
+
+#[test]
+fn arguments_and_environment_reach_it() {
+    let scratch = Scratch::new();
+    let seen = scratch.path().join("seen");
+    let script = format!(r#"echo "$1 $GIVEN $KUBERNETES_EXEC_INFO" > {}; {}"#, seen.display(), credential(r#"{"token":"a"}"#));
+    let mut plugin = plugin(&script);
+    plugin.run().unwrap();
+    let told = format!(r#"argument from-the-kubeconfig {{"apiVersion":"{V1}","kind":"ExecCredential","spec":{{"interactive":false}}}}"#);
+    assert_eq!(std::fs::read_to_string(&seen).unwrap().trim(), told);
+    plugin.cluster = Some(json!({ "server": "https://api" }));
+    plugin.run().unwrap();
+    assert!(std::fs::read_to_string(&seen).unwrap().contains(r#""cluster":{"server":"https://api"}"#));
+}
+
+#[test]
+fn a_plugin_that_does_not_help_says_why() {
+    fails("exit 3", "failed with exit status: 3");
+    fails("echo hello", "printed no ExecCredential (line 1)");
+    fails("true", "printed no ExecCredential");
+    fails(&credential("{}"), "told neither a token nor a certificate");
+    fails(&credential(r#"{"token":""}"#), "told neither a token nor a certificate");
+    fails(&credential(r#"{"clientKeyData":"K"}"#), "told a certificate without a key");
+    fails(&credential(r#"{"token":"a\nb"}"#), "told a token that cannot be sent");
+    fails(&credential(r#"{"token":"a"}"#).replace("/v1", "/v1beta1"), "did not print an ExecCredential of client.authentication.k8s.io/v1");
+    let absent = Plugin { command: "/nowhere/plugin".into(), ..plugin("") };
+    assert!(absent.run().unwrap_err().to_string().contains("/nowhere/plugin cannot be run: No such file"));
+}
+
+#[test]
+fn a_plugin_that_hangs_is_ended() {
+    for script in ["sleep 600", "exec sleep 600", "exec >&-; sleep 600"] {
+        let slow = Plugin { time_max: Duration::from_millis(100), ..plugin(script) };
+        assert!(slow.run().unwrap_err().to_string().contains("did not end within 0.1 s"), "{script}");
+    }
+}
+
+#[test]
+fn what_it_prints_is_never_shown() {
+    let said = plugin(r#"echo '{"token": s3cr3t-broken'"#).run().unwrap_err();
+    assert!(!format!("{said:?} {said}").contains("s3cr3t"));
+    let told = plugin(&credential(r#"{"token":"s3cr3t","clientCertificateData":"C","clientKeyData":"s3cr3t"}"#)).run().unwrap();
+    assert!(!format!("{told:?}").contains("s3cr3t"));
+}

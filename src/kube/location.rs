@@ -1,0 +1,257 @@
+//! Where the API server is, who we are to it, and which namespace is ours.
+//!
+//! Looked for in this order: `--kubeconfig`; the files in `KUBECONFIG`; the pod we run in; `~/.kube/config`. A place that
+//! is named but unusable is an error and never skipped, for the next place may be another cluster.
+//!
+//! Specification: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/> and
+//! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use ureq::Proxy;
+use ureq::http::Uri;
+
+use super::credential::{Identity, Roots, Shown, Text};
+use super::kubeconfig::{Kubeconfig, Selected};
+use super::proxy;
+use super::secret::Secret;
+use super::tls::Verification;
+
+/// Where the API server is, who we are to it, and which namespace is ours.
+#[derive(Debug)]
+pub struct Location {
+    /// Without a slash at the end.
+    pub(super) server: String,
+    namespace: Option<String>,
+    origin: String,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) roots: Roots,
+    /// `None` for a server given as `http://`.
+    pub(super) verification: Option<Verification>,
+    pub(super) identity: Identity,
+}
+
+/// What was given to find it by.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// The environment, as read once at the start.
+    pub environment: Environment,
+}
+
+/// The environment variables that matter here, and where a pod's service account is.
+#[derive(Clone, Default)]
+pub struct Environment {
+    /// `KUBECONFIG`: files, parted by colons.
+    pub kubeconfig: Option<String>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `KUBERNETES_SERVICE_HOST`: a name or an address, without brackets.
+    pub service_host: Option<String>,
+    /// `KUBERNETES_SERVICE_PORT`.
+    pub service_port: Option<String>,
+    /// The directory with `token`, `ca.crt` and `namespace`.
+    pub service_account: PathBuf,
+    /// `HTTP_PROXY` or `http_proxy`.
+    pub http_proxy: Option<String>,
+    /// `HTTPS_PROXY` or `https_proxy`.
+    pub https_proxy: Option<String>,
+    /// `NO_PROXY` or `no_proxy`.
+    pub no_proxy: Option<String>,
+}
+
+impl Environment {
+    /// Takes what matters from an environment, given as a function from a variable's name to its value.
+    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let either = |upper: &str, lower: &str| variable(upper).filter(|value| !value.is_empty()).or_else(|| variable(lower));
+        Self {
+            kubeconfig: variable("KUBECONFIG"),
+            home: variable("HOME").map(PathBuf::from),
+            service_host: variable("KUBERNETES_SERVICE_HOST"),
+            service_port: variable("KUBERNETES_SERVICE_PORT"),
+            service_account: PathBuf::from(SERVICE_ACCOUNT),
+            http_proxy: either("HTTP_PROXY", "http_proxy"),
+            https_proxy: either("HTTPS_PROXY", "https_proxy"),
+            no_proxy: either("NO_PROXY", "no_proxy"),
+        }
+    }
+}
+
+/// Proxies' URLs may hold passwords.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("kubeconfig", &self.kubeconfig).field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// Why the API server was not found.
+#[derive(Debug, Error)]
+pub enum LocationError {
+    /// A kubeconfig, or the pod's own data, that cannot be used as it stands.
+    #[error("{origin}: {mistake}")]
+    Invalid {
+        /// Where it stands.
+        origin: String,
+        /// What is wrong, as a sentence.
+        mistake: String,
+    },
+    /// A file that is no kubeconfig.
+    #[error("{} is no kubeconfig; the mistake is at {at}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it.
+        at: String,
+    },
+    /// Nothing to find it by.
+    #[error("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig")]
+    NotFound {
+        /// What was tried and why it did not help.
+        tried: String,
+    },
+    /// A kubeconfig that cannot be read.
+    #[error("cannot read the kubeconfig {}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Location {
+    /// Finds the API server.
+    pub fn find(given: &Given) -> Result<Self, LocationError> {
+        let environment = &given.environment;
+        if let Some(path) = &given.kubeconfig {
+            return Self::of_files(std::slice::from_ref(path), given);
+        }
+        if let Some(list) = environment.kubeconfig.as_deref().filter(|list| !list.is_empty()) {
+            let named: Vec<PathBuf> = std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
+            let present: Vec<PathBuf> = named.into_iter().filter(|path| path.exists()).collect();
+            if present.is_empty() {
+                return Err(LocationError::NotFound { tried: format!("the files in KUBECONFIG ({list}), none of which exists") });
+            }
+            return Self::of_files(&present, given);
+        }
+        let tried_pod = match (&environment.service_host, &environment.service_port) {
+            (Some(host), Some(port)) if !host.is_empty() && !port.is_empty() => {
+                if environment.service_account.join("token").is_file() {
+                    return Self::of_pod(host, port, given);
+                }
+                format!("the pod's service account, but there is no token in {}", environment.service_account.display())
+            }
+            _ => "the pod's service account, but KUBERNETES_SERVICE_HOST and _PORT are not set".to_owned(),
+        };
+        let tried_home = match environment.home.as_ref().map(|home| home.join(".kube/config")) {
+            Some(path) if path.exists() => return Self::of_files(&[path], given),
+            Some(path) => format!("{}, which does not exist", path.display()),
+            None => "~/.kube/config, but HOME is not set".to_owned(),
+        };
+        Err(LocationError::NotFound { tried: format!("KUBECONFIG, which is not set; {tried_pod}; {tried_home}") })
+    }
+
+    /// Our own namespace: the pod's, or the context's.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The server and where it was found, for the log.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let unchecked = if matches!(self.verification, Some(Verification::Full { .. })) { "" } else { ", without checking who it is" };
+        format!("{} ({}{unchecked})", self.server, self.origin)
+    }
+
+    /// Inside the cluster a proxy set for the outside world must not see the token: none is used.
+    fn of_pod(host: &str, port: &str, given: &Given) -> Result<Self, LocationError> {
+        let origin = "this pod's service account".to_owned();
+        if given.context.is_some() {
+            return Err(LocationError::Invalid { origin, mistake: "there are no contexts in a pod; --context needs --kubeconfig".to_owned() });
+        }
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let (server, _) = parse_server(&format!("https://{host}:{port}")).map_err(|mistake| LocationError::Invalid { origin: origin.clone(), mistake })?;
+        let directory = &given.environment.service_account;
+        let namespace = std::fs::read_to_string(directory.join("namespace")).ok();
+        Ok(Self {
+            server,
+            namespace: namespace.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+            origin,
+            proxy: None,
+            roots: Roots::Of(Text::File(directory.join("ca.crt"))),
+            verification: Some(Verification::Full { server_name: None }),
+            identity: Identity { shown: Shown::TokenFile(directory.join("token")), certificate: None },
+        })
+    }
+
+    fn of_files(paths: &[PathBuf], given: &Given) -> Result<Self, LocationError> {
+        let mut merged = Kubeconfig::default();
+        for path in paths {
+            merged.merge(Kubeconfig::read(path)?);
+        }
+        let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let invalid = |mistake| LocationError::Invalid { origin: format!("kubeconfig {files}"), mistake };
+        let selected = merged.select(given.context.as_deref()).map_err(invalid)?;
+        let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
+        let proxy = proxy_for(&uri, selected.proxy_url.as_ref(), &given.environment).map_err(invalid)?;
+        let is_secure = uri.scheme_str() == Some("https");
+        let Selected { context, namespace, roots, verification, identity, .. } = selected;
+        Ok(Self {
+            server,
+            namespace,
+            origin: format!("context {context:?} of {files}"),
+            proxy,
+            roots: if is_secure { roots } else { Roots::None },
+            verification: is_secure.then_some(verification),
+            identity,
+        })
+    }
+}
+
+/// The server's URL without a slash at the end, and its parts.
+fn parse_server(server: &str) -> Result<(String, Uri), String> {
+    // kubectl takes a server without a scheme for http; that is more likely a mistake, and the token would be seen.
+    if !server.starts_with("https://") && !server.starts_with("http://") {
+        return Err(format!("the server {server:?} does not start with https://"));
+    }
+    let server = server.trim_end_matches('/').to_owned();
+    let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL"))?;
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err("the server's URL holds a password; put it into the user".to_owned()),
+        Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server, uri)),
+        _ => Err(format!("the server {server:?} is not the URL of a server")),
+    }
+}
+
+fn proxy_for(server: &Uri, named: Option<&Secret>, environment: &Environment) -> Result<Option<Proxy>, String> {
+    let scheme = server.scheme_str().unwrap_or_default();
+    let host = server.host().unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let port = server.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let (url, origin) = match named {
+        Some(url) => (url.reveal(), "proxy-url"),
+        None => match proxy::of_environment(scheme, bare, port, environment) {
+            Some(url) => (url, "environment's proxy"),
+            None => return Ok(None),
+        },
+    };
+    // A proxy over TLS would need trust of its own, and SOCKS another feature of ureq, which would otherwise go
+    // past the proxy without a word.
+    match url.split_once("://") {
+        Some(("http", _)) | None => Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL")),
+        Some((other, _)) => Err(format!("the {origin} is of kind {other:?}; only http:// is supported")),
+    }
+}
+
+/// Where the kubelet puts it.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Whether a request is sent again, and when. Pure: the attempt, what was seen of it, the time left and the
+//! jitter are arguments.
+//!
+//! A read may always be repeated. A write is repeated only when the server surely did not act on it:
+//! nothing was sent, the credential was turned away before the request was looked at (401), or priority and
+//! fairness turned it away (429 with `Retry-After`). A 429 that names a disruption budget is an answer, not
+//! an overload, and never repeated here: only the caller knows what else there is to evict meanwhile.
+//!
+//! Specification: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/> and
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>.
+
+use std::time::Duration;
+
+use super::error::ApiStatus;
+
+/// What the request does to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// It changes nothing.
+    Read,
+    /// It may change something.
+    Write,
+}
+
+/// One attempt that did not succeed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt {
+    /// 1 for the first.
+    pub(super) number: u32,
+    /// What the request does.
+    pub(super) intent: Intent,
+    /// Has a fresh credential been fetched for this call already?
+    pub(super) credential: Credential,
+    /// Time left of the call's deadline.
+    pub(super) left: Duration,
+    /// From 0 to 1, drawn anew for each attempt.
+    pub(super) jitter: f64,
+}
+
+/// The credential an attempt was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// The one at hand.
+    Held,
+    /// One fetched anew after the server refused another.
+    Renewed,
+}
+
+/// What was seen of the attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seen<'a> {
+    /// An answer other than a success.
+    Answer(&'a ApiStatus),
+    /// Something was sent, and no answer or only a part of one came back.
+    Lost,
+    /// The server got nothing of the request.
+    NotSent,
+    /// Nothing was sent, because there was no credential or no trust: that does not pass by itself.
+    Untrusted,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Next {
+    /// Tell the caller.
+    GiveUp,
+    /// Fetch the credential anew, and if it is another one, send the request at once.
+    Renew,
+    /// Send it again after this pause.
+    Wait(Duration),
+}
+
+/// What follows `attempt`, of which `seen` was seen.
+#[must_use]
+pub(super) fn next(attempt: &Attempt, seen: Seen<'_>) -> Next {
+    if let Seen::Answer(status) = seen
+        && status.code == 401
+    {
+        return if attempt.credential == Credential::Held { Next::Renew } else { Next::GiveUp };
+    }
+    if attempt.number >= ATTEMPTS_MAX || !may_repeat(attempt.intent, seen) {
+        return Next::GiveUp;
+    }
+    let asked = match seen {
+        Seen::Answer(status) => status.retry_after_seconds.map(Duration::from_secs),
+        Seen::Lost | Seen::NotSent | Seen::Untrusted => None,
+    };
+    let pause = pause(attempt.number, attempt.jitter).max(asked.unwrap_or_default().min(RETRY_AFTER_MAX));
+    if pause < attempt.left { Next::Wait(pause) } else { Next::GiveUp }
+}
+
+/// The back-off before attempt `number + 1`: doubled each time, a random half of it left out, so that many
+/// clients turned away together do not come back together.
+#[must_use]
+pub(super) fn pause(number: u32, jitter: f64) -> Duration {
+    let whole = PAUSE_FIRST.saturating_mul(1 << number.saturating_sub(1).min(8)).min(PAUSE_MAX);
+    whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+fn may_repeat(intent: Intent, seen: Seen<'_>) -> bool {
+    match (intent, seen) {
+        (_, Seen::NotSent) | (Intent::Read, Seen::Lost) => true,
+        (Intent::Write, Seen::Lost) | (_, Seen::Untrusted) => false,
+        (Intent::Read, Seen::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
+        (Intent::Write, Seen::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
+    }
+}
+
+/// Attempts of one request, the first among them.
+const ATTEMPTS_MAX: u32 = 4;
+/// The back-off after the first attempt.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// The longest back-off of our own.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The longest wait the server may ask for; a longer one is the caller's affair.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kube::error::Cause;
+
+    fn answer(code: u16, retry_after_seconds: Option<u64>, cause: Option<&str>) -> ApiStatus {
+        let causes = cause.map(|reason| Cause { reason: reason.into(), ..Cause::default() }).into_iter().collect();
+        ApiStatus { code, retry_after_seconds, causes, ..ApiStatus::default() }
+    }
+
+    fn attempt(intent: Intent, number: u32) -> Attempt {
+        Attempt { number, intent, credential: Credential::Held, left: Duration::from_secs(30), jitter: 1.0 }
+    }
+
+    #[track_caller]
+    fn check(intent: Intent, seen: Seen<'_>, expected: Next) {
+        assert_eq!(next(&attempt(intent, 1), seen), expected);
+    }
+
+    fn wait(milliseconds: u64) -> Next {
+        Next::Wait(Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn reads_are_repeated_after_what_may_pass() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            check(Intent::Read, Seen::Answer(&answer(code, None, None)), wait(250));
+        }
+        for code in [302, 400, 403, 404, 409, 410, 422, 501, 505] {
+            check(Intent::Read, Seen::Answer(&answer(code, None, None)), Next::GiveUp);
+        }
+        check(Intent::Read, Seen::Lost, wait(250));
+        check(Intent::Read, Seen::NotSent, wait(250));
+        check(Intent::Read, Seen::Untrusted, Next::GiveUp);
+        check(Intent::Read, Seen::Answer(&answer(503, Some(3), None)), wait(3_000));
+        check(Intent::Read, Seen::Answer(&answer(429, Some(3_600), None)), wait(10_000));
+    }
+
+    #[test]
+    fn writes_are_repeated_only_when_the_server_did_not_act() {
+        check(Intent::Write, Seen::NotSent, wait(250));
+        check(Intent::Write, Seen::Answer(&answer(429, Some(1), None)), wait(1_000));
+        check(Intent::Write, Seen::Answer(&answer(429, None, None)), Next::GiveUp);
+        check(Intent::Write, Seen::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
+        check(Intent::Write, Seen::Lost, Next::GiveUp);
+        for code in [408, 409, 500, 502, 503, 504] {
+            check(Intent::Write, Seen::Answer(&answer(code, Some(1), None)), Next::GiveUp);
+        }
+    }
+
+    #[test]
+    fn a_refused_credential_is_renewed_once() {
+        for intent in [Intent::Read, Intent::Write] {
+            check(intent, Seen::Answer(&answer(401, None, None)), Next::Renew);
+            let again = Attempt { credential: Credential::Renewed, ..attempt(intent, 2) };
+            assert_eq!(next(&again, Seen::Answer(&answer(401, None, None))), Next::GiveUp);
+        }
+    }
+
+    #[test]
+    fn attempts_and_time_are_limited() {
+        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(Intent::Read, number), Seen::Lost)).collect();
+        assert_eq!(waits, [wait(250), wait(500), wait(1_000), Next::GiveUp]);
+        let late = Attempt { left: Duration::from_millis(200), ..attempt(Intent::Read, 1) };
+        assert_eq!(next(&late, Seen::Lost), Next::GiveUp);
+    }
+
+    #[test]
+    fn jitter_leaves_out_at_most_half() {
+        assert_eq!(pause(1, 0.0), Duration::from_millis(125));
+        assert_eq!(pause(1, 1.0), Duration::from_millis(250));
+        assert_eq!(pause(u32::MAX, 7.0), PAUSE_MAX);
+    }
+}

@@ -1,0 +1,12 @@
+//! The lock: which nodes hold a slot. One Lease keeps all of it, and is only ever written at the version it was read
+//! at, so that every rule about the number of slots holds whatever other replicas do.
+//!
+//! Pure: values in, values out.
+
+mod record;
+mod release;
+mod slots;
+
+pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
+pub use release::{Release, release};
+pub use slots::{Approved, Holder, LockState};

@@ -1,0 +1,132 @@
+//! The lock's form in the Lease: one annotation holds it as JSON, `spec.holderIdentity` the names for
+//! `kubectl get lease`. Fields that this version does not know are kept.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::{Holder, LockState};
+use crate::cluster::{Lease, ResourceVersion};
+
+/// The annotation on the Lease.
+pub const HOLDERS: &str = "rebootmanager/holders";
+
+/// The form this program writes. A newer one is not touched.
+const FORM: u32 = 1;
+
+/// The annotation cannot be read. Nothing is approved until it can: whoever holds a slot may be rebooting.
+#[derive(Debug, Error)]
+pub enum Unreadable {
+    /// Not the JSON it should be.
+    #[error("the annotation {HOLDERS} of the Lease cannot be read; repair it, or delete the Lease once no node is rebooting")]
+    Json(#[source] serde_json::Error),
+    /// Written by a later version.
+    #[error("the annotation {HOLDERS} of the Lease has form {0}; this version of reboot-manager reads form {FORM}: upgrade it")]
+    Newer(u32),
+}
+
+/// What to write, as a JSON merge patch.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LeasePatch(pub Value);
+
+/// Reads the lock. A Lease without the annotation is an empty lock.
+pub fn read(lease: &Lease) -> Result<LockState, Unreadable> {
+    let Some(text) = lease.annotations.get(HOLDERS) else { return Ok(LockState::default()) };
+    let form: WireForm = serde_json::from_str(text).map_err(Unreadable::Json)?;
+    if form.form > FORM {
+        return Err(Unreadable::Newer(form.form));
+    }
+    let wire: WireLock = serde_json::from_str(text).map_err(Unreadable::Json)?;
+    Ok(LockState { last_term: wire.last_term, holders: wire.holders, extra: wire.extra })
+}
+
+/// Writes the lock over the version it was read at; `None` for the parts of a Lease yet to be created.
+pub fn patch(lock: &LockState, basis: Option<&ResourceVersion>, now: Timestamp) -> LeasePatch {
+    let wire = WireLock { form: FORM, last_term: lock.last_term, holders: lock.holders.clone(), extra: lock.extra.clone() };
+    // Strings, numbers and maps with string keys always have a JSON form.
+    let text = serde_json::to_string(&wire).unwrap_or_default();
+    let names: Vec<&str> = lock.holders.iter().map(|holder| holder.node.as_str()).collect();
+    let identity = if names.is_empty() { Value::Null } else { Value::String(names.join(",")) };
+    let mut metadata = serde_json::json!({"annotations": {HOLDERS: text}});
+    if let Some(version) = basis {
+        metadata["resourceVersion"] = Value::String(version.0.clone());
+    }
+    let renewed = format!("{now:.6}");
+    LeasePatch(serde_json::json!({"metadata": metadata, "spec": {"holderIdentity": identity, "renewTime": renewed}}))
+}
+
+#[derive(Deserialize)]
+struct WireForm {
+    form: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireLock {
+    form: u32,
+    last_term: u64,
+    holders: Vec<Holder>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::cluster::{LeaseVersion, NodeName, Uid};
+    use crate::fleetlock::GroupName;
+
+    fn lease(text: Option<&str>) -> Lease {
+        let version = LeaseVersion { uid: Uid("u".to_owned()), version: ResourceVersion("7".to_owned()) };
+        let annotations = text.map(|text| (HOLDERS.to_owned(), text.to_owned())).into_iter().collect::<BTreeMap<_, _>>();
+        Lease { version, annotations }
+    }
+
+    #[test]
+    fn the_lock_reads_back_as_it_is_written() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let group = GroupName::parse("W.1").unwrap();
+        let lock = LockState::default()
+            .take(&NodeName("b".to_owned()), &Uid("1".to_owned()), &group, now)
+            .take(&NodeName("a".to_owned()), &Uid("2".to_owned()), &group, now)
+            .approve(&Uid("1".to_owned()), "boot", now)
+            .check_in(&Uid("2".to_owned()), now);
+        let LeasePatch(patch) = patch(&lock, Some(&ResourceVersion("7".to_owned())), now);
+        assert_eq!(patch["spec"]["holderIdentity"], "b,a");
+        assert_eq!(patch["spec"]["renewTime"], "2026-09-21T14:13:20.000000Z");
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        let text = patch["metadata"]["annotations"][HOLDERS].as_str().unwrap();
+        assert_eq!(read(&lease(Some(text))).unwrap(), lock);
+    }
+
+    #[test]
+    fn an_empty_lock_has_no_holder_identity() {
+        let LeasePatch(patch) = patch(&LockState::default(), None, Timestamp::UNIX_EPOCH);
+        assert_eq!(patch["spec"]["holderIdentity"], Value::Null);
+        assert!(patch["metadata"].get("resourceVersion").is_none());
+        assert_eq!(read(&lease(None)).unwrap(), LockState::default());
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_kept() {
+        let text = r#"{"form":1,"lastTerm":3,"queue":["x"],"holders":[{"node":"a","uid":"1","group":"g","term":3,
+            "since":"2026-01-01T00:00:00Z","zone":"z1"}]}"#;
+        let lock = read(&lease(Some(text))).unwrap();
+        let LeasePatch(patch) = patch(&lock, None, Timestamp::UNIX_EPOCH);
+        let written: Value = serde_json::from_str(patch["metadata"]["annotations"][HOLDERS].as_str().unwrap()).unwrap();
+        assert_eq!(written["queue"][0], "x");
+        assert_eq!(written["holders"][0]["zone"], "z1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_never_taken_for_empty() {
+        let cases = [("", "repair it"), ("{}", "repair it"), (r#"{"form":2}"#, "upgrade it"), (r#"{"form":1}"#, "repair it")];
+        for (text, says) in cases {
+            let error = read(&lease(Some(text))).unwrap_err();
+            assert!(error.to_string().contains(says), "{text}: {error}");
+        }
+    }
+}

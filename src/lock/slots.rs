@@ -1,0 +1,168 @@
+//! Slots and their holders as a value. Each change is a new value; writing it is somebody else's work.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::cluster::{NodeName, Uid};
+use crate::fleetlock::GroupName;
+
+/// All slots of all groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LockState {
+    /// The number of the youngest tenure; never goes back.
+    pub last_term: u64,
+    /// Who holds a slot, in the order they took it.
+    pub holders: Vec<Holder>,
+    /// Fields of a later version, kept as they are.
+    pub extra: Map<String, Value>,
+}
+
+/// One node that holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The node's name.
+    pub node: NodeName,
+    /// The node's UID: a node made anew under the same name is another one.
+    pub uid: Uid,
+    /// The group it called itself of.
+    pub group: GroupName,
+    /// Its tenure.
+    pub term: u64,
+    /// When it took the slot.
+    pub since: Timestamp,
+    /// When its reboot was last approved. From then on it may reboot at any moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
+    /// When it said that it is up again. From then on the slot may be freed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_in: Option<Timestamp>,
+    /// Fields of a later version, kept as they are.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// An approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// When.
+    pub at: Timestamp,
+    /// The node's bootID then: another one later proves a reboot.
+    pub boot: String,
+}
+
+impl LockState {
+    /// The holder that is this very node.
+    pub fn holder(&self, uid: &Uid) -> Option<&Holder> {
+        self.holders.iter().find(|holder| holder.uid == *uid)
+    }
+
+    /// Holders that are other nodes than `node`. One of the same name with another UID is the same place's past.
+    pub fn others(&self, node: &NodeName) -> Vec<&Holder> {
+        self.holders.iter().filter(|holder| holder.node != *node).collect()
+    }
+
+    /// Gives `node` a slot under a new tenure, in place of whatever that name held before.
+    pub fn take(&self, node: &NodeName, uid: &Uid, group: &GroupName, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.last_term += 1;
+        next.holders.retain(|holder| holder.node != *node);
+        next.holders.push(Holder {
+            node: node.clone(),
+            uid: uid.clone(),
+            group: group.clone(),
+            term: next.last_term,
+            since: now,
+            approved: None,
+            checked_in: None,
+            extra: Map::new(),
+        });
+        next
+    }
+
+    /// Records that the reboot of `uid` is approved: it may happen at any moment, and no earlier check-in counts.
+    pub fn approve(&self, uid: &Uid, boot: &str, now: Timestamp) -> Self {
+        self.with(uid, |holder| {
+            holder.approved = Some(Approved { at: now, boot: boot.to_owned() });
+            holder.checked_in = None;
+        })
+    }
+
+    /// Records that `uid` is up.
+    pub fn check_in(&self, uid: &Uid, now: Timestamp) -> Self {
+        self.with(uid, |holder| holder.checked_in = Some(now))
+    }
+
+    /// Takes the slot of `uid` away.
+    pub fn free(&self, uid: &Uid) -> Self {
+        let mut next = self.clone();
+        next.holders.retain(|holder| holder.uid != *uid);
+        next
+    }
+
+    fn with(&self, uid: &Uid, change: impl FnOnce(&mut Holder)) -> Self {
+        let mut next = self.clone();
+        if let Some(holder) = next.holders.iter_mut().find(|holder| holder.uid == *uid) {
+            change(holder);
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn group() -> GroupName {
+        GroupName::parse("default").unwrap()
+    }
+
+    #[test]
+    fn a_node_made_anew_takes_its_names_place() {
+        let name = NodeName("a".to_owned());
+        let old = LockState::default().take(&name, &Uid("1".to_owned()), &group(), now(1));
+        assert!(old.others(&name).is_empty());
+        let new = old.take(&name, &Uid("2".to_owned()), &group(), now(2));
+        assert_eq!(new.holders.len(), 1);
+        assert!(new.holder(&Uid("1".to_owned())).is_none());
+    }
+
+    #[test]
+    fn an_approval_undoes_an_earlier_check_in() {
+        let uid = Uid("1".to_owned());
+        let held = LockState::default().take(&NodeName("a".to_owned()), &uid, &group(), now(1));
+        let lock = held.check_in(&uid, now(2)).approve(&uid, "boot", now(3));
+        assert_eq!(lock.holder(&uid).unwrap().checked_in, None);
+    }
+
+    proptest! {
+        /// Whatever is done in whatever order: one slot a name, and terms that only grow.
+        #[test]
+        fn names_hold_one_slot_and_terms_grow(steps in proptest::collection::vec((0u8..4, 0u8..5, 0u8..3), 0..40)) {
+            let mut lock = LockState::default();
+            for (act, node, generation) in steps {
+                let name = NodeName(format!("n{node}"));
+                let uid = Uid(format!("n{node}-{generation}"));
+                let next = match act {
+                    0 => lock.take(&name, &uid, &group(), now(1)),
+                    1 => lock.approve(&uid, "b", now(2)),
+                    2 => lock.check_in(&uid, now(3)),
+                    _ => lock.free(&uid),
+                };
+                prop_assert!(next.last_term >= lock.last_term);
+                prop_assert!(act == 0 || next.holders.len() <= lock.holders.len());
+                let mut names: Vec<_> = next.holders.iter().map(|holder| &holder.node).collect();
+                names.sort();
+                names.dedup();
+                prop_assert_eq!(names.len(), next.holders.len());
+                lock = next;
+            }
+        }
+    }
+}

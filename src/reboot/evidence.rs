@@ -1,0 +1,84 @@
+//! The proofs behind a 200 to a pre-reboot. Each is a value that only its check can make, and none can be copied,
+//! kept or read from anywhere: without all three there is no [`Approval`], and without an approval no 200.
+
+use std::time::{Duration, Instant};
+
+use super::{Lock, LockChange, Seen};
+use crate::cluster::{Complete, Node, Pod, Uid};
+use crate::drain::DrainPlan;
+
+/// No proof older than this counts. A replica that was frozen in the middle wakes up with stale proofs and looks again.
+pub const PROOF_AGE_MAX: Duration = Duration::from_secs(15);
+
+/// The slot is held: this request wrote the approval into the Lease, over the version that named the node a holder.
+#[derive(Debug)]
+pub struct HeldSlot {
+    tick: u64,
+    at: Instant,
+}
+
+/// The node was seen marked for its tenure and unschedulable.
+#[derive(Debug)]
+pub struct Cordoned {
+    tick: u64,
+    at: Instant,
+}
+
+/// A complete list of the node's pods, begun after the cordon was seen, holds none that has to go.
+#[derive(Debug)]
+pub struct Emptied {
+    tick: u64,
+    at: Instant,
+}
+
+/// The node may reboot.
+#[derive(Debug)]
+pub struct Approval {
+    _made_only_here: (),
+}
+
+/// A proof is too old, or they were not made in this order: cordon, empty, slot.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stale;
+
+impl HeldSlot {
+    /// From the answer to the write that approved the node `uid`.
+    pub fn of(lock: &Seen<Lock>, uid: &Uid) -> Option<Self> {
+        let holder = lock.value.state.holder(uid)?;
+        let approved = lock.value.written == Some(LockChange::Approve) && holder.approved.is_some() && holder.checked_in.is_none();
+        approved.then_some(Self { tick: lock.tick, at: lock.at })
+    }
+}
+
+impl Cordoned {
+    /// From the Node as seen; `None` when it is not cordoned under the tenure `term` of `lock`.
+    pub fn of(node: &Seen<Option<Node>>, lock: &Lock, term: u64) -> Option<Self> {
+        let cordoned = node.value.as_ref()?.is_cordoned_for(&lock.term(term));
+        cordoned.then_some(Self { tick: node.tick, at: node.at })
+    }
+}
+
+impl Emptied {
+    /// From a complete list of pods; the plan of what is left when there is any.
+    pub fn of(
+        pods: &Seen<Complete<Vec<Pod>>>,
+        cordoned: &Cordoned,
+        plan: impl FnOnce(&[Pod]) -> DrainPlan,
+    ) -> Result<Self, Option<DrainPlan>> {
+        if pods.tick <= cordoned.tick {
+            return Err(None);
+        }
+        let plan = plan(pods.value.items());
+        if plan.is_empty() { Ok(Self { tick: pods.tick, at: pods.at }) } else { Err(Some(plan)) }
+    }
+}
+
+impl Approval {
+    /// Puts the proofs together at the moment `now`.
+    #[expect(clippy::needless_pass_by_value, reason = "the proofs are used up")]
+    pub fn of(cordoned: Cordoned, emptied: Emptied, slot: HeldSlot, now: Instant) -> Result<Self, Stale> {
+        let ordered = cordoned.tick < emptied.tick && emptied.tick < slot.tick;
+        let young = [cordoned.at, emptied.at, slot.at].iter().all(|at| now.saturating_duration_since(*at) <= PROOF_AGE_MAX);
+        if ordered && young { Ok(Self { _made_only_here: () }) } else { Err(Stale) }
+    }
+}

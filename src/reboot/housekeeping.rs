@@ -1,0 +1,92 @@
+//! Housekeeping: what a crash or an administrator left is put in order, one node at a time, on evidence alone.
+//!
+//! Every replica does this, without a leader: each step is conditional on what it was decided from.
+
+use jiff::Timestamp;
+
+use super::{Lock, LockChange, NodeChange, Observed, Question, Seen, Step, is_marked_since};
+use super::{Change, restore};
+use crate::cluster::{Node, NodeName, Uid};
+use crate::fleetlock::GroupName;
+use crate::lock::{Approved, Release, release};
+
+/// What to do about a node.
+#[derive(Debug)]
+#[must_use]
+pub enum Tidy {
+    /// One conditional write.
+    Change(Change),
+    /// Nothing; a clause says why a slot is kept, where one is.
+    Done(Option<&'static str>),
+    /// Read something.
+    Look(Question),
+}
+
+/// The next step for the holder `uid`.
+pub fn holder(uid: &Uid, seen: &Observed, now: Timestamp) -> Tidy {
+    // The Lease before the Node: a slot is freed over the version that is older than the evidence, so that whatever
+    // happened in between makes the write fail.
+    let Some(lock) = &seen.lock else { return Tidy::Look(Question::Lock) };
+    let Some(holder) = lock.value.state.holder(uid) else { return Tidy::Done(None) };
+    let Some(node) = seen.node.as_ref().filter(|node| node.tick > lock.tick || holder.checked_in.is_some()) else {
+        return Tidy::Look(Question::Node);
+    };
+    match release(holder, node.value.as_ref(), now) {
+        Release::Keep(why) => Tidy::Done(Some(why)),
+        Release::Free(_) => lock.value.change(LockChange::Free, lock.value.state.free(uid)).into(),
+        Release::RestoreFirst => match &node.value {
+            Some(node) if !is_marked_since(node, &lock.value) => restore(node).into(),
+            _ => Tidy::Done(None),
+        },
+    }
+}
+
+/// The next step for a node that was seen marked as rebooting by us. With a slot all is well; without one the mark is
+/// undone, unless the Lease it was made under is not there any more: then the node may be rebooting and gets a slot.
+pub fn stray(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> Tidy {
+    let Some(node) = &seen.node else { return Tidy::Look(Question::Node) };
+    let Some(lock) = seen.lock.as_ref().filter(|lock| lock.tick > node.tick) else { return Tidy::Look(Question::Lock) };
+    let Some(node) = node.value.as_ref().filter(|node| node.mark.uid == *uid && !node.mark.is_in_service()) else {
+        return Tidy::Done(None);
+    };
+    let Some(record) = &node.mark.record else { return Tidy::Done(None) };
+    if lock.value.state.holder(uid).is_some() {
+        return Tidy::Done(None);
+    }
+    let same_lease = lock.value.version.as_ref().is_some_and(|version| version.uid == record.term.lease);
+    if same_lease { restore(node).into() } else { adopt(name, lock, node, now) }
+}
+
+fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Tidy {
+    let Ok(group) = GroupName::parse("unknown") else { return Tidy::Done(None) };
+    let mut next = lock.value.state.take(name, &node.mark.uid, &group, now);
+    for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.mark.uid) {
+        holder.approved = Some(Approved { at: now, boot: node.boot_id.clone() });
+    }
+    lock.value.change(LockChange::Adopt, next).into()
+}
+
+impl From<Step> for Tidy {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Change(change) => Self::Change(change),
+            Step::Look(question) => Self::Look(question),
+            Step::Answer(_) | Step::Drain(_) => Self::Done(None),
+        }
+    }
+}
+
+impl Change {
+    /// What it is for, in a log.
+    pub fn purpose(&self) -> &'static str {
+        match self {
+            Self::Lock { why: LockChange::Adopt, .. } => "gives a slot to a node that was marked under a Lease now gone",
+            Self::Lock { why: LockChange::Approve, .. } => "approves the reboot",
+            Self::Lock { why: LockChange::CheckIn, .. } => "records the check-in",
+            Self::Lock { why: LockChange::Free, .. } => "frees the slot",
+            Self::Lock { why: LockChange::Take, .. } => "takes a slot",
+            Self::Node { why: NodeChange::Mark, .. } => "marks the node as rebooting and cordons it",
+            Self::Node { why: NodeChange::Restore, .. } => "marks the node as ready and restores its cordon",
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What one request has seen so far.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{LockChange, NodeChange};
+use crate::cluster::{Complete, LeaseVersion, Node, NodeMark, NodeName, Pod, Term, Uid};
+use crate::lock::{Holder, LockState};
+
+/// A fact, and its place in the order in which facts were seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen<T> {
+    /// The fact.
+    pub value: T,
+    /// Facts seen later have a greater one. A fact's reading begins after every fact with a smaller one was complete.
+    pub tick: u64,
+    /// When its reading began.
+    pub at: Instant,
+}
+
+/// What tells one holding of a slot from a later one of the same node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenure {
+    /// Its number.
+    pub term: u64,
+    /// When the reboot was last approved.
+    pub approved: Option<Timestamp>,
+    /// The node has checked in since.
+    pub checked_in: bool,
+}
+
+/// The lock as read or written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// Who holds what.
+    pub state: LockState,
+    /// The Lease it stands in; `None`: there is none yet.
+    pub version: Option<LeaseVersion>,
+    /// The write of this request that made it; `None`: it was read.
+    pub written: Option<LockChange>,
+}
+
+/// Something that was read, or the answer to a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// Whether another node can run our own pods.
+    Elsewhere(bool),
+    /// The lock.
+    Lock(Lock),
+    /// The Node's metadata; `None`: there is no such Node.
+    Mark(Option<NodeMark>),
+    /// The nodes marked as rebooting.
+    Marked(Vec<NodeName>),
+    /// The Node, as read or as it is after the change named; `None`: there is no such Node.
+    Node(Option<Node>, Option<NodeChange>),
+    /// The pods of the node.
+    Pods(Complete<Vec<Pod>>),
+}
+
+/// Everything seen by one request. Absent means: not looked yet, or not to be relied on any more.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    uid: Uid,
+    ticks: u64,
+    /// The tenure this request acts under: the first it has seen, or the one it has made.
+    pub tenure: Option<Tenure>,
+    /// What the first look at the lock showed of the node, changed since only by this request's own writes.
+    pub first: Option<Option<Tenure>>,
+    /// Whether another node can run our own pods.
+    pub elsewhere: Option<Seen<bool>>,
+    /// The lock.
+    pub lock: Option<Seen<Lock>>,
+    /// The Node's metadata.
+    pub mark: Option<Seen<Option<NodeMark>>>,
+    /// The nodes marked as rebooting.
+    pub marked: Option<Seen<Vec<NodeName>>>,
+    /// The Node.
+    pub node: Option<Seen<Option<Node>>>,
+    /// The pods of the node.
+    pub pods: Option<Seen<Complete<Vec<Pod>>>>,
+}
+
+impl Observed {
+    /// Nothing seen yet of the node `uid`. `tenure`: the one an earlier part of the same request acted under.
+    pub fn nothing(uid: Uid, tenure: Option<Tenure>) -> Self {
+        Self {
+            uid,
+            ticks: 0,
+            tenure,
+            first: None,
+            elsewhere: None,
+            lock: None,
+            mark: None,
+            marked: None,
+            node: None,
+            pods: None,
+        }
+    }
+
+    /// Takes in a fact whose reading began at `at`.
+    pub fn fold(&mut self, fact: Fact, at: Instant) {
+        self.ticks += 1;
+        let tick = self.ticks;
+        match fact {
+            Fact::Elsewhere(value) => self.elsewhere = Some(Seen { value, tick, at }),
+            Fact::Lock(value) => {
+                let held = value.state.holder(&self.uid).map(Tenure::of);
+                let own = value.written.is_some();
+                if own || self.tenure.is_none() {
+                    self.tenure.clone_from(&held);
+                }
+                if own || self.first.is_none() {
+                    self.first = Some(held);
+                }
+                self.lock = Some(Seen { value, tick, at });
+            }
+            Fact::Mark(value) => self.mark = Some(Seen { value, tick, at }),
+            Fact::Marked(value) => self.marked = Some(Seen { value, tick, at }),
+            Fact::Node(value, change) => {
+                if change == Some(NodeChange::Mark) {
+                    // Who else is marked has to be asked again now that our own mark can be seen.
+                    self.marked = None;
+                }
+                self.node = Some(Seen { value, tick, at });
+            }
+            Fact::Pods(value) => self.pods = Some(Seen { value, tick, at }),
+        }
+    }
+
+    /// The lock is not what it was seen to be, or may not be.
+    pub fn forget_lock(&mut self) {
+        self.lock = None;
+    }
+
+    /// The Node is not what it was seen to be, or may not be.
+    pub fn forget_node(&mut self) {
+        self.node = None;
+    }
+
+    /// The nodes marked as rebooting that hold no slot in `lock`, the node `own` left out. `None`: not looked, or the
+    /// lock was read before the marks, so that a node which took its slot since would be mistaken for a stranger.
+    pub fn strangers(&self, lock: &Seen<Lock>, own: &NodeName) -> Strangers {
+        let Some(marked) = &self.marked else { return Strangers::NotLooked };
+        let strange = |name: &&NodeName| *name != own && !lock.value.state.holders.iter().any(|holder| holder.node == **name);
+        let names: Vec<NodeName> = marked.value.iter().filter(strange).cloned().collect();
+        if !names.is_empty() && lock.tick < marked.tick { Strangers::LockTooOld } else { Strangers::Are(names) }
+    }
+}
+
+/// Answer of [`Observed::strangers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strangers {
+    /// These; possibly none.
+    Are(Vec<NodeName>),
+    /// There may be some, but the lock has to be read again first.
+    LockTooOld,
+    /// Nobody has looked.
+    NotLooked,
+}
+
+impl Tenure {
+    /// The tenure of a holder as it stands.
+    pub fn of(holder: &Holder) -> Self {
+        let approved = holder.approved.as_ref().map(|approved| approved.at);
+        Self { term: holder.term, approved, checked_in: holder.checked_in.is_some() }
+    }
+
+    /// The same holding of the slot as `first`, with nothing since but perhaps a check-in.
+    pub fn follows(&self, first: &Self) -> bool {
+        self.term == first.term && self.approved == first.approved && (self.checked_in || !first.checked_in)
+    }
+}
+
+impl Lock {
+    /// The full name of a tenure counted in this lock.
+    pub fn term(&self, term: u64) -> Term {
+        Term { lease: self.version.as_ref().map(|version| version.uid.clone()).unwrap_or_default(), term }
+    }
+}

@@ -1,0 +1,74 @@
+//! The one door to the wire: where the result of the rules becomes a reply. Nothing else makes a 200.
+
+use super::Approval;
+use crate::cluster::{NodeName, spoken};
+use crate::fleetlock::{Kind, Reply};
+
+/// What the rules say to a caller.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Pre-reboot: the node may reboot. Only an [`Approval`] makes one.
+    Approved(Approval, NodeName),
+    /// Not now, or not at all.
+    Refused(Refusal),
+    /// Steady-state: the node is in service.
+    Settled(Settled),
+}
+
+/// A refusal: an answer, not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For machines.
+    pub kind: Kind,
+    /// For a person: which node, what stands in the way, what to do.
+    pub sentence: String,
+}
+
+/// Why steady-state is answered 200.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// The node is marked Ready and holds no slot.
+    InService(NodeName),
+    /// The node is marked Ready; its slot is freed once its kubelet is ready again.
+    SlotKept(NodeName),
+    /// No node has this id, so nothing is held for it.
+    Unknown(String),
+}
+
+impl Refusal {
+    /// The answer with this refusal.
+    pub fn new(kind: Kind, sentence: String) -> Outcome {
+        Outcome::Refused(Self { kind, sentence })
+    }
+
+    /// Two nodes or more have the caller's id.
+    pub fn duplicate(id: &str, nodes: &[NodeName]) -> Outcome {
+        let nodes = spoken(nodes);
+        let sentence = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
+        Self::new(Kind::DuplicateId, sentence)
+    }
+
+    /// No node has the caller's id.
+    pub fn unknown(id: &str) -> Outcome {
+        let sentence = format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?");
+        Self::new(Kind::UnknownNode, sentence)
+    }
+}
+
+impl From<Outcome> for Reply {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Approved(_, node) => {
+                Self::ok(Kind::Approved, format!("node {node} is cordoned and empty and holds a slot: it may reboot"))
+            }
+            Outcome::Refused(refusal) => Self::refusal(refusal.kind, refusal.sentence),
+            Outcome::Settled(Settled::InService(node)) => Self::ok(Kind::SteadyState, format!("node {node} is in service")),
+            Outcome::Settled(Settled::SlotKept(node)) => {
+                Self::ok(Kind::SteadyState, format!("node {node} is in service; its slot is freed once its kubelet is ready"))
+            }
+            Outcome::Settled(Settled::Unknown(id)) => {
+                Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}; nothing is held for it"))
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Pre-reboot: may this node reboot now? **The rules, in order.**
+
+use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step};
+use super::{Lock, Strangers, mark, restore, superseded};
+use crate::cluster::{Node, NodeName, spoken};
+use crate::drain::DrainPlan;
+use crate::fleetlock::Kind;
+use crate::lock::Holder;
+
+/// The one next step towards the answer.
+pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
+    let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
+    let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
+    let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
+        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+    };
+    let holder = lock.value.state.holder(&caller.uid);
+    if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !is_under(holder, tenure.term)) {
+        return superseded(&caller.node);
+    }
+    match holder {
+        None => enter(caller, seen, lock, rules, now),
+        Some(holder) if is_over(holder, node, &lock.value) => {
+            lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock))
+        }
+        Some(holder) => contest(caller, seen, lock, holder, node, rules).unwrap_or_else(|| leave(caller, seen, lock, holder, rules, now)),
+    }
+}
+
+/// Without a slot: take one, when the Lease has room and no node is marked as rebooting beyond it.
+fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, rules: &Rules, now: Now) -> Step {
+    let others = lock.value.state.others(&caller.node);
+    if others.len() >= rules.slots {
+        let held: Vec<String> = others.iter().map(|holder| format!("{} since {:.0}", holder.node, holder.since)).collect();
+        let slots = if rules.slots == 1 { "the slot is" } else { "all slots are" };
+        let sentence = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
+        return Step::Answer(Refusal::new(Kind::SlotsTaken, sentence));
+    }
+    match seen.strangers(lock, &caller.node) {
+        Strangers::NotLooked => Step::Look(Question::Marked),
+        Strangers::LockTooOld => Step::Look(Question::Lock),
+        Strangers::Are(names) if others.len() + names.len() >= rules.slots => other_rebooting(caller, &names, "has to wait"),
+        Strangers::Are(_) => {
+            lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock))
+        }
+    }
+}
+
+/// A tenure that has run its course, and a node that asks again: it starts anew, so that nothing proved for the old
+/// tenure counts for the new one.
+fn is_over(holder: &Holder, node: &Node, lock: &Lock) -> bool {
+    holder.checked_in.is_some() || (holder.approved.is_some() && !node.is_cordoned_for(&lock.term(holder.term)))
+}
+
+/// With a slot: mark, then look who else has marked itself. The first by name keeps its place, the others go back; and
+/// whoever keeps its place waits until the others have gone. `None`: nobody is in the way.
+fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
+    let term = lock.value.term(holder.term);
+    let room = rules.slots.saturating_sub(lock.value.state.others(&caller.node).len()).max(1);
+    let strangers = seen.strangers(lock, &caller.node);
+    if let Strangers::Are(names) = &strangers
+        && holder.approved.is_none()
+        && names.iter().filter(|name| **name < caller.node).count() >= room
+    {
+        return Some(match node.mark.is_marked_for(&term) {
+            true => restore(node),
+            false => lock.value.change(LockChange::Free, lock.value.state.free(&caller.uid)),
+        });
+    }
+    if !node.is_cordoned_for(&term) {
+        return Some(mark(node, term));
+    }
+    match strangers {
+        _ if holder.approved.is_some() => None,
+        Strangers::NotLooked => Some(Step::Look(Question::Marked)),
+        Strangers::LockTooOld => Some(Step::Look(Question::Lock)),
+        Strangers::Are(names) if names.len() >= room => Some(other_rebooting(caller, &names, "keeps its place but has to wait")),
+        Strangers::Are(_) => None,
+    }
+}
+
+/// Cordoned under its own tenure: list the pods, drain, list again, and approve when the list is empty.
+fn leave(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, rules: &Rules, now: Now) -> Step {
+    let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
+    let Some(cordoned) = Cordoned::of(seen_node, &lock.value, holder.term) else { return Step::Look(Question::Node) };
+    let Some(pods) = &seen.pods else { return Step::Look(Question::Pods) };
+    let elsewhere = match &seen.elsewhere {
+        Some(elsewhere) => elsewhere.value,
+        None if DrainPlan::asks_elsewhere(pods.value.items(), &rules.ours, holder.since) => return Step::Look(Question::Elsewhere),
+        None => true,
+    };
+    let emptied = match Emptied::of(pods, &cordoned, |pods| DrainPlan::of(pods, &rules.ours, holder.since, elsewhere)) {
+        Ok(emptied) => emptied,
+        Err(None) => return Step::Look(Question::Pods),
+        Err(Some(plan)) => return Step::Drain(Drain { term: holder.term, since: holder.since, plan }),
+    };
+    let approve = || {
+        let boot = seen_node.value.as_ref().map(|node| node.boot_id.as_str()).unwrap_or_default();
+        lock.value.change(LockChange::Approve, lock.value.state.approve(&caller.uid, boot, now.clock))
+    };
+    match HeldSlot::of(lock, &caller.uid) {
+        Some(slot) if lock.tick > pods.tick => match Approval::of(cordoned, emptied, slot, now.instant) {
+            Ok(approval) => Step::Answer(Outcome::Approved(approval, caller.node.clone())),
+            Err(_stale) => Step::Look(Question::Node),
+        },
+        _ => approve(),
+    }
+}
+
+fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
+    let (are, annotation) = (if names.len() == 1 { "node" } else { "nodes" }, crate::cluster::STATUS);
+    let sentence = format!(
+        "node {} {waits}: {are} {} marked {annotation}=Rebooting without a slot, by hand or by another manager",
+        caller.node,
+        spoken(names)
+    );
+    Step::Answer(Refusal::new(Kind::OtherRebooting, sentence))
+}
+
+/// Whether the slot is still held under the tenure `term`, with no check-in since.
+fn is_under(holder: Option<&Holder>, term: u64) -> bool {
+    holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none())
+}

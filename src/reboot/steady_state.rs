@@ -1,0 +1,52 @@
+//! Steady-state: this node is up and may work again. One small read when nothing has to change.
+//!
+//! For a holder the check-in is written into the Lease first: from then on no request of before can approve it, and
+//! whatever is left to do (put the node back in service, free the slot) can be finished by any replica.
+
+use super::{Caller, Lock, LockChange, Now, Observed, Outcome, Question, Refusal, Seen, Settled, Step, Tenure};
+use super::{is_marked_since, restore, superseded};
+use crate::cluster::Node;
+use crate::lock::{Holder, Release, release};
+
+/// The one next step towards the answer.
+pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
+    let Some(mark) = &seen.mark else { return Step::Look(Question::Mark) };
+    let Some(mark) = mark.value.as_ref().filter(|mark| mark.uid == caller.uid) else {
+        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+    };
+    if mark.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
+        return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
+    }
+    let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
+    let holder = lock.value.state.holder(&caller.uid);
+    if let Some(holder) = holder
+        && !seen.first.as_ref().is_some_and(|first| first.as_ref().is_some_and(|first| Tenure::of(holder).follows(first)))
+    {
+        return superseded(&caller.node);
+    }
+    if let Some(holder) = holder
+        && holder.checked_in.is_none()
+    {
+        return lock.value.change(LockChange::CheckIn, lock.value.state.check_in(&holder.uid, now.clock));
+    }
+    let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
+    let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
+        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+    };
+    if is_marked_since(node, &lock.value) && lock.tick < seen_node.tick {
+        return Step::Look(Question::Lock);
+    }
+    if !node.mark.is_in_service() {
+        return restore(node);
+    }
+    finish(caller, lock, holder, node, now)
+}
+
+/// In service: free the slot, unless the kubelet is not ready yet; then housekeeping does it later.
+fn finish(caller: &Caller, lock: &Seen<Lock>, holder: Option<&Holder>, node: &Node, now: Now) -> Step {
+    match holder.map(|holder| (holder, release(holder, Some(node), now.clock))) {
+        None => Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone()))),
+        Some((holder, Release::Free(_))) => lock.value.change(LockChange::Free, lock.value.state.free(&holder.uid)),
+        Some(_) => Step::Answer(Outcome::Settled(Settled::SlotKept(caller.node.clone()))),
+    }
+}

@@ -1,0 +1,401 @@
+//! A small world in which the rules run as they ship: nodes with pods, one Lease, and any number of requests and
+//! housekeepers whose steps are interleaved at random, abandoned, and answered with the answer lost.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::housekeeping::{self, Tidy};
+use super::*;
+use crate::cluster::{Before, Complete, LeaseVersion, MachineId, Pod, Readiness, ResourceVersion, Status};
+use crate::lock::LockState;
+
+const SLOTS: usize = 1;
+
+/// What a client believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// Runs, and will ask.
+    Up,
+    /// Was told yes; has not been told that it is in service since.
+    Approved,
+    /// Has rebooted, or was restarted: tells that it is up until it is heard.
+    Back,
+}
+
+#[derive(Debug)]
+struct Machine {
+    node: Node,
+    /// What an administrator has made of it.
+    cordoned: bool,
+    pods: usize,
+    client: Client,
+    /// The request whose answer the client waits for.
+    listens_to: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Work {
+    PreReboot(Caller),
+    SteadyState(Caller),
+    Holder(NodeName, Uid),
+    Stray(NodeName, Uid),
+}
+
+/// A request or a housekeeper in the middle of its work.
+struct Actor {
+    id: usize,
+    machine: usize,
+    work: Work,
+    seen: Observed,
+}
+
+struct World {
+    machines: Vec<Machine>,
+    lock: LockState,
+    lease: Option<LeaseVersion>,
+    versions: u64,
+    actors: Vec<Actor>,
+    actors_made: usize,
+    start: Instant,
+    seconds: i64,
+    approvals: usize,
+}
+
+/// How a write goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Luck {
+    Good,
+    /// It is done, but the answer is lost.
+    AnswerLost,
+    /// It is not done.
+    Lost,
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn new(machines: usize) -> Self {
+        let machine = |number: usize| {
+            let wire = json!({"metadata": {"name": format!("n{number}"), "uid": format!("u{number}"), "resourceVersion": "0"},
+                "status": {"nodeInfo": {"machineID": format!("{:032x}", number + 1), "bootID": "0"}}});
+            let node: Node = serde_json::from_value(wire).unwrap();
+            Machine { node, cordoned: false, pods: 2, client: Client::Up, listens_to: None }
+        };
+        Self {
+            machines: (0..machines).map(machine).collect(),
+            lock: LockState::default(),
+            lease: None,
+            versions: 1,
+            actors: Vec::new(),
+            actors_made: 0,
+            start: Instant::now(),
+            seconds: 0,
+            approvals: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let clock = Timestamp::from_second(1_800_000_000 + self.seconds).unwrap();
+        Now { clock, instant: self.start + Duration::from_secs(self.seconds.unsigned_abs()) }
+    }
+
+    fn rules() -> Rules {
+        Rules { slots: SLOTS, ours: Ours::default() }
+    }
+
+    fn caller(&self, machine: usize) -> Caller {
+        let node = &self.machines[machine].node;
+        let MachineId(id) = node.machine_id.unwrap();
+        Caller { node: node.name().clone(), uid: node.mark.uid.clone(), id, group: GroupName::parse("default").unwrap() }
+    }
+
+    fn spawn(&mut self, machine: usize, work: Work) -> usize {
+        self.actors_made += 1;
+        let uid = self.machines[machine].node.mark.uid.clone();
+        self.actors.push(Actor { id: self.actors_made, machine, work, seen: Observed::nothing(uid, None) });
+        self.actors_made
+    }
+
+    /// The client of a machine sends what it would send now; an earlier request of its own is abandoned but runs on.
+    fn call(&mut self, machine: usize) {
+        let caller = self.caller(machine);
+        let work = match self.machines[machine].client {
+            Client::Up | Client::Approved => Work::PreReboot(caller),
+            Client::Back => Work::SteadyState(caller),
+        };
+        self.machines[machine].listens_to = Some(self.spawn(machine, work));
+    }
+
+    fn keep_house(&mut self) {
+        for machine in 0..self.machines.len() {
+            let (name, uid) = (self.machines[machine].node.name().clone(), self.machines[machine].node.mark.uid.clone());
+            self.spawn(machine, Work::Holder(name.clone(), uid.clone()));
+            if self.machines[machine].node.mark.status == Status::Rebooting {
+                self.spawn(machine, Work::Stray(name, uid));
+            }
+        }
+    }
+
+    /// One step of one actor.
+    fn step(&mut self, position: usize, luck: Luck) {
+        let mut actor = self.actors.swap_remove(position);
+        let now = self.now();
+        let step = match &actor.work {
+            Work::PreReboot(caller) => pre_reboot::next(caller, &actor.seen, &Self::rules(), now),
+            Work::SteadyState(caller) => steady_state::next(caller, &actor.seen, now),
+            Work::Holder(_, uid) => match housekeeping::holder(uid, &actor.seen, now.clock) {
+                Tidy::Change(change) => Step::Change(change),
+                Tidy::Look(question) => Step::Look(question),
+                Tidy::Done(_) => return,
+            },
+            Work::Stray(name, uid) => match housekeeping::stray(name, uid, &actor.seen, now.clock) {
+                Tidy::Change(change) => Step::Change(change),
+                Tidy::Look(question) => Step::Look(question),
+                Tidy::Done(_) => return,
+            },
+        };
+        match step {
+            Step::Answer(outcome) => return self.answered(&actor, &outcome),
+            Step::Change(change) => self.write(&mut actor, change, luck),
+            Step::Drain(_) => {
+                let machine = &mut self.machines[actor.machine];
+                machine.pods = machine.pods.saturating_sub(1);
+                actor.seen = Observed::nothing(machine.node.mark.uid.clone(), actor.seen.tenure.clone());
+            }
+            Step::Look(question) => self.read(&mut actor, question),
+        }
+        self.actors.push(actor);
+    }
+
+    fn answered(&mut self, actor: &Actor, outcome: &Outcome) {
+        let heard = self.machines[actor.machine].listens_to == Some(actor.id);
+        match outcome {
+            Outcome::Approved(..) => {
+                let machine = &self.machines[actor.machine];
+                if heard {
+                    self.approvals += 1;
+                    assert!(machine.node.unschedulable, "approved without a cordon");
+                    assert_eq!(machine.pods, 0, "approved with pods left");
+                    self.machines[actor.machine].client = Client::Approved;
+                }
+            }
+            Outcome::Settled(_) if heard && self.machines[actor.machine].client == Client::Back => {
+                self.machines[actor.machine].client = Client::Up;
+            }
+            Outcome::Refused(_) | Outcome::Settled(_) => {}
+        }
+        if heard {
+            self.machines[actor.machine].listens_to = None;
+        }
+        let out = self.machines.iter().filter(|machine| machine.client == Client::Approved).count();
+        assert!(out <= SLOTS, "{out} nodes are approved");
+    }
+
+    fn read(&self, actor: &mut Actor, question: Question) {
+        let node = &self.machines[actor.machine].node;
+        let fact = match question {
+            Question::Elsewhere => Fact::Elsewhere(true),
+            Question::Lock => Fact::Lock(Lock { state: self.lock.clone(), version: self.lease.clone(), written: None }),
+            Question::Mark => Fact::Mark(Some(node.mark.clone())),
+            Question::Marked => {
+                let marked = self.machines.iter().filter(|machine| machine.node.mark.status == Status::Rebooting);
+                Fact::Marked(marked.map(|machine| machine.node.name().clone()).collect())
+            }
+            Question::Node => Fact::Node(Some(node.clone()), None),
+            Question::Pods => {
+                let pod = |number| json!({"metadata": {"name": format!("p{number}"), "namespace": "x", "uid": format!("p{number}")}});
+                let pods: Vec<Pod> = (0..self.machines[actor.machine].pods).map(|n| serde_json::from_value(pod(n)).unwrap()).collect();
+                Fact::Pods(Complete::of_all_pages(pods))
+            }
+        };
+        actor.seen.fold(fact, self.now().instant);
+    }
+
+    fn write(&mut self, actor: &mut Actor, change: Change, luck: Luck) {
+        let at = self.now().instant;
+        let fact = match (&change, luck) {
+            (_, Luck::Lost) => None,
+            (Change::Lock { why, next, basis }, _) if *basis == self.lease => {
+                self.versions += 1;
+                self.lock = next.clone();
+                let uid = basis.as_ref().map_or_else(|| Uid(format!("lease-{}", self.versions)), |version| version.uid.clone());
+                self.lease = Some(LeaseVersion { uid, version: ResourceVersion(self.versions.to_string()) });
+                Some(Fact::Lock(Lock { state: next.clone(), version: self.lease.clone(), written: Some(*why) }))
+            }
+            (Change::Node { why, patch }, _) if patch.version == self.machines[actor.machine].node.mark.version => {
+                self.versions += 1;
+                let node = &mut self.machines[actor.machine].node;
+                node.mark.version = ResourceVersion(self.versions.to_string());
+                node.mark.status = patch.status;
+                node.mark.record.clone_from(&patch.record);
+                node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
+                Some(Fact::Node(Some(node.clone()), Some(*why)))
+            }
+            _ => None,
+        };
+        match (fact, change) {
+            (Some(fact), _) if luck == Luck::Good => actor.seen.fold(fact, at),
+            (_, Change::Lock { .. }) => actor.seen.forget_lock(),
+            (_, Change::Node { .. }) => actor.seen.forget_node(),
+        }
+    }
+
+    /// The machine reboots if it was told that it may; or its agent is restarted.
+    fn restart(&mut self, machine: usize) {
+        let machine = &mut self.machines[machine];
+        if machine.client == Client::Approved {
+            self.versions += 1;
+            machine.node.boot_id = self.versions.to_string();
+            machine.node.mark.version = ResourceVersion(self.versions.to_string());
+        }
+        machine.pods += 1;
+        machine.client = Client::Back;
+        machine.listens_to = None;
+    }
+
+    /// An administrator cordons a node that is in service.
+    fn cordon(&mut self, machine: usize) {
+        let machine = &mut self.machines[machine];
+        if machine.node.mark.status != Status::Rebooting {
+            self.versions += 1;
+            machine.node.mark.version = ResourceVersion(self.versions.to_string());
+            machine.node.unschedulable = true;
+            machine.cordoned = true;
+        }
+    }
+
+    /// Somebody uncordons a node, whoever had cordoned it; pods may come.
+    fn uncordon(&mut self, machine: usize) {
+        let machine = &mut self.machines[machine];
+        // Pods that come to a node between its approval and its reboot are beyond what an answer can promise.
+        if machine.client != Client::Approved {
+            self.versions += 1;
+            machine.node.mark.version = ResourceVersion(self.versions.to_string());
+            machine.node.unschedulable = false;
+            machine.cordoned = false;
+        }
+    }
+
+    fn act(&mut self, choice: u32) {
+        let machine = (choice / 64) as usize % self.machines.len();
+        match choice % 64 {
+            0..4 => self.call(machine),
+            4 => self.restart(machine),
+            5 => self.keep_house(),
+            6 => self.cordon(machine),
+            7 => self.uncordon(machine),
+            8 => drop(self.actors.pop()),
+            9 => self.seconds += 1,
+            10 if !self.machines[machine].node.unschedulable => self.machines[machine].pods += 1,
+            other if !self.actors.is_empty() => {
+                let luck = match other {
+                    11 => Luck::Lost,
+                    12 => Luck::AnswerLost,
+                    _ => Luck::Good,
+                };
+                self.step((choice / 64) as usize % self.actors.len(), luck);
+            }
+            _ => {}
+        }
+    }
+
+    /// No more faults: everything runs to its end, every machine comes back, and housekeeping goes round.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            for machine in 0..self.machines.len() {
+                self.restart(machine);
+            }
+            for _ in 0..12 {
+                self.seconds += 30;
+                self.keep_house();
+                for machine in 0..self.machines.len() {
+                    if self.machines[machine].client == Client::Back {
+                        self.call(machine);
+                    }
+                }
+                for _ in 0..5_000 {
+                    if self.actors.is_empty() {
+                        break;
+                    }
+                    self.step(0, Luck::Good);
+                }
+                assert!(self.actors.is_empty(), "somebody never comes to an end");
+            }
+        }
+    }
+
+    fn check_nothing_leaked(&self) {
+        assert_eq!(self.lock.holders, [], "a slot is still held");
+        for machine in &self.machines {
+            assert!(machine.node.mark.status != Status::Rebooting, "a mark is left: {machine:?}");
+            assert_eq!(machine.node.unschedulable, machine.cordoned, "somebody's cordon was lost or left: {machine:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the order, whoever crashes, whatever answer is lost: the promises hold, and in the end nothing is left.
+    #[test]
+    fn promises_hold_in_every_interleaving(machines in 1usize..4, choices in proptest::collection::vec(any::<u32>(), 0..300)) {
+        let mut world = World::new(machines);
+        for choice in choices {
+            world.act(choice);
+        }
+        world.settle();
+        world.check_nothing_leaked();
+    }
+}
+
+/// Without this the test above could pass because nothing ever happens.
+#[test]
+fn an_undisturbed_node_is_approved_and_comes_back() {
+    let mut world = World::new(2);
+    world.machines[1].node.unschedulable = true;
+    world.machines[1].cordoned = true;
+    for machine in [0, 1] {
+        world.call(machine);
+        while !world.actors.is_empty() {
+            world.step(0, Luck::Good);
+        }
+        assert_eq!(world.machines[machine].client, Client::Approved);
+        world.restart(machine);
+        world.call(machine);
+        while !world.actors.is_empty() {
+            world.step(0, Luck::Good);
+        }
+    }
+    assert_eq!(world.approvals, 2);
+    world.check_nothing_leaked();
+}
+
+#[test]
+fn proofs_that_are_old_or_out_of_order_approve_nothing() {
+    let world = World::new(1);
+    let at = |tick, seconds| (tick, world.start + Duration::from_secs(seconds));
+    let node = {
+        let mut node = world.machines[0].node.clone();
+        node.unschedulable = true;
+        node.mark.status = Status::Rebooting;
+        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 } });
+        node.readiness = Readiness::Ready;
+        node
+    };
+    let uid = &node.mark.uid;
+    let held = LockState::default().take(node.name(), uid, &world.caller(0).group, world.now().clock).approve(uid, "0", world.now().clock);
+    let approve = |(n, n_at), (p, p_at), (l, l_at), now: u64| {
+        let lock = Seen { value: Lock { state: held.clone(), version: None, written: Some(LockChange::Approve) }, tick: l, at: l_at };
+        let cordoned = Cordoned::of(&Seen { value: Some(node.clone()), tick: n, at: n_at }, &lock.value, 1).unwrap();
+        let pods = Seen { value: Complete::of_all_pages(vec![]), tick: p, at: p_at };
+        let emptied = Emptied::of(&pods, &cordoned, |_| DrainPlan::default()).ok()?;
+        Approval::of(cordoned, emptied, HeldSlot::of(&lock, uid).unwrap(), world.start + Duration::from_secs(now)).ok()
+    };
+    assert!(approve(at(1, 0), at(2, 0), at(3, 0), 0).is_some());
+    assert!(approve(at(1, 0), at(2, 0), at(3, 0), PROOF_AGE_MAX.as_secs()).is_some());
+    assert!(approve(at(1, 0), at(2, 9), at(3, 9), PROOF_AGE_MAX.as_secs() + 1).is_none(), "frozen after the cordon was seen");
+    assert!(approve(at(2, 0), at(1, 0), at(3, 0), 0).is_none(), "listed before the cordon");
+    assert!(approve(at(1, 0), at(3, 0), at(2, 0), 0).is_none(), "slot seen before the list");
+}

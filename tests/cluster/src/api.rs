@@ -1,0 +1,128 @@
+//! The administrator's client: JSON objects in and out, one blocking request a call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use serde_json::Value;
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+/// What the API server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, `Null` when it is not JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of a 2xx answer.
+    ///
+    /// # Panics
+    /// When the answer is anything else; the message holds it whole.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
+        self.body
+    }
+}
+
+/// A client with one identity on one API server.
+#[derive(Debug, Clone)]
+pub struct Api {
+    agent: Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Api {
+    /// A client for `base` (`http://…` or `https://…`, no trailing slash); `ca` is the PEM of the server's authority.
+    pub fn new(base: &str, ca: Option<&[u8]>, token: Option<&str>) -> Self {
+        let roots: Vec<Certificate<'static>> = ca.map(|pem| Certificate::from_pem(pem).expect("a CA in PEM").to_owned()).into_iter().collect();
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .tls_config(tls)
+            .build();
+        Self { agent: config.new_agent(), base: base.to_owned(), token: token.map(str::to_owned) }
+    }
+
+    /// The server's address as given to [`Api::new`].
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The bearer token, where this identity has one.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// One request. `content` is the Content-Type of `body`.
+    ///
+    /// # Panics
+    /// When the server cannot be reached.
+    #[track_caller]
+    pub fn call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Answer {
+        match self.try_call(method, path, content, body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: {error}"),
+        }
+    }
+
+    /// The same, for a server that may be away.
+    pub fn try_call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Result<Answer, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        if body.is_some() {
+            request = request.header("Content-Type", content);
+        }
+        let request = request.body(bytes).expect("a well-formed request");
+        let mut response = self.agent.run(request)?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    /// GET.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, "", None)
+    }
+
+    /// POST of a JSON object.
+    #[track_caller]
+    pub fn create(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, "application/json", Some(body))
+    }
+
+    /// PUT of a JSON object.
+    #[track_caller]
+    pub fn replace(&self, path: &str, body: &Value) -> Answer {
+        self.call("PUT", path, "application/json", Some(body))
+    }
+
+    /// A JSON merge patch.
+    #[track_caller]
+    pub fn merge(&self, path: &str, body: &Value) -> Answer {
+        self.call("PATCH", path, "application/merge-patch+json", Some(body))
+    }
+
+    /// DELETE, at once when `grace` is 0, else after that many seconds.
+    #[track_caller]
+    pub fn delete(&self, path: &str, grace: Option<u32>) -> Answer {
+        let options = grace.map(|seconds| serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": seconds}));
+        self.call("DELETE", path, "application/json", options.as_ref())
+    }
+}
