@@ -9,8 +9,8 @@ use crate::lock::Holder;
 
 /// The one next step towards the answer.
 pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
-    let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
+    let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
         return Step::Answer(Refusal::unknown(&caller.id.to_string()));
     };
@@ -68,7 +68,9 @@ fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder,
         });
     }
     if !node.is_cordoned_for(&term) {
-        return Some(mark(node, term));
+        // A lock read before the node may be of a tenure that is over, and the mark of the next must not be undone.
+        let lock_is_newer = seen.node.as_ref().is_some_and(|node| node.tick < lock.tick);
+        return Some(if lock_is_newer { mark(node, term) } else { Step::Look(Question::Lock) });
     }
     match strangers {
         _ if holder.approved.is_some() => None,
