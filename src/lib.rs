@@ -1,14 +1,19 @@
-//! reboot-manager.
+#![doc = include_str!("../ARCHITECTURE.md")]
+
 pub mod cluster;
 pub mod fleetlock;
-pub mod lock;
+
 pub mod drain;
+pub mod lock;
 pub mod reboot;
+
 pub mod kube;
 pub mod metrics;
+
 pub mod coordinator;
 pub mod http;
-pub mod commands;
+
 pub mod cli;
-pub mod settings;
+pub mod commands;
 pub mod logging;
+pub mod settings;

@@ -94,9 +94,7 @@ pub struct NodeMark {
 pub struct NodePatch {
     /// Which Node.
     pub name: NodeName,
-    /// Which object of that name.
-    pub uid: Uid,
-    /// The version it was read at.
+    /// The version it was read at; versions are not used twice, so a Node made anew under this name has another.
     pub version: ResourceVersion,
     /// The annotation [`STATUS`] to be.
     pub status: Status,
@@ -181,8 +179,8 @@ impl NodePatch {
         // A record of words and numbers always has a JSON form.
         let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
         let status = if self.status == Status::Rebooting { "Rebooting" } else { "Ready" };
-        let mut patch = json!({"metadata": {"uid": self.uid, "resourceVersion": self.version,
-            "annotations": {STATUS: status, CORDON: record}}});
+        // The version alone tells this object from one made anew; a wrong UID would be answered 422 and not 409.
+        let mut patch = json!({"metadata": {"resourceVersion": self.version, "annotations": {STATUS: status, CORDON: record}}});
         if let Some(unschedulable) = self.unschedulable {
             patch["spec"] = json!({"unschedulable": unschedulable.then_some(true)});
         }
@@ -190,8 +188,8 @@ impl NodePatch {
     }
 
     fn of(node: &Node, status: Status, record: Option<CordonRecord>, unschedulable: Option<bool>) -> Self {
-        let NodeMark { name, uid, version, .. } = node.mark.clone();
-        Self { name, uid, version, status, record, unschedulable }
+        let NodeMark { name, version, .. } = node.mark.clone();
+        Self { name, version, status, record, unschedulable }
     }
 }
 
@@ -396,7 +394,7 @@ mod tests {
         let ours = NodePatch::restore(&node(Some("Rebooting"), Some(Before::Schedulable), true)).merge();
         assert_eq!(ours["spec"], json!({"unschedulable": null}));
         assert_eq!(ours["metadata"]["annotations"], json!({STATUS: "Ready", CORDON: null}));
-        assert!(ours["metadata"].get("resourceVersion").is_some() && ours["metadata"].get("uid").is_some());
+        assert!(ours["metadata"].get("resourceVersion").is_some());
         let theirs = NodePatch::restore(&node(Some("Rebooting"), Some(Before::Unschedulable), true)).merge();
         assert!(theirs.get("spec").is_none());
     }

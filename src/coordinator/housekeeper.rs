@@ -59,12 +59,7 @@ impl Coordinator {
         Ok(())
     }
 
-    fn tidy(
-        &self,
-        node: &NodeName,
-        uid: &Uid,
-        next: impl Fn(&Observed, Now) -> Tidy,
-    ) -> Result<Option<&'static str>, Trouble> {
+    fn tidy(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<&'static str>, Trouble> {
         let Ok(group) = GroupName::parse("housekeeping") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group };
         let mut seen = Observed::nothing(uid.clone(), None);

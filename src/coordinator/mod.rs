@@ -154,12 +154,7 @@ impl Coordinator {
 
     /// Finds the caller and decides. When the node turns out to be another than the directory says, the directory is
     /// read again and the decision made once more.
-    fn identified(
-        &self,
-        id: &str,
-        group: &GroupName,
-        decide: impl Fn(&Caller) -> Result<Decided, Trouble>,
-    ) -> Result<Decided, Trouble> {
+    fn identified(&self, id: &str, group: &GroupName, decide: impl Fn(&Caller) -> Result<Decided, Trouble>) -> Result<Decided, Trouble> {
         let Some(hex) = HexId::parse(id) else { return Ok(Decided::Answer(Refusal::unknown(id))) };
         let mut found = self.identities.find(hex, &self.kube)?;
         for last in [false, true] {

@@ -27,12 +27,7 @@ pub(super) enum Decided {
 
 impl Coordinator {
     /// Follows `next` until it answers or wants the node drained.
-    pub(super) fn decide(
-        &self,
-        caller: &Caller,
-        seen: &mut Observed,
-        next: impl Fn(&Observed, Now) -> Step,
-    ) -> Result<Decided, Trouble> {
+    pub(super) fn decide(&self, caller: &Caller, seen: &mut Observed, next: impl Fn(&Observed, Now) -> Step) -> Result<Decided, Trouble> {
         let begun = clock::now().instant;
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {

@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn each_pod_has_its_place() {
         let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
-        let own = |created: &str| json!({"metadata": {"namespace": "rm", "creationTimestamp": created}, "spec": {"serviceAccountName": "rm"}});
+        let own =
+            |created: &str| json!({"metadata": {"namespace": "rm", "creationTimestamp": created}, "spec": {"serviceAccountName": "rm"}});
         let (early, late) = ("2025-12-31T23:59:59Z", "2026-01-01T00:00:01Z");
         check(&json!({}), true, "evict");
         check(&owned("apps/v1", "ReplicaSet"), true, "evict");

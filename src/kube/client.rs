@@ -13,107 +13,21 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use ureq::http::{HeaderValue, Method, Request, Response, header, request};
+use ureq::http::{HeaderValue, Request, Response, header, request};
 use ureq::{AsSendBody, Body};
 
 use crate::cluster::Complete;
 
+use super::call::{Call, Content, Observation};
 use super::clock;
 use super::credential::{CredentialError, Credentials, Presented};
-use super::error::{ApiError, ApiStatus, Asked, Failure, NoAnswer, NotUnderstood};
+use super::error::{ApiError, Failure, NoAnswer, NotUnderstood};
 use super::list::{failure, page_path, read_page};
 use super::location::Location;
-use super::retry::{self, Attempt, Credential, Intent, Next, Seen};
+use super::retry::{self, Attempt, Credential, Next, Seen};
+use super::status::ApiStatus;
 use super::tls::TlsError;
 use super::wire::{Limits, Route, Wire};
-
-/// What is done to an object, in Kubernetes' words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// POST.
-    Create,
-    /// GET of one object.
-    Get,
-    /// GET of many.
-    List,
-    /// PATCH.
-    Patch,
-    /// PUT.
-    Update,
-}
-
-impl Verb {
-    /// The word for it in RBAC rules, metrics and messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Patch => "patch",
-            Self::Update => "update",
-        }
-    }
-
-    fn method(self) -> Method {
-        match self {
-            Self::Create => Method::POST,
-            Self::Get | Self::List => Method::GET,
-            Self::Patch => Method::PATCH,
-            Self::Update => Method::PUT,
-        }
-    }
-
-    fn intent(self) -> Intent {
-        if matches!(self, Self::Get | Self::List) { Intent::Read } else { Intent::Write }
-    }
-}
-
-/// How much of an object the server is asked to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Only its metadata: a `PartialObjectMetadata`, or a list of them.
-    Metadata,
-    /// All of it.
-    Whole,
-}
-
-/// What the body of a write is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// A whole object.
-    Json,
-    /// A JSON merge patch, RFC 7396.
-    MergePatch,
-}
-
-/// One request as its caller names it.
-#[derive(Debug, Clone)]
-pub struct Call<'a> {
-    /// What to do.
-    pub verb: Verb,
-    /// To what kind of thing, for metrics: `nodes`, `pods/eviction`.
-    pub resource: &'static str,
-    /// To which, for messages: `node worker-3`.
-    pub object: &'a str,
-    /// Path and query, from `/api` or `/apis` on.
-    pub path: String,
-    /// How much of it to send back.
-    pub form: Form,
-}
-
-/// One attempt of a request, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Observation {
-    /// What was done.
-    pub verb: Verb,
-    /// To what kind of thing.
-    pub resource: &'static str,
-    /// The HTTP status code; none when no answer came.
-    pub code: Option<u16>,
-    /// From before the connection to the head of the answer.
-    pub duration: Duration,
-}
 
 /// Why there is no client.
 #[derive(Debug, Error)]
@@ -156,7 +70,7 @@ impl Client {
 
     /// Reads one object. Repeated while that may help.
     pub fn read<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ApiError> {
-        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(asked(call), failure))
+        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(call.asked(), failure))
     }
 
     /// Creates or changes one object, and decodes what the server answers. Repeated only when the server surely did
@@ -165,7 +79,7 @@ impl Client {
         let bytes = serde_json::to_vec(body).map_err(|error| Failure::NotUnderstood(NotUnderstood::Request(error.into())));
         bytes
             .and_then(|bytes| self.run(call, &call.path, Some((content, &bytes)), self.limits.call, decode))
-            .map_err(|failure| ApiError::of(asked(call), failure))
+            .map_err(|failure| ApiError::of(call.asked(), failure))
     }
 
     /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
@@ -180,15 +94,15 @@ impl Client {
             let mut gathered = empty();
             let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
                 Ok(()) => return Ok(Complete::of_all_pages(gathered)),
-                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(asked(call), failure)),
+                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.asked(), failure)),
                 Err(Stopped::StartOver(failure)) => failure,
             };
             restart += 1;
             let pause = retry::pause(restart, jitter());
             if restart > RESTARTS_MAX || pause >= left(deadline) {
-                return Err(ApiError::of(asked(call), failure));
+                return Err(ApiError::of(call.asked(), failure));
             }
-            log::debug!("starting over with {}", asked(call));
+            log::debug!("starting over with {}", call.asked());
             clock::sleep(pause);
         }
     }
@@ -254,7 +168,7 @@ impl Client {
                     None => return Err(failure),
                 },
                 Next::Wait(pause) => {
-                    log::debug!("attempt {number} to {} failed; the next in {} ms", asked(call), pause.as_millis());
+                    log::debug!("attempt {number} to {} failed; the next in {} ms", call.asked(), pause.as_millis());
                     clock::sleep(pause);
                     number += 1;
                 }
@@ -294,25 +208,12 @@ impl Client {
     }
 
     fn head(&self, call: &Call<'_>, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
-        let accept = match (call.form, call.verb) {
-            (Form::Whole, _) => "application/json",
-            (Form::Metadata, Verb::List) => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-            (Form::Metadata, _) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-        };
-        let head = Request::builder().method(call.verb.method()).uri(format!("{}{path}", self.server)).header(header::ACCEPT, accept);
+        let head =
+            Request::builder().method(call.verb.method()).uri(format!("{}{path}", self.server)).header(header::ACCEPT, call.accept());
         let Some(authorization) = &presented.authorization else { return Ok(head) };
         let mut value = HeaderValue::from_str(authorization.reveal()).map_err(unsendable)?;
         value.set_sensitive(true);
         Ok(head.header(header::AUTHORIZATION, value))
-    }
-}
-
-impl Content {
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::MergePatch => "application/merge-patch+json",
-        }
     }
 }
 
@@ -334,10 +235,6 @@ fn status_of(response: Response<Body>) -> ApiStatus {
     let mut body = Vec::new();
     let _ = response.into_body().into_reader().take(ERROR_BYTES_MAX).read_to_end(&mut body);
     ApiStatus::of_body(code, after, &body)
-}
-
-fn asked(call: &Call<'_>) -> Asked {
-    Asked { verb: call.verb, object: call.object.to_owned() }
 }
 
 fn no_credential(error: CredentialError) -> Failure {

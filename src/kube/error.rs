@@ -2,18 +2,16 @@
 //!
 //! `Display` tells only its own level; what lies below is in `source()`. No text here may hold a credential.
 //!
-//! Specification of the answer's body:
-//! <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>; of the codes, RFC 9110, section 15.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
 use thiserror::Error;
 
-use super::client::Verb;
+use super::call::Asked;
 use super::credential::CredentialError;
 use super::retry::Seen;
+use super::status::ApiStatus;
 use super::tls::TlsError;
 
 /// Why a request did not bring what was asked for.
@@ -135,88 +133,6 @@ impl ApiError {
     }
 }
 
-/// What was asked of the server, for messages: "get node worker-3".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// What was to be done.
-    pub verb: Verb,
-    /// With what, as the caller named it.
-    pub object: String,
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb.name(), self.object)
-    }
-}
-
-/// What the server said when it did not do what was asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApiStatus {
-    /// The HTTP status code.
-    pub code: u16,
-    /// One word for programs, such as `TooManyRequests`; empty where there was none.
-    pub reason: String,
-    /// A sentence for people, or the beginning of a body that was no `Status`.
-    pub message: String,
-    /// The single causes behind it.
-    pub causes: Vec<Cause>,
-    /// How long the server asks to wait, from the header `Retry-After`, else from the body.
-    pub retry_after_seconds: Option<u64>,
-}
-
-impl ApiStatus {
-    /// Reads the body of an answer that is not a success.
-    pub(super) fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
-        let Ok(told) = serde_json::from_slice::<StatusBody>(body) else {
-            let message = String::from_utf8_lossy(body).trim().chars().take(MESSAGE_CHARACTERS_MAX).collect();
-            return Self { code, message, retry_after_seconds, ..Self::default() };
-        };
-        let details = told.details.unwrap_or_default();
-        Self {
-            code,
-            reason: told.reason.unwrap_or_default(),
-            message: told.message.unwrap_or_default(),
-            causes: details.causes.unwrap_or_default(),
-            retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
-        }
-    }
-
-    /// Is this the refusal of an eviction by a disruption budget?
-    #[must_use]
-    pub fn names_a_budget(&self) -> bool {
-        self.causes.iter().any(|cause| cause.reason == "DisruptionBudget")
-    }
-}
-
-impl fmt::Display for ApiStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
-        if !self.reason.is_empty() {
-            write!(f, " {}", self.reason)?;
-        }
-        if !self.message.is_empty() {
-            write!(f, ", \u{201c}{}\u{201d}", self.message)?;
-        }
-        for cause in self.causes.iter().filter(|cause| !cause.message.is_empty()) {
-            write!(f, "; {}", cause.message)?;
-        }
-        Ok(())
-    }
-}
-
-/// One cause of a refusal.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Cause {
-    /// One word for programs, such as `DisruptionBudget`.
-    pub reason: String,
-    /// A sentence for people.
-    pub message: String,
-    /// The field of the object it is about.
-    pub field: String,
-}
-
 /// Why no whole answer came.
 #[derive(Debug, Error)]
 pub enum NoAnswer {
@@ -311,21 +227,6 @@ impl NoAnswer {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusBody {
-    reason: Option<String>,
-    message: Option<String>,
-    details: Option<StatusDetails>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusDetails {
-    causes: Option<Vec<Cause>>,
-    retry_after_seconds: Option<u64>,
-}
-
 fn hint(code: u16) -> &'static str {
     match code {
         401 => " because it does not accept our credential",
@@ -333,9 +234,6 @@ fn hint(code: u16) -> &'static str {
         _ => "",
     }
 }
-
-/// What is kept of a body that is no `Status`, such as a proxy's error page.
-const MESSAGE_CHARACTERS_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests;

@@ -14,14 +14,15 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::credential::{Identity, Roots, Shown, Text, bearer, fits_a_header};
-use super::exec_plugin::Plugin;
+use super::credential::{Identity, Roots, Text};
 use super::location::LocationError;
 use super::secret::Secret;
 use super::tls::Verification;
+use user::User;
+
+mod user;
 
 /// One file, or several merged, with every path made absolute or relative to the working directory.
 #[derive(Debug, Default)]
@@ -48,7 +49,8 @@ impl Kubeconfig {
     /// Reads one file.
     pub(super) fn read(path: &Path) -> Result<Self, LocationError> {
         let text = std::fs::read_to_string(path).map_err(|source| LocationError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text, path.parent().unwrap_or_else(|| Path::new(""))).map_err(|at| LocationError::Malformed { path: path.to_owned(), at })
+        Self::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
+            .map_err(|at| LocationError::Malformed { path: path.to_owned(), at })
     }
 
     /// Reads a file's text; an error is a place in it.
@@ -151,45 +153,6 @@ struct Context {
     namespace: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct User {
-    client_certificate: Option<String>,
-    client_certificate_data: Option<String>,
-    client_key: Option<String>,
-    client_key_data: Option<String>,
-    token: Option<String>,
-    #[serde(rename = "tokenFile")]
-    token_file: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    exec: Option<Exec>,
-    #[serde(rename = "as")]
-    as_user: Option<IgnoredAny>,
-    as_uid: Option<IgnoredAny>,
-    as_groups: Option<IgnoredAny>,
-    as_user_extra: Option<IgnoredAny>,
-    auth_provider: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Exec {
-    api_version: Option<String>,
-    command: Option<String>,
-    args: Option<Vec<String>>,
-    env: Option<Vec<ExecVariable>>,
-    install_hint: Option<String>,
-    interactive_mode: Option<String>,
-    provide_cluster_info: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct ExecVariable {
-    name: String,
-    value: String,
-}
-
 impl Cluster {
     fn resolve_paths(&mut self, directory: &Path) {
         resolve(&mut self.certificate_authority, directory);
@@ -226,88 +189,9 @@ impl Cluster {
     }
 }
 
-impl User {
-    fn resolve_paths(&mut self, directory: &Path) {
-        resolve(&mut self.client_certificate, directory);
-        resolve(&mut self.client_key, directory);
-        resolve(&mut self.token_file, directory);
-        if let Some(exec) = &mut self.exec
-            && exec.command.as_ref().is_some_and(|command| command.contains('/'))
-        {
-            resolve(&mut exec.command, directory);
-        }
-    }
-
-    fn identity(self, cluster: &Cluster) -> Result<Identity, String> {
-        if self.as_user.is_some() || self.as_uid.is_some() || self.as_groups.is_some() || self.as_user_extra.is_some() {
-            return Err("acts as somebody else (\u{201c}as\u{201d}), which is not supported".to_owned());
-        }
-        if self.auth_provider.is_some() {
-            return Err("has an auth-provider, which Kubernetes 1.26 removed; use a credential plugin (\u{201c}exec\u{201d})".to_owned());
-        }
-        let certificate = text("client-certificate-data", self.client_certificate_data.as_ref(), self.client_certificate.as_ref())?;
-        let key = text("client-key-data", self.client_key_data.as_ref(), self.client_key.as_ref())?;
-        let certificate = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => return Err("has a client certificate without a key, or a key without a certificate".to_owned()),
-        };
-        let (token, token_file) = (set(self.token), set(self.token_file));
-        let (username, password) = (set(self.username), set(self.password));
-        let has_password = username.is_some() || password.is_some();
-        if has_password && (token.is_some() || token_file.is_some()) {
-            return Err("has both a token and a password; remove one".to_owned());
-        }
-        let shown = if let Some(path) = token_file {
-            Shown::TokenFile(path.into())
-        } else if let Some(token) = token {
-            if !fits_a_header(&token) {
-                return Err("has a token that cannot be sent".to_owned());
-            }
-            Shown::Header(bearer(&token))
-        } else if has_password {
-            let pair = format!("{}:{}", username.unwrap_or_default(), password.unwrap_or_default());
-            Shown::Header(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair))))
-        } else if let Some(exec) = self.exec {
-            Shown::Plugin(Box::new(exec.plugin(cluster)?))
-        } else {
-            Shown::Nothing
-        };
-        Ok(Identity { shown, certificate })
-    }
-}
-
-impl Exec {
-    fn plugin(self, cluster: &Cluster) -> Result<Plugin, String> {
-        let command = set(self.command).ok_or("has a credential plugin without a command")?;
-        let api_version = self.api_version.unwrap_or_default();
-        if !EXEC_VERSIONS.contains(&api_version.as_str()) {
-            return Err(format!("has a credential plugin of apiVersion {api_version:?}; supported are {}", EXEC_VERSIONS.join(" and ")));
-        }
-        if self.interactive_mode.as_deref() == Some("Always") {
-            return Err("has a credential plugin that needs a terminal (interactiveMode: Always)".to_owned());
-        }
-        Ok(Plugin {
-            command: command.into(),
-            arguments: self.args.unwrap_or_default(),
-            environment: self.env.unwrap_or_default().into_iter().map(|variable| (variable.name, Secret::new(variable.value))).collect(),
-            api_version,
-            install_hint: set(self.install_hint),
-            cluster: (self.provide_cluster_info == Some(true)).then(|| cluster.told_to_plugins()),
-            time_max: EXEC_TIME_MAX,
-        })
-    }
-}
-
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("User(hidden)")
     }
 }
 
@@ -343,10 +227,7 @@ fn set(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-const EXEC_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 const EXEC_EXTENSION: &str = "client.authentication.k8s.io/exec";
-/// A plugin may have to ask a server far away.
-const EXEC_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests;

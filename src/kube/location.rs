@@ -174,10 +174,14 @@ impl Location {
     fn of_pod(host: &str, port: &str, given: &Given) -> Result<Self, LocationError> {
         let origin = "this pod's service account".to_owned();
         if given.context.is_some() {
-            return Err(LocationError::Invalid { origin, mistake: "there are no contexts in a pod; --context needs --kubeconfig".to_owned() });
+            return Err(LocationError::Invalid {
+                origin,
+                mistake: "there are no contexts in a pod; --context needs --kubeconfig".to_owned(),
+            });
         }
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let (server, _) = parse_server(&format!("https://{host}:{port}")).map_err(|mistake| LocationError::Invalid { origin: origin.clone(), mistake })?;
+        let (server, _) = parse_server(&format!("https://{host}:{port}"))
+            .map_err(|mistake| LocationError::Invalid { origin: origin.clone(), mistake })?;
         let directory = &given.environment.service_account;
         let namespace = std::fs::read_to_string(directory.join("namespace")).ok();
         Ok(Self {
@@ -221,11 +225,10 @@ fn parse_server(server: &str) -> Result<(String, Uri), String> {
     if !server.starts_with("https://") && !server.starts_with("http://") {
         return Err(format!("the server {server:?} does not start with https://"));
     }
-    let server = server.trim_end_matches('/').to_owned();
     let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL"))?;
     match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => Err("the server's URL holds a password; put it into the user".to_owned()),
-        Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server, uri)),
+        Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server.trim_end_matches('/').to_owned(), uri)),
         _ => Err(format!("the server {server:?} is not the URL of a server")),
     }
 }

@@ -1,13 +1,14 @@
 //! The Kubernetes API over ureq: where it is and who we are (`location`, `kubeconfig`, `proxy`,
-//! `credential`, `exec_plugin`), one exchange over HTTP (`wire`, `tls`), requests and lists (`client`,
-//! `list`), when to try again (`retry`), and what went wrong (`error`).
+//! `credential`, `exec_plugin`), one exchange over HTTP (`wire`, `tls`), requests and lists (`call`,
+//! `client`, `list`), when to try again (`retry`), and what went wrong (`error`, `status`). `calls` is
+//! every call this program makes, `permissions` the rights they need.
 //!
-//! It knows no kind of object and decides nothing about nodes or pods: callers name the path and decode
-//! into their own types. It must never log or print a credential, follow a redirect, hand out a part of a
+//! It decides nothing about nodes or pods. It must never log or print a credential, follow a redirect, hand out a part of a
 //! list, or repeat a write the server may have acted on.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
+mod call;
 mod calls;
 mod client;
 mod clock;
@@ -21,16 +22,19 @@ mod permissions;
 mod proxy;
 mod retry;
 mod secret;
+mod status;
 #[cfg(test)]
 mod testing;
 mod tls;
 mod wire;
 
+pub use call::{Asked, Call, Content, Form, Observation, Verb};
 pub use calls::{Kube, LEASE};
-pub use client::{Call, Client, ConnectError, Content, Form, Observation, Verb};
+pub use client::{Client, ConnectError};
 pub use credential::CredentialError;
-pub use error::{ApiError, ApiStatus, Asked, Cause, NoAnswer, NotUnderstood};
-pub use permissions::{NEEDED, Permission, Scope};
+pub use error::{ApiError, NoAnswer, NotUnderstood};
 pub use location::{Environment, Given, Location, LocationError};
+pub use permissions::{NEEDED, Permission, Scope};
+pub use status::{ApiStatus, Cause};
 pub use tls::TlsError;
 pub use wire::Limits;

@@ -76,7 +76,8 @@ mod tests {
 
     #[track_caller]
     fn check(no_proxy: &str, host: &str, port: u16, proxied: bool) {
-        let environment = Environment { https_proxy: Some("http://proxy:3128".into()), no_proxy: Some(no_proxy.into()), ..Environment::default() };
+        let environment =
+            Environment { https_proxy: Some("http://proxy:3128".into()), no_proxy: Some(no_proxy.into()), ..Environment::default() };
         assert_eq!(of_environment("https", host, port, &environment).is_some(), proxied, "NO_PROXY={no_proxy} {host}:{port}");
     }
 

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::error::ApiStatus;
+use super::status::ApiStatus;
 
 /// What the request does to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::error::Cause;
+    use crate::kube::status::Cause;
 
     fn answer(code: u16, retry_after_seconds: Option<u64>, cause: Option<&str>) -> ApiStatus {
         let causes = cause.map(|reason| Cause { reason: reason.into(), ..Cause::default() }).into_iter().collect();

@@ -111,14 +111,19 @@ impl Server {
     }
 
     /// The same over TLS, as `pair`, asking for a client certificate of `clients` where given.
-    pub(super) fn start_tls(pair: &Pair, clients: Option<&Authority>, answer: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) fn start_tls(
+        pair: &Pair,
+        clients: Option<&Authority>,
+        answer: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
         let builder = match clients {
             Some(authority) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(authority.0.der().clone()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated().build().unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated().build().unwrap();
                 builder.with_client_cert_verifier(verifier)
             }
             None => builder.with_no_client_auth(),

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 
-use super::{Lock, LockChange, NodeChange, Observed, Question, Seen, Step, is_marked_since};
 use super::{Change, restore};
+use super::{Lock, LockChange, NodeChange, Observed, Question, Seen, Step, may_be_marked_since};
 use crate::cluster::{Node, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::lock::{Approved, Release, release};
@@ -34,10 +34,8 @@ pub fn holder(uid: &Uid, seen: &Observed, now: Timestamp) -> Tidy {
     match release(holder, node.value.as_ref(), now) {
         Release::Keep(why) => Tidy::Done(Some(why)),
         Release::Free(_) => lock.value.change(LockChange::Free, lock.value.state.free(uid)).into(),
-        Release::RestoreFirst => match &node.value {
-            Some(node) if !is_marked_since(node, &lock.value) => restore(node).into(),
-            _ => Tidy::Done(None),
-        },
+        Release::RestoreFirst if may_be_marked_since(node, lock, Some(holder)) => Tidy::Look(Question::Lock),
+        Release::RestoreFirst => node.value.as_ref().map_or(Tidy::Done(None), |node| restore(node).into()),
     }
 }
 

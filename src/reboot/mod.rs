@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use crate::cluster::{CordonRecord, HexId, LeaseVersion, Node, NodeName, NodePatch, Term, Uid};
 use crate::drain::{DrainPlan, Ours};
 use crate::fleetlock::{GroupName, Kind, answers_to};
-use crate::lock::LockState;
+use crate::lock::{Holder, LockState};
 
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
 pub use observed::{Fact, Lock, Observed, Seen, Strangers, Tenure};
@@ -179,8 +179,10 @@ fn superseded(node: &NodeName) -> Step {
     Step::Answer(Refusal::new(Kind::Superseded, sentence))
 }
 
-/// Whether the mark on `node` is of a tenure younger than any this lock knows: then the lock was read too early.
-fn is_marked_since(node: &Node, lock: &Lock) -> bool {
-    let (Some(record), Some(version)) = (&node.mark.record, &lock.version) else { return false };
-    record.term.lease == version.uid && record.term.term > lock.state.last_term
+/// Whether the mark on `node` is of another tenure than the one this lock shows, and the lock the older of the two looks:
+/// then the tenure may be a newer one, whose mark must not be undone.
+fn may_be_marked_since(node: &Seen<Option<Node>>, lock: &Seen<Lock>, holder: Option<&Holder>) -> bool {
+    let Some(record) = node.value.as_ref().and_then(|node| node.mark.record.as_ref()) else { return false };
+    let known = holder.is_some_and(|holder| record.term == lock.value.term(holder.term));
+    !known && lock.tick < node.tick
 }

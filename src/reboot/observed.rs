@@ -84,18 +84,7 @@ pub struct Observed {
 impl Observed {
     /// Nothing seen yet of the node `uid`. `tenure`: the one an earlier part of the same request acted under.
     pub fn nothing(uid: Uid, tenure: Option<Tenure>) -> Self {
-        Self {
-            uid,
-            ticks: 0,
-            tenure,
-            first: None,
-            elsewhere: None,
-            lock: None,
-            mark: None,
-            marked: None,
-            node: None,
-            pods: None,
-        }
+        Self { uid, ticks: 0, tenure, first: None, elsewhere: None, lock: None, mark: None, marked: None, node: None, pods: None }
     }
 
     /// Takes in a fact whose reading began at `at`.

@@ -1,6 +1,8 @@
 //! Pre-reboot: may this node reboot now? **The rules, in order.**
 
-use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step};
+use super::{
+    Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
+};
 use super::{Lock, Strangers, mark, restore, superseded};
 use crate::cluster::{Node, NodeName, spoken};
 use crate::drain::DrainPlan;

@@ -4,7 +4,7 @@
 //! whatever is left to do (put the node back in service, free the slot) can be finished by any replica.
 
 use super::{Caller, Lock, LockChange, Now, Observed, Outcome, Question, Refusal, Seen, Settled, Step, Tenure};
-use super::{is_marked_since, restore, superseded};
+use super::{may_be_marked_since, restore, superseded};
 use crate::cluster::Node;
 use crate::lock::{Holder, Release, release};
 
@@ -33,7 +33,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
         return Step::Answer(Refusal::unknown(&caller.id.to_string()));
     };
-    if is_marked_since(node, &lock.value) && lock.tick < seen_node.tick {
+    if may_be_marked_since(seen_node, lock, holder) {
         return Step::Look(Question::Lock);
     }
     if !node.mark.is_in_service() {

@@ -1,6 +1,7 @@
 //! Answers of real API servers, and the sentences they become.
 
 use super::*;
+use crate::kube::call::Verb;
 use crate::kube::testing::chain;
 
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;
@@ -50,7 +51,9 @@ fn sentences_name_the_object_and_what_to_do() {
         "could not get node worker-3, the API server refuses it because a permission is missing; see the ClusterRole: \
          403 Forbidden, “nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope”"
     );
-    assert!(said[1].starts_with("could not get node worker-3, it was changed meanwhile; it has to be read again: 409 Conflict, “Operation"));
+    assert!(
+        said[1].starts_with("could not get node worker-3, it was changed meanwhile; it has to be read again: 409 Conflict, “Operation")
+    );
     assert!(said[2].ends_with("; The disruption budget web needs 2 healthy pods and has 2 currently"));
 }
 
@@ -60,7 +63,10 @@ fn a_body_that_is_no_status_is_kept_in_part() {
     let status = ApiStatus::of_body(502, None, page.as_bytes());
     assert_eq!(status.message.chars().count(), 200);
     assert!(status.message.starts_with("<html>ü"));
-    assert_eq!(ApiStatus::of_body(429, Some(1), b"Too many requests, please try again later.\n").message, "Too many requests, please try again later.");
+    assert_eq!(
+        ApiStatus::of_body(429, Some(1), b"Too many requests, please try again later.\n").message,
+        "Too many requests, please try again later."
+    );
     assert_eq!(ApiStatus::of_body(500, None, b"\xff\xfe").message, "\u{fffd}\u{fffd}");
     assert_eq!(ApiStatus::of_body(500, None, b"null").code, 500);
 }

@@ -19,7 +19,8 @@ const PAGE: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceV
 
 fn read(page: &str) -> (Vec<String>, usize, Result<Option<String>, Failure>) {
     let (mut names, mut items) = (Vec::new(), 0);
-    let result = read_page(page.as_bytes(), &mut names, &mut |names: &mut Vec<String>, thing: Thing| names.push(thing.metadata.name), &mut items);
+    let result =
+        read_page(page.as_bytes(), &mut names, &mut |names: &mut Vec<String>, thing: Thing| names.push(thing.metadata.name), &mut items);
     (names, items, result)
 }
 
@@ -82,5 +83,8 @@ fn an_item_of_another_form_is_named() {
 #[test]
 fn a_page_is_asked_for_in_the_query() {
     assert_eq!(page_path("/api/v1/nodes", None), "/api/v1/nodes?limit=500");
-    assert_eq!(page_path("/api/v1/pods?fieldSelector=a%3Db", Some("x+/=&y-_.~9")), "/api/v1/pods?fieldSelector=a%3Db&limit=500&continue=x%2B%2F%3D%26y-_.~9");
+    assert_eq!(
+        page_path("/api/v1/pods?fieldSelector=a%3Db", Some("x+/=&y-_.~9")),
+        "/api/v1/pods?fieldSelector=a%3Db&limit=500&continue=x%2B%2F%3D%26y-_.~9"
+    );
 }

@@ -29,6 +29,17 @@ impl Answer {
     }
 }
 
+/// An answer with nothing done to it.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header fields, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
 /// A client with one identity on one API server.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -40,7 +51,8 @@ pub struct Api {
 impl Api {
     /// A client for `base` (`http://…` or `https://…`, no trailing slash); `ca` is the PEM of the server's authority.
     pub fn new(base: &str, ca: Option<&[u8]>, token: Option<&str>) -> Self {
-        let roots: Vec<Certificate<'static>> = ca.map(|pem| Certificate::from_pem(pem).expect("a CA in PEM").to_owned()).into_iter().collect();
+        let roots: Vec<Certificate<'static>> =
+            ca.map(|pem| Certificate::from_pem(pem).expect("a CA in PEM").to_owned()).into_iter().collect();
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
@@ -93,6 +105,27 @@ impl Api {
         let status = response.status().as_u16();
         let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    /// Sends a request of somebody else as it is: the header fields are the ones given, the own token is not added.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or breaks off.
+    pub fn pass_on(&self, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> Result<Raw, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{target}", self.base));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = if body.is_empty() && ["DELETE", "GET", "HEAD"].contains(&method) {
+            self.agent.run(request.body(())?)?
+        } else {
+            self.agent.run(request.body(body)?)?
+        };
+        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+        Ok(Raw { status, headers, body })
     }
 
     /// GET.

@@ -1,2 +1,30 @@
-//! A Kubernetes cluster for tests: simulated in this process, or a real control plane on loopback.
+//! A Kubernetes cluster for tests: simulated in this process, or a real control plane on loopback; the road to it, on
+//! which faults are met; nodes and pods to put in it; the program under test, and clients that speak as Zincati does.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "a crate for tests: it plays the outside world, which has a clock, and a broken expectation ends the test"
+)]
+
 pub mod api;
+pub mod apply;
+pub mod certificate;
+pub mod fleet;
+pub mod http;
+pub mod kubelet;
+pub mod objects;
+pub mod real;
+pub mod resources;
+pub mod road;
+pub mod scene;
+pub mod server;
+pub mod simulated;
+pub mod wait;
+pub mod zincati;
+
+pub use apply::apply;
+pub use road::Road;
+pub use scene::{Backend, Scene};
+pub use server::Server;
+pub use simulated::Simulated;
+pub use zincati::Zincati;

@@ -1,0 +1,94 @@
+//! What the server says when it does not do what was asked: the body of an answer that is no success.
+//!
+//! Whatever the body is, it becomes an [`ApiStatus`]; nothing in it may make the answer itself fail.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// What the server said when it did not do what was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiStatus {
+    /// The HTTP status code.
+    pub code: u16,
+    /// One word for programs, such as `TooManyRequests`; empty where there was none.
+    pub reason: String,
+    /// A sentence for people, or the beginning of a body that was no `Status`.
+    pub message: String,
+    /// The single causes behind it.
+    pub causes: Vec<Cause>,
+    /// How long the server asks to wait, from the header `Retry-After`, else from the body.
+    pub retry_after_seconds: Option<u64>,
+}
+
+impl ApiStatus {
+    /// Reads the body of an answer that is not a success.
+    pub(super) fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
+        let Ok(told) = serde_json::from_slice::<StatusBody>(body) else {
+            let message = String::from_utf8_lossy(body).trim().chars().take(MESSAGE_CHARACTERS_MAX).collect();
+            return Self { code, message, retry_after_seconds, ..Self::default() };
+        };
+        let details = told.details.unwrap_or_default();
+        Self {
+            code,
+            reason: told.reason.unwrap_or_default(),
+            message: told.message.unwrap_or_default(),
+            causes: details.causes.unwrap_or_default(),
+            retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
+        }
+    }
+
+    /// Is this the refusal of an eviction by a disruption budget?
+    #[must_use]
+    pub fn names_a_budget(&self) -> bool {
+        self.causes.iter().any(|cause| cause.reason == "DisruptionBudget")
+    }
+}
+
+impl fmt::Display for ApiStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if !self.reason.is_empty() {
+            write!(f, " {}", self.reason)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ", \u{201c}{}\u{201d}", self.message)?;
+        }
+        for cause in self.causes.iter().filter(|cause| !cause.message.is_empty()) {
+            write!(f, "; {}", cause.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// One cause of a refusal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Cause {
+    /// One word for programs, such as `DisruptionBudget`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The field of the object it is about.
+    pub field: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusBody {
+    reason: Option<String>,
+    message: Option<String>,
+    details: Option<StatusDetails>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusDetails {
+    causes: Option<Vec<Cause>>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// What is kept of a body that is no `Status`, such as a proxy's error page.
+const MESSAGE_CHARACTERS_MAX: usize = 200;

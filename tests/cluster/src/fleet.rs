@@ -1,0 +1,185 @@
+//! Nodes and workloads, made through the API, so that the simulated cluster and the real one get the same.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value, json};
+
+use crate::api::{Answer, Api};
+use crate::objects::{self, Placement};
+
+pub use crate::wait::wait_for;
+
+/// Makes nodes and workloads as an administrator.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    api: Api,
+}
+
+/// A node to be.
+#[derive(Debug)]
+#[must_use = "a node is made by `create`"]
+pub struct NodeMaker<'a> {
+    api: &'a Api,
+    name: String,
+    labels: Map<String, Value>,
+    taints: Vec<Value>,
+    status: Value,
+}
+
+impl NodeMaker<'_> {
+    /// With one more label.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), json!(value));
+        self
+    }
+
+    /// With a taint of effect `NoSchedule`.
+    pub fn taint(mut self, key: &str) -> Self {
+        self.taints.push(json!({"key": key, "effect": "NoSchedule"}));
+        self
+    }
+
+    /// With the images of a node that has run for a while: about 11 KB.
+    pub fn padded(mut self) -> Self {
+        self.status["images"] = objects::images();
+        self
+    }
+
+    /// Creates the Node, Ready and schedulable, and returns it.
+    #[track_caller]
+    pub fn create(self) -> Value {
+        let path = format!("/api/v1/nodes/{}", self.name);
+        self.api.create("/api/v1/nodes", &objects::node(&self.name, &self.labels, &self.taints)).ok();
+        // A real API server adds the taint "not ready", which nobody here would take away.
+        self.api.merge(&path, &json!({"spec": {"taints": self.taints}})).ok();
+        self.api.merge(&format!("{path}/status"), &json!({"status": self.status})).ok()
+    }
+}
+
+impl Fleet {
+    /// Works through `api`, which must be allowed everything.
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+
+    /// The client.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// A node; finish it with [`NodeMaker::create`].
+    pub fn node(&self, name: &str, machine_id: &str, boot_id: &str) -> NodeMaker<'_> {
+        let status = objects::node_status(name, machine_id, boot_id);
+        NodeMaker { api: &self.api, name: name.to_owned(), labels: Map::new(), taints: Vec::new(), status }
+    }
+
+    /// Gives the node another boot id, as after a reboot, and returns it.
+    #[track_caller]
+    pub fn reboot(&self, node: &str) -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let boot_id = format!("b0070000-0000-4000-8000-{:012x}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.patch_node_status(node, &json!({"nodeInfo": {"bootID": boot_id}}));
+        boot_id
+    }
+
+    /// Sets the node's condition Ready.
+    #[track_caller]
+    pub fn set_ready(&self, node: &str, ready: bool) {
+        self.patch_node_status(node, &json!({"conditions": objects::node_conditions(if ready { "True" } else { "False" })}));
+    }
+
+    /// The Node as it is now.
+    #[track_caller]
+    pub fn read_node(&self, name: &str) -> Value {
+        self.api.get(&format!("/api/v1/nodes/{name}")).ok()
+    }
+
+    /// The pods of all namespaces that are bound to the node.
+    #[track_caller]
+    pub fn pods_on(&self, node: &str) -> Vec<Value> {
+        items(self.api.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName={node}")))
+    }
+
+    /// The pods of one namespace whose label `app` is `app`.
+    #[track_caller]
+    pub fn pods_of(&self, namespace: &str, app: &str) -> Vec<Value> {
+        items(self.api.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{app}")))
+    }
+
+    /// Creates an object of any kind in [`crate::objects`] and returns it.
+    #[track_caller]
+    pub fn create(&self, object: &Value) -> Value {
+        self.api.create(&objects::collection(object), object).ok()
+    }
+
+    /// The same; what is there already stays as it is.
+    #[track_caller]
+    pub fn ensure(&self, object: &Value) {
+        let answer = self.api.create(&objects::collection(object), object);
+        assert!(answer.status == 201 || answer.body["reason"] == "AlreadyExists", "{} {}", answer.status, answer.body);
+    }
+
+    /// Makes the namespace and what pods in it need: the ServiceAccount `default`, for which a real cluster takes its time.
+    #[track_caller]
+    pub fn ensure_namespace(&self, name: &str) {
+        self.ensure(&objects::namespace(name));
+        let account = objects::service_account(name, "default");
+        let answer = self.api.create(&objects::collection(&account), &account);
+        assert!(matches!(answer.status, 201 | 404 | 409), "{} {}", answer.status, answer.body);
+    }
+
+    /// Makes a Deployment. Its pods carry the label `app` with its name.
+    #[track_caller]
+    pub fn deployment(&self, namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
+        self.create(&objects::deployment(namespace, name, replicas, placement))
+    }
+
+    /// Makes a StatefulSet.
+    #[track_caller]
+    pub fn stateful_set(&self, namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
+        self.create(&objects::stateful_set(namespace, name, replicas, placement))
+    }
+
+    /// Makes a DaemonSet.
+    #[track_caller]
+    pub fn daemon_set(&self, namespace: &str, name: &str) -> Value {
+        self.create(&objects::daemon_set(namespace, name))
+    }
+
+    /// Makes a Job of one pod.
+    #[track_caller]
+    pub fn job(&self, namespace: &str, name: &str, placement: Placement<'_>) -> Value {
+        self.create(&objects::job(namespace, name, placement))
+    }
+
+    /// Makes a pod without an owner.
+    #[track_caller]
+    pub fn bare_pod(&self, namespace: &str, name: &str, placement: Placement<'_>) -> Value {
+        self.create(&objects::bare_pod(namespace, name, placement))
+    }
+
+    /// Makes what the API shows of a static pod on `node`; it is called `<name>-<node>`.
+    #[track_caller]
+    pub fn mirror_pod(&self, namespace: &str, name: &str, node: &str) -> Value {
+        self.create(&objects::mirror_pod(namespace, name, &self.read_node(node)))
+    }
+
+    /// Makes a PodDisruptionBudget for the pods whose label `app` is `app`.
+    #[track_caller]
+    pub fn budget(&self, namespace: &str, name: &str, min_available: u32, app: &str) -> Value {
+        self.create(&objects::budget(namespace, name, min_available, app))
+    }
+
+    #[track_caller]
+    fn patch_node_status(&self, node: &str, status: &Value) {
+        self.api.merge(&format!("/api/v1/nodes/{node}/status"), &json!({ "status": status })).ok();
+    }
+}
+
+#[track_caller]
+fn items(list: Answer) -> Vec<Value> {
+    match list.ok()["items"].take() {
+        Value::Array(items) => items,
+        other => panic!("a list without items: {other}"),
+    }
+}

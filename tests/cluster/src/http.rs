@@ -1,0 +1,203 @@
+//! A small HTTP/1.1 server for tests, one thread a connection, that can also misbehave on purpose: answer nothing, or half.
+//!
+//! It reads what a client of a Kubernetes API server sends (keep-alive, Content-Length and chunked bodies) and nothing more: no
+//! pipelining of several requests before the first answer, no trailers, no upgrade. <https://www.rfc-editor.org/rfc/rfc9112>
+
+mod connection;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+
+/// What a client asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method, as sent.
+    pub method: String,
+    /// The request target, as sent: path and query.
+    pub target: String,
+    /// The header fields in the order sent.
+    pub headers: Vec<(String, String)>,
+    /// The body, whole and without its framing.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The path, without the query.
+    pub fn path(&self) -> &str {
+        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+    }
+
+    /// The decoded value of the first query parameter of this name.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let (_, query) = self.target.split_once('?')?;
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('=').or(Some((pair, ""))))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| decode(value))
+    }
+
+    /// The first header field of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// An answer to send.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header fields besides Content-Length and Transfer-Encoding.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Whether the body is sent in chunks instead of with a Content-Length.
+    pub chunked: bool,
+}
+
+impl Response {
+    /// A JSON answer.
+    pub fn json(status: u16, body: &serde_json::Value) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type".into(), "application/json".into())],
+            body: body.to_string().into_bytes(),
+            chunked: false,
+        }
+    }
+}
+
+/// What the server does with a request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Closes the connection without an answer.
+    Cut,
+    /// Sends these raw bytes, then closes the connection.
+    CutAfter(Vec<u8>),
+    /// Answers.
+    Send(Response),
+}
+
+/// Answers requests; called by many threads at once.
+pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
+
+/// A server that runs until it is dropped; then its listener and all its connections are closed.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// A server on a port of 127.0.0.1 that the kernel chooses.
+    pub fn start(tls: Option<Arc<ServerConfig>>, handler: Arc<Handler>) -> io::Result<Self> {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls, handler)
+    }
+
+    /// A server on this address, for one that comes back where it was.
+    pub fn start_at(address: SocketAddr, tls: Option<Arc<ServerConfig>>, handler: Arc<Handler>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared { handler, tls, stopping: AtomicBool::new(false), open: Mutex::default() });
+        let acceptor = thread::Builder::new().name("test http".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        })?;
+        Ok(Self { address, shared, acceptor: Some(acceptor) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Accepting blocks; one more connection lets it see that it has to stop.
+        let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(5)).is_ok();
+        if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
+            let _ = acceptor.join();
+        }
+        for stream in self.shared.open().values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+struct Shared {
+    handler: Arc<Handler>,
+    tls: Option<Arc<ServerConfig>>,
+    stopping: AtomicBool,
+    open: Mutex<HashMap<u64, TcpStream>>,
+}
+
+impl Shared {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, TcpStream>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the connection off the list and closes it, however its thread ends.
+struct Registered {
+    id: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(stream) = self.shared.open().remove(&self.id) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for (id, stream) in (0..).zip(listener.incoming()) {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        let Ok(copy) = stream.try_clone() else { continue };
+        shared.open().insert(id, copy);
+        let registered = Registered { id, shared: Arc::clone(shared) };
+        let spawned = thread::Builder::new().name("test http connection".into()).spawn(move || {
+            let _ = connection::serve(stream, registered.shared.tls.clone(), &*registered.shared.handler);
+        });
+        drop(spawned);
+    }
+}
+
+/// Percent-decodes a query value; `+` is a space.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped =
+            bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (bytes[at], escaped) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                out.push(if byte == b'+' { b' ' } else { byte });
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

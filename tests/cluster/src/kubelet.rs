@@ -1,0 +1,235 @@
+//! A fake kubelet for all nodes: starts the pods that the scheduler bound, finishes Jobs, and ends what is deleted.
+//!
+//! It works through the API, so on the simulated cluster as on the real one. An API server that is away does not disturb it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::objects;
+
+/// A pod's annotation: how long it takes to end, in milliseconds. Its grace period still ends it earlier.
+pub const TERMINATION_MS: &str = "test/termination-ms";
+
+/// A pod's annotation: with the value `true` it runs and is never ready.
+pub const NEVER_READY: &str = "test/never-ready";
+
+/// A Job's pod's annotation: how long it runs before it succeeds, in milliseconds.
+pub const RUN_MS: &str = "test/run-ms";
+
+/// The kubelets of all nodes. Dropping it stops them.
+#[derive(Debug)]
+pub struct Kubelet {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stopped: AtomicBool,
+    powered_off: Mutex<BTreeSet<String>>,
+}
+
+impl Kubelet {
+    /// Plays the kubelets; a pod takes 300 ms to end.
+    pub fn start(api: Api) -> Self {
+        Self::start_with(api, Duration::from_millis(300))
+    }
+
+    /// The same with another time that a pod takes to end.
+    pub fn start_with(api: Api, termination: Duration) -> Self {
+        let shared = Arc::<Shared>::default();
+        let mut rounds = Rounds { api, shared: Arc::clone(&shared), termination, since: HashMap::new() };
+        let thread = thread::spawn(move || rounds.go());
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// From now on nothing happens to the pods of this node.
+    pub fn power_off(&self, node: &str) {
+        self.shared.powered_off().insert(node.to_owned());
+    }
+
+    /// Its pods are looked after again.
+    pub fn power_on(&self, node: &str) {
+        self.shared.powered_off().remove(node);
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A kubelet that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn goes_on(&self) -> bool {
+        !self.stopped.load(Ordering::Acquire)
+    }
+
+    fn powered_off(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.powered_off.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is done to a pod in one round.
+#[derive(Debug, PartialEq)]
+enum Deed {
+    /// Its containers have ended: the object goes.
+    Remove,
+    /// Its status is reported.
+    Report(Value),
+}
+
+/// The kubelets' memory: since when each pod, by UID, has been seen running or ending.
+struct Rounds {
+    api: Api,
+    shared: Arc<Shared>,
+    termination: Duration,
+    since: HashMap<(String, Stage), Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stage {
+    Ending,
+    Running,
+}
+
+impl Rounds {
+    fn go(&mut self) {
+        while self.shared.goes_on() {
+            let start = Instant::now();
+            self.round();
+            // Never more than half of the time: on a small machine the API server has other work, too.
+            thread::park_timeout(start.elapsed().max(PAUSE));
+        }
+    }
+
+    /// Looks at all pods once. Whatever fails is tried again in the next round.
+    fn round(&mut self) {
+        // Version 0: what the API server has in its cache will do; each write names the UID it means.
+        let Ok(list) = self.api.try_call("GET", "/api/v1/pods?resourceVersion=0", "", None) else { return };
+        let pods = list.body["items"].as_array().map_or(&[][..], Vec::as_slice);
+        self.since.retain(|(uid, _), _| pods.iter().any(|pod| pod["metadata"]["uid"] == uid.as_str()));
+        let off = self.shared.powered_off().clone();
+        let is_powered = |pod: &Value| pod["spec"]["nodeName"].as_str().is_some_and(|node| !off.contains(node));
+        let deeds: Vec<(&Value, Deed)> =
+            pods.iter().filter(|pod| is_powered(pod)).filter_map(|pod| self.next(pod).map(|deed| (pod, deed))).collect();
+        let (api, shared) = (&self.api, &self.shared);
+        thread::scope(|scope| {
+            for share in deeds.chunks(deeds.len().div_ceil(HANDS).max(1)) {
+                scope.spawn(move || share.iter().take_while(|_| shared.goes_on()).for_each(|(pod, deed)| perform(api, pod, deed)));
+            }
+        });
+    }
+
+    /// What this pod needs now.
+    fn next(&mut self, pod: &Value) -> Option<Deed> {
+        let phase = pod["status"]["phase"].as_str().unwrap_or("Pending");
+        if pod["metadata"]["deletionTimestamp"].is_string() {
+            let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().map_or(Duration::MAX, Duration::from_secs);
+            let wanted = milliseconds(pod, TERMINATION_MS).unwrap_or(self.termination);
+            return (self.age(pod, Stage::Ending) >= wanted.min(grace)).then_some(Deed::Remove);
+        }
+        match phase {
+            "Failed" | "Succeeded" => None,
+            "Running" if is_reported(pod) => {
+                let run = milliseconds(pod, RUN_MS).unwrap_or(RUN);
+                (is_of_job(pod) && self.age(pod, Stage::Running) >= run).then(|| Deed::Report(succeeded(pod)))
+            }
+            _ => Some(Deed::Report(running(pod))),
+        }
+    }
+
+    /// How long the pod has been seen in this stage.
+    fn age(&mut self, pod: &Value, stage: Stage) -> Duration {
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+        self.since.entry((uid.to_owned(), stage)).or_insert_with(Instant::now).elapsed()
+    }
+}
+
+/// Does it, to the pod of that UID. The answer does not matter: the next round sees what has become of it.
+fn perform(api: &Api, pod: &Value, deed: &Deed) {
+    let metadata = &pod["metadata"];
+    let (Some(namespace), Some(name)) = (metadata["namespace"].as_str(), metadata["name"].as_str()) else { return };
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+    let _ = match deed {
+        Deed::Remove => {
+            let options = json!({
+                "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]},
+            });
+            api.try_call("DELETE", &path, "application/json", Some(&options))
+        }
+        Deed::Report(status) => {
+            let patch = json!({"metadata": {"uid": metadata["uid"]}, "status": status});
+            api.try_call("PATCH", &format!("{path}/status"), "application/merge-patch+json", Some(&patch))
+        }
+    };
+}
+
+fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
+    pod["metadata"]["annotations"][name].as_str()
+}
+
+fn milliseconds(pod: &Value, name: &str) -> Option<Duration> {
+    annotation(pod, name).and_then(|text| text.parse().ok()).map(Duration::from_millis)
+}
+
+fn is_of_job(pod: &Value) -> bool {
+    pod["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Job"))
+}
+
+fn wanted_readiness(pod: &Value) -> &'static str {
+    if annotation(pod, NEVER_READY) == Some("true") { "False" } else { "True" }
+}
+
+/// Whether the condition Ready is as it should be.
+fn is_reported(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == wanted_readiness(pod))
+}
+
+fn running(pod: &Value) -> Value {
+    let now = objects::now();
+    let start = pod["status"]["startTime"].as_str().unwrap_or(&now);
+    let state = json!({"running": {"startedAt": start}});
+    json!({"phase": "Running", "startTime": start, "conditions": conditions(wanted_readiness(pod)), "containerStatuses": containers(pod, &state)})
+}
+
+fn succeeded(pod: &Value) -> Value {
+    let state = json!({"running": null, "terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": objects::now()}});
+    json!({"phase": "Succeeded", "conditions": conditions("False"), "containerStatuses": containers(pod, &state)})
+}
+
+fn conditions(ready: &str) -> Value {
+    let now = objects::now();
+    let states = [("PodScheduled", "True"), ("Initialized", "True"), ("ContainersReady", ready), ("Ready", ready)];
+    states.iter().map(|(kind, status)| json!({"type": kind, "status": status, "lastTransitionTime": now})).collect()
+}
+
+fn containers(pod: &Value, state: &Value) -> Value {
+    let ready = state["running"].is_object() && wanted_readiness(pod) == "True";
+    let status = |container: &Value| {
+        let (name, image) = (&container["name"], &container["image"]);
+        json!({"name": name, "image": image, "imageID": "", "ready": ready, "started": true, "restartCount": 0, "state": state})
+    };
+    pod["spec"]["containers"].as_array().into_iter().flatten().map(status).collect()
+}
+
+/// Between two rounds, at least.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many pods are looked after at a time.
+const HANDS: usize = 4;
+
+/// How long the pod of a Job runs.
+const RUN: Duration = Duration::from_millis(500);

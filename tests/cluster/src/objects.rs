@@ -1,0 +1,195 @@
+//! Kubernetes objects as a test wants them: small pods, Nodes of a realistic size. Values only; [`crate::fleet`] creates them.
+
+use serde_json::{Map, Value, json};
+
+/// Where pods may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement<'a> {
+    /// Wherever the scheduler wants.
+    Free,
+    /// Only on this node, by its hostname label.
+    On(&'a str),
+}
+
+/// Where objects of this kind and namespace are created.
+///
+/// # Panics
+/// When the kind is none that tests use.
+pub fn collection(object: &Value) -> String {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let plural = KINDS.iter().find(|(name, _)| *name == kind).map(|(_, plural)| *plural);
+    let plural = plural.unwrap_or_else(|| panic!("objects::KINDS does not know the plural of {kind:?}"));
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    let root = if version.contains('/') { "apis" } else { "api" };
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
+        None => format!("/{root}/{version}/{plural}"),
+    }
+}
+
+/// A Deployment whose pods carry the label `app` with its name.
+pub fn deployment(namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
+    let spec = json!({"replicas": replicas, "selector": selector(name), "template": template(name, placement)});
+    object("apps/v1", "Deployment", Some(namespace), name, &spec)
+}
+
+/// A StatefulSet; all its pods start at once.
+pub fn stateful_set(namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
+    let spec = json!({
+        "replicas": replicas, "selector": selector(name), "template": template(name, placement),
+        "serviceName": name, "podManagementPolicy": "Parallel",
+    });
+    object("apps/v1", "StatefulSet", Some(namespace), name, &spec)
+}
+
+/// A DaemonSet: a pod on each node.
+pub fn daemon_set(namespace: &str, name: &str) -> Value {
+    let spec = json!({"selector": selector(name), "template": template(name, Placement::Free)});
+    object("apps/v1", "DaemonSet", Some(namespace), name, &spec)
+}
+
+/// A Job of one pod, which runs until the fake kubelet ends it.
+pub fn job(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
+    let mut template = template(name, placement);
+    template["spec"]["restartPolicy"] = json!("Never");
+    object("batch/v1", "Job", Some(namespace), name, &json!({"backoffLimit": 4, "template": template}))
+}
+
+/// A pod that nobody makes anew.
+pub fn bare_pod(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
+    let mut pod = object("v1", "Pod", Some(namespace), name, &template(name, placement)["spec"]);
+    pod["metadata"]["labels"] = labels(name);
+    pod
+}
+
+/// The API's picture of a static pod of `node`, which is the Node object as it was read.
+pub fn mirror_pod(namespace: &str, name: &str, node: &Value) -> Value {
+    let node_name = node["metadata"]["name"].as_str().unwrap_or_default();
+    let mut pod = bare_pod(namespace, &format!("{name}-{node_name}"), Placement::Free);
+    pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "0123456789abcdef", "kubernetes.io/config.source": "file"});
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Node", "name": node_name, "uid": node["metadata"]["uid"], "controller": true}]);
+    pod["spec"]["nodeName"] = json!(node_name);
+    pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    pod
+}
+
+/// A PodDisruptionBudget for the pods whose label `app` is `app`.
+pub fn budget(namespace: &str, name: &str, min_available: u32, app: &str) -> Value {
+    let spec = json!({"minAvailable": min_available, "selector": selector(app)});
+    object("policy/v1", "PodDisruptionBudget", Some(namespace), name, &spec)
+}
+
+/// An empty namespace.
+pub fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+/// A ServiceAccount.
+pub fn service_account(namespace: &str, name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}})
+}
+
+/// A Node without its status.
+pub fn node(name: &str, more_labels: &Map<String, Value>, taints: &[Value]) -> Value {
+    let mut node = object("v1", "Node", None, name, &json!({"taints": taints}));
+    node["metadata"]["labels"] = json!({"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"});
+    for (key, value) in more_labels {
+        node["metadata"]["labels"][key] = value.clone();
+    }
+    node
+}
+
+/// What the kubelet of a node reports.
+pub fn node_status(name: &str, machine_id: &str, boot_id: &str) -> Value {
+    let resources = json!({"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "100Gi"});
+    json!({
+        "nodeInfo": {
+            "machineID": machine_id, "systemUUID": machine_id, "bootID": boot_id, "kernelVersion": "6.12.0", "osImage": "Fedora CoreOS",
+            "containerRuntimeVersion": "containerd://2.1.0", "kubeletVersion": "v1.36.3", "kubeProxyVersion": "", "operatingSystem": "linux",
+            "architecture": "amd64",
+        },
+        "capacity": resources,
+        "allocatable": resources,
+        "addresses": [{"type": "InternalIP", "address": "192.0.2.10"}, {"type": "Hostname", "address": name}],
+        "conditions": node_conditions("True"),
+    })
+}
+
+/// The conditions of a node: its readiness as given, no pressure.
+pub fn node_conditions(ready: &str) -> Value {
+    let now = now();
+    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastHeartbeatTime": now, "lastTransitionTime": now});
+    json!([
+        condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+        condition("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+        condition("PIDPressure", "False", "KubeletHasSufficientPID"),
+        condition("Ready", ready, if ready == "True" { "KubeletReady" } else { "KubeletNotReady" }),
+    ])
+}
+
+/// Thirty images, as a node that has run for a while reports them: most of what a Node weighs.
+pub fn images() -> Value {
+    let image = |number: u64| {
+        let repository = format!("registry.example/platform/component-{number:02}");
+        let digest = format!("{number:016x}").repeat(4);
+        let names = [format!("{repository}@sha256:{digest}"), format!("{repository}-with-a-longer-name-as-they-have:v1.{number}.0")];
+        let more = format!("registry.example/mirror/of/platform/with/a/long/path/component-{number:02}:v1.{number}.0");
+        json!({"names": [names[0], names[1], more], "sizeBytes": 50_000_000 + number})
+    };
+    (0..30).map(image).collect()
+}
+
+/// The time as the API writes it.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn object(version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
+    let mut metadata = json!({"name": name});
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+fn labels(app: &str) -> Value {
+    json!({ "app": app })
+}
+
+fn selector(app: &str) -> Value {
+    json!({ "matchLabels": labels(app) })
+}
+
+fn template(app: &str, placement: Placement<'_>) -> Value {
+    let mut spec = json!({
+        "automountServiceAccountToken": false,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "main", "image": "registry.example/test/main:1"}],
+    });
+    if let Placement::On(node) = placement {
+        spec["nodeSelector"] = json!({ "kubernetes.io/hostname": node });
+    }
+    json!({"metadata": {"labels": labels(app)}, "spec": spec})
+}
+
+/// The kinds that tests create, and their plurals in paths.
+const KINDS: [(&str, &str); 17] = [
+    ("ClusterRole", "clusterroles"),
+    ("ClusterRoleBinding", "clusterrolebindings"),
+    ("ConfigMap", "configmaps"),
+    ("DaemonSet", "daemonsets"),
+    ("Deployment", "deployments"),
+    ("Job", "jobs"),
+    ("Lease", "leases"),
+    ("Namespace", "namespaces"),
+    ("Node", "nodes"),
+    ("Pod", "pods"),
+    ("PodDisruptionBudget", "poddisruptionbudgets"),
+    ("Role", "roles"),
+    ("RoleBinding", "rolebindings"),
+    ("Secret", "secrets"),
+    ("Service", "services"),
+    ("ServiceAccount", "serviceaccounts"),
+    ("StatefulSet", "statefulsets"),
+];

@@ -1,0 +1,307 @@
+//! A real control plane on loopback: etcd, kube-apiserver, kube-controller-manager and kube-scheduler as they are released.
+//!
+//! There are no machines behind its Nodes: [`crate::fleet`] makes those, [`crate::kubelet`] plays their kubelets. The programs
+//! come from the folder that `scripts/control-plane-build` prints. They never outlive the process that started them.
+
+mod credentials;
+mod program;
+mod programs;
+mod reset;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use std::{env, fs, ops, process};
+
+use serde_json::json;
+
+use crate::api::Api;
+use crate::wait::poll;
+
+use self::credentials::Credentials;
+use self::program::{Program, Sweeper};
+use self::programs::Layout;
+
+/// A running control plane. Dropping it ends all of its programs and removes everything it wrote.
+#[derive(Debug)]
+pub struct ControlPlane {
+    admin: Api,
+    credentials: Credentials,
+    layout: Layout,
+    programs: Mutex<BTreeMap<&'static str, Program>>,
+    /// After the programs: what they write into goes last.
+    _sweeper: Sweeper,
+}
+
+/// The process-wide control plane, emptied, for as long as one scenario holds this.
+#[derive(Debug)]
+pub struct Guard {
+    control_plane: &'static ControlPlane,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl ops::Deref for Guard {
+    type Target = ControlPlane;
+
+    fn deref(&self) -> &ControlPlane {
+        self.control_plane
+    }
+}
+
+impl ControlPlane {
+    /// Whether this environment names a folder of programs. Tests of the real thing say so aloud when it does not.
+    pub fn is_available() -> bool {
+        programs_folder().is_some()
+    }
+
+    /// Starts a control plane of its own and waits until it serves, schedules and controls.
+    ///
+    /// # Panics
+    /// When the programs are missing (the message says which command builds them) or do not come up; then with their logs.
+    pub fn start() -> Self {
+        let layout = layout();
+        let sweeper = Sweeper::of(&layout.folder);
+        let credentials = Credentials::make(&layout.folder);
+        let admin = Api::new(&layout.api_url(), Some(credentials.authority_pem.as_bytes()), Some(&credentials.admin_token));
+        let plane = Self { admin, credentials, layout, programs: Mutex::default(), _sweeper: sweeper };
+        plane.write_configuration();
+        plane.start_etcd();
+        plane.start_api_server();
+        plane.wait_until_it_controls();
+        plane
+    }
+
+    /// The process-wide control plane, started by the first who asks. It ends with the process.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// The process-wide control plane for one scenario at a time: all programs running, no Node, no workload, no pod, no
+    /// budget left, and no Lease or Secret in namespace `reboot-manager`.
+    pub fn exclusive() -> Guard {
+        static TURN: Mutex<()> = Mutex::new(());
+        // A scenario that failed leaves a cluster to be reset like any other.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let plane = Self::shared();
+        plane.start_etcd();
+        plane.start_api_server();
+        reset::empty(&plane.admin);
+        Guard { control_plane: plane, _turn: turn }
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Api {
+        self.admin.clone()
+    }
+
+    /// The certificate of the authority that signed the API server's, in PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.credentials.authority_pem
+    }
+
+    /// The folder of the programs, for kubectl.
+    pub fn programs(&self) -> &Path {
+        &self.layout.programs
+    }
+
+    /// A token of a ServiceAccount, good for an hour.
+    pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token");
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}});
+        let answer = self.admin.create(&path, &request).ok();
+        answer["status"]["token"].as_str().expect("a TokenRequest is answered with a token").to_owned()
+    }
+
+    /// A kubeconfig file for a bearer of `token`. It is removed with the control plane.
+    pub fn kubeconfig(&self, token: &str) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("kubeconfig-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.write(&name, &programs::kubeconfig(&self.layout, &self.credentials, token))
+    }
+
+    /// kubectl as the administrator, without arguments yet.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.layout.program("kubectl"));
+        let kubeconfig = self.layout.folder.join(ADMIN_KUBECONFIG);
+        command.env("KUBECONFIG", kubeconfig).env("HOME", &self.layout.folder);
+        command
+    }
+
+    /// Starts etcd, unless it runs, and waits until the API server can use it again.
+    pub fn start_etcd(&self) {
+        let was_away = self.run("etcd", || programs::etcd(&self.layout));
+        self.wait("etcd to listen", || UnixStream::connect(self.layout.etcd_socket()).map(drop).map_err(|error| error.to_string()));
+        if was_away && self.running().contains_key("kube-apiserver") {
+            self.wait_until_it_serves();
+            self.renew_controllers();
+        }
+    }
+
+    /// Ends etcd at once; what it holds is kept. The API server stays up and cannot do much.
+    pub fn stop_etcd(&self) {
+        self.end("etcd");
+    }
+
+    /// Starts the API server, unless it runs, at the address it always had, and waits until it is ready. After an outage
+    /// the scheduler and the controllers are started anew: left alone they may wait for a minute before they look again.
+    pub fn start_api_server(&self) {
+        let was_away = self.run_api_server();
+        self.wait_until_it_serves();
+        if was_away {
+            self.renew_controllers();
+        }
+    }
+
+    /// Ends the API server at once, as a crash would: no connection is closed in order.
+    pub fn stop_api_server(&self) {
+        self.end("kube-apiserver");
+    }
+
+    /// The process ids of the running programs, by name.
+    pub fn pids(&self) -> BTreeMap<&'static str, u32> {
+        self.running().iter().map(|(name, program)| (*name, program.pid())).collect()
+    }
+
+    /// The last lines of each program's log.
+    pub fn log_tail(&self) -> String {
+        let tail = |name| {
+            let log = fs::read_to_string(self.layout.log(name)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
+        };
+        PROGRAMS.into_iter().map(tail).collect()
+    }
+
+    /// Starts the scheduler and the controllers. They wait for the API server by themselves, whenever it is away.
+    fn start_controllers(&self) {
+        let (kubeconfig, configuration) = (self.layout.folder.join(ADMIN_KUBECONFIG), self.layout.folder.join(SCHEDULER_CONFIGURATION));
+        self.run("kube-controller-manager", || programs::controller_manager(&self.layout, &self.credentials, &kubeconfig));
+        self.run("kube-scheduler", || programs::scheduler(&self.layout, &self.credentials, &configuration));
+    }
+
+    /// Writes what the scheduler, the controllers and kubectl read.
+    fn write_configuration(&self) {
+        let token = &self.credentials.admin_token;
+        let kubeconfig = self.write(ADMIN_KUBECONFIG, &programs::kubeconfig(&self.layout, &self.credentials, token));
+        self.write(SCHEDULER_CONFIGURATION, &programs::scheduler_configuration(&kubeconfig));
+    }
+
+    /// Ends the scheduler and the controllers, where they run, and starts them again.
+    fn renew_controllers(&self) {
+        let ended: Vec<Program> =
+            ["kube-controller-manager", "kube-scheduler"].iter().filter_map(|name| self.running().remove(name)).collect();
+        if !ended.is_empty() {
+            drop(ended);
+            self.wait_until_it_controls();
+        }
+    }
+
+    /// Waits until the API server is ready, and starts it again when it could not have its port at once.
+    fn wait_until_it_serves(&self) {
+        self.wait("the API server to be ready", || {
+            self.run_api_server();
+            let ready = self.admin.try_call("GET", "/readyz", "", None).map_err(|error| error.to_string())?;
+            if ready.status == 200 { Ok(()) } else { Err(format!("/readyz says {}", ready.status)) }
+        });
+    }
+
+    fn run_api_server(&self) -> bool {
+        self.run("kube-apiserver", || programs::api_server(&self.layout, &self.credentials))
+    }
+
+    /// Starts the scheduler and the controllers, unless they run, and waits for the signs that pods can be created, are
+    /// scheduled, and are controlled.
+    fn wait_until_it_controls(&self) {
+        let ca = Some(self.credentials.authority_pem.as_bytes());
+        let controllers = Api::new(&format!("https://127.0.0.1:{}", self.layout.controllers_port), ca, None);
+        let scheduler = Api::new(&format!("https://127.0.0.1:{}", self.layout.scheduler_port), ca, None);
+        let signs = [
+            (&controllers, "/healthz"),
+            (&scheduler, "/readyz"),
+            (&self.admin, "/api/v1/namespaces/default/serviceaccounts/default"),
+            (&self.admin, "/api/v1/namespaces/default/configmaps/kube-root-ca.crt"),
+        ];
+        for (api, path) in signs {
+            self.wait(&format!("the control plane to show {path}"), || {
+                self.start_controllers();
+                let sign = api.try_call("GET", path, "", None).map_err(|error| error.to_string())?;
+                if sign.status == 200 { Ok(()) } else { Err(format!("{} {}", sign.status, sign.body)) }
+            });
+        }
+    }
+
+    /// Starts a program, unless it runs. Says whether it had to.
+    fn run(&self, name: &'static str, arguments: impl FnOnce() -> Vec<String>) -> bool {
+        let mut running = self.running();
+        let is_away = running.get_mut(name).is_none_or(Program::has_ended);
+        if is_away {
+            running.insert(name, Program::start(&self.layout.program(name), &arguments(), &self.layout.log(name)));
+        }
+        is_away
+    }
+
+    fn end(&self, name: &str) {
+        drop(self.running().remove(name));
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, Program>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as a start may take; in vain, it shows the logs.
+    fn wait(&self, description: &str, look: impl FnMut() -> Result<(), String>) {
+        if let Err(state) = poll(START_MAX, look) {
+            panic!("waited {START_MAX:?} in vain for {description}; last seen: {state}\n{}", self.log_tail());
+        }
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.layout.folder.join(name);
+        fs::write(&path, content).expect("a writable folder for this run");
+        path
+    }
+}
+
+/// A new folder, three ports that were free a moment ago, and the programs.
+fn layout() -> Layout {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let programs = programs_folder().unwrap_or_else(|| panic!("there is no control plane to start; {HINT}"));
+    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !programs.join(name).is_file()).collect();
+    assert!(missing.is_empty(), "{} holds no {}; {HINT}", programs.display(), missing.join(", "));
+    let name = format!("reboot-manager-test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let folder = env::temp_dir().join(name);
+    fs::create_dir_all(&folder).expect("a folder for this run");
+    // Held together, so that no two of them are the same.
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let [api_port, controllers_port, scheduler_port] =
+        listeners.map(|listener| listener.local_addr().expect("a bound listener has an address").port());
+    Layout { programs, folder, api_port, controllers_port, scheduler_port }
+}
+
+fn programs_folder() -> Option<PathBuf> {
+    ["REBOOT_MANAGER_CONTROL_PLANE", "KUBEBUILDER_ASSETS"]
+        .into_iter()
+        .find_map(|name| env::var_os(name).filter(|value| !value.is_empty()))
+        .map(PathBuf::from)
+}
+
+/// What a start needs, in the order of their logs.
+const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// How long a start may take; on two busy cores it takes a sixth of it.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// How much of each log a failure shows.
+const LOG_LINES: usize = 20;
+
+const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
+
+const SCHEDULER_CONFIGURATION: &str = "scheduler.json";
+
+const HINT: &str = "run: export REBOOT_MANAGER_CONTROL_PLANE=\"$(scripts/control-plane-build | tail -n 1)\"";

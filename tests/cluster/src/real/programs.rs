@@ -1,0 +1,153 @@
+//! How each program of the control plane is called: every flag that is not its default, and why.
+
+use std::path::{Path, PathBuf};
+
+use super::credentials::Credentials;
+
+/// Where things are and which ports they have.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The folder of the programs.
+    pub(super) programs: PathBuf,
+    /// The folder of this run; removed at its end.
+    pub(super) folder: PathBuf,
+    /// What kube-apiserver listens on.
+    pub(super) api_port: u16,
+    /// What kube-controller-manager answers /healthz on.
+    pub(super) controllers_port: u16,
+    /// What kube-scheduler answers /readyz on.
+    pub(super) scheduler_port: u16,
+}
+
+impl Layout {
+    /// The base URL of the API server.
+    pub(super) fn api_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api_port)
+    }
+
+    /// The program with that name.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// The log of the program with that name.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.log"))
+    }
+
+    /// A Unix socket costs no port, and nobody can be quicker to take it.
+    pub(super) fn etcd_socket(&self) -> PathBuf {
+        self.folder.join("etcd.sock")
+    }
+
+    fn etcd_url(&self) -> String {
+        format!("unix://{}", self.etcd_socket().display())
+    }
+}
+
+/// etcd: one member, nothing ever flushed to a disk.
+pub(super) fn etcd(layout: &Layout) -> Vec<String> {
+    let data = layout.folder.join("etcd");
+    owned(&[
+        "--name=test",
+        &format!("--data-dir={}", data.display()),
+        &format!("--listen-client-urls={}", layout.etcd_url()),
+        // Has to be a host and port; the API server is told the socket.
+        "--advertise-client-urls=http://127.0.0.1:1",
+        "--listen-peer-urls=http://127.0.0.1:0",
+        "--initial-advertise-peer-urls=http://127.0.0.1:0",
+        "--initial-cluster=test=http://127.0.0.1:0",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ])
+}
+
+/// kube-apiserver, with the admission plugins, RBAC and flow control that a cluster has.
+pub(super) fn api_server(layout: &Layout, credentials: &Credentials) -> Vec<String> {
+    owned(&[
+        &format!("--etcd-servers={}", layout.etcd_url()),
+        "--etcd-compaction-interval=0",
+        "--bind-address=127.0.0.1",
+        &format!("--secure-port={}", layout.api_port),
+        // Nobody reaches the API under this address. Without it, the machine must have a default route.
+        "--advertise-address=192.0.2.1",
+        "--endpoint-reconciler-type=none",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        &flag("tls-cert-file", &credentials.certificate),
+        &flag("tls-private-key-file", &credentials.key),
+        &flag("token-auth-file", &credentials.tokens),
+        "--authorization-mode=Node,RBAC",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        &flag("service-account-signing-key-file", &credentials.account_key),
+        &flag("service-account-key-file", &credentials.account_public_key),
+        "--allow-privileged=true",
+        "--profiling=false",
+        // With the default of one, a reset takes as long as there are pods.
+        "--delete-collection-workers=16",
+    ])
+}
+
+/// kube-controller-manager: all controllers but those that distrust a Node whose kubelet does not renew its Lease.
+pub(super) fn controller_manager(layout: &Layout, credentials: &Credentials, kubeconfig: &Path) -> Vec<String> {
+    let mut arguments = owned(&[
+        &flag("kubeconfig", kubeconfig),
+        &format!("--secure-port={}", layout.controllers_port),
+        "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller,-device-taint-eviction-controller",
+        &flag("service-account-private-key-file", &credentials.account_key),
+        &flag("root-ca-file", &credentials.authority),
+        // The default of 20 requests a second makes a drain of 100 pods take seconds.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+    ]);
+    arguments.extend(loopback_server(credentials));
+    arguments
+}
+
+/// kube-scheduler. It tries again within a second what did not fit.
+pub(super) fn scheduler(layout: &Layout, credentials: &Credentials, configuration: &Path) -> Vec<String> {
+    let mut arguments = owned(&[&flag("config", configuration), &format!("--secure-port={}", layout.scheduler_port)]);
+    arguments.extend(loopback_server(credentials));
+    arguments
+}
+
+/// The content of kube-scheduler's configuration file.
+pub(super) fn scheduler_configuration(kubeconfig: &Path) -> String {
+    serde_json::json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "leaderElection": {"leaderElect": false},
+        "clientConnection": {"kubeconfig": kubeconfig, "qps": 500, "burst": 1000},
+        "podInitialBackoffSeconds": 1,
+        "podMaxBackoffSeconds": 1,
+    })
+    .to_string()
+}
+
+/// A kubeconfig for a bearer of `token`.
+pub(super) fn kubeconfig(layout: &Layout, credentials: &Credentials, token: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n\
+         clusters:\n- name: test\n  cluster:\n    server: {}\n    certificate-authority: {}\n\
+         users:\n- name: test\n  user:\n    token: {token}\n",
+        layout.api_url(),
+        credentials.authority.display(),
+    )
+}
+
+fn loopback_server(credentials: &Credentials) -> Vec<String> {
+    owned(&[
+        "--bind-address=127.0.0.1",
+        &flag("tls-cert-file", &credentials.certificate),
+        &flag("tls-private-key-file", &credentials.key),
+        "--leader-elect=false",
+        "--profiling=false",
+    ])
+}
+
+fn flag(name: &str, path: &Path) -> String {
+    format!("--{name}={}", path.display())
+}
+
+fn owned(arguments: &[&str]) -> Vec<String> {
+    arguments.iter().map(|&argument| argument.to_owned()).collect()
+}

@@ -1,0 +1,75 @@
+//! Takes everything a scenario may have left out of a control plane, so that the next one finds it as new.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::wait::wait_for;
+
+/// Empties the cluster and waits until it is empty.
+pub(super) fn empty(admin: &Api) {
+    wait_for("an empty cluster", EMPTY_MAX, || {
+        let left: Vec<String> = KINDS.into_iter().filter_map(|kind| sweep(admin, kind)).chain(secrets(admin)).collect();
+        if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+    });
+}
+
+/// Asks for the end of all objects of a kind, everywhere; says how many there were.
+fn sweep(admin: &Api, (group, kind): (&str, &str)) -> Option<String> {
+    let items = items(admin, &format!("{group}/{kind}"));
+    let namespaces: BTreeSet<Option<&str>> = items.iter().map(|item| item["metadata"]["namespace"].as_str()).collect();
+    for namespace in namespaces {
+        let place = namespace.map_or_else(String::new, |name| format!("namespaces/{name}/"));
+        delete(admin, &format!("{group}/{place}{kind}"));
+    }
+    if kind == "pods" {
+        items.iter().for_each(|pod| release(admin, pod));
+    }
+    (!items.is_empty()).then(|| format!("{} {kind}", items.len()))
+}
+
+/// Leases and Secrets are everywhere; only those of the program under test go.
+fn secrets(admin: &Api) -> Vec<String> {
+    let places = ["/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases", "/api/v1/namespaces/reboot-manager/secrets"];
+    places.into_iter().filter(|place| !items(admin, place).is_empty()).inspect(|place| delete(admin, place)).map(str::to_owned).collect()
+}
+
+/// A pod of a Job whose controller is gone would keep its finalizer.
+fn release(admin: &Api, pod: &Value) {
+    let metadata = &pod["metadata"];
+    if let (true, Some(namespace), Some(name)) =
+        (metadata["finalizers"].is_array(), metadata["namespace"].as_str(), metadata["name"].as_str())
+    {
+        admin.merge(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), &json!({"metadata": {"finalizers": null}}));
+    }
+}
+
+fn items(admin: &Api, path: &str) -> Vec<Value> {
+    match admin.get(path).ok()["items"].take() {
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn delete(admin: &Api, path: &str) {
+    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background"});
+    admin.call("DELETE", path, "application/json", Some(&options)).ok();
+}
+
+/// From what makes others to what is made; budgets and Nodes belong to nothing.
+const KINDS: [(&str, &str); 9] = [
+    ("/apis/policy/v1", "poddisruptionbudgets"),
+    ("/apis/batch/v1", "cronjobs"),
+    ("/apis/apps/v1", "deployments"),
+    ("/apis/apps/v1", "statefulsets"),
+    ("/apis/apps/v1", "daemonsets"),
+    ("/apis/batch/v1", "jobs"),
+    ("/apis/apps/v1", "replicasets"),
+    ("/api/v1", "nodes"),
+    ("/api/v1", "pods"),
+];
+
+/// It takes less than two seconds; the rest is for a busy machine.
+const EMPTY_MAX: Duration = Duration::from_secs(30);

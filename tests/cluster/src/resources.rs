@@ -1,0 +1,176 @@
+//! The kinds of objects that are known, and where in the API each is: one table, and the way a path is read.
+
+/// One kind of object and its place in the API.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The version served.
+    pub version: &'static str,
+    /// The name in paths and in RBAC rules.
+    pub plural: &'static str,
+    /// The name in objects.
+    pub kind: &'static str,
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+}
+
+impl Resource {
+    /// The resource that a group, a version and a plural name.
+    pub fn named(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
+        RESOURCES.iter().find(|known| known.group == group && known.version == version && known.plural == plural)
+    }
+
+    /// The resource of an object's `apiVersion` and `kind`.
+    pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Self> {
+        RESOURCES.iter().find(|known| known.kind == kind && known.api_version() == api_version)
+    }
+
+    /// The resource of this plural; no two groups here share one.
+    pub(crate) fn plural(plural: &str) -> &'static Self {
+        RESOURCES.iter().find(|known| known.plural == plural).expect("a plural of the table")
+    }
+
+    /// `group/version`, as objects say it.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// `plural.group`, as the API server's messages say it.
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// The path of the collection; the namespace is left out for kinds that have none.
+    pub fn path(&self, namespace: &str) -> String {
+        let root = if self.group.is_empty() { "/api" } else { "/apis" };
+        let scope = if self.namespaced && !namespace.is_empty() { format!("namespaces/{namespace}/") } else { String::new() };
+        format!("{root}/{}/{scope}{}", self.api_version(), self.plural)
+    }
+}
+
+/// What a path of the API names. Empty strings stand for parts that are not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The API group.
+    pub group: String,
+    /// The version.
+    pub version: String,
+    /// The namespace; empty also for all of them.
+    pub namespace: String,
+    /// The resource.
+    pub plural: String,
+    /// The object; empty for the collection.
+    pub name: String,
+    /// Its part, such as `status`.
+    pub subresource: String,
+}
+
+impl Target {
+    /// Reads a path without its query.
+    pub fn parse(path: &str) -> Option<Self> {
+        let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let group = match *parts.first()? {
+            "api" => "",
+            "apis" if parts.len() > 1 => parts.remove(1),
+            _ => return None,
+        };
+        let version = *parts.get(1)?;
+        let (namespace, rest) = match parts.get(2..)? {
+            ["namespaces", name, part @ ("status" | "finalize")] => ("", vec!["namespaces", *name, *part]),
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest.to_vec()),
+            rest => ("", rest.to_vec()),
+        };
+        let [plural, rest @ ..] = rest.as_slice() else { return None };
+        let (name, subresource) = match rest {
+            [] => ("", ""),
+            [name] => (*name, ""),
+            [name, part] => (*name, *part),
+            _ => return None,
+        };
+        let own = str::to_owned;
+        Some(Self {
+            group: own(group),
+            version: own(version),
+            namespace: own(namespace),
+            plural: own(plural),
+            name: own(name),
+            subresource: own(subresource),
+        })
+    }
+
+    /// `resource` or `resource/subresource`, as RBAC rules name it.
+    pub fn resource(&self) -> String {
+        if self.subresource.is_empty() { self.plural.clone() } else { format!("{}/{}", self.plural, self.subresource) }
+    }
+
+    /// The verb that a method on this target is for RBAC.
+    pub fn verb(&self, method: &str) -> &'static str {
+        match (method, self.name.is_empty()) {
+            ("GET" | "HEAD", false) => "get",
+            ("GET" | "HEAD", true) => "list",
+            ("POST", _) => "create",
+            ("PUT", _) => "update",
+            ("PATCH", _) => "patch",
+            ("DELETE", false) => "delete",
+            ("DELETE", true) => "deletecollection",
+            _ => "",
+        }
+    }
+}
+
+const fn resource(group: &'static str, version: &'static str, plural: &'static str, kind: &'static str, namespaced: bool) -> Resource {
+    Resource { group, version, plural, kind, namespaced }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Every resource that is served.
+pub const RESOURCES: &[Resource] = &[
+    resource("", "v1", "configmaps", "ConfigMap", true),
+    resource("", "v1", "events", "Event", true),
+    resource("", "v1", "namespaces", "Namespace", false),
+    resource("", "v1", "nodes", "Node", false),
+    resource("", "v1", "pods", "Pod", true),
+    resource("", "v1", "secrets", "Secret", true),
+    resource("", "v1", "serviceaccounts", "ServiceAccount", true),
+    resource("", "v1", "services", "Service", true),
+    resource("apps", "v1", "daemonsets", "DaemonSet", true),
+    resource("apps", "v1", "deployments", "Deployment", true),
+    resource("apps", "v1", "replicasets", "ReplicaSet", true),
+    resource("apps", "v1", "statefulsets", "StatefulSet", true),
+    resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false),
+    resource("batch", "v1", "jobs", "Job", true),
+    resource("coordination.k8s.io", "v1", "leases", "Lease", true),
+    resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
+    resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", false),
+    resource(RBAC, "v1", "clusterroles", "ClusterRole", false),
+    resource(RBAC, "v1", "rolebindings", "RoleBinding", true),
+    resource(RBAC, "v1", "roles", "Role", true),
+    resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, namespace: &str, resource: &str, name: &str) {
+        let target = Target::parse(path).unwrap();
+        assert_eq!((target.namespace.as_str(), target.resource().as_str(), target.name.as_str()), (namespace, resource, name));
+    }
+
+    #[test]
+    fn a_path_names_its_object() {
+        check("/api/v1/nodes", "", "nodes", "");
+        check("/api/v1/nodes/a/status", "", "nodes/status", "a");
+        check("/api/v1/pods", "", "pods", "");
+        check("/api/v1/namespaces/x", "", "namespaces", "x");
+        check("/api/v1/namespaces/x/status", "", "namespaces/status", "x");
+        check("/api/v1/namespaces/x/pods/p/eviction", "x", "pods/eviction", "p");
+        check("/apis/coordination.k8s.io/v1/namespaces/x/leases/l", "x", "leases", "l");
+        for path in ["/", "/version", "/api/v1", "/apis/apps/v1", "/api/v1/pods/a/b/c"] {
+            assert_eq!(Target::parse(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Each fault, as the program behind it meets it and as the API server does.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{Simulated, certificate};
+
+struct Fixture {
+    cluster: Simulated,
+    road: Road,
+    api: Api,
+}
+
+fn fixture() -> Fixture {
+    let cluster = Simulated::start();
+    let admin = cluster.admin();
+    let road = Road::to(&admin);
+    let api = Api::new(&road.base(), None, admin.token());
+    Fixture { cluster, road, api }
+}
+
+impl Fixture {
+    /// Creates a node over the road; the status, or `None` when the connection broke.
+    fn create(&self, name: &str) -> Option<u16> {
+        create(&self.api, name)
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.cluster.admin().get(&format!("/api/v1/nodes/{name}")).status == 200
+    }
+
+    #[track_caller]
+    fn check(&self, fault: Fault, answered: Option<u16>, done: bool) {
+        self.road.plan(Rule::on("create", "nodes").nth(1).meet(fault));
+        assert_eq!(self.create("a"), answered);
+        assert_eq!(self.exists("a"), done);
+        let passed = self.road.log().pop().unwrap();
+        assert_eq!((passed.status, passed.upstream), (answered, done.then_some(201)));
+        assert_eq!(self.create("b"), Some(201), "only the first is hit");
+    }
+}
+
+fn create(api: &Api, name: &str) -> Option<u16> {
+    let body = json!({"metadata": {"name": name}});
+    api.try_call("POST", "/api/v1/nodes", "application/json", Some(&body)).ok().map(|answer| answer.status)
+}
+
+#[test]
+fn a_smooth_road_passes_everything_on_and_counts_it() {
+    let fixture = fixture();
+    assert_eq!(fixture.create("a"), Some(201));
+    fixture.api.merge("/api/v1/nodes/a?fieldManager=x", &json!({"spec": {"unschedulable": true}})).ok();
+    assert_eq!(fixture.api.get("/api/v1/nodes?limit=1").ok()["items"][0]["spec"]["unschedulable"], true);
+    fixture.api.delete("/api/v1/nodes/a", Some(0)).ok();
+    assert_eq!(fixture.api.get("/version").ok()["major"], "1");
+    let log = fixture.road.log();
+    let seen: Vec<_> = log.iter().map(|passed| (passed.n, passed.verb.as_str(), passed.resource.as_str(), passed.status)).collect();
+    assert_eq!(
+        seen,
+        [
+            (1, "create", "nodes", Some(201)),
+            (2, "patch", "nodes", Some(200)),
+            (3, "list", "nodes", Some(200)),
+            (4, "delete", "nodes", Some(200)),
+            (5, "get", "/version", Some(200)),
+        ]
+    );
+    assert_eq!((log[1].path.as_str(), log[1].method.as_str()), ("/api/v1/nodes/a?fieldManager=x", "PATCH"));
+    assert_eq!(fixture.road.count("list", "nodes"), 1);
+    assert!(fixture.road.bytes() > log[2].received && log[0].sent > 0 && log.is_sorted_by_key(|passed| passed.at));
+}
+
+#[test]
+fn a_tls_server_can_be_at_the_other_end() {
+    let certificate = certificate::self_signed();
+    let cluster = Simulated::start_tls(certificate.config, &certificate.pem);
+    let admin = cluster.admin();
+    let road = Road::to(&admin);
+    assert_eq!(create(&Api::new(&road.base(), None, admin.token()), "a"), Some(201));
+    assert_eq!(create(&Api::new(&road.base(), None, Some("other")), "b"), Some(401));
+}
+
+#[test]
+fn the_road_answers_instead_of_the_server() {
+    fixture().check(Fault::conflict409(), Some(409), false);
+    fixture().check(Fault::internal500(), Some(500), false);
+    fixture().check(Fault::toomany429(7), Some(429), false);
+    fixture().check(Fault::status(403, &Value::Null), Some(403), false);
+}
+
+#[test]
+fn a_connection_is_cut_before_or_after_the_deed() {
+    fixture().check(Fault::CutBefore, None, false);
+    fixture().check(Fault::CutAfter, None, true);
+}
+
+#[test]
+fn a_deed_is_done_and_denied() {
+    fixture().check(Fault::status_after(504), Some(504), true);
+}
+
+#[test]
+fn hooks_run_on_both_sides_of_the_deed() {
+    let fixture = fixture();
+    let admin = fixture.cluster.admin();
+    let watch = |seen: &Arc<AtomicU16>| {
+        let (admin, seen) = (admin.clone(), Arc::clone(seen));
+        move |_: &Passed| seen.store(admin.get("/api/v1/nodes/a").status, Ordering::SeqCst)
+    };
+    let [before, after] = [Arc::new(AtomicU16::new(0)), Arc::new(AtomicU16::new(0))];
+    fixture.road.plan(Rule::any_write().meet(Fault::before(watch(&before))));
+    fixture.road.plan(Rule::any().meet(Fault::after(watch(&after))));
+    assert_eq!(fixture.create("a"), Some(201));
+    assert_eq!((before.load(Ordering::SeqCst), after.load(Ordering::SeqCst)), (404, 200));
+}
+
+#[test]
+fn a_frozen_call_waits_until_it_is_released() {
+    for (fault, done) in [(Fault::Freeze, false), (Fault::FreezeAfter, true)] {
+        let fixture = fixture();
+        fixture.road.plan(Rule::on("create", "nodes").meet(fault));
+        let api = fixture.api.clone();
+        let (sender, answers) = mpsc::channel();
+        let caller = thread::spawn(move || sender.send(create(&api, "a")));
+        fixture.road.block_until(|log| log.first().is_some_and(|passed| passed.upstream.is_some() == done), LIMIT);
+        assert_eq!((fixture.exists("a"), fixture.road.log()[0].done), (done, false));
+        assert!(answers.try_recv().is_err());
+        fixture.road.clear();
+        assert_eq!(answers.recv_timeout(LIMIT).unwrap(), Some(201));
+        caller.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_dropped_road_ends_what_waits_on_it() {
+    for fault in [Fault::Freeze, Fault::Slow(Duration::from_secs(3600)), Fault::FreezeAfter] {
+        let Fixture { cluster: _cluster, road, api } = fixture();
+        road.plan(Rule::any().meet(fault));
+        let caller = thread::spawn(move || create(&api, "a"));
+        road.block_until(|log| log.len() == 1, LIMIT);
+        drop(road);
+        assert_eq!(caller.join().unwrap(), None);
+    }
+}
+
+#[test]
+fn a_slow_call_arrives_late_and_whole() {
+    let fixture = fixture();
+    fixture.road.plan(Rule::any_write().with_path("nodes").meet(Fault::Slow(Duration::from_millis(30))));
+    let started = Instant::now();
+    assert_eq!(fixture.create("a"), Some(201));
+    assert!(started.elapsed() >= Duration::from_millis(30));
+}
+
+#[test]
+fn occurrences_count_only_what_fits_and_from_when_they_were_planned() {
+    let fixture = fixture();
+    fixture.create("x");
+    fixture.road.plan(Rule::on("create", "nodes").from(2).meet(Fault::internal500()));
+    fixture.api.get("/api/v1/nodes").ok();
+    assert_eq!(["a", "b", "c"].map(|name| fixture.create(name)), [Some(201), Some(500), Some(500)]);
+    fixture.road.clear();
+    assert_eq!(fixture.create("d"), Some(201));
+}
+
+#[test]
+fn a_server_that_is_away_cuts_and_one_that_is_back_answers() {
+    let mut fixture = fixture();
+    assert_eq!(fixture.create("a"), Some(201));
+    fixture.cluster.stop();
+    assert_eq!(fixture.create("b"), None);
+    fixture.cluster.restart();
+    assert_eq!(fixture.create("c"), Some(201));
+}
+
+const LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,233 @@
+//! Where a scenario plays: a cluster (simulated or real), a kubelet, a road with faults, and this program's rights.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::fleet::Fleet;
+use crate::kubelet::Kubelet;
+use crate::real::{ControlPlane, Guard};
+use crate::server::Start;
+use crate::wait::wait_for;
+use crate::{Road, Simulated, apply};
+
+/// The namespace of kubernetes/deployment.yaml.
+pub const NAMESPACE: &str = "reboot-manager";
+
+/// How long anything that should happen may take on a loaded machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Which cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
+    Real,
+    /// In this process.
+    Simulated,
+}
+
+/// One scenario's world.
+pub struct Scene {
+    /// Nodes and workloads.
+    pub fleet: Fleet,
+    /// Plays the kubelet of every node.
+    pub kubelet: Kubelet,
+    /// What the program's calls pass through.
+    pub road: Road,
+    /// As the administrator.
+    pub admin: Api,
+    /// The program's token.
+    pub token: String,
+    folder: PathBuf,
+    files: AtomicU32,
+    cluster: Cluster,
+}
+
+enum Cluster {
+    Real(Guard),
+    Simulated(Box<Simulated>),
+}
+
+impl Backend {
+    /// The variable `CLUSTER`: `real`, or `simulated` (also when it is not set).
+    pub fn chosen() -> Self {
+        match std::env::var("CLUSTER").as_deref() {
+            Ok("real") => Self::Real,
+            Ok("simulated") | Err(_) => Self::Simulated,
+            Ok(other) => panic!("CLUSTER is {other:?}; it must be real or simulated"),
+        }
+    }
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        if self == Self::Real { "real" } else { "simulated" }
+    }
+}
+
+impl Scene {
+    /// An empty cluster of the chosen kind, with the rights of `manifest` (kubernetes/deployment.yaml) granted.
+    pub fn new(manifest: &str) -> Self {
+        Self::on(Backend::chosen(), manifest)
+    }
+
+    /// The same on a given kind.
+    pub fn on(backend: Backend, manifest: &str) -> Self {
+        let cluster = match backend {
+            Backend::Real => Cluster::Real(ControlPlane::exclusive()),
+            Backend::Simulated => Cluster::Simulated(Box::new(Simulated::start())),
+        };
+        let admin = cluster.admin();
+        apply(&admin, manifest, &["Deployment", "PodDisruptionBudget"]);
+        let token = cluster.token();
+        let folder = std::env::temp_dir().join(format!("reboot-manager-{}-{:x}", std::process::id(), unique()));
+        std::fs::create_dir_all(&folder).expect("a folder for kubeconfigs");
+        let fleet = Fleet::new(admin.clone());
+        fleet.ensure_namespace("shop");
+        let kubelet = Kubelet::start(admin.clone());
+        let road = Road::to(&admin);
+        Self { fleet, kubelet, road, admin, token, folder, files: AtomicU32::new(0), cluster }
+    }
+
+    /// A server whose calls pass through the road, with the rights of the manifest.
+    pub fn server(&self, binary: &Path) -> Start {
+        self.server_through(&self.road, binary)
+    }
+
+    /// The same through another road to the same cluster.
+    pub fn server_through(&self, road: &Road, binary: &Path) -> Start {
+        let kubeconfig = self.kubeconfig(&road.base(), None);
+        Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
+    }
+
+    /// A server that calls the API server itself, over TLS where it has TLS.
+    pub fn server_direct(&self, binary: &Path) -> Start {
+        let kubeconfig = self.kubeconfig(self.admin.base(), self.ca().as_deref());
+        Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
+    }
+
+    /// The lock as it stands: the names of the holders.
+    pub fn holders(&self) -> Vec<String> {
+        self.lock()["holders"].as_array().into_iter().flatten().filter_map(|holder| holder["node"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The lock as it stands, `Null` when there is none.
+    pub fn lock(&self) -> Value {
+        let lease = self.admin.get(LEASE);
+        lease.body["metadata"]["annotations"]["rebootmanager/holders"]
+            .as_str()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// Deletes the Lease, as an administrator might.
+    pub fn delete_lock(&self) {
+        self.admin.delete(LEASE, None).ok();
+    }
+
+    /// The annotation `rebootmanager/status` of a node.
+    pub fn status(&self, node: &str) -> Option<String> {
+        self.fleet.read_node(node)["metadata"]["annotations"]["rebootmanager/status"].as_str().map(str::to_owned)
+    }
+
+    /// Sets the annotation by hand.
+    pub fn set_status(&self, node: &str, status: &str) {
+        let patch = json!({"metadata": {"annotations": {"rebootmanager/status": status}}});
+        self.admin.merge(&format!("/api/v1/nodes/{node}"), &patch).ok();
+    }
+
+    /// `spec.unschedulable` of a node.
+    pub fn is_cordoned(&self, node: &str) -> bool {
+        self.fleet.read_node(node)["spec"]["unschedulable"] == json!(true)
+    }
+
+    /// `kubectl cordon` or `uncordon`.
+    pub fn set_cordon(&self, node: &str, unschedulable: bool) {
+        self.admin.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": unschedulable}})).ok();
+    }
+
+    /// Waits until so many pods of the node are Running and Ready.
+    #[track_caller]
+    pub fn wait_for_running(&self, node: &str, count: usize) {
+        wait_for(&format!("{count} pods run on {node}"), SOON, || {
+            let pods = self.fleet.pods_on(node);
+            let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+            if running == count { Ok(()) } else { Err(format!("{running} of {} pods run", pods.len())) }
+        });
+    }
+
+    /// Waits until nobody holds a slot.
+    #[track_caller]
+    pub fn wait_for_no_holder(&self) {
+        wait_for("nobody holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });
+    }
+
+    /// Takes the API server away.
+    pub fn stop_api_server(&mut self) {
+        match &mut self.cluster {
+            Cluster::Real(plane) => plane.stop_api_server(),
+            Cluster::Simulated(simulated) => simulated.stop(),
+        }
+    }
+
+    /// Brings it back.
+    pub fn start_api_server(&mut self) {
+        match &mut self.cluster {
+            Cluster::Real(plane) => plane.start_api_server(),
+            Cluster::Simulated(simulated) => simulated.restart(),
+        }
+    }
+
+    /// A kubeconfig with the program's token.
+    pub fn kubeconfig(&self, server: &str, ca: Option<&Path>) -> PathBuf {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("kubeconfig-{number}"));
+        let mut cluster = json!({"server": server});
+        if let Some(ca) = ca {
+            cluster["certificate-authority"] = json!(ca);
+        }
+        let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": {"token": self.token}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+        std::fs::write(&path, text.to_string()).expect("the kubeconfig is written");
+        path
+    }
+
+    fn ca(&self) -> Option<PathBuf> {
+        let Cluster::Real(plane) = &self.cluster else { return None };
+        let path = self.folder.join("ca.pem");
+        std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
+        Some(path)
+    }
+}
+
+impl Cluster {
+    fn admin(&self) -> Api {
+        match self {
+            Self::Real(plane) => plane.admin(),
+            Self::Simulated(simulated) => simulated.admin(),
+        }
+    }
+
+    fn token(&self) -> String {
+        match self {
+            Self::Real(plane) => plane.token_for(NAMESPACE, "reboot-manager"),
+            Self::Simulated(simulated) => simulated.token_for(NAMESPACE, "reboot-manager"),
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
+
+fn unique() -> u128 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    u128::from(COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,165 @@
+//! The program under test, as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use crate::Zincati;
+use crate::wait::wait_for;
+
+/// How long the program may take to listen.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// A running server; killed when dropped.
+pub struct Server {
+    process: Mutex<Child>,
+    log: Arc<Log>,
+    /// `host:port` of the FleetLock port.
+    pub address: String,
+    /// `host:port` of the ops port.
+    pub ops: String,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+/// How to start a server.
+pub struct Start {
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Start {
+    /// `binary` with `kubeconfig`, on ports of the kernel's choice.
+    pub fn new(binary: &Path, kubeconfig: &Path) -> Self {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
+        Self { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), arguments, environment: Vec::new() }
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// One more variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    #[track_caller]
+    pub fn start(self) -> Server {
+        let mut command = Command::new(&self.binary);
+        command.env_clear().env("RUST_LOG", "debug").args(&self.arguments).arg("--kubeconfig").arg(&self.kubeconfig);
+        command.envs(self.environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program under test starts");
+        let log = Arc::new(Log::default());
+        let (reader, kept) = (process.stderr.take().expect("its log"), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                kept.lines.lock().expect("the log").push(line);
+                kept.grown.notify_all();
+            }
+        });
+        let mut server = Server { process: Mutex::new(process), log, address: String::new(), ops: String::new() };
+        server.ops = server.listening("ops: listening on ");
+        server.address = server.listening("fleetlock: listening on ");
+        server
+    }
+}
+
+impl Server {
+    /// An agent that calls this server.
+    pub fn zincati(&self, id: &str) -> Zincati {
+        Zincati::new(&self.address, id)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        let mut process = self.process.lock().expect("the process");
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+
+    /// Sends a signal by its name, as `TERM` or `STOP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
+        assert!(sent.success(), "kill -{name} {pid}");
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.lock().expect("the process").id()
+    }
+
+    /// Waits for it to end by itself; its exit code.
+    #[track_caller]
+    pub fn exit_code(&self, deadline: Duration) -> Option<i32> {
+        wait_for("the server ends", deadline, || {
+            self.process.lock().expect("the process").try_wait().expect("its state").ok_or("it still runs")
+        })
+        .code()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines.lock().expect("the log").clone()
+    }
+
+    /// Waits for a line that holds `text`.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str, deadline: Duration) -> String {
+        let lines = self.log.lines.lock().expect("the log");
+        let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let (lines, _) = self.log.grown.wait_timeout_while(lines, deadline, |lines| found(lines).is_none()).expect("the log");
+        found(&lines).unwrap_or_else(|| panic!("no line with {text:?} in:\n{}", lines.join("\n")))
+    }
+
+    /// A page of the ops port: status and body.
+    #[track_caller]
+    pub fn page(&self, path: &str) -> (u16, String) {
+        let mut agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent()
+            .get(format!("http://{}{path}", self.ops))
+            .call()
+            .expect("the ops port answers");
+        (agent.status().as_u16(), agent.body_mut().read_to_string().expect("a page"))
+    }
+
+    /// Peak resident memory in KiB.
+    pub fn peak_rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
+    }
+
+    #[track_caller]
+    fn listening(&self, prefix: &str) -> String {
+        let line = self.wait_for_log(prefix, START_MAX);
+        let (_, rest) = line.split_once(prefix).expect("the address");
+        rest.split([',', ' ']).next().unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server {}\n{}", self.address, self.log().join("\n"));
+        }
+    }
+}

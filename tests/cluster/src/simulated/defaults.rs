@@ -1,0 +1,52 @@
+//! What the real API server fills in when an object is created, as far as somebody here looks at it.
+
+use serde_json::{Value, json};
+
+use crate::resources::Resource;
+
+/// Completes a new object. `revision` makes addresses differ.
+pub(super) fn new_object(resource: &Resource, revision: u64, object: &mut Value) {
+    match resource.plural {
+        "daemonsets" => object["status"] = json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}),
+        "deployments" | "replicasets" | "statefulsets" => {
+            default(&mut object["spec"], "replicas", json!(1));
+            object["status"] = json!({"replicas": 0});
+        }
+        "jobs" => {
+            for (field, value) in [("completions", 1), ("parallelism", 1), ("backoffLimit", 6)] {
+                default(&mut object["spec"], field, json!(value));
+            }
+            object["status"] = json!({});
+        }
+        "namespaces" => {
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = object["metadata"]["name"].clone();
+            object["status"] = json!({"phase": "Active"});
+        }
+        "nodes" => default(object, "status", json!({})),
+        "poddisruptionbudgets" => {
+            object["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+        }
+        "pods" => pod(object),
+        "services" => {
+            let address = format!("10.96.{}.{}", revision / 250 % 256, revision % 250 + 2);
+            default(&mut object["spec"], "clusterIP", json!(address));
+            default(&mut object["spec"], "type", json!("ClusterIP"));
+        }
+        _ => {}
+    }
+}
+
+fn pod(object: &mut Value) {
+    let spec = &mut object["spec"];
+    default(spec, "terminationGracePeriodSeconds", json!(30));
+    default(spec, "restartPolicy", json!("Always"));
+    default(spec, "schedulerName", json!("default-scheduler"));
+    default(spec, "serviceAccountName", json!("default"));
+    object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+}
+
+fn default(object: &mut Value, field: &str, value: Value) {
+    if object[field].is_null() {
+        object[field] = value;
+    }
+}

@@ -1,0 +1,95 @@
+//! Deleting: at once, or after a grace period that the kubelet ends.
+
+use serde_json::{Value, json};
+
+use super::status::{self, Refusal};
+use super::store::{Key, Store, finished, in_seconds, number, terminating, text};
+use crate::resources::Resource;
+
+/// What a `DeleteOptions` object asks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Options {
+    pub(super) grace: Option<i64>,
+    pub(super) uid: String,
+    pub(super) version: String,
+    pub(super) dry_run: bool,
+}
+
+impl Options {
+    /// Reads the object; `null` asks nothing.
+    pub(super) fn read(options: &Value) -> Self {
+        Self {
+            grace: number(options, "/gracePeriodSeconds"),
+            uid: text(options, "/preconditions/uid").to_owned(),
+            version: text(options, "/preconditions/resourceVersion").to_owned(),
+            dry_run: options.pointer("/dryRun/0").is_some_and(|value| value == "All"),
+        }
+    }
+
+    /// Why the preconditions do not hold for this object.
+    pub(super) fn unmet(&self, object: &Value) -> Option<String> {
+        let (uid, version) = (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"));
+        if !self.uid.is_empty() && self.uid != uid {
+            return Some(format!(
+                "the UID in the precondition ({}) does not match the UID in record ({uid}). The object might have been deleted and then \
+                 recreated",
+                self.uid
+            ));
+        }
+        (!self.version.is_empty() && self.version != version).then(|| {
+            format!(
+                "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). The object might \
+                 have been modified",
+                self.version
+            )
+        })
+    }
+}
+
+/// Deletes one object, or starts to; returns the answer's body.
+pub(super) fn delete(store: &mut Store, resource: &'static Resource, key: &Key, options: &Options) -> Result<Value, Refusal> {
+    let Some(object) = store.get(key).cloned() else { return Err(Refusal::not_found(resource, &key.name)) };
+    if let Some(why) = options.unmet(&object) {
+        return Err(Refusal::conflict(resource, &key.name, &why));
+    }
+    let mut details = status::details(resource, &key.name);
+    details["uid"] = object["metadata"]["uid"].clone();
+    let answer = if resource.plural == "pods" { object.clone() } else { status::success(&details) };
+    if options.dry_run {
+        return Ok(answer);
+    }
+    let grace = if resource.plural == "pods" { grace(&object, options) } else { 0 };
+    if grace == 0 && object.pointer("/metadata/finalizers").is_none() {
+        forget(store, key);
+        return Ok(answer);
+    }
+    let shorter = number(&object, "/metadata/deletionGracePeriodSeconds").is_none_or(|before| grace < before);
+    if !terminating(&object) || shorter {
+        store.change(key, |object| {
+            object["metadata"]["deletionTimestamp"] = json!(in_seconds(grace));
+            object["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        });
+    }
+    Ok(store.get(key).cloned().unwrap_or(answer))
+}
+
+/// Seconds that this pod gets. One that no kubelet runs gets none.
+fn grace(pod: &Value, options: &Options) -> i64 {
+    if text(pod, "/spec/nodeName").is_empty() || finished(pod) {
+        return 0;
+    }
+    options.grace.or_else(|| number(pod, "/spec/terminationGracePeriodSeconds")).unwrap_or(30).max(0)
+}
+
+/// Removes an object; a namespace takes all that is in it along.
+fn forget(store: &mut Store, key: &Key) {
+    store.remove(key);
+    if key.plural == "namespaces" {
+        for resource in crate::resources::RESOURCES.iter().filter(|resource| resource.namespaced) {
+            let inside: Vec<Key> = store.list(resource.plural, &key.name).map(|(inside, _)| inside.clone()).collect();
+            for inside in inside {
+                store.remove(&inside);
+            }
+        }
+    }
+}

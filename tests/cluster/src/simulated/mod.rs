@@ -1,0 +1,176 @@
+//! A Kubernetes API server in this process, with the controllers and the scheduler that draining a node meets.
+//!
+//! It keeps whole JSON objects and knows as much of each kind as a program that drains nodes, and the administrator who watches it, can see.
+//! Controllers run to the end after every write, before its answer: what they do is in the next read. There is no kubelet: pods become Ready
+//! and go away only through the API. Left out: watches, managed fields, admission, quotas, preemption, rollouts in steps.
+
+mod controllers;
+mod defaults;
+mod delete;
+mod evict;
+mod patch;
+mod rbac;
+mod read;
+mod routes;
+mod selector;
+mod status;
+mod store;
+mod validate;
+mod write;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use serde_json::json;
+
+use crate::api::Api;
+use crate::http::{Handler, Reply, Server};
+use store::{Caller, Store};
+
+/// The cluster. It ends when this is dropped.
+pub struct Simulated {
+    cluster: Arc<Cluster>,
+    front: Option<Server>,
+    address: SocketAddr,
+    tls: Option<(Arc<ServerConfig>, Vec<u8>)>,
+    admin_token: String,
+}
+
+struct Cluster {
+    state: Mutex<State>,
+}
+
+struct State {
+    store: Store,
+    controllers: bool,
+}
+
+impl Cluster {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Simulated {
+    /// A cluster without nodes, served over plain HTTP on a port of 127.0.0.1.
+    ///
+    /// # Panics
+    /// When there is no port to listen on.
+    pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same over TLS; `ca` is the PEM that [`Simulated::admin`] trusts.
+    ///
+    /// # Panics
+    /// When there is no port to listen on.
+    pub fn start_tls(config: Arc<ServerConfig>, ca: &[u8]) -> Self {
+        Self::start_with(Some((config, ca.to_vec())))
+    }
+
+    fn start_with(tls: Option<(Arc<ServerConfig>, Vec<u8>)>) -> Self {
+        let mut store = Store::default();
+        for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            let labels = json!({"kubernetes.io/metadata.name": namespace});
+            let object = json!({
+                "kind": "Namespace", "apiVersion": "v1", "metadata": {"name": namespace, "labels": labels}, "status": {"phase": "Active"},
+            });
+            store.put("namespaces", object);
+            routes::default_account(&mut store, namespace);
+        }
+        let admin_token = store.new_token(Caller::Admin);
+        let cluster = Arc::new(Cluster { state: Mutex::new(State { store, controllers: true }) });
+        let config = tls.as_ref().map(|(config, _)| Arc::clone(config));
+        let front = Server::start(config, handler(&cluster)).expect("a port of 127.0.0.1");
+        let address = front.address();
+        Self { cluster, front: Some(front), address, tls, admin_token }
+    }
+
+    /// The address of the API server, as clients write it.
+    pub fn base(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Api {
+        self.client(&self.admin_token)
+    }
+
+    /// A client with this token.
+    pub fn client(&self, token: &str) -> Api {
+        Api::new(&self.base(), self.tls.as_ref().map(|(_, ca)| ca.as_slice()), Some(token))
+    }
+
+    /// A fresh token of a service account; it counts for as long as the account exists.
+    pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
+        let caller = Caller::ServiceAccount { namespace: namespace.to_owned(), name: service_account.to_owned() };
+        self.cluster.state().store.new_token(caller)
+    }
+
+    /// Makes every token given out invalid, but the administrator's.
+    pub fn revoke_tokens(&self) {
+        self.cluster.state().store.revoke_tokens();
+    }
+
+    /// Closes the listener and all connections. The cluster's state is kept.
+    pub fn stop(&mut self) {
+        self.front = None;
+    }
+
+    /// Listens on the same port again.
+    ///
+    /// # Panics
+    /// When the port stays taken for ten seconds.
+    pub fn restart(&mut self) {
+        self.front = None;
+        let deadline = Instant::now() + RESTART_LIMIT;
+        self.front = Some(loop {
+            let config = self.tls.as_ref().map(|(config, _)| Arc::clone(config));
+            match Server::start_at(self.address, config, handler(&self.cluster)) {
+                Ok(server) => break server,
+                // An outgoing connection of somebody else may use the port for a moment.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => panic!("{}: {error}", self.address),
+            }
+        });
+    }
+
+    /// Makes every `continue` token given out so far too old.
+    pub fn expire_continues(&self) {
+        self.cluster.state().store.age += 1;
+    }
+
+    /// Stops or starts the controllers and the scheduler. Stopped, they leave everything as it is written, so that a PodDisruptionBudget
+    /// stays unobserved; started, they catch up at once.
+    pub fn run_controllers(&self, on: bool) {
+        let mut state = self.cluster.state();
+        state.controllers = on;
+        if on {
+            controllers::settle(&mut state.store);
+        }
+    }
+}
+
+fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
+    let cluster = Arc::clone(cluster);
+    Arc::new(move |request| {
+        let mut state = cluster.state();
+        let response = routes::answer(&mut state.store, request);
+        if state.controllers {
+            controllers::settle(&mut state.store);
+        }
+        drop(state);
+        Reply::Send(response)
+    })
+}
+
+const RESTART_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

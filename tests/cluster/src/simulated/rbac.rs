@@ -1,0 +1,120 @@
+//! Who may do what: the stored roles and bindings, evaluated for service accounts as the real authorizer does.
+//!
+//! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
+
+use serde_json::{Value, json};
+
+use super::status::Refusal;
+use super::store::{Caller, Key, Store, items, text};
+use crate::resources::Target;
+
+/// One question to the authorizer; `target.resource()` is what the rules name.
+pub(super) struct Question<'a> {
+    pub(super) verb: &'a str,
+    pub(super) target: &'a Target,
+}
+
+/// Whether this caller may.
+pub(super) fn allowed(store: &Store, caller: &Caller, question: &Question<'_>) -> bool {
+    match caller {
+        Caller::Admin => true,
+        // Every authenticated user is in the default role system:basic-user.
+        Caller::ServiceAccount { .. } if question.target.plural == "selfsubjectaccessreviews" && question.verb == "create" => true,
+        Caller::Anonymous | Caller::ServiceAccount { .. } => {
+            let cluster = store.list("clusterrolebindings", "");
+            let namespace = &question.target.namespace;
+            let own = (!namespace.is_empty()).then(|| store.list("rolebindings", namespace)).into_iter().flatten();
+            cluster.chain(own).any(|(key, binding)| binds(binding, caller) && grants(store, &key.namespace, binding, question))
+        }
+    }
+}
+
+/// The refusal for a caller who may not.
+pub(super) fn refusal(caller: &Caller, question: &Question<'_>) -> Refusal {
+    let target = question.target;
+    let qualified = if target.group.is_empty() { target.plural.clone() } else { format!("{}.{}", target.plural, target.group) };
+    let scope =
+        if target.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace \"{}\"", target.namespace) };
+    let why = format!(
+        "User \"{}\" cannot {} resource \"{}\" in API group \"{}\" {scope}",
+        user(caller),
+        question.verb,
+        target.resource(),
+        target.group
+    );
+    let mut details = json!({"kind": target.plural});
+    for (field, value) in [("name", &target.name), ("group", &target.group)] {
+        if !value.is_empty() {
+            details[field] = json!(value);
+        }
+    }
+    Refusal::forbidden(&qualified, &target.name, &details, &why)
+}
+
+/// Answers a SelfSubjectAccessReview.
+pub(super) fn review(store: &Store, caller: &Caller, review: &Value) -> Value {
+    let asked = |field: &str| text(review, &format!("/spec/resourceAttributes/{field}")).to_owned();
+    let target = Target {
+        group: asked("group"),
+        version: asked("version"),
+        namespace: asked("namespace"),
+        plural: asked("resource"),
+        name: asked("name"),
+        subresource: asked("subresource"),
+    };
+    let about_resource = review.pointer("/spec/resourceAttributes").is_some();
+    let yes = about_resource && allowed(store, caller, &Question { verb: &asked("verb"), target: &target });
+    let mut answer = json!({
+        "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {},
+        "spec": review["spec"], "status": {"allowed": yes},
+    });
+    if yes {
+        answer["status"]["reason"] = json!("RBAC: allowed by a binding");
+    }
+    answer
+}
+
+fn user(caller: &Caller) -> String {
+    match caller {
+        Caller::Admin => "kubernetes-admin".to_owned(),
+        Caller::Anonymous => "system:anonymous".to_owned(),
+        Caller::ServiceAccount { namespace, name } => format!("system:serviceaccount:{namespace}:{name}"),
+    }
+}
+
+fn binds(binding: &Value, caller: &Caller) -> bool {
+    items(binding, "/subjects").iter().any(|subject| {
+        let named = text(subject, "/name");
+        match (text(subject, "/kind"), caller) {
+            ("ServiceAccount", Caller::ServiceAccount { namespace, name }) => named == name && text(subject, "/namespace") == namespace,
+            ("User", _) => named == user(caller),
+            ("Group", Caller::ServiceAccount { namespace, .. }) => {
+                named == format!("system:serviceaccounts:{namespace}")
+                    || ["system:serviceaccounts", "system:authenticated"].contains(&named)
+            }
+            ("Group", Caller::Anonymous) => named == "system:unauthenticated",
+            _ => false,
+        }
+    })
+}
+
+fn grants(store: &Store, namespace: &str, binding: &Value, question: &Question<'_>) -> bool {
+    let name = text(binding, "/roleRef/name");
+    let role = match text(binding, "/roleRef/kind") {
+        "ClusterRole" => store.get(&Key::new("clusterroles", "", name)),
+        "Role" => store.get(&Key::new("roles", namespace, name)),
+        _ => None,
+    };
+    role.is_some_and(|role| items(role, "/rules").iter().any(|rule| covers(rule, question)))
+}
+
+fn covers(rule: &Value, question: &Question<'_>) -> bool {
+    let holds = |list: &str, wanted: &str| items(rule, list).iter().any(|entry| entry == "*" || entry == wanted);
+    let target = question.target;
+    let part = format!("*/{}", target.subresource);
+    let names = items(rule, "/resourceNames");
+    holds("/verbs", question.verb)
+        && holds("/apiGroups", &target.group)
+        && (holds("/resources", &target.resource()) || !target.subresource.is_empty() && holds("/resources", &part))
+        && (names.is_empty() || !target.name.is_empty() && names.iter().any(|name| *name == target.name.as_str()))
+}

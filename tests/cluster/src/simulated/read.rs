@@ -1,0 +1,138 @@
+//! GET and LIST: selectors, pages, and objects reduced to their metadata.
+//!
+//! A page is read from the present state, where the real server reads all pages of a list from the state at its first one.
+
+use serde_json::{Value, json};
+
+use super::selector;
+use super::status::Refusal;
+use super::store::{Key, Store};
+use crate::http::{Request, Response};
+use crate::resources::{Resource, Target};
+
+/// How the caller wants objects, from its Accept header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Metadata,
+    Whole,
+}
+
+impl Form {
+    /// Reads the first media type that can be served.
+    pub(super) fn of(request: &Request, list: bool) -> Result<Self, Refusal> {
+        let accept = request.header("Accept").unwrap_or("*/*");
+        for wanted in accept.split(',').map(str::trim) {
+            let mut parts = wanted.split(';').map(str::trim);
+            if !["application/json", "application/*", "*/*", ""].contains(&parts.next().unwrap_or_default()) {
+                continue;
+            }
+            let converted = parts.find_map(|part| part.strip_prefix("as="));
+            match (converted, list) {
+                (None, _) => return Ok(Self::Whole),
+                (Some("PartialObjectMetadata"), false) | (Some("PartialObjectMetadataList"), true) => return Ok(Self::Metadata),
+                (Some(kind @ ("PartialObjectMetadata" | "PartialObjectMetadataList")), _) => {
+                    return Err(Refusal::not_acceptable(&format!("you requested {kind}, but the requested object is of another shape")));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Err(Refusal::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        ))
+    }
+
+    /// The object in this form.
+    pub(super) fn show(self, object: &Value) -> Value {
+        match self {
+            Self::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}),
+            Self::Whole => object.clone(),
+        }
+    }
+}
+
+/// Answers a LIST.
+pub(super) fn list(store: &Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
+    if request.query("watch").is_some_and(|value| value == "true" || value == "1") {
+        return Err(Refusal::bad_request("watch is not simulated"));
+    }
+    let form = Form::of(request, true)?;
+    let fields = selector::fields(resource.plural, &request.query("fieldSelector").unwrap_or_default())
+        .map_err(|why| Refusal::bad_request(&format!("Unable to find {:?} that match: {why}", resource.qualified())))?;
+    let labels = request.query("labelSelector").unwrap_or_default();
+    let limit = request.query("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let start = match request.query("continue").filter(|token| !token.is_empty()) {
+        Some(token) => resume(store, resource, &token)?,
+        None => Key::new(resource.plural, &target.namespace, ""),
+    };
+    let wanted = |object: &Value| {
+        fields.iter().all(|field| field.fits(object)) && (labels.is_empty() || selector::labels_fit(&labels, &object["metadata"]["labels"]))
+    };
+    let mut matching = store.list_after(resource.plural, &target.namespace, start).filter(|(_, object)| wanted(object));
+    let page: Vec<(&Key, &Value)> = matching.by_ref().take(limit).collect();
+    let left = matching.count();
+    let mut metadata = json!({"resourceVersion": store.revision().to_string()});
+    if let (true, Some((last, _))) = (left > 0, page.last()) {
+        metadata["continue"] = json!(token(store.age, last));
+        // The real server does not count what a selector would leave out.
+        if fields.is_empty() && labels.is_empty() {
+            metadata["remainingItemCount"] = json!(left);
+        }
+    }
+    Ok(render(resource, form, &metadata, page.into_iter().map(|(_, object)| object)))
+}
+
+/// Writes the list in the order of fields in which the real server writes it.
+fn render<'a>(resource: &Resource, form: Form, metadata: &Value, objects: impl Iterator<Item = &'a Value>) -> Response {
+    let (kind, api_version) = match form {
+        Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+        Form::Whole => (format!("{}List", resource.kind), resource.api_version()),
+    };
+    let mut body = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[");
+    for (index, object) in objects.enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        match form {
+            Form::Metadata => body.push_str(&form.show(object).to_string()),
+            Form::Whole => body.push_str(&bare(object)),
+        }
+    }
+    body.push_str("]}\n");
+    let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+    // The real server sends large answers in chunks.
+    let chunked = body.len() > CHUNKED_FROM;
+    Response { status: 200, headers, body: body.into_bytes(), chunked }
+}
+
+/// An object of a list has neither kind nor apiVersion, and its metadata comes first.
+fn bare(object: &Value) -> String {
+    let mut text = String::from("{");
+    let fields = object.as_object().into_iter().flatten().filter(|(name, _)| !["apiVersion", "kind", "metadata"].contains(&name.as_str()));
+    text.push_str(&format!("\"metadata\":{}", object["metadata"]));
+    for (name, value) in fields {
+        text.push_str(&format!(",{}:{value}", json!(name)));
+    }
+    text.push('}');
+    text
+}
+
+fn token(age: u64, last: &Key) -> String {
+    let plain = format!("{age} {} {}", last.namespace, last.name);
+    plain.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn resume(store: &Store, resource: &'static Resource, given: &str) -> Result<Key, Refusal> {
+    let bad = || Refusal::bad_request("continue key is not valid: encoded continue value is malformed");
+    let pairs = given.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
+    let plain = pairs.collect::<Option<Vec<u8>>>().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)?;
+    let [age, namespace, name] = plain.splitn(3, ' ').collect::<Vec<_>>()[..] else { return Err(bad()) };
+    let key = Key::new(resource.plural, namespace, name);
+    match age.parse::<u64>() {
+        Ok(age) if age == store.age => Ok(key),
+        Ok(_) => Err(Refusal::expired(&token(store.age, &key))),
+        Err(_) => Err(bad()),
+    }
+}
+
+/// Bytes of a list from which on it is sent in chunks.
+const CHUNKED_FROM: usize = 128 * 1024;

@@ -1,0 +1,196 @@
+//! From a request to its answer: who asks, may they, what is it about, and which part of the simulation does it.
+
+use serde_json::{Value, json};
+
+use super::delete::{self, Options};
+use super::evict;
+use super::patch::{self, Kind};
+use super::rbac::{self, Question};
+use super::read::{self, Form};
+use super::status::{self, Refusal};
+use super::store::{Caller, Key, Store, in_seconds, number, terminating, text};
+use super::write::{self, Place, Way};
+use crate::http::{Request, Response};
+use crate::resources::{Resource, Target};
+
+/// Answers one request.
+pub(super) fn answer(store: &mut Store, request: &Request) -> Response {
+    match request.path() {
+        "/healthz" | "/livez" | "/readyz" => return Response { status: 200, body: b"ok".to_vec(), ..Response::default() },
+        "/version" => {
+            return Response::json(200, &json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "platform": "linux/amd64"}));
+        }
+        _ => {}
+    }
+    serve(store, request).unwrap_or_else(|refusal| refused(&refusal))
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let mut response = Response::json(refusal.code, &refusal.body);
+    if let Some(seconds) = number(&refusal.body, "/details/retryAfterSeconds") {
+        response.headers.push(("Retry-After".to_owned(), seconds.to_string()));
+    }
+    response
+}
+
+fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
+    let caller = caller(store, request)?;
+    let target = Target::parse(request.path()).ok_or_else(Refusal::no_such_path)?;
+    let verb = target.verb(&request.method);
+    let question = Question { verb, target: &target };
+    if !rbac::allowed(store, &caller, &question) {
+        return Err(rbac::refusal(&caller, &question));
+    }
+    let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
+    // A namespaced resource is written in a namespace, and one without is in none.
+    let misplaced = if resource.namespaced { target.namespace.is_empty() && verb != "list" } else { !target.namespace.is_empty() };
+    if misplaced {
+        return Err(Refusal::no_such_path());
+    }
+    if verb != "create" && !["", "status"].contains(&target.subresource.as_str()) {
+        return Err(Refusal::no_such_path());
+    }
+    match verb {
+        "create" => create(store, &caller, resource, &target, request),
+        "delete" | "deletecollection" => remove(store, resource, &target, request),
+        "get" => {
+            let form = Form::of(request, false)?;
+            let key = Key::new(resource.plural, &target.namespace, &target.name);
+            let object = store.get(&key).ok_or_else(|| Refusal::not_found(resource, &target.name))?;
+            Ok(Response::json(200, &form.show(object)))
+        }
+        "list" => read::list(store, resource, &target, request),
+        "patch" => patch(store, resource, &target, request),
+        "update" => {
+            let place = place(resource, &target, request);
+            let status = if store.get(&place.key()).is_some() { 200 } else { 201 };
+            let stored = write::update(store, &place, Way::Put, json_body(request)?)?;
+            shown(status, request, &stored)
+        }
+        _ => Err(Refusal::method_not_allowed()),
+    }
+}
+
+fn caller(store: &Store, request: &Request) -> Result<Caller, Refusal> {
+    let Some(header) = request.header("Authorization") else { return Ok(Caller::Anonymous) };
+    header.strip_prefix("Bearer ").and_then(|token| store.caller(token.trim())).ok_or_else(Refusal::unauthorized)
+}
+
+fn place<'a>(resource: &'static Resource, target: &'a Target, request: &Request) -> Place<'a> {
+    let (namespace, name, subresource) = (target.namespace.as_str(), target.name.as_str(), target.subresource.as_str());
+    Place { resource, namespace, name, subresource, dry_run: dry_run(request) }
+}
+
+fn create(
+    store: &mut Store,
+    caller: &Caller,
+    resource: &'static Resource,
+    target: &Target,
+    request: &Request,
+) -> Result<Response, Refusal> {
+    let body = json_body(request)?;
+    match (resource.plural, target.subresource.as_str()) {
+        ("pods", "binding") => bind(store, target, &body),
+        ("pods", "eviction") => {
+            evict::evict(store, &target.namespace, &target.name, &body, dry_run(request)).map(|answer| Response::json(201, &answer))
+        }
+        ("selfsubjectaccessreviews", "") => Ok(Response::json(201, &rbac::review(store, caller, &body))),
+        ("serviceaccounts", "token") => token(store, target, &body),
+        (_, "") if target.name.is_empty() => {
+            let stored = write::create(store, &place(resource, target, request), body)?;
+            if resource.plural == "namespaces" && !dry_run(request) {
+                default_account(store, text(&stored, "/metadata/name"));
+            }
+            shown(201, request, &stored)
+        }
+        (_, "") => Err(Refusal::method_not_allowed()),
+        _ => Err(Refusal::no_such_path()),
+    }
+}
+
+/// Gives a namespace its `default` service account.
+pub(super) fn default_account(store: &mut Store, namespace: &str) {
+    let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default", "namespace": namespace}});
+    store.put("serviceaccounts", account);
+}
+
+fn bind(store: &mut Store, target: &Target, binding: &Value) -> Result<Response, Refusal> {
+    let resource = Resource::plural("pods");
+    let key = Key::new("pods", &target.namespace, &target.name);
+    let pod = store.get(&key).ok_or_else(|| Refusal::not_found(resource, &target.name))?;
+    let node = text(pod, "/spec/nodeName");
+    if !node.is_empty() {
+        return Err(Refusal::conflict(resource, &target.name, &format!("pod {} is already assigned to node \"{node}\"", target.name)));
+    }
+    if terminating(pod) {
+        return Err(Refusal::conflict(resource, &target.name, &format!("pod {} is being deleted, cannot be assigned", target.name)));
+    }
+    let node = text(binding, "/target/name").to_owned();
+    store.change(&key, |pod| super::controllers::assign(pod, &node));
+    Ok(Response::json(201, &status::success(&Value::Null)))
+}
+
+fn token(store: &mut Store, target: &Target, body: &Value) -> Result<Response, Refusal> {
+    let account = Key::new("serviceaccounts", &target.namespace, &target.name);
+    if store.get(&account).is_none() {
+        return Err(Refusal::not_found(Resource::plural("serviceaccounts"), &target.name));
+    }
+    let seconds = number(body, "/spec/expirationSeconds").unwrap_or(3600);
+    let token = store.new_token(Caller::ServiceAccount { namespace: target.namespace.clone(), name: target.name.clone() });
+    let answer = json!({
+        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {"name": target.name, "namespace": target.namespace},
+        "spec": body["spec"], "status": {"token": token, "expirationTimestamp": in_seconds(seconds)},
+    });
+    Ok(Response::json(201, &answer))
+}
+
+fn patch(store: &mut Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
+    let place = place(resource, target, request);
+    let kind = Kind::of(request.header("Content-Type").unwrap_or_default())?;
+    let change = if kind == Kind::Apply { yaml_body(request)? } else { json_body(request)? };
+    let Some(current) = store.get(&place.key()) else {
+        if kind != Kind::Apply {
+            return Err(Refusal::not_found(resource, &target.name));
+        }
+        let stored = write::create(store, &place, change)?;
+        return shown(201, request, &stored);
+    };
+    let patched = patch::apply(kind, current, &change)?;
+    let stored = write::update(store, &place, Way::Patch, patched)?;
+    shown(200, request, &stored)
+}
+
+fn remove(store: &mut Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
+    let mut options = Options::read(&if request.body.is_empty() { Value::Null } else { json_body(request)? });
+    options.dry_run |= dry_run(request);
+    options.grace = options.grace.or_else(|| request.query("gracePeriodSeconds").and_then(|seconds| seconds.parse().ok()));
+    if !target.name.is_empty() {
+        let key = Key::new(resource.plural, &target.namespace, &target.name);
+        return delete::delete(store, resource, &key, &options).map(|answer| Response::json(200, &answer));
+    }
+    let labels = request.query("labelSelector").unwrap_or_default();
+    let fits = |object: &Value| super::selector::labels_fit(&labels, &object["metadata"]["labels"]);
+    let all = store.list(resource.plural, &target.namespace).filter(|(_, object)| fits(object));
+    let keys: Vec<Key> = all.map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        delete::delete(store, resource, &key, &options)?;
+    }
+    Ok(Response::json(200, &status::success(&Value::Null)))
+}
+
+fn shown(status: u16, request: &Request, object: &Value) -> Result<Response, Refusal> {
+    Ok(Response::json(status, &Form::of(request, false)?.show(object)))
+}
+
+fn dry_run(request: &Request) -> bool {
+    request.query("dryRun").is_some_and(|value| value == "All")
+}
+
+fn json_body(request: &Request) -> Result<Value, Refusal> {
+    serde_json::from_slice(&request.body).map_err(|error| Refusal::bad_request(&format!("the body is not JSON: {error}")))
+}
+
+fn yaml_body(request: &Request) -> Result<Value, Refusal> {
+    let text = String::from_utf8_lossy(&request.body);
+    serde_saphyr::from_str(&text).map_err(|error| Refusal::bad_request(&format!("the body is not YAML: {error}")))
+}

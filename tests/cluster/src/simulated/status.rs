@@ -1,0 +1,145 @@
+//! The refusals of the API server, worded as the real one words them (Kubernetes 1.3x, `apimachinery/pkg/api/errors`).
+
+use serde_json::{Value, json};
+
+use crate::resources::Resource;
+
+/// A refusal: the HTTP status and the `Status` object.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) code: u16,
+    pub(super) body: Value,
+}
+
+impl Refusal {
+    fn new(code: u16, reason: &str, message: &str, details: &Value) -> Self {
+        let mut body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code});
+        if !reason.is_empty() {
+            body["reason"] = json!(reason);
+        }
+        if !details.is_null() {
+            body["details"] = details.clone();
+        }
+        Self { code, body }
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized", &Value::Null)
+    }
+
+    pub(super) fn forbidden(resource: &str, name: &str, details: &Value, why: &str) -> Self {
+        let name = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
+        Self::new(403, "Forbidden", &format!("{resource}{name} is forbidden: {why}"), details)
+    }
+
+    /// Nothing is served at this path.
+    pub(super) fn no_such_path() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource", &json!({}))
+    }
+
+    pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource.qualified());
+        Self::new(404, "NotFound", &message, &details(resource, name))
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", &json!({}))
+    }
+
+    pub(super) fn not_acceptable(message: &str) -> Self {
+        Self::new(406, "NotAcceptable", message, &Value::Null)
+    }
+
+    pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource.qualified());
+        Self::new(409, "AlreadyExists", &message, &details(resource, name))
+    }
+
+    pub(super) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+        Self::new(409, "Conflict", &message, &details(resource, name))
+    }
+
+    /// The conflict of an eviction names the kind where the others name the resource.
+    pub(super) fn eviction_conflict(name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on Pod \"{name}\": {why}");
+        Self::new(409, "Conflict", &message, &json!({"name": name, "kind": "Pod"}))
+    }
+
+    /// Somebody else wrote the object in between.
+    pub(super) fn modified(resource: &Resource, name: &str) -> Self {
+        Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
+    }
+
+    /// The list that this `continue` token belongs to is gone; `fresh` goes on with an inconsistent one.
+    pub(super) fn expired(fresh: &str) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
+             the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
+             the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the \
+             first chunk was returned and now may show up in the list.";
+        let mut refusal = Self::new(410, "Expired", message, &Value::Null);
+        refusal.body["metadata"] = json!({"continue": fresh});
+        refusal
+    }
+
+    pub(super) fn unsupported_media_type(given: &str) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format ({given}) - accepted media types include: \
+             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+        );
+        Self::new(415, "UnsupportedMediaType", &message, &json!({}))
+    }
+
+    pub(super) fn bad_request(message: &str) -> Self {
+        Self::new(400, "BadRequest", message, &Value::Null)
+    }
+
+    /// One field is not valid.
+    pub(super) fn invalid(resource: &Resource, name: &str, field: &str, why: &str) -> Self {
+        let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
+        let message = format!("{}{group} \"{name}\" is invalid: {field}: {why}", resource.kind);
+        let reason = if why.starts_with("Too long") { "FieldValueTooLong" } else { "FieldValueInvalid" };
+        let causes = json!([{"reason": reason, "message": why, "field": field}]);
+        let mut details = json!({"name": name, "kind": resource.kind, "causes": causes});
+        if !resource.group.is_empty() {
+            details["group"] = json!(resource.group);
+        }
+        Self::new(422, "Invalid", &message, &details)
+    }
+
+    /// A disruption budget stands in the way of an eviction.
+    pub(super) fn budget(retry_after: u32, cause: &str) -> Self {
+        let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+        if retry_after > 0 {
+            details["retryAfterSeconds"] = json!(retry_after);
+        }
+        Self::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", &details)
+    }
+
+    /// The server does not know which budget to ask. The real one gives no reason either.
+    pub(super) fn two_budgets() -> Self {
+        let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        Self::new(500, "", message, &Value::Null)
+    }
+}
+
+/// What every deletion and eviction that worked answers.
+pub(super) fn success(details: &Value) -> Value {
+    let mut body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    if !details.is_null() {
+        body["details"] = details.clone();
+    }
+    body
+}
+
+/// The `details` that name an object.
+pub(super) fn details(resource: &Resource, name: &str) -> Value {
+    let mut details = json!({"kind": resource.plural});
+    if !name.is_empty() {
+        details["name"] = json!(name);
+    }
+    if !resource.group.is_empty() {
+        details["group"] = json!(resource.group);
+    }
+    details
+}

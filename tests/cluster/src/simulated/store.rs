@@ -1,0 +1,225 @@
+//! What the cluster keeps: objects by resource, namespace and name, one growing resourceVersion for all of them, and tokens.
+//!
+//! The store knows nothing of HTTP, of who asks, and of what a kind means.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
+
+use jiff::{Timestamp, TimestampRound, Unit};
+use serde_json::{Value, json};
+
+/// Where an object is. The namespace is empty for kinds that have none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) plural: &'static str,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Key {
+    pub(super) fn new(plural: &'static str, namespace: &str, name: &str) -> Self {
+        Self { plural, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The key of an object of this resource.
+    pub(super) fn of(plural: &'static str, object: &Value) -> Self {
+        Self::new(plural, text(object, "/metadata/namespace"), text(object, "/metadata/name"))
+    }
+}
+
+/// An object that is no more.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) key: Key,
+    pub(super) uid: String,
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Caller {
+    Admin,
+    Anonymous,
+    ServiceAccount { namespace: String, name: String },
+}
+
+#[derive(Default)]
+pub(super) struct Store {
+    objects: BTreeMap<Key, Value>,
+    revision: u64,
+    made: u64,
+    tokens: HashMap<String, Caller>,
+    /// `continue` tokens of an earlier age are too old.
+    pub(super) age: u64,
+    /// The resources written since the controllers last looked.
+    touched: BTreeSet<&'static str>,
+    /// What was removed since the controllers last looked.
+    removed: Vec<Removed>,
+}
+
+impl Store {
+    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+        self.objects.get(key)
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The objects of a resource in the order of their names, of one namespace or, when that is empty, of all.
+    pub(super) fn list<'a>(&'a self, plural: &'static str, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+        self.list_after(plural, namespace, Key::new(plural, namespace, ""))
+    }
+
+    /// The same, from behind this key on.
+    pub(super) fn list_after<'a>(
+        &'a self,
+        plural: &'static str,
+        namespace: &'a str,
+        after: Key,
+    ) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+        let range = self.objects.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
+        range.take_while(move |(key, _)| key.plural == plural && (namespace.is_empty() || key.namespace == namespace))
+    }
+
+    /// Stores an object under a new resourceVersion, giving it what every object has; returns it as stored.
+    pub(super) fn put(&mut self, plural: &'static str, mut object: Value) -> Value {
+        let key = Key::of(plural, &object);
+        self.revision += 1;
+        if object.pointer("/metadata/uid").is_none() {
+            object["metadata"]["uid"] = json!(self.new_uid());
+            object["metadata"]["creationTimestamp"] = json!(now());
+        }
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        self.touched.insert(plural);
+        self.objects.insert(key, object.clone());
+        object
+    }
+
+    /// Changes a stored object in place, under a new resourceVersion when that makes a difference.
+    pub(super) fn change(&mut self, key: &Key, change: impl FnOnce(&mut Value)) {
+        let Some(mut object) = self.objects.get(key).cloned() else { return };
+        change(&mut object);
+        if self.objects.get(key) != Some(&object) {
+            self.put(key.plural, object);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) {
+        if let Some(object) = self.objects.remove(key) {
+            self.revision += 1;
+            self.touched.insert(key.plural);
+            self.removed.push(Removed { key: key.clone(), uid: text(&object, "/metadata/uid").to_owned() });
+        }
+    }
+
+    /// What was written and what was removed since this was last asked.
+    pub(super) fn take_changes(&mut self) -> (BTreeSet<&'static str>, Vec<Removed>) {
+        (std::mem::take(&mut self.touched), std::mem::take(&mut self.removed))
+    }
+
+    /// Five letters that no object made before has got, the same in every run.
+    pub(super) fn suffix(&mut self) -> String {
+        self.made += 1;
+        let mut mixed = mix(self.made);
+        let mut letter = || {
+            let index = usize::try_from(mixed % ALPHABET.len() as u64).unwrap_or(0);
+            mixed /= ALPHABET.len() as u64;
+            char::from(ALPHABET[index])
+        };
+        (0..5).map(|_| letter()).collect()
+    }
+
+    /// A uid, unique in this cluster and the same in every run.
+    fn new_uid(&mut self) -> String {
+        self.made += 1;
+        let (high, low) = (mix(self.made), mix(self.made ^ u64::MAX));
+        let (a, b, c) = (high >> 32, high >> 16 & 0xffff, high & 0xfff);
+        format!("{a:08x}-{b:04x}-4{c:03x}-8{:03x}-{:012x}", low >> 52, low & 0xffff_ffff_ffff)
+    }
+
+    /// A token for this caller, that nobody can guess.
+    pub(super) fn new_token(&mut self, caller: Caller) -> String {
+        let words = [(); 4].map(|()| RandomState::new().hash_one(self.made));
+        let token: String = words.iter().map(|word| format!("{word:016x}")).collect();
+        self.tokens.insert(token.clone(), caller);
+        token
+    }
+
+    /// Whose token this is; a service account's lives as long as the account.
+    pub(super) fn caller(&self, token: &str) -> Option<Caller> {
+        let caller = self.tokens.get(token)?;
+        match caller {
+            Caller::ServiceAccount { namespace, name } => self.get(&Key::new("serviceaccounts", namespace, name)).map(|_| caller.clone()),
+            Caller::Admin | Caller::Anonymous => Some(caller.clone()),
+        }
+    }
+
+    /// Forgets every token but the administrator's.
+    pub(super) fn revoke_tokens(&mut self) {
+        self.tokens.retain(|_, caller| *caller == Caller::Admin);
+    }
+}
+
+/// The value at this path of field names. As `Value::pointer` without indices and escapes, which allocates at each step: in a cluster of
+/// hundreds of pods that was most of the time.
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('/').skip(1).try_fold(object, |value, field| value.get(field))
+}
+
+/// The text at this JSON pointer, empty when there is none.
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The number at this JSON pointer.
+pub(super) fn number(object: &Value, pointer: &str) -> Option<i64> {
+    at(object, pointer).and_then(Value::as_i64)
+}
+
+/// The elements of the list at this JSON pointer.
+pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    at(object, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The reference to the controller that owns this object.
+pub(super) fn controller(object: &Value) -> Option<&Value> {
+    items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)
+}
+
+/// Whether an object is on its way out.
+pub(super) fn terminating(object: &Value) -> bool {
+    at(object, "/metadata/deletionTimestamp").is_some()
+}
+
+/// Whether a pod has ended by itself.
+pub(super) fn finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+/// Whether a pod's Ready condition is True.
+pub(super) fn ready(pod: &Value) -> bool {
+    items(pod, "/status/conditions").iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// The time as objects say it: whole seconds.
+pub(super) fn now() -> String {
+    in_seconds(0)
+}
+
+/// The time this many seconds from now.
+pub(super) fn in_seconds(seconds: i64) -> String {
+    let now = Timestamp::now().round(TimestampRound::new().smallest(Unit::Second)).expect("a time that rounds");
+    (now + jiff::SignedDuration::from_secs(seconds)).to_string()
+}
+
+/// Spreads a counter over 64 bits (the finalizer of `SplitMix64`).
+fn mix(count: u64) -> u64 {
+    let mut word = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
+/// No vowels, so that no words come out.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -1,0 +1,217 @@
+//! Creating and updating, with the preconditions and the normal forms of the real API server.
+
+use serde_json::{Map, Value, json};
+
+use super::status::Refusal;
+use super::store::{Key, Store, number, terminating, text};
+use super::{defaults, validate};
+use crate::resources::Resource;
+
+/// How an update was asked for; the real server checks a uid differently in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Patch,
+    Put,
+}
+
+/// Where an update goes.
+pub(super) struct Place<'a> {
+    pub(super) resource: &'static Resource,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) subresource: &'a str,
+    pub(super) dry_run: bool,
+}
+
+impl Place<'_> {
+    pub(super) fn key(&self) -> Key {
+        Key::new(self.resource.plural, self.namespace, self.name)
+    }
+}
+
+/// Stores a new object; returns it as stored.
+pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Value, Refusal> {
+    let resource = place.resource;
+    shape(resource, &mut object)?;
+    if !text(&object, "/metadata/resourceVersion").is_empty() {
+        return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    name(store, place, &mut object)?;
+    if !place.namespace.is_empty() && store.get(&Key::new("namespaces", "", place.namespace)).is_none() {
+        return Err(Refusal::not_found(Resource::plural("namespaces"), place.namespace));
+    }
+    let key = Key::of(resource.plural, &object);
+    if store.get(&key).is_some() {
+        return Err(Refusal::already_exists(resource, &key.name));
+    }
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        remove(&mut object["metadata"], field);
+    }
+    if has_generation(resource) {
+        object["metadata"]["generation"] = json!(1);
+    }
+    defaults::new_object(resource, store.revision(), &mut object);
+    normal(resource, &mut object);
+    validate::object(resource, &object)?;
+    Ok(if place.dry_run { object } else { store.put(resource.plural, object) })
+}
+
+/// Replaces an object or its status; returns it as stored.
+pub(super) fn update(store: &mut Store, place: &Place<'_>, way: Way, mut object: Value) -> Result<Value, Refusal> {
+    let resource = place.resource;
+    shape(resource, &mut object)?;
+    same_name(place, &object)?;
+    object["metadata"]["name"] = json!(place.name);
+    if resource.namespaced {
+        object["metadata"]["namespace"] = json!(place.namespace);
+    }
+    let Some(current) = store.get(&place.key()).cloned() else {
+        return missing(store, place, object);
+    };
+    preconditions(resource, way, &current, &object)?;
+    keep(resource, place.subresource, &current, &mut object);
+    normal(resource, &mut object);
+    validate::object(resource, &object)?;
+    if object == current || place.dry_run {
+        // As in etcd, writing what is there already is no write.
+        return Ok(object);
+    }
+    if has_generation(resource) && object.get("spec") != current.get("spec") {
+        object["metadata"]["generation"] = json!(number(&current, "/metadata/generation").unwrap_or(0) + 1);
+    }
+    let due = terminating(&object) && number(&object, "/metadata/deletionGracePeriodSeconds") == Some(0);
+    if due && object.pointer("/metadata/finalizers").is_none() {
+        store.remove(&place.key());
+        return Ok(object);
+    }
+    Ok(store.put(resource.plural, object))
+}
+
+/// An update of what is not there. Leases are made by it; with a uid nothing is.
+fn missing(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Value, Refusal> {
+    let resource = place.resource;
+    if resource.plural != "leases" {
+        return Err(Refusal::not_found(resource, place.name));
+    }
+    let uid = text(&object, "/metadata/uid");
+    if !uid.is_empty() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+        return Err(Refusal::conflict(resource, place.name, &why));
+    }
+    remove(&mut object["metadata"], "resourceVersion");
+    create(store, place, object)
+}
+
+fn preconditions(resource: &Resource, way: Way, current: &Value, object: &Value) -> Result<(), Refusal> {
+    let name = text(current, "/metadata/name");
+    let (uid, current_uid) = (text(object, "/metadata/uid"), text(current, "/metadata/uid"));
+    let other_uid = !uid.is_empty() && uid != current_uid;
+    if way == Way::Put && other_uid {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current_uid}");
+        return Err(Refusal::conflict(resource, name, &why));
+    }
+    let version = text(object, "/metadata/resourceVersion");
+    if version.is_empty() && ["leases", "poddisruptionbudgets"].contains(&resource.plural) {
+        return Err(Refusal::invalid(resource, name, "metadata.resourceVersion", "Invalid value: 0: must be specified for an update"));
+    }
+    if !version.is_empty() && version != text(current, "/metadata/resourceVersion") {
+        return Err(Refusal::modified(resource, name));
+    }
+    if other_uid {
+        return Err(Refusal::invalid(resource, name, "metadata.uid", &format!("Invalid value: \"{uid}\": field is immutable")));
+    }
+    Ok(())
+}
+
+/// Puts back what this update may not change.
+fn keep(resource: &Resource, subresource: &str, current: &Value, object: &mut Value) {
+    if subresource == "status" {
+        let status = object.get("status").cloned();
+        *object = current.clone();
+        put(object, "status", status);
+    } else if has_status(resource) {
+        put(object, "status", current.get("status").cloned());
+    }
+    for field in ["uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        put(&mut object["metadata"], field, current["metadata"].get(field).cloned());
+    }
+}
+
+/// Checks that this is an object of the resource, and says so in it.
+fn shape(resource: &Resource, object: &mut Value) -> Result<(), Refusal> {
+    let kind = text(object, "/kind");
+    if !object.is_object() || !kind.is_empty() && kind != resource.kind {
+        return Err(Refusal::bad_request(&format!("{kind} in version \"v1\" cannot be handled as a {}", resource.kind)));
+    }
+    object["kind"] = json!(resource.kind);
+    object["apiVersion"] = json!(resource.api_version());
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    Ok(())
+}
+
+/// Settles the name and the namespace of a new object.
+fn name(store: &mut Store, place: &Place<'_>, object: &mut Value) -> Result<(), Refusal> {
+    let prefix = text(object, "/metadata/generateName").to_owned();
+    match text(object, "/metadata/name") {
+        "" if !place.name.is_empty() => object["metadata"]["name"] = json!(place.name),
+        "" if !prefix.is_empty() => object["metadata"]["name"] = json!(format!("{prefix}{}", store.suffix())),
+        "" => {
+            let why = "Required value: name or generateName is required";
+            return Err(Refusal::invalid(place.resource, "", "metadata.name", why));
+        }
+        _ => {}
+    }
+    let namespace = text(object, "/metadata/namespace");
+    if !namespace.is_empty() && namespace != place.namespace {
+        return Err(Refusal::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    if place.resource.namespaced {
+        object["metadata"]["namespace"] = json!(place.namespace);
+    }
+    Ok(())
+}
+
+fn same_name(place: &Place<'_>, object: &Value) -> Result<(), Refusal> {
+    let name = text(object, "/metadata/name");
+    if name.is_empty() || name == place.name {
+        return Ok(());
+    }
+    Err(Refusal::bad_request(&format!("the name of the object ({name}) does not match the name on the URL ({})", place.name)))
+}
+
+/// Leaves out what the real server leaves out: empty maps and lists of metadata, and `unschedulable: false`.
+fn normal(resource: &Resource, object: &mut Value) {
+    for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
+        let value = &object["metadata"][field];
+        let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        if empty {
+            remove(&mut object["metadata"], field);
+        }
+    }
+    if resource.plural == "nodes" && object.pointer("/spec/unschedulable").is_some_and(|value| *value != true) {
+        remove(&mut object["spec"], "unschedulable");
+    }
+}
+
+fn remove(object: &mut Value, field: &str) {
+    put(object, field, None);
+}
+
+fn put(object: &mut Value, field: &str, value: Option<Value>) {
+    if let Some(fields) = object.as_object_mut() {
+        match value {
+            Some(value) => fields.insert(field.to_owned(), value),
+            None => fields.remove(field),
+        };
+    }
+}
+
+fn has_generation(resource: &Resource) -> bool {
+    ["apps", "batch", "policy"].contains(&resource.group)
+}
+
+fn has_status(resource: &Resource) -> bool {
+    has_generation(resource) || ["namespaces", "nodes", "pods", "services"].contains(&resource.plural)
+}

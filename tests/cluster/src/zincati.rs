@@ -1,0 +1,149 @@
+//! A client that sends what Zincati sends, byte for byte: pretty JSON, no `Content-Type`, no `User-Agent`.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// One machine's agent.
+#[derive(Debug, Clone)]
+pub struct Zincati {
+    /// `host:port` of the server.
+    pub address: String,
+    /// The path before `v1/`, with a slash at both ends.
+    pub base: String,
+    /// The id it sends.
+    pub id: String,
+    /// Its group.
+    pub group: String,
+}
+
+/// An answer as the agent gets it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `kind` of the body.
+    pub kind: String,
+    /// `value` of the body.
+    pub value: String,
+    /// The head, lower case.
+    pub head: String,
+    /// From the connection to the end of the answer.
+    pub took: Duration,
+}
+
+/// A request that was sent and is not answered yet.
+pub struct Pending {
+    stream: TcpStream,
+    begun: Instant,
+}
+
+impl Zincati {
+    /// An agent of the group `default`.
+    pub fn new(address: &str, id: &str) -> Self {
+        Self { address: address.to_owned(), base: "/".to_owned(), id: id.to_owned(), group: "default".to_owned() }
+    }
+
+    /// Asks for a reboot and waits for the answer.
+    #[track_caller]
+    pub fn pre_reboot(&self) -> Answer {
+        self.send("pre-reboot").answer()
+    }
+
+    /// Checks in and waits for the answer.
+    #[track_caller]
+    pub fn steady_state(&self) -> Answer {
+        self.send("steady-state").answer()
+    }
+
+    /// Sends `pre-reboot` or `steady-state`.
+    #[track_caller]
+    pub fn send(&self, endpoint: &str) -> Pending {
+        let body = json!({"client_params": {"id": self.id, "group": self.group}});
+        let body = serde_json::to_string_pretty(&body).expect("JSON");
+        let head = format!(
+            "POST {}v1/{endpoint} HTTP/1.1\r\nfleet-lock-protocol: true\r\naccept: */*\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+            self.base,
+            self.address,
+            body.len()
+        );
+        send(&self.address, format!("{head}{body}").as_bytes())
+    }
+}
+
+/// Sends any bytes.
+#[track_caller]
+pub fn send(address: &str, bytes: &[u8]) -> Pending {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a time-out");
+    stream.write_all(bytes).expect("the request is sent");
+    Pending { stream, begun }
+}
+
+impl Pending {
+    /// Waits for the answer.
+    #[track_caller]
+    pub fn answer(self) -> Answer {
+        self.try_answer().expect("an answer")
+    }
+
+    /// Waits for the answer; `None` when the connection ends without one.
+    pub fn try_answer(mut self) -> Option<Answer> {
+        let mut received = Vec::new();
+        let (head, length) = loop {
+            if let Some(found) = head(&received) {
+                break found;
+            }
+            read_more(&mut self.stream, &mut received)?;
+        };
+        while received.len() < head.len() + length {
+            read_more(&mut self.stream, &mut received)?;
+        }
+        let body: Value = serde_json::from_slice(&received[head.len()..head.len() + length]).unwrap_or(Value::Null);
+        let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Answer { status, kind: text("kind"), value: text("value"), head, took: self.begun.elapsed() })
+    }
+
+    /// Hangs up, as an agent does that is restarted.
+    pub fn hang_up(self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Whether the answer has not come within `wait`.
+    pub fn is_held(&self, wait: Duration) -> bool {
+        self.stream.set_read_timeout(Some(wait)).expect("a time-out");
+        let held = self.stream.peek(&mut [0]).is_err();
+        self.stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a time-out");
+        held
+    }
+}
+
+impl Answer {
+    /// The same answer, after a check of its status and kind.
+    ///
+    /// # Panics
+    /// When it is another.
+    #[track_caller]
+    pub fn expect(self, status: u16, kind: &str) -> Self {
+        assert!(self.status == status && self.kind == kind, "wanted {status} {kind}, got {self:?}");
+        self
+    }
+}
+
+fn head(received: &[u8]) -> Option<(String, usize)> {
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).and_then(|value| value.trim().parse().ok());
+    Some((head, length.unwrap_or(0)))
+}
+
+fn read_more(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<()> {
+    let mut buffer = [0; 4096];
+    let count = stream.read(&mut buffer).ok()?;
+    received.extend_from_slice(&buffer[..count]);
+    (count > 0).then_some(())
+}

@@ -1,0 +1,133 @@
+//! The server dies at any point, or Kubernetes does what it was asked and the answer is lost: another finishes.
+
+use std::sync::{Arc, Mutex};
+
+use test_cluster::objects::Placement;
+use test_cluster::road::{Fault, Rule};
+use test_cluster::wait::{poll, wait_for};
+use test_cluster::{Road, Scene, Server};
+
+use super::{Machine, SOON, binary, machines, scene, server};
+
+/// More calls than a reboot makes; reaching it means that the test does not end by itself.
+const CALLS_MAX: usize = 200;
+
+/// Asks and checks in like an agent whose server may die at any moment. False when it died.
+fn reboots(scene: &Scene, machine: &Machine, server: &Server) -> bool {
+    let approved = poll(SOON, || match machine.agent(server).send("pre-reboot").try_answer() {
+        None => Ok(false),
+        Some(answer) if answer.status == 200 => Ok(true),
+        Some(answer) => Err(answer),
+    });
+    if !approved.unwrap_or_else(|answer| panic!("{answer:?}")) {
+        return false;
+    }
+    assert_eq!(machine.pods(scene), Vec::<String>::new(), "approved with pods left");
+    scene.fleet.reboot(&machine.node);
+    machine.agent(server).send("steady-state").try_answer().is_some_and(|answer| answer.status == 200)
+}
+
+#[test]
+fn a_server_killed_after_any_call_of_a_reboot_is_followed_by_one_that_finishes() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    for call in 1..CALLS_MAX {
+        scene.fleet.bare_pod("shop", &format!("p{call}"), Placement::On("n1"));
+        scene.wait_for_running("n1", 1);
+        let road = Road::to(&scene.admin);
+        let victim: Arc<Mutex<Option<Arc<Server>>>> = Arc::default();
+        let first = Arc::new(scene.server_through(&road, &binary()).arg("--pre-reboot-wait=30s").start());
+        *victim.lock().unwrap() = Some(Arc::clone(&first));
+        let kill = move |_: &_| victim.lock().unwrap().iter().for_each(|server| server.kill());
+        road.plan(Rule::any().nth(call).meet(Fault::after(kill)));
+        let survived = reboots(&scene, &one, &first);
+        drop(first);
+        let second = server(&scene, "30s");
+        if !survived && scene.status("n1").as_deref() != Some("Ready") {
+            assert!(reboots(&scene, &one, &second), "the second server was not killed");
+        }
+        scene.wait_for_no_holder();
+        one.agent(&second).steady_state().expect(200, "steady_state");
+        one.is_in_service(&scene);
+        scene.admin.delete(&format!("/api/v1/namespaces/shop/pods/p{call}"), Some(0));
+        if survived {
+            assert!(call > 15, "a reboot makes more than {call} calls");
+            return;
+        }
+    }
+    panic!("the server was still killed at its call {CALLS_MAX}");
+}
+
+#[test]
+fn any_write_may_fail_or_lose_its_answer_once() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let faults: [fn() -> Fault; 6] = [
+        Fault::conflict409,
+        Fault::internal500,
+        || Fault::toomany429(1),
+        || Fault::CutBefore,
+        || Fault::CutAfter,
+        || Fault::status_after(504),
+    ];
+    for (kind, fault) in faults.iter().enumerate() {
+        for write in 1..=8 {
+            let pod = format!("p{kind}-{write}");
+            scene.fleet.bare_pod("shop", &pod, Placement::On("n1"));
+            scene.wait_for_running("n1", 1);
+            let server = server(&scene, "30s");
+            scene.road.plan(Rule::any_write().nth(write).meet(fault()));
+            one.until_approved(&server);
+            assert_eq!(one.pods(&scene), Vec::<String>::new(), "approved with pods left");
+            scene.fleet.reboot("n1");
+            wait_for("n1 checks in", SOON, || match one.agent(&server).steady_state() {
+                answer if answer.status == 200 => Ok(()),
+                answer => Err(format!("{answer:?}")),
+            });
+            scene.wait_for_no_holder();
+            one.is_in_service(&scene);
+            scene.road.clear();
+        }
+    }
+}
+
+#[test]
+fn a_mark_without_a_slot_is_undone() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let first = server(&scene, "10s");
+    one.until_approved(&first);
+    drop(first);
+    // As when a replica was frozen between taking the slot and marking, and the slot was freed meanwhile.
+    let path = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
+    let lock = serde_json::json!({"form": 1, "lastTerm": 1, "holders": []}).to_string();
+    scene.admin.merge(path, &serde_json::json!({"metadata": {"annotations": {"rebootmanager/holders": lock}}})).ok();
+    let second = server(&scene, "10s");
+    wait_for("n1 is put back in service", SOON, || if scene.is_cordoned("n1") { Err("cordoned") } else { Ok(()) });
+    one.is_in_service(&scene);
+    two.until_approved(&second);
+}
+
+#[test]
+fn a_replica_frozen_before_its_last_check_approves_nothing() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let road = Road::to(&scene.admin);
+    let frozen = Arc::new(scene.server_through(&road, &binary()).arg("--pre-reboot-wait=30s").start());
+    let victim = Arc::clone(&frozen);
+    // The third write is the approval: lease (take), node (mark), lease (approve).
+    road.plan(Rule::any_write().nth(3).meet(Fault::Freeze));
+    let held = one.agent(&frozen).send("pre-reboot");
+    road.block_until(|calls| calls.iter().filter(|call| call.is_write()).count() == 3, SOON);
+    victim.signal("STOP");
+    let other = server(&scene, "10s");
+    one.agent(&other).steady_state().expect(200, "steady_state");
+    scene.wait_for_no_holder();
+    two.until_approved(&other);
+    victim.signal("CONT");
+    road.release();
+    let answer = held.answer();
+    assert_eq!(answer.status, 404, "{answer:?}");
+    assert_eq!(scene.holders(), ["n2"]);
+    assert!(!scene.is_cordoned("n1"));
+}

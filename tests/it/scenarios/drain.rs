@@ -1,0 +1,152 @@
+//! What budgets, webhooks and newcomers do to a drain.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use test_cluster::objects::Placement;
+use test_cluster::road::{Fault, Rule};
+use test_cluster::wait::wait_for;
+
+use super::{MOMENT, SOON, machines, scene, server};
+
+#[test]
+fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.set_cordon("n2", true);
+    scene.fleet.deployment("shop", "web", 4, Placement::Free);
+    scene.wait_for_running("n1", 4);
+    scene.fleet.budget("shop", "web", 3, "web");
+    scene.set_cordon("n2", false);
+    let server = server(&scene, "120s");
+    let pending = one.agent(&server).send("pre-reboot");
+    let (mut least, start) = (4, Instant::now());
+    while !pending.is_held(Duration::ZERO) || start.elapsed() < SOON {
+        let ready = scene.fleet.pods_of("shop", "web").iter().filter(|pod| is_ready(pod)).count();
+        least = least.min(ready);
+        if !pending.is_held(Duration::from_millis(20)) {
+            break;
+        }
+    }
+    pending.answer().expect(200, "approved");
+    assert!(least >= 3, "only {least} pods were ready at a time");
+    wait_for("the pods run elsewhere", SOON, || if two.pods(&scene).len() == 4 { Ok(()) } else { Err("not yet") });
+}
+
+fn is_ready(pod: &serde_json::Value) -> bool {
+    let condition = |condition: &serde_json::Value| condition["type"] == "Ready" && condition["status"] == "True";
+    pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(condition))
+}
+
+#[test]
+fn a_budget_that_never_yields_is_named_and_other_nodes_are_unharmed() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.fleet.deployment("shop", "db", 2, Placement::On("n1"));
+    scene.fleet.deployment("shop", "web", 2, Placement::On("n2"));
+    scene.fleet.budget("shop", "db", 2, "db");
+    scene.wait_for_running("n1", 2);
+    scene.wait_for_running("n2", 2);
+    let server = server(&scene, "2s");
+    let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
+    for part in ["n1", "shop/db-", "PodDisruptionBudget shop/db", "needs 2 healthy pods and has 2 currently", "since 20"] {
+        assert!(answer.value.contains(part), "{part:?} is not in: {}", answer.value);
+    }
+    let denied = two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    assert!(denied.value.contains("n1 since 20"), "{}", denied.value);
+    assert!(!scene.is_cordoned("n2"));
+    assert_eq!((one.pods(&scene).len(), two.pods(&scene).len()), (2, 2));
+    two.agent(&server).steady_state().expect(200, "steady_state");
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    one.is_in_service(&scene);
+    two.agent(&server).pre_reboot();
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_pod_that_arrives_during_the_drain_is_drained_too() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "first", Placement::On("n1"));
+    let patch = json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "2500"}}});
+    scene.admin.merge("/api/v1/namespaces/shop/pods/first", &patch).ok();
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "60s");
+    let pending = one.agent(&server).send("pre-reboot");
+    scene.road.block_until(|calls| calls.iter().any(|call| call.resource == "pods/eviction"), SOON);
+    let mut late = test_cluster::objects::bare_pod("shop", "late", Placement::On("n1"));
+    late["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    scene.fleet.create(&late);
+    pending.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn a_drain_goes_on_after_somebody_uncordoned_the_node() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.deployment("shop", "web", 2, Placement::On("n1"));
+    scene.fleet.budget("shop", "web", 2, "web");
+    scene.wait_for_running("n1", 2);
+    let server = server(&scene, "60s");
+    let pending = one.agent(&server).send("pre-reboot");
+    assert!(pending.is_held(MOMENT));
+    scene.set_cordon("n1", false);
+    wait_for("it is cordoned again", SOON, || if scene.is_cordoned("n1") { Ok(()) } else { Err("not yet") });
+    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    pending.answer().expect(200, "approved");
+    assert!(scene.is_cordoned("n1"));
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn every_refusal_of_an_eviction_is_tried_again_and_told() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": "admission webhook \"vm\" denied the request: migrating"});
+    scene.road.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::status(418, &webhook)));
+    scene.road.plan(Rule::on("create", "pods/eviction").nth(2).meet(Fault::internal500()));
+    scene.road.plan(Rule::on("create", "pods/eviction").nth(3).meet(Fault::CutBefore));
+    scene.road.plan(Rule::on("create", "pods/eviction").nth(4).meet(Fault::toomany429(1)));
+    scene.road.plan(Rule::on("create", "pods/eviction").from(5).meet(Fault::status(418, &webhook)));
+    let server = server(&scene, "6s");
+    let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
+    assert!(answer.value.contains("shop/kept") && answer.value.contains("migrating"), "{}", answer.value);
+    scene.road.clear();
+    one.until_approved(&server);
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn two_budgets_on_one_pod_are_told() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.deployment("shop", "db", 1, Placement::On("n1"));
+    scene.fleet.budget("shop", "first", 1, "db");
+    scene.fleet.budget("shop", "second", 1, "db");
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "3s");
+    let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
+    assert!(answer.value.contains("more than one PodDisruptionBudget"), "{}", answer.value);
+}
+
+#[test]
+fn a_pod_of_the_same_name_with_another_uid_is_not_evicted() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.set_cordon("n2", true);
+    scene.fleet.stateful_set("shop", "db", 1, Placement::Free);
+    scene.wait_for_running("n1", 1);
+    scene.set_cordon("n2", false);
+    let server = server(&scene, "60s");
+    // The first eviction is carried out, but its answer is lost: by the time it is asked for again db-0 runs on n2.
+    scene.road.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::CutAfter));
+    one.until_approved(&server);
+    wait_for("db-0 runs on n2", SOON, || if two.pods(&scene) == ["db-0"] { Ok(()) } else { Err("not yet") });
+    assert!(one.pods(&scene).is_empty());
+    let pod = scene.admin.get("/api/v1/namespaces/shop/pods/db-0").ok();
+    assert!(pod["metadata"]["deletionTimestamp"].is_null(), "the new db-0 was evicted");
+}

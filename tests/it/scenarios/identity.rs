@@ -1,0 +1,71 @@
+//! Who calls.
+
+use super::{Machine, machine, machines, scene, server};
+
+#[test]
+fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
+    let scene = scene();
+    let one = machine(&scene, "n1", 5);
+    machine(&scene, "n2", 5);
+    let other = machine(&scene, "n3", 6);
+    let server = server(&scene, "10s");
+    for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
+        let answer = answer.expect(404, "duplicate_id");
+        assert!(answer.value.contains("n1 and n2"), "{}", answer.value);
+    }
+    other.until_approved(&server);
+    assert_eq!(scene.holders(), ["n3"]);
+}
+
+#[test]
+fn nodes_with_odd_machine_ids_hurt_nobody() {
+    let scene = scene();
+    scene.fleet.node("odd", "not-a-machine-id", "b").create();
+    scene.fleet.node("empty", "", "b").create();
+    let [one] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.until_approved(&server);
+    let line = server.wait_for_log("cannot be told apart", super::SOON);
+    assert!(line.contains("odd") && line.contains("empty"), "{line}");
+}
+
+#[test]
+fn the_raw_machine_id_and_an_upper_case_group_are_as_good() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "10s");
+    let mut agent = server.zincati(&format!("{:032X}", 1));
+    agent.group = "Workers.EU-1".to_owned();
+    agent.base = "//".to_owned();
+    agent.pre_reboot().expect(200, "approved");
+    assert_eq!(scene.lock()["holders"][0]["group"], "Workers.EU-1");
+    agent.steady_state().expect(200, "steady_state");
+    one.is_in_service(&scene);
+}
+
+#[test]
+fn an_id_of_no_node_is_told() {
+    let scene = scene();
+    let [_one] = machines::<1>(&scene);
+    let server = server(&scene, "10s");
+    for id in ["0123456789abcdef0123456789abcdef", "short", "ü"] {
+        let stranger = Machine { node: String::new(), id: id.to_owned() };
+        let answer = stranger.agent(&server).pre_reboot().expect(404, "unknown_node");
+        assert!(answer.value.contains(id), "{}", answer.value);
+        stranger.agent(&server).steady_state().expect(200, "steady_state");
+    }
+    assert!(scene.holders().is_empty());
+}
+
+#[test]
+fn a_node_that_joins_later_is_found() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    for number in 2..4 {
+        let late = machine(&scene, &format!("n{number}"), number);
+        late.agent(&server).steady_state().expect(200, "steady_state");
+        late.is_in_service(&scene);
+    }
+}

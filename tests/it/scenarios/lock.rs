@@ -1,0 +1,162 @@
+//! Never more nodes approved than slots; nothing held for nodes that are gone.
+
+use test_cluster::wait::wait_for;
+use test_cluster::zincati::Pending;
+
+use super::{Machine, SOON, binary, machine, machines, scene, server};
+
+#[test]
+fn of_two_nodes_that_ask_at_once_one_is_approved_in_each_of_200_rounds() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let servers = [server(&scene, "20s"), server(&scene, "20s")];
+    for round in 0..200 {
+        let pair = [(&one, round % 2), (&two, (round / 2) % 2)];
+        let pending: Vec<Pending> = pair.iter().map(|(machine, server)| machine.agent(&servers[*server]).send("pre-reboot")).collect();
+        let answers: Vec<_> = pending.into_iter().map(Pending::answer).collect();
+        let approved: Vec<&Machine> =
+            pair.iter().zip(&answers).filter(|(_, answer)| answer.status == 200).map(|((machine, _), _)| *machine).collect();
+        assert_eq!(approved.len(), 1, "round {round}: {answers:?}");
+        assert!(
+            answers.iter().all(|answer| answer.status == 200 || matches!(answer.kind.as_str(), "slots_taken" | "other_rebooting")),
+            "{answers:?}"
+        );
+        assert_eq!(scene.holders(), [approved[0].node.clone()]);
+        approved[0].comes_back(&scene, &servers[round % 2]);
+        assert!(scene.holders().is_empty(), "round {round}");
+    }
+    for machine in [&one, &two] {
+        machine.is_in_service(&scene);
+    }
+}
+
+#[test]
+fn as_many_as_there_are_slots_are_approved() {
+    let scene = scene();
+    let machines: [Machine; 5] = machines(&scene);
+    let servers = [(); 2].map(|()| scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=10s").start());
+    let pending: Vec<_> = machines.iter().enumerate().map(|(at, machine)| machine.agent(&servers[at % 2]).send("pre-reboot")).collect();
+    let answers: Vec<_> = pending.into_iter().map(Pending::answer).collect();
+    let approved = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!((1..=2).contains(&approved), "{answers:?}");
+    for machine in &machines {
+        machine.agent(&servers[0]).pre_reboot();
+    }
+    assert_eq!(scene.holders().len(), 2);
+    let cordoned = machines.iter().filter(|machine| scene.is_cordoned(&machine.node)).count();
+    assert_eq!(cordoned, 2);
+}
+
+#[test]
+fn a_node_marked_by_hand_counts_until_it_is_back() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "10s");
+    scene.set_status("n2", "Rebooting");
+    scene.set_cordon("n2", true);
+    let answer = one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    assert!(answer.value.contains("n2"), "{}", answer.value);
+    assert!(!scene.is_cordoned("n1") && scene.status("n1").is_none() && scene.holders().is_empty(), "nothing was done to n1");
+    two.agent(&server).steady_state().expect(200, "steady_state");
+    two.is_in_service(&scene);
+    one.until_approved(&server);
+}
+
+#[test]
+fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
+    use test_cluster::road::{Fault, Rule};
+    for (rival, stays) in [("n1", false), ("n3", true)] {
+        let scene = scene();
+        let two = machine(&scene, "n2", 2);
+        machine(&scene, rival, 7);
+        let server = server(&scene, "10s");
+        let (admin, path) = (scene.admin.clone(), format!("/api/v1/nodes/{rival}"));
+        // An older manager marks its node between our first look and our own mark.
+        let mark = Fault::before(move |_| {
+            let annotation = serde_json::json!({"metadata": {"annotations": {"rebootmanager/status": "Rebooting"}}});
+            admin.merge(&path, &annotation).ok();
+        });
+        scene.road.plan(Rule::on("patch", "nodes").nth(1).meet(mark));
+        two.agent(&server).pre_reboot().expect(404, "other_rebooting");
+        assert_eq!(scene.is_cordoned("n2"), stays, "rival {rival}");
+        assert_eq!(scene.holders().len(), usize::from(stays));
+        scene.set_status(rival, "Ready");
+        two.until_approved(&server);
+        two.comes_back(&scene, &server);
+        two.is_in_service(&scene);
+    }
+}
+
+#[test]
+fn a_holder_whose_node_is_deleted_is_dropped() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.until_approved(&server);
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    scene.admin.delete("/api/v1/nodes/n1", None).ok();
+    scene.wait_for_no_holder();
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_node_made_anew_under_the_same_name_is_another_node() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.until_approved(&server);
+    scene.admin.delete("/api/v1/nodes/n1", None).ok();
+    let again = machine(&scene, "n1", 1);
+    again.agent(&server).steady_state().expect(200, "steady_state");
+    again.is_in_service(&scene);
+    scene.wait_for_no_holder();
+    again.until_approved(&server);
+    again.comes_back(&scene, &server);
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_slot_is_kept_until_the_kubelet_is_ready_again() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.until_approved(&server);
+    scene.fleet.reboot("n1");
+    scene.fleet.set_ready("n1", false);
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    one.is_in_service(&scene);
+    assert_eq!(scene.holders(), ["n1"]);
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    scene.fleet.set_ready("n1", true);
+    scene.wait_for_no_holder();
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_deleted_lease_frees_nobody_who_may_be_rebooting() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.until_approved(&server);
+    scene.delete_lock();
+    two.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    drop(server);
+    let server = super::server(&scene, "10s");
+    wait_for("n1 has its slot again", SOON, || if scene.holders() == ["n1"] { Ok(()) } else { Err(scene.lock().to_string()) });
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    one.comes_back(&scene, &server);
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_lock_that_cannot_be_read_approves_nobody_and_says_so() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.until_approved(&server);
+    let path = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
+    let garbage = serde_json::json!({"metadata": {"annotations": {"rebootmanager/holders": "{"}}});
+    scene.admin.merge(path, &garbage).ok();
+    let answer = one.agent(&server).pre_reboot().expect(503, "kubernetes_refused");
+    assert!(answer.value.contains("rebootmanager/holders") && answer.value.contains("repair"), "{}", answer.value);
+}

@@ -1,0 +1,112 @@
+//! What must hold on a cluster, one file a promise. Each scenario runs the built program, with the rights of
+//! kubernetes/deployment.yaml and no others, on the cluster that `CLUSTER` chooses: simulated (the default) or real.
+
+mod cordon;
+mod crash;
+mod drain;
+mod identity;
+mod lock;
+mod outage;
+mod own_pod;
+mod protocol;
+mod reboot;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reboot_manager::cluster::MachineId;
+use reboot_manager::fleetlock::zincati_id;
+use test_cluster::zincati::Answer;
+use test_cluster::{Scene, Server, Zincati, scene};
+
+pub(crate) use test_cluster::scene::SOON;
+
+/// The program under test: `REBOOT_MANAGER_BINARY`, else the one built with these tests.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("REBOOT_MANAGER_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager")), PathBuf::from)
+}
+
+/// An empty cluster for the running test. The test's name is written to the file that `SCENARIOS_RUN` names, so that
+/// whoever runs them can see that none was left out.
+pub(crate) fn scene() -> Scene {
+    let scene = Scene::new(include_str!("../../../kubernetes/deployment.yaml"));
+    if let Some(path) = std::env::var_os("SCENARIOS_RUN") {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{name}").unwrap();
+    }
+    scene
+}
+
+/// A node and its agent.
+pub(crate) struct Machine {
+    pub(crate) node: String,
+    pub(crate) id: String,
+}
+
+/// Makes nodes `n1`, `n2`, … Each is Ready and takes pods.
+pub(crate) fn machines<const N: usize>(scene: &Scene) -> [Machine; N] {
+    std::array::from_fn(|position| machine(scene, &format!("n{}", position + 1), position + 1))
+}
+
+/// Makes a node with the machine-id number `machine_id`.
+pub(crate) fn machine(scene: &Scene, node: &str, machine_id: usize) -> Machine {
+    let machine_id = format!("{machine_id:032x}");
+    scene.fleet.node(node, &machine_id, &format!("boot-of-{node}")).create();
+    Machine { node: node.to_owned(), id: zincati_id(MachineId::parse(&machine_id).unwrap()).to_string() }
+}
+
+/// A server that holds requests open for `wait` (as `20s`).
+pub(crate) fn server(scene: &Scene, wait: &str) -> Server {
+    scene.server(&binary()).arg("--pre-reboot-wait").arg(wait).start()
+}
+
+impl Machine {
+    pub(crate) fn agent(&self, server: &Server) -> Zincati {
+        server.zincati(&self.id)
+    }
+
+    /// Asks until the reboot is granted, as an agent does, only faster.
+    #[track_caller]
+    pub(crate) fn until_approved(&self, server: &Server) -> Answer {
+        test_cluster::wait::wait_for(&format!("{} is approved", self.node), SOON * 2, || {
+            let answer = self.agent(server).pre_reboot();
+            if answer.status == 200 { Ok(answer) } else { Err(format!("{answer:?}")) }
+        })
+    }
+
+    /// Reboots for real: another boot, then the agent checks in.
+    #[track_caller]
+    pub(crate) fn comes_back(&self, scene: &Scene, server: &Server) {
+        scene.fleet.reboot(&self.node);
+        self.agent(server).steady_state().expect(200, "steady_state");
+    }
+
+    /// Nothing of ours is left on the node.
+    #[track_caller]
+    pub(crate) fn is_in_service(&self, scene: &Scene) {
+        let node = scene.fleet.read_node(&self.node);
+        let annotations = &node["metadata"]["annotations"];
+        assert_eq!(annotations["rebootmanager/status"], "Ready", "{}", self.node);
+        assert_eq!(annotations.get("rebootmanager/cordon"), None, "{}", self.node);
+        assert!(!scene.is_cordoned(&self.node), "{} is cordoned", self.node);
+    }
+
+    /// The names of its pods that are not of a DaemonSet, static or finished.
+    pub(crate) fn pods(&self, scene: &Scene) -> Vec<String> {
+        let goes = |pod: &serde_json::Value| {
+            let owner = pod["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap_or_default();
+            let finished = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+            !matches!(owner, "DaemonSet" | "Node") && !finished
+        };
+        let pods = scene.fleet.pods_on(&self.node);
+        pods.iter().filter(|pod| goes(pod)).filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// Long enough for a request to be decided, short enough to wait for.
+pub(crate) const MOMENT: Duration = Duration::from_millis(1500);
+
+pub(crate) use scene::NAMESPACE;

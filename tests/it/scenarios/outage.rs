@@ -1,0 +1,106 @@
+//! Kubernetes is away, slow, or does not let us.
+
+use std::time::{Duration, Instant};
+
+use test_cluster::objects::Placement;
+use test_cluster::road::{Fault, Rule};
+use test_cluster::wait::wait_for;
+
+use super::{Machine, SOON, binary, machines, scene, server};
+
+#[test]
+fn an_api_server_that_is_away_is_told_and_comes_back() {
+    let mut scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = scene.server_direct(&binary()).arg("--pre-reboot-wait=30s").start();
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    scene.stop_api_server();
+    for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
+        let answer = answer.expect(503, "kubernetes_unavailable");
+        assert!(answer.value.contains("API server"), "{}", answer.value);
+    }
+    assert_eq!(server.page("/healthz").0, 200);
+    assert_eq!(server.page("/readyz").0, 503);
+    scene.start_api_server();
+    wait_for("it is ready again", SOON, || match server.page("/readyz") {
+        (200, _) => Ok(()),
+        (code, text) => Err(format!("{code} {text}")),
+    });
+    one.until_approved(&server);
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn an_api_server_that_goes_away_during_the_drain_ends_nothing() {
+    let mut scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.deployment("shop", "web", 2, Placement::On("n1"));
+    scene.fleet.budget("shop", "web", 2, "web");
+    scene.wait_for_running("n1", 2);
+    let server = scene.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    scene.stop_api_server();
+    server.wait_for_log("cannot be drained now", SOON);
+    scene.start_api_server();
+    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    held.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_of_delay_on_each_call_changes_only_the_time() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.fleet.deployment("shop", "web", 6, Placement::Free);
+    let server = server(&scene, "100s");
+    scene.road.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(1))));
+    let begun = Instant::now();
+    let pending = [&one, &two].map(|machine| machine.agent(&server).send("pre-reboot"));
+    let answers = pending.map(test_cluster::zincati::Pending::answer);
+    let approved: Vec<&Machine> =
+        [&one, &two].into_iter().zip(&answers).filter(|(_, answer)| answer.status == 200).map(|(machine, _)| machine).collect();
+    assert_eq!(approved.len(), 1, "{answers:?}");
+    assert_eq!(approved[0].pods(&scene), Vec::<String>::new());
+    approved[0].comes_back(&scene, &server);
+    scene.wait_for_no_holder();
+    assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "10s");
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    two.agent(&server).steady_state().expect(200, "steady_state");
+    scene.road.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    let frozen = one.agent(&server).send("steady-state");
+    assert!(frozen.is_held(Duration::from_millis(300)));
+    for _ in 0..5 {
+        two.agent(&server).steady_state().expect(200, "steady_state");
+    }
+    frozen.answer().expect(503, "kubernetes_unavailable");
+}
+
+#[test]
+fn a_missing_right_is_named() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "2s");
+    assert_eq!(server.page("/readyz"), (200, "ok\n".to_owned()));
+    let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/reboot-manager";
+    let role = scene.admin.get(path).ok();
+    let rules: Vec<_> =
+        role["rules"].as_array().into_iter().flatten().filter(|rule| rule["verbs"] != serde_json::json!(["patch"])).cloned().collect();
+    scene.admin.merge(path, &serde_json::json!({"rules": rules})).ok();
+    wait_for("/readyz names the right", SOON, || match server.page("/readyz") {
+        (503, text) if text.contains("patch nodes") && text.contains("kubernetes/deployment.yaml") => Ok(()),
+        (code, text) => Err(format!("{code} {text}")),
+    });
+    let answer = one.agent(&server).pre_reboot().expect(503, "kubernetes_refused");
+    assert!(answer.value.contains("cannot patch resource"), "{}", answer.value);
+}

@@ -1,0 +1,77 @@
+//! The program's own pods: last, and only when another node can run them.
+
+use serde_json::{Value, json};
+use test_cluster::objects::Placement;
+use test_cluster::{Scene, Server};
+
+use super::{NAMESPACE, SOON, binary, machines, scene};
+
+/// A pod as the Deployment makes them, on a node.
+fn own_pod(scene: &Scene, name: &str, node: &str) -> Value {
+    let mut pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
+    pod["spec"]["serviceAccountName"] = json!("reboot-manager");
+    pod["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"}]);
+    pod["spec"]["securityContext"] = json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
+    pod["spec"]["containers"][0]["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    scene.fleet.create(&pod)
+}
+
+fn server_in(scene: &Scene, pod: &Value, wait: &str) -> Server {
+    let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let start = scene.server(&binary()).arg("--pre-reboot-wait").arg(wait);
+    let start = start.env("POD_NAME", &text("name")).env("POD_NAMESPACE", NAMESPACE).env("POD_UID", &text("uid"));
+    start.env("POD_SERVICE_ACCOUNT", "reboot-manager").start()
+}
+
+#[test]
+fn our_own_pod_goes_last_when_another_node_can_run_it() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let pod = own_pod(&scene, "reboot-manager-a", "n1");
+    own_pod(&scene, "reboot-manager-b", "n1");
+    scene.fleet.deployment("shop", "web", 6, Placement::On("n1"));
+    scene.wait_for_running("n1", 8);
+    let server = server_in(&scene, &pod, "60s");
+    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None);
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    let evicted: Vec<String> =
+        scene.road.log().iter().filter(|call| call.resource == "pods/eviction").map(|call| call.path.clone()).collect();
+    let last = evicted.last().map(String::as_str).unwrap_or_default();
+    assert!(last.contains("reboot-manager-a"), "{evicted:?}");
+    assert!(evicted.iter().rev().nth(1).is_some_and(|path| path.contains("reboot-manager-b")), "{evicted:?}");
+}
+
+#[test]
+fn our_own_pod_that_came_back_to_the_node_stays() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let pod = own_pod(&scene, "reboot-manager-a", "n1");
+    scene.wait_for_running("n1", 1);
+    let server = server_in(&scene, &pod, "60s");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    // Creation times have whole seconds; the one that comes back must be of a later one than the slot.
+    scene.road.block_until(|_| true, SOON);
+    let before = scene.lock()["holders"][0]["since"].as_str().unwrap_or_default().to_owned();
+    test_cluster::wait::wait_for("the second is over", SOON, || {
+        if test_cluster::objects::now()[..19] > before[..19] { Ok(()) } else { Err("not yet") }
+    });
+    own_pod(&scene, "reboot-manager-c", "n1");
+    scene.wait_for_running("n1", 1);
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    assert_eq!(one.pods(&scene), ["reboot-manager-c"]);
+}
+
+#[test]
+fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let pod = own_pod(&scene, "reboot-manager-a", "n1");
+    scene.fleet.bare_pod("shop", "other", Placement::On("n1"));
+    scene.wait_for_running("n1", 2);
+    let server = server_in(&scene, &pod, "60s");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    assert_eq!(one.pods(&scene), ["reboot-manager-a"]);
+    one.comes_back(&scene, &server);
+    one.is_in_service(&scene);
+}

@@ -1,0 +1,107 @@
+//! What comes back over HTTP, and the ops port.
+
+use std::time::Duration;
+
+use test_cluster::zincati::{Answer, send};
+use test_cluster::{Server, wait};
+
+use super::{SOON, binary, machines, scene, server};
+
+fn ask(server: &Server, head: &str, body: &str) -> Answer {
+    let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    send(&server.address, text.as_bytes()).answer()
+}
+
+#[test]
+fn every_mistake_of_a_client_has_its_answer_in_json() {
+    let scene = scene();
+    let server = server(&scene, "1s");
+    let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";
+    let long = "x".repeat(9000);
+    let cases = [
+        ("GET /v1/pre-reboot HTTP/1.1", "", 405, "method_not_allowed"),
+        ("PUT /v1/pre-reboot HTTP/1.1", "{}", 405, "method_not_allowed"),
+        ("POST /v1/reboot HTTP/1.1\r\nfleet-lock-protocol: true", "{}", 404, "not_found"),
+        ("POST /v1/pre-reboot HTTP/1.1", "{}", 400, "bad_request"),
+        ("POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: no", "{}", 400, "bad_request"),
+        (post, "{", 400, "bad_request"),
+        (post, r#"{"client_params":{"id":"","group":"a"}}"#, 400, "bad_request"),
+        (post, r#"{"client_params":{"id":"x","group":"a b"}}"#, 400, "bad_request"),
+        (post, &long, 413, "too_large"),
+    ];
+    for (head, body, status, kind) in cases {
+        let answer = ask(&server, head, body).expect(status, kind);
+        assert!(answer.head.contains("content-type: application/json") && !answer.value.is_empty(), "{answer:?}");
+    }
+    assert_eq!(scene.road.log().iter().filter(|call| call.path.contains("/nodes")).count(), 1, "only the scan at the start");
+}
+
+#[test]
+fn a_base_path_and_a_chunked_body_work() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = scene.server(&binary()).arg("--base-path=/fleet").arg("--slots=3").start();
+    let mut agent = one.agent(&server);
+    agent.steady_state().expect(404, "not_found");
+    agent.base = "/fleet/".to_owned();
+    agent.steady_state().expect(200, "steady_state");
+    let body = format!(r#"{{"client_params":{{"id":"{}","group":"default"}}}}"#, one.id);
+    let head = "POST /fleet/v1/steady-state?x=y HTTP/1.1\r\nHost: x\r\nFleet-Lock-Protocol: true\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let text = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    send(&server.address, text.as_bytes()).answer().expect(200, "steady_state");
+}
+
+#[test]
+fn the_metrics_count_what_happened() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "a", test_cluster::objects::Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "30s");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    let wanted = [
+        r#"reboot_manager_requests_total{endpoint="pre-reboot",code="200",kind="approved"} 1"#,
+        r#"reboot_manager_requests_total{endpoint="pre-reboot",code="404",kind="slots_taken"} 1"#,
+        r#"reboot_manager_evictions_total{result="evicted"} 1"#,
+        r#"reboot_manager_kubernetes_calls_total{verb="create",resource="pods/eviction",code="201"} 1"#,
+        r#"reboot_manager_request_duration_seconds_count{endpoint="pre-reboot"} 2"#,
+        "reboot_manager_slots 1",
+        "reboot_manager_holders 1",
+        "reboot_manager_build_info{version=",
+    ];
+    wait::wait_for("the metrics are right", SOON, || {
+        let (status, page) = server.page("/metrics");
+        assert_eq!(status, 200);
+        match wanted.iter().find(|line| !page.contains(**line)) {
+            None => Ok(()),
+            Some(line) => Err(format!("no {line} in\n{page}")),
+        }
+    });
+    assert_eq!(server.page("/").0, 404);
+}
+
+#[test]
+fn a_term_signal_answers_held_requests_and_ends_well() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.deployment("shop", "web", 1, test_cluster::objects::Placement::On("n1"));
+    scene.fleet.budget("shop", "web", 1, "web");
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "60s");
+    let held = one.agent(&server).send("pre-reboot");
+    assert!(held.is_held(super::MOMENT));
+    server.signal("TERM");
+    held.answer().expect(404, "shutting_down");
+    assert_eq!(server.exit_code(Duration::from_secs(10)), Some(0));
+}
+
+#[test]
+fn no_token_is_ever_logged() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = scene.server(&binary()).env("RUST_LOG", "trace").start();
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    let log = server.log().join("\n");
+    assert!(log.contains("approved") && !log.contains(&scene.token), "the token is in the log");
+}

@@ -1,0 +1,175 @@
+//! A reboot from end to end.
+
+use std::time::Duration;
+
+use test_cluster::objects::Placement;
+use test_cluster::wait::wait_for;
+
+use super::{MOMENT, SOON, machines, scene, server};
+
+#[test]
+fn a_fresh_node_is_marked_ready() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "0s");
+    assert_eq!(scene.status("n1"), None);
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    one.is_in_service(&scene);
+    let before = scene.road.log().len();
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    let calls: Vec<_> = scene.road.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/n1")).collect();
+    assert_eq!(calls.len(), 1, "a check-in that changes nothing is one read: {calls:?}");
+    assert!(calls[0].received < 4096, "{} bytes", calls[0].received);
+    assert!(scene.holders().is_empty());
+}
+
+#[test]
+fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.set_cordon("n2", true);
+    let fleet = &scene.fleet;
+    fleet.deployment("shop", "web", 30, Placement::Free);
+    fleet.stateful_set("shop", "db", 2, Placement::Free);
+    fleet.daemon_set("shop", "agent");
+    fleet.mirror_pod("kube-system", "kube-proxy", "n1");
+    fleet.job("shop", "report", Placement::On("n1"));
+    fleet.bare_pod("shop", "lonely", Placement::On("n1"));
+    wait_for("the job is done", SOON, || match fleet.pods_of("shop", "report").first() {
+        Some(pod) if pod["status"]["phase"] == "Succeeded" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // 30 web, 2 db, 1 agent, 1 mirror, 1 lonely; the job's pod has finished.
+    scene.wait_for_running("n1", 35);
+    scene.set_cordon("n2", false);
+    let server = server(&scene, "60s");
+    let answer = one.agent(&server).pre_reboot().expect(200, "approved");
+    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert!(scene.is_cordoned("n1"));
+    assert_eq!(scene.status("n1").as_deref(), Some("Rebooting"));
+    assert_eq!(scene.holders(), ["n1"]);
+    let left: Vec<_> = fleet.pods_on("n1").iter().map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect();
+    assert!(left.iter().any(|name| name.starts_with("agent")) && left.iter().any(|name| name.starts_with("report")), "{left:?}");
+    assert!(left.iter().any(|name| name.starts_with("kube-proxy")), "{left:?}");
+    wait_for("the pods run elsewhere", SOON, || {
+        let count = two.pods(&scene).len();
+        if count == 32 { Ok(()) } else { Err(format!("{count} pods")) }
+    });
+    one.comes_back(&scene, &server);
+    one.is_in_service(&scene);
+    assert!(scene.holders().is_empty());
+}
+
+#[test]
+fn a_granted_node_that_asks_again_is_granted_cheaply_and_looked_at_again() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = server(&scene, "20s");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    let before = scene.road.log().len();
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    let calls: Vec<String> = scene.road.log()[before..].iter().map(|call| format!("{} {}", call.verb, call.resource)).collect();
+    let asked = |name: &str| calls.iter().filter(|call| *call == name).count();
+    assert_eq!(asked("list nodes"), 0, "nothing that grows with the cluster: {calls:?}");
+    assert_eq!((asked("patch nodes"), asked("list pods"), asked("patch leases")), (0, 1, 1), "{calls:?}");
+    scene.set_cordon("n1", false);
+    scene.fleet.bare_pod("shop", "newcomer", Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    assert!(scene.is_cordoned("n1"));
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn the_answer_comes_within_a_second_of_the_node_being_empty() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let pod = scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
+    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "3000"}}});
+    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    assert_eq!(pod["metadata"]["name"], "slow");
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "60s");
+    let pending = one.agent(&server).send("pre-reboot");
+    wait_for("the pod is gone", SOON, || if one.pods(&scene).is_empty() { Ok(()) } else { Err("still there") });
+    let gone = std::time::Instant::now();
+    pending.answer().expect(200, "approved");
+    assert!(gone.elapsed() < Duration::from_secs(2), "{:?} after the pod was gone", gone.elapsed());
+}
+
+#[test]
+fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
+    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "4000"}}});
+    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "1s");
+    let answer = one.agent(&server).pre_reboot().expect(404, "draining");
+    assert!(answer.value.contains("n1") && answer.value.contains("shop/slow"), "{}", answer.value);
+    wait_for("the drain goes on", SOON, || if one.pods(&scene).is_empty() { Ok(()) } else { Err("still there") });
+    one.agent(&server).pre_reboot().expect(200, "approved");
+}
+
+#[test]
+fn a_steady_state_during_the_drain_ends_it() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.deployment("shop", "web", 4, Placement::On("n1"));
+    scene.fleet.budget("shop", "web", 4, "web");
+    scene.wait_for_running("n1", 4);
+    let server = server(&scene, "60s");
+    let held = one.agent(&server).send("pre-reboot");
+    assert!(held.is_held(MOMENT), "the budget lets no pod go");
+    assert!(scene.is_cordoned("n1"));
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    held.answer().expect(404, "superseded");
+    one.is_in_service(&scene);
+    assert!(scene.holders().is_empty());
+    let evictions = scene.road.count("create", "pods/eviction");
+    assert!(held_still(&scene, evictions), "evictions go on after the check-in");
+    assert_eq!(one.pods(&scene).len(), 4);
+}
+
+/// Whether no eviction is asked for any more.
+fn held_still(scene: &test_cluster::Scene, evictions: usize) -> bool {
+    let more = || scene.road.count("create", "pods/eviction") > evictions + 1;
+    test_cluster::wait::poll(MOMENT * 4, || if more() { Ok(()) } else { Err(()) }).is_err()
+}
+
+#[test]
+fn a_client_that_hangs_up_leaves_nothing_behind() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
+    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "3000"}}});
+    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    scene.wait_for_running("n1", 1);
+    let server = server(&scene, "60s");
+    let pending = one.agent(&server).send("pre-reboot");
+    assert!(pending.is_held(MOMENT));
+    pending.hang_up();
+    one.until_approved(&server);
+    one.comes_back(&scene, &server);
+    one.is_in_service(&scene);
+    assert!(scene.holders().is_empty());
+}
+
+#[test]
+fn two_calls_of_one_node_at_once_both_get_the_truth() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.deployment("shop", "web", 3, Placement::Free);
+    scene.set_cordon("n2", true);
+    scene.set_cordon("n2", false);
+    let servers = [server(&scene, "60s"), server(&scene, "60s")];
+    let pending: Vec<_> = [0, 1, 0, 1].map(|server| one.agent(&servers[server]).send("pre-reboot")).into();
+    for answer in pending.into_iter().map(test_cluster::zincati::Pending::answer) {
+        assert!(answer.status == 200 || answer.kind == "superseded", "{answer:?}");
+    }
+    assert_eq!((one.pods(&scene).len(), scene.holders()), (0, vec!["n1".to_owned()]));
+    one.comes_back(&scene, &servers[1]);
+    one.is_in_service(&scene);
+}

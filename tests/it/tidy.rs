@@ -1,0 +1,229 @@
+//! Holds what ARCHITECTURE.md says: layers, absences, headers, lengths. Plain text search; each rule is also shown a
+//! violation, so that it is known to fail.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reboot_manager::fleetlock::Kind;
+
+/// Which modules each module may import from; `main.rs` is the binary. In reading order, from the bottom.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("cluster", &[]),
+    ("fleetlock", &["cluster"]),
+    ("drain", &["cluster"]),
+    ("lock", &["cluster", "fleetlock"]),
+    ("reboot", &["cluster", "fleetlock", "drain", "lock"]),
+    ("kube", &["cluster"]),
+    ("metrics", &["drain", "fleetlock", "kube", "lock"]),
+    ("coordinator", &["cluster", "fleetlock", "drain", "lock", "reboot", "kube", "metrics"]),
+    ("http", &["fleetlock", "coordinator", "metrics"]),
+    ("cli", &[]),
+    ("logging", &["cli"]),
+    ("settings", &["cli", "cluster", "drain", "kube"]),
+    ("commands", &["cli", "coordinator", "http", "kube", "metrics", "reboot", "settings"]),
+];
+
+/// Modules that do no I/O and know no clock, thread or log.
+const PURE: &[&str] = &["cluster", "fleetlock", "drain", "lock", "reboot"];
+
+/// What a pure module must not name.
+const IMPURE: &[&str] =
+    &["std::net", "std::fs", "std::thread", "std::process", "std::env", "Mutex", "RwLock", "log::", "::now()", "println!"];
+
+const FILE_LINES_MAX: usize = 400;
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// Module names that say nothing.
+const DRAWERS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager"];
+
+struct Source {
+    /// Below src/, as `reboot/mod.rs`.
+    path: String,
+    /// All of it.
+    text: String,
+    /// Without its tests.
+    program: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn sources() -> Vec<Source> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().join("src")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root().join("src")).unwrap().display().to_string();
+                found.push(source(&name, read(&path)));
+            }
+        }
+    }
+    assert!(found.len() > 30, "the sources were not found");
+    found
+}
+
+fn source(path: &str, text: String) -> Source {
+    let tests = path.ends_with("tests.rs") || path.ends_with("testing.rs") || path.contains("/tests/");
+    let program = if tests { String::new() } else { text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned() };
+    Source { path: path.to_owned(), text, program }
+}
+
+fn module(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// Every rule that looks at one file, as sentences about what is wrong with it.
+fn faults(source: &Source) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |text: String| faults.push(format!("src/{}: {text}", source.path));
+    let name = module(&source.path);
+    if !source.text.starts_with("//!") && !source.text.starts_with("#![doc") {
+        fault("has no //! header".to_owned());
+    }
+    let lines = source.program.lines().count();
+    if lines > FILE_LINES_MAX {
+        fault(format!("has {lines} lines of program; {FILE_LINES_MAX} is the limit"));
+    }
+    for (function, length) in functions(&source.program) {
+        if length > FUNCTION_LINES_MAX {
+            fault(format!("{function} has {length} lines; {FUNCTION_LINES_MAX} is the limit"));
+        }
+    }
+    if DRAWERS.iter().any(|drawer| Path::new(&source.path).file_stem().is_some_and(|stem| stem == *drawer)) {
+        fault("is named after nothing".to_owned());
+    }
+    if !matches!(source.path.as_str(), "lib.rs" | "main.rs") {
+        let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
+            fault(format!("{name} is in no layer"));
+            return faults;
+        };
+        for import in imports(&source.program) {
+            if import != name && !allowed.contains(&import.as_str()) {
+                fault(format!("{name} must not import crate::{import}"));
+            }
+        }
+    }
+    for line in code_lines(&source.program) {
+        for word in IMPURE.iter().filter(|word| PURE.contains(&name) && line.contains(**word)) {
+            fault(format!("a pure module names {word}"));
+        }
+        if line.contains("Reply::ok") || (line.contains("Self::ok(") && source.path != "reboot/outcome.rs") {
+            fault("makes a 200".to_owned());
+        }
+        if line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "200")
+            && !["fleetlock/reply.rs", "http/ops.rs"].contains(&source.path.as_str())
+            && !source.path.starts_with("kube/")
+        {
+            fault("names the number 200".to_owned());
+        }
+        if line.contains(".unwrap()") {
+            fault("unwraps".to_owned());
+        }
+    }
+    faults
+}
+
+/// The modules named in `crate::…`.
+fn imports(program: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in code_lines(program) {
+        for rest in line.split("crate::").skip(1) {
+            found.insert(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect());
+        }
+    }
+    found
+}
+
+/// Name and length of each function, by its indentation.
+fn functions(program: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = program.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let Some(at) = code.find("fn ") else { continue };
+        let words = ["", "pub ", "pub(super) ", "pub(crate) ", "const ", "pub const "];
+        if !words.contains(&&code[..at]) || code.starts_with("//") {
+            continue;
+        }
+        let indent = " ".repeat(line.len() - code.len());
+        let end = lines[start..].iter().position(|line| *line == format!("{indent}}}")).unwrap_or(0);
+        found.push((code[at..].split(['(', '<']).next().unwrap_or_default().to_owned(), end + 1));
+    }
+    found
+}
+
+#[test]
+fn the_sources_are_as_the_architecture_says() {
+    let faults: Vec<String> = sources().iter().flat_map(faults).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn each_rule_fails_when_it_is_broken() {
+    let long_file = format!("//! x\n{}", "x\n".repeat(FILE_LINES_MAX));
+    let long_function = format!("//! x\nfn f() {{\n{}}}\n", "    x;\n".repeat(FUNCTION_LINES_MAX));
+    let cases = [
+        ("lock/x.rs", "use std::fs;\n", "header"),
+        ("lock/x.rs", "//! x\nuse std::fs;\n", "names std::fs"),
+        ("lock/x.rs", "//! x\nuse crate::kube::Kube;\n", "must not import crate::kube"),
+        ("drain/x.rs", "//! x\nfn f() { Instant::now() }\n", "names ::now()"),
+        ("http/x.rs", "//! x\nuse crate::{kube, metrics};\nuse crate::kube::Kube;\n", "must not import"),
+        ("http/x.rs", "//! x\nfn f() { Reply::ok(k, v) }\n", "makes a 200"),
+        ("http/x.rs", "//! x\nfn f() { status(200) }\n", "number 200"),
+        ("http/x.rs", "//! x\nfn f() { x.unwrap() }\n", "unwraps"),
+        ("new/x.rs", "//! x\n", "in no layer"),
+        ("http/utils.rs", "//! x\n", "named after nothing"),
+        ("http/x.rs", &long_file, "lines of program"),
+        ("http/x.rs", &long_function, "fn f has"),
+    ];
+    for (path, text, says) in cases {
+        let faults = faults(&source(path, text.to_owned())).join("\n");
+        assert!(faults.contains(says), "{path} {says}: {faults:?}");
+    }
+    assert!(faults(&source("lock/x.rs", "//! x\nuse crate::cluster::Uid;\n".to_owned())).is_empty());
+}
+
+#[test]
+fn the_map_names_files_that_exist_and_every_module() {
+    let map = read(&root().join("ARCHITECTURE.md"));
+    for path in map.split('`').filter(|word| word.starts_with("src/") || word.starts_with("tests/") || word.starts_with("scripts/")) {
+        assert!(root().join(path).exists(), "ARCHITECTURE.md names {path}");
+    }
+    for (layer, _) in LAYERS {
+        assert!(map.lines().any(|line| line.split([' ', ',']).any(|word| word == *layer)), "ARCHITECTURE.md does not name {layer}");
+    }
+    assert!(map.lines().count() <= 150);
+}
+
+#[test]
+fn every_kind_is_in_the_protocol_document() {
+    let document = read(&root().join("docs/protocol.md"));
+    for kind in Kind::ALL {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{}` |", kind.name())));
+        let row = row.unwrap_or_else(|| panic!("docs/protocol.md has no row for {}", kind.name()));
+        assert!(row.contains(&format!("| {} |", kind.status())), "{row} must say {}", kind.status());
+    }
+}
+
+#[test]
+fn nothing_sends_a_delete_to_kubernetes() {
+    for source in sources().iter().filter(|source| source.path.starts_with("kube/")) {
+        assert!(!source.program.contains("Method::DELETE"), "src/{} sends a DELETE", source.path);
+    }
+    let manifest = read(&root().join("kubernetes/deployment.yaml"));
+    assert!(!manifest.contains("delete") || manifest.contains("no right to delete pods"));
+    assert!(!manifest.lines().any(|line| line.trim_start().starts_with("verbs:") && (line.contains('*') || line.contains("delete"))));
+}
