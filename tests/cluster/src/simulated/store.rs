@@ -6,7 +6,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 
-use jiff::{Timestamp, TimestampRound, Unit};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Where an object is. The namespace is empty for kinds that have none.
@@ -209,8 +209,7 @@ pub(super) fn now() -> String {
 
 /// The time this many seconds from now.
 pub(super) fn in_seconds(seconds: i64) -> String {
-    let now = Timestamp::now().round(TimestampRound::new().smallest(Unit::Second)).expect("a time that rounds");
-    (now + jiff::SignedDuration::from_secs(seconds)).to_string()
+    Timestamp::from_second(Timestamp::now().as_second() + seconds).expect("a time of this century").to_string()
 }
 
 /// Spreads a counter over 64 bits (the finalizer of `SplitMix64`).
