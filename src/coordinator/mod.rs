@@ -25,7 +25,7 @@ use crate::reboot::{Caller, Drain, Observed, Outcome, Refusal, Rules, Settled, T
 use draining::State;
 use guarded::Guarded;
 use identify::Identities;
-use perform::Decided;
+use perform::{Decided, Waiting};
 use trouble::Trouble;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
@@ -118,7 +118,7 @@ impl Coordinator {
                 Outcome::Settled(Settled::Unknown(request.id.clone())).into()
             }
             Ok(Decided::Answer(outcome)) => outcome.into(),
-            Ok(Decided::Drain(..)) => Trouble::Contended.into(),
+            Ok(Decided::Drain(_)) => Trouble::Contended.into(),
             Err(trouble) => trouble.into(),
         }
     }
@@ -127,7 +127,8 @@ impl Coordinator {
         let deadline = clock::now().instant + self.limits.pre_reboot_wait;
         let decided = self.identified(&request.id, &request.group, |caller| self.decide_pre_reboot(caller, None));
         match decided {
-            Ok(Decided::Drain(drain, caller, tenure)) => {
+            Ok(Decided::Drain(waiting)) => {
+                let Waiting { drain, caller, tenure } = *waiting;
                 self.wait_for_drain(Asking { caller, tenure, deadline, responder }, &drain);
             }
             Ok(Decided::Answer(outcome)) => responder(outcome.into()),
@@ -138,9 +139,9 @@ impl Coordinator {
     /// Goes on with a request whose node has drained.
     fn resume(self: &Arc<Self>, mut asking: Asking) {
         match self.decide_pre_reboot(&asking.caller, asking.tenure.clone()) {
-            Ok(Decided::Drain(drain, _, tenure)) => {
-                asking.tenure = tenure;
-                self.wait_for_drain(asking, &drain);
+            Ok(Decided::Drain(waiting)) => {
+                asking.tenure = waiting.tenure;
+                self.wait_for_drain(asking, &waiting.drain);
             }
             Ok(Decided::Answer(outcome)) => (asking.responder)(outcome.into()),
             Err(trouble) => (asking.responder)(trouble.into()),

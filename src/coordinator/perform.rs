@@ -22,7 +22,14 @@ pub(super) enum Decided {
     /// It is answered.
     Answer(Outcome),
     /// It has to wait for this drain.
-    Drain(Drain, Caller, Option<Tenure>),
+    Drain(Box<Waiting>),
+}
+
+/// What a request that waits goes on with.
+pub(super) struct Waiting {
+    pub(super) drain: Drain,
+    pub(super) caller: Caller,
+    pub(super) tenure: Option<Tenure>,
 }
 
 impl Coordinator {
@@ -38,7 +45,10 @@ impl Coordinator {
             match next(seen, now) {
                 Step::Answer(outcome) => return Ok(Decided::Answer(outcome)),
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
-                Step::Drain(drain) => return Ok(Decided::Drain(drain, caller.clone(), seen.tenure.clone())),
+                Step::Drain(drain) => {
+                    let waiting = Waiting { drain, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    return Ok(Decided::Drain(Box::new(waiting)));
+                }
                 Step::Look(question) => self.look(caller, question, seen)?,
             }
         }

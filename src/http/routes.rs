@@ -84,7 +84,7 @@ fn read(request: &mut tiny_http::Request, base: &str) -> Result<crate::fleetlock
     let protocol = request.headers().iter().find(|header| header.field.equiv(PROTOCOL)).map(|header| header.value.to_string());
     let head = Head { method: &method, target: &target, protocol: protocol.as_deref() };
     if request.body_length().is_some_and(|length| length > BODY_BYTES_MAX) {
-        return check(head, base).and(Err(Malformed::too_large()));
+        return check(head, base).and_then(|_endpoint| Err(Malformed::too_large()));
     }
     let mut body = Vec::new();
     let limit = BODY_BYTES_MAX as u64 + 1;

@@ -176,7 +176,7 @@ fn restore(node: &Node) -> Step {
 /// What a request says when a later one of the same node has overtaken it.
 fn superseded(node: &NodeName) -> Step {
     let sentence = format!("node {node} has called again since; this older request is void");
-    Step::Answer(Refusal::new(Kind::Superseded, sentence))
+    Step::Answer(Refusal::outcome(Kind::Superseded, sentence))
 }
 
 /// Whether the mark on `node` is of another tenure than the one this lock shows, and the lock the older of the two looks:

@@ -37,7 +37,7 @@ pub enum Settled {
 
 impl Refusal {
     /// The answer with this refusal.
-    pub fn new(kind: Kind, sentence: String) -> Outcome {
+    pub fn outcome(kind: Kind, sentence: String) -> Outcome {
         Outcome::Refused(Self { kind, sentence })
     }
 
@@ -45,13 +45,13 @@ impl Refusal {
     pub fn duplicate(id: &str, nodes: &[NodeName]) -> Outcome {
         let nodes = spoken(nodes);
         let sentence = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
-        Self::new(Kind::DuplicateId, sentence)
+        Self::outcome(Kind::DuplicateId, sentence)
     }
 
     /// No node has the caller's id.
     pub fn unknown(id: &str) -> Outcome {
         let sentence = format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?");
-        Self::new(Kind::UnknownNode, sentence)
+        Self::outcome(Kind::UnknownNode, sentence)
     }
 }
 

@@ -36,7 +36,7 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, rules: &Rules, now
         let held: Vec<String> = others.iter().map(|holder| format!("{} since {:.0}", holder.node, holder.since)).collect();
         let slots = if rules.slots == 1 { "the slot is" } else { "all slots are" };
         let sentence = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
-        return Step::Answer(Refusal::new(Kind::SlotsTaken, sentence));
+        return Step::Answer(Refusal::outcome(Kind::SlotsTaken, sentence));
     }
     match seen.strangers(lock, &caller.node) {
         Strangers::NotLooked => Step::Look(Question::Marked),
@@ -118,7 +118,7 @@ fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
         caller.node,
         spoken(names)
     );
-    Step::Answer(Refusal::new(Kind::OtherRebooting, sentence))
+    Step::Answer(Refusal::outcome(Kind::OtherRebooting, sentence))
 }
 
 /// Whether the slot is still held under the tenure `term`, with no check-in since.

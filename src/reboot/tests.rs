@@ -414,3 +414,61 @@ fn proofs_that_are_old_or_out_of_order_approve_nothing() {
     assert!(approve(at(2, 0), at(1, 0), at(3, 0), 0).is_none(), "listed before the cordon");
     assert!(approve(at(1, 0), at(3, 0), at(2, 0), 0).is_none(), "slot seen before the list");
 }
+
+impl World {
+    /// Runs one actor alone, for so many steps or to its end.
+    fn run(&mut self, id: usize, steps: usize) {
+        for _ in 0..steps {
+            let Some(position) = self.actors.iter().position(|actor| actor.id == id) else { return };
+            self.step(position, Luck::Good);
+        }
+    }
+}
+
+#[test]
+fn a_check_in_from_before_an_approval_frees_nothing() {
+    let mut world = World::new(1);
+    let (asked, back) = (Work::PreReboot(world.caller(0)), Work::SteadyState(world.caller(0)));
+    let first = world.spawn(0, asked);
+    world.run(first, 100);
+    let frozen = world.spawn(0, back);
+    // The node's metadata and the lock; the next step would write the check-in.
+    world.run(frozen, 2);
+    world.seconds += 1;
+    world.call(0);
+    world.run(frozen + 1, 100);
+    assert_eq!(world.machines[0].client, Client::Approved);
+    world.run(frozen, 100);
+    assert!(world.lock.holders[0].checked_in.is_none(), "an old check-in freed a node that may be rebooting");
+    assert!(world.machines[0].node.unschedulable);
+}
+
+#[test]
+fn an_ask_from_before_a_check_in_takes_no_slot() {
+    let mut world = World::new(1);
+    let asked = Work::PreReboot(world.caller(0));
+    let frozen = world.spawn(0, asked);
+    // Node, lock, marks, take, mark, marks: then it would list pods.
+    world.run(frozen, 6);
+    let tenure = world.actors[0].seen.tenure.clone();
+    world.restart(0);
+    world.call(0);
+    world.run(frozen + 1, 100);
+    assert_eq!(world.lock.holders, []);
+    world.run(frozen, 1);
+    world.actors.iter_mut().for_each(|actor| actor.seen = Observed::nothing(Uid("u0".to_owned()), tenure.clone()));
+    world.run(frozen, 100);
+    world.check_nothing_leaked();
+}
+
+#[test]
+fn a_slot_that_was_only_read_proves_nothing() {
+    let world = World::new(1);
+    let (caller, now) = (world.caller(0), world.now());
+    let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, now.clock).approve(&caller.uid, "0", now.clock);
+    let lock = |written| Seen { value: Lock { state: state.clone(), version: None, written }, tick: 9, at: now.instant };
+    assert!(HeldSlot::of(&lock(None), &caller.uid).is_none());
+    assert!(HeldSlot::of(&lock(Some(LockChange::Take)), &caller.uid).is_none());
+    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &caller.uid).is_some());
+    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &Uid("other".to_owned())).is_none());
+}

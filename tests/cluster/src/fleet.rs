@@ -103,7 +103,13 @@ impl Fleet {
     /// The pods of one namespace whose label `app` is `app`.
     #[track_caller]
     pub fn pods_of(&self, namespace: &str, app: &str) -> Vec<Value> {
-        items(self.api.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{app}")))
+        self.pods_of_labels(namespace, &format!("app={app}"))
+    }
+
+    /// The pods of one namespace that fit a label selector.
+    #[track_caller]
+    pub fn pods_of_labels(&self, namespace: &str, selector: &str) -> Vec<Value> {
+        items(self.api.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={}", selector.replace('=', "%3D"))))
     }
 
     /// Creates an object of any kind in [`crate::objects`] and returns it.

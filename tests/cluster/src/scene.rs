@@ -180,6 +180,14 @@ impl Scene {
         }
     }
 
+    /// `kubectl` as the administrator; only a real cluster comes with one.
+    pub fn kubectl(&self) -> Option<std::process::Command> {
+        match &self.cluster {
+            Cluster::Real(plane) => Some(plane.kubectl()),
+            Cluster::Simulated(_) => None,
+        }
+    }
+
     /// A kubeconfig with the program's token.
     pub fn kubeconfig(&self, server: &str, ca: Option<&Path>) -> PathBuf {
         let number = self.files.fetch_add(1, Ordering::Relaxed);

@@ -23,6 +23,9 @@ use test_cluster::{Scene, Server, Zincati, scene};
 
 pub(crate) use test_cluster::scene::SOON;
 
+/// What users apply.
+pub(crate) const MANIFEST: &str = include_str!("../../../kubernetes/deployment.yaml");
+
 /// The program under test: `REBOOT_MANAGER_BINARY`, else the one built with these tests.
 pub(crate) fn binary() -> PathBuf {
     std::env::var_os("REBOOT_MANAGER_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager")), PathBuf::from)
@@ -31,7 +34,7 @@ pub(crate) fn binary() -> PathBuf {
 /// An empty cluster for the running test. The test's name is written to the file that `SCENARIOS_RUN` names, so that
 /// whoever runs them can see that none was left out.
 pub(crate) fn scene() -> Scene {
-    let scene = Scene::new(include_str!("../../../kubernetes/deployment.yaml"));
+    let scene = Scene::new(MANIFEST);
     if let Some(path) = std::env::var_os("SCENARIOS_RUN") {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
         let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();

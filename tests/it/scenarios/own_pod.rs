@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use test_cluster::objects::Placement;
+use test_cluster::wait::wait_for;
 use test_cluster::{Scene, Server};
 
 use super::{NAMESPACE, SOON, binary, machines, scene};
@@ -51,11 +52,8 @@ fn our_own_pod_that_came_back_to_the_node_stays() {
     let server = server_in(&scene, &pod, "60s");
     one.agent(&server).pre_reboot().expect(200, "approved");
     // Creation times have whole seconds; the one that comes back must be of a later one than the slot.
-    scene.road.block_until(|_| true, SOON);
     let before = scene.lock()["holders"][0]["since"].as_str().unwrap_or_default().to_owned();
-    test_cluster::wait::wait_for("the second is over", SOON, || {
-        if test_cluster::objects::now()[..19] > before[..19] { Ok(()) } else { Err("not yet") }
-    });
+    wait_for("the second is over", SOON, || if test_cluster::objects::now()[..19] > before[..19] { Ok(()) } else { Err("not yet") });
     own_pod(&scene, "reboot-manager-c", "n1");
     scene.wait_for_running("n1", 1);
     one.agent(&server).pre_reboot().expect(200, "approved");
@@ -72,6 +70,33 @@ fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
     let server = server_in(&scene, &pod, "60s");
     one.agent(&server).pre_reboot().expect(200, "approved");
     assert_eq!(one.pods(&scene), ["reboot-manager-a"]);
+    one.comes_back(&scene, &server);
+    one.is_in_service(&scene);
+}
+
+#[test]
+fn the_manifest_is_accepted_whole_and_a_node_with_our_own_pod_is_drained() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    test_cluster::apply(&scene.admin, super::MANIFEST, &[]);
+    let pods = wait_for("both pods run", SOON, || {
+        let pods = scene.fleet.pods_of_labels(NAMESPACE, "app.kubernetes.io/name=reboot-manager");
+        let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+        if running == 2 { Ok(pods) } else { Err(format!("{running} of {}", pods.len())) }
+    });
+    let node = |pod: &Value| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+    assert_ne!(node(&pods[0]), node(&pods[1]), "both replicas on one node");
+    let here = pods.iter().find(|pod| node(pod) == "n1").unwrap();
+    let spec = &here["spec"];
+    assert_eq!(
+        (&spec["priorityClassName"], &spec["containers"][0]["resources"]["requests"]["memory"]),
+        (&json!("system-cluster-critical"), &json!("16Mi"))
+    );
+    // With two nodes the other replica keeps the one that is evicted from the other node, so it comes back to this one.
+    let server = server_in(&scene, here, "60s");
+    one.until_approved(&server);
+    let evicted = scene.road.log().iter().any(|call| call.path.contains(here["metadata"]["name"].as_str().unwrap_or("?")));
+    assert!(evicted, "our own pod was not asked to go");
     one.comes_back(&scene, &server);
     one.is_in_service(&scene);
 }
