@@ -38,7 +38,6 @@ pub(super) struct Kubeconfig {
 pub(super) struct Selected {
     pub(super) context: String,
     pub(super) server: String,
-    pub(super) namespace: Option<String>,
     pub(super) proxy_url: Option<Secret>,
     pub(super) roots: Roots,
     pub(super) verification: Verification,
@@ -97,7 +96,7 @@ impl Kubeconfig {
         let (roots, verification) = cluster.trust().map_err(|error| format!("cluster {cluster_name:?} {error}"))?;
         let server = set(cluster.server).ok_or_else(|| format!("cluster {cluster_name:?} names no server"))?;
         let proxy_url = set(cluster.proxy_url).map(Secret::new);
-        Ok(Selected { context: name, server, namespace: set(context.namespace), proxy_url, roots, verification, identity })
+        Ok(Selected { context: name, server, proxy_url, roots, verification, identity })
     }
 }
 
@@ -150,7 +149,6 @@ struct Extension {
 struct Context {
     cluster: Option<String>,
     user: Option<String>,
-    namespace: Option<String>,
 }
 
 impl Cluster {

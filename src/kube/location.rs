@@ -157,7 +157,7 @@ impl Location {
         Err(LocationError::NotFound { tried: format!("KUBECONFIG, which is not set; {tried_pod}; {tried_home}") })
     }
 
-    /// Our own namespace: the pod's, or the context's.
+    /// The namespace of the pod we run in; none outside a cluster, where a context's namespace is for other things.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
@@ -206,10 +206,10 @@ impl Location {
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
         let proxy = proxy_for(&uri, selected.proxy_url.as_ref(), &given.environment).map_err(invalid)?;
         let is_secure = uri.scheme_str() == Some("https");
-        let Selected { context, namespace, roots, verification, identity, .. } = selected;
+        let Selected { context, roots, verification, identity, .. } = selected;
         Ok(Self {
             server,
-            namespace,
+            namespace: None,
             origin: format!("context {context:?} of {files}"),
             proxy,
             roots: if is_secure { roots } else { Roots::None },

@@ -472,3 +472,93 @@ fn a_slot_that_was_only_read_proves_nothing() {
     assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &caller.uid).is_some());
     assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &Uid("other".to_owned())).is_none());
 }
+
+impl World {
+    /// Housekeeping alone, until it finds nothing to do.
+    fn keep_house_to_the_end(&mut self) {
+        self.actors.clear();
+        self.seconds += 3600;
+        self.keep_house();
+        while !self.actors.is_empty() {
+            self.step(0, Luck::Good);
+        }
+    }
+}
+
+#[test]
+fn housekeeping_finishes_a_check_in_that_nobody_comes_back_for() {
+    // Metadata, lock, check-in, node, restore, free: whatever of it was done when the replica died.
+    for steps in 3..6 {
+        let mut world = World::new(1);
+        world.call(0);
+        world.run(1, 100);
+        world.restart(0);
+        world.call(0);
+        world.run(2, steps);
+        assert_eq!(world.lock.holders.len(), 1, "{steps} steps");
+        world.keep_house_to_the_end();
+        world.check_nothing_leaked();
+    }
+}
+
+#[test]
+fn housekeeping_leaves_a_node_alone_that_may_be_rebooting() {
+    let mut world = World::new(2);
+    world.call(0);
+    world.run(1, 100);
+    world.keep_house_to_the_end();
+    assert_eq!(world.lock.holders.len(), 1);
+    assert!(world.machines[0].node.unschedulable);
+}
+
+#[test]
+fn housekeeping_undoes_a_mark_without_a_slot_and_adopts_one_whose_lease_is_gone() {
+    for lease_is_gone in [false, true] {
+        let mut world = World::new(1);
+        world.call(0);
+        world.run(1, 100);
+        world.lock = if lease_is_gone { LockState::default() } else { world.lock.free(&Uid("u0".to_owned())) };
+        if lease_is_gone {
+            world.lease = None;
+        }
+        world.keep_house_to_the_end();
+        assert_eq!(world.lock.holders.len(), usize::from(lease_is_gone));
+        assert_eq!(world.machines[0].node.unschedulable, lease_is_gone);
+    }
+}
+
+#[test]
+fn housekeeping_decides_by_evidence_that_is_younger_than_the_lock() {
+    let mut world = World::new(1);
+    world.call(0);
+    world.run(1, 4);
+    let (uid, now) = (Uid("u0".to_owned()), world.now());
+    let mut actor = Actor { id: 9, machine: 0, work: Work::Holder(uid.clone()), seen: Observed::nothing(uid.clone(), None), looked: 0 };
+    let asks =
+        |actor: &Actor, question| matches!(housekeeping::holder(&uid, &actor.seen, now.clock), Tidy::Look(asked) if asked == question);
+    assert!(asks(&actor, Question::Lock));
+    world.read(&mut actor, Question::Node);
+    world.read(&mut actor, Question::Lock);
+    assert!(asks(&actor, Question::Node), "the node was read before the lock");
+    let stray = |actor: &Actor| housekeeping::stray(&NodeName("n0".to_owned()), &uid, &actor.seen, now.clock);
+    let mut actor = Actor { seen: Observed::nothing(uid.clone(), None), ..actor };
+    world.read(&mut actor, Question::Lock);
+    world.read(&mut actor, Question::Node);
+    assert!(matches!(stray(&actor), Tidy::Look(Question::Lock)), "the lock was read before the node");
+}
+
+#[test]
+fn a_node_is_cordoned_only_when_it_is_marked_for_this_tenure_and_unschedulable() {
+    let mut world = World::new(1);
+    world.call(0);
+    world.run(1, 100);
+    let lock = Lock { state: world.lock.clone(), version: world.lease.clone(), written: None };
+    let seen = |node: &Node| Seen { value: Some(node.clone()), tick: 1, at: world.start };
+    let node = world.machines[0].node.clone();
+    assert!(Cordoned::of(&seen(&node), &lock, 1).is_some());
+    assert!(Cordoned::of(&seen(&node), &lock, 2).is_none(), "another tenure");
+    assert!(Cordoned::of(&seen(&Node { unschedulable: false, ..node.clone() }), &lock, 1).is_none(), "uncordoned");
+    let mut ready = node;
+    ready.mark.status = Status::Ready;
+    assert!(Cordoned::of(&seen(&ready), &lock, 1).is_none(), "not marked");
+}

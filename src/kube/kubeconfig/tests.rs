@@ -123,7 +123,7 @@ fn the_first_file_wins_a_whole_entry_at_a_time() {
     let mut merged = parse(first, "/one");
     merged.merge(parse(second, "/two"));
     let selected = merged.select(None).unwrap();
-    assert_eq!((selected.context.as_str(), selected.namespace), ("x", None));
+    assert_eq!(selected.context, "x");
     assert_eq!(selected.identity.shown, Shown::TokenFile("/one/t".into()));
     assert_eq!(selected.roots, Roots::Of(Text::File("/two/ca".into())));
 }

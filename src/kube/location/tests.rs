@@ -42,7 +42,7 @@ fn the_order_is_flag_variable_pod_home() {
     assert!(pod.proxy.is_none(), "a proxy must not see the pod's token");
     std::fs::remove_file(scratch.path().join("pod/token")).unwrap();
     let home = Location::find(&given).unwrap();
-    assert_eq!((home.server.as_str(), home.namespace()), ("https://home", Some("ours")));
+    assert_eq!((home.server.as_str(), home.namespace()), ("https://home", None));
     assert_eq!(home.proxy.unwrap().host(), "proxy");
     given.environment.home = None;
     let said = Location::find(&given).unwrap_err().to_string();
