@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
@@ -17,8 +17,17 @@ use crate::reboot::{Caller, Drain, Observed};
 /// How often the pods of a draining node are listed. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
 
+/// The same once nothing has moved for [`STANDSTILL`] lists: no eviction granted, no pod terminating.
+const LIST_EVERY_IN_STANDSTILL: Duration = Duration::from_secs(3);
+
+/// After 15 seconds without movement somebody has to see to a budget or a webhook, or a pod elsewhere takes long to start.
+const STANDSTILL: u32 = 30;
+
 /// The same while Kubernetes does not answer.
 const LIST_EVERY_IN_TROUBLE: Duration = Duration::from_secs(2);
+
+/// Whether another node can run our own pods is asked at most this often: it takes a list of nodes.
+const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Every so many lists the Node is read, to notice that somebody uncordoned it.
 const LISTS_A_NODE: u32 = 8;
@@ -37,6 +46,24 @@ pub(super) struct Running {
     term: u64,
     void: bool,
     pub(super) progress: Progress,
+}
+
+/// What a drain keeps from one look to the next.
+#[derive(Default)]
+struct SoFar {
+    pace: Pace,
+    lists: u32,
+    /// Lists since anything has moved.
+    standing: u32,
+    elsewhere: Option<(Instant, bool)>,
+}
+
+/// What one look at a draining node came to.
+enum Round {
+    /// The drain is over.
+    End(End),
+    /// Pods are left.
+    GoesOn,
 }
 
 /// How a drain ended.
@@ -79,11 +106,12 @@ impl Coordinator {
     }
 
     fn drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) {
-        let mut pace = Pace::default();
-        for lists in 0u32.. {
-            let every = match self.drain_once(caller, drain, &mut pace, lists) {
-                Ok(Some(end)) => return self.end_drain(caller, drain, end),
-                Ok(None) => LIST_EVERY,
+        let mut so_far = SoFar::default();
+        loop {
+            let every = match self.drain_once(caller, drain, &mut so_far) {
+                Ok(Round::End(end)) => return self.end_drain(caller, drain, end),
+                Ok(Round::GoesOn) if so_far.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
+                Ok(Round::GoesOn) => LIST_EVERY,
                 Err(trouble) => {
                     let clause = format!("cannot be drained now: {}", told(&trouble));
                     warn!("node {} {clause}", caller.node);
@@ -98,44 +126,60 @@ impl Coordinator {
     }
 
     /// One look at the node, and the evictions that are due.
-    fn drain_once(&self, caller: &Caller, drain: &Drain, pace: &mut Pace, lists: u32) -> Result<Option<End>, Trouble> {
-        let lock = self.lock()?;
-        let holder = lock.state.holder(&caller.uid);
-        if !holder.is_some_and(|holder| holder.term == drain.term && holder.checked_in.is_none()) {
-            return Ok(Some(End::Void));
+    fn drain_once(&self, caller: &Caller, drain: &Drain, so_far: &mut SoFar) -> Result<Round, Trouble> {
+        if !self.holds_slot(caller, drain)? {
+            return Ok(Round::End(End::Void));
         }
-        if lists % LISTS_A_NODE == LISTS_A_NODE - 1 {
-            let node = self.kube.node(&caller.node)?;
+        so_far.lists += 1;
+        if so_far.lists.is_multiple_of(LISTS_A_NODE) {
+            let (lock, node) = (self.lock()?, self.kube.node(&caller.node)?);
             if !node.is_some_and(|node| node.is_cordoned_for(&lock.term(drain.term))) {
-                return Ok(Some(End::AskAgain));
+                return Ok(Round::End(End::AskAgain));
             }
         }
-        let plan = self.plan(&caller.node, drain)?;
+        let plan = self.plan(&caller.node, drain, &mut so_far.elsewhere)?;
         if plan.is_empty() {
             info!("node {}: empty", caller.node);
-            return Ok(Some(End::AskAgain));
+            return Ok(Round::End(End::AskAgain));
         }
-        pace.forget_gone(&plan);
+        so_far.pace.forget_gone(&plan);
+        let mut moving = !plan.ending.is_empty();
         loop {
-            let due = pace.due(&plan, clock::now().instant);
-            if due.is_empty() || self.is_void(caller, drain) {
+            let due = so_far.pace.due(&plan, clock::now().instant);
+            if due.is_empty() || self.is_void(caller, drain) || (moving && !self.holds_slot(caller, drain)?) {
                 break;
             }
             for (pod, eviction) in self.evict(&due) {
                 tell(&caller.node, &pod, &eviction);
+                moving |= matches!(eviction, Eviction::Evicted | Eviction::Gone);
                 let now = clock::now();
-                pace.record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                so_far.pace.record(&pod, eviction, now.instant, now.clock, clock::jitter());
             }
         }
-        self.report(caller, drain, pace.progress(&plan));
-        Ok(None)
+        self.report(caller, drain, so_far.pace.progress(&plan));
+        so_far.standing = if moving { 0 } else { so_far.standing + 1 };
+        Ok(Round::GoesOn)
     }
 
-    fn plan(&self, node: &NodeName, drain: &Drain) -> Result<DrainPlan, ApiError> {
+    /// Whether the slot is still held under the drain's tenure, by the Lease as it is now.
+    fn holds_slot(&self, caller: &Caller, drain: &Drain) -> Result<bool, Trouble> {
+        let lock = self.lock()?;
+        let holder = lock.state.holder(&caller.uid);
+        Ok(holder.is_some_and(|holder| holder.term == drain.term && holder.checked_in.is_none()))
+    }
+
+    /// What has to go. Only when nothing but our own pods is left does it matter whether another node can run those.
+    fn plan(&self, node: &NodeName, drain: &Drain, elsewhere: &mut Option<(Instant, bool)>) -> Result<DrainPlan, ApiError> {
         let (pods, ours) = (self.kube.pods_on(node)?.into_inner(), &self.limits.rules.ours);
-        let asks = DrainPlan::asks_elsewhere(&pods, ours, drain.since);
-        let elsewhere = !asks || self.kube.another_node_can_run_us(node)?;
-        Ok(DrainPlan::of(&pods, ours, drain.since, elsewhere))
+        if !DrainPlan::asks_elsewhere(&pods, ours, drain.since) {
+            return Ok(DrainPlan::of(&pods, ours, drain.since, true));
+        }
+        let now = clock::now().instant;
+        let able = match *elsewhere {
+            Some((at, able)) if now.saturating_duration_since(at) < ELSEWHERE_AGE_MAX => able,
+            _ => elsewhere.insert((now, self.kube.another_node_can_run_us(node)?)).1,
+        };
+        Ok(DrainPlan::of(&pods, ours, drain.since, able))
     }
 
     /// Asks for these evictions side by side.

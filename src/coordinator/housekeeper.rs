@@ -26,7 +26,7 @@ impl Coordinator {
     pub(super) fn keep_house(self: &Arc<Self>) {
         for round in 0u32.. {
             let result = self.tidy_holders().and_then(|()| if round % ROUNDS_A_SCAN == 0 { self.tidy_strays() } else { Ok(()) });
-            if let Err(trouble) = result.and_then(|()| self.identities.refresh_old(&self.kube)) {
+            if let Err(trouble) = self.identities.refresh_old(&self.kube).and(result) {
                 warn!("housekeeping is put off: {}", told(&trouble));
             }
             let every = HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter());
@@ -40,9 +40,10 @@ impl Coordinator {
         let lock = self.lock()?;
         self.metrics.slots(self.limits.rules.slots, &lock.state);
         for holder in lock.state.holders {
-            let why = self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock))?;
-            if let Some(why) = why {
-                log::debug!("node {} keeps its slot since {:.0}: it {why}", holder.node, holder.since);
+            match self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock)) {
+                Ok(Some(why)) => log::debug!("node {} keeps its slot since {:.0}: it {why}", holder.node, holder.since),
+                Ok(None) => {}
+                Err(trouble) => warn!("node {} cannot be looked after: {}", holder.node, told(&trouble)),
             }
         }
         Ok(())
@@ -54,7 +55,10 @@ impl Coordinator {
                 info!("node {} is marked as rebooting by hand or by another manager; it counts as one", mark.name);
                 continue;
             }
-            self.tidy(&mark.name, &mark.uid, |seen, now| housekeeping::stray(&mark.name, &mark.uid, seen, now.clock))?;
+            if let Err(trouble) = self.tidy(&mark.name, &mark.uid, |seen, now| housekeeping::stray(&mark.name, &mark.uid, seen, now.clock))
+            {
+                warn!("node {} cannot be looked after: {}", mark.name, told(&trouble));
+            }
         }
         Ok(())
     }

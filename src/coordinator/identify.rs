@@ -12,8 +12,12 @@ use crate::kube::Kube;
 /// The list of nodes is read at most this often, whoever asks.
 const READ_EVERY_MIN: Duration = Duration::from_secs(2);
 
-/// A directory older than this is read again in the background: a machine-id may have moved to another node.
-const AGE_MAX: Duration = Duration::from_secs(3600);
+/// Reading it may take up this share of the time: a large cluster's list is read less often.
+const READ_SHARE: u32 = 10;
+
+/// A directory older than this is read again in the background: a machine-id may have moved to another node, or a cloned
+/// machine may have joined.
+const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// The directory in use, and who is waiting for a newer one.
 pub(super) struct Identities {
@@ -26,6 +30,7 @@ pub(super) struct Identities {
 struct Current {
     directory: Arc<Directory>,
     read_at: Option<Instant>,
+    took: Duration,
     waiters: usize,
 }
 
@@ -49,10 +54,10 @@ impl Identities {
         self.newer(read_at, kube).map(|directory| directory.find(id))
     }
 
-    /// Reads the directory again when it is old.
+    /// Reads the directory when there is none yet, or again when it is old.
     pub(super) fn refresh_old(&self, kube: &Kube) -> Result<(), Trouble> {
         let (_, read_at) = self.now();
-        let old = read_at.is_some_and(|at| clock::now().instant.saturating_duration_since(at) > AGE_MAX);
+        let old = read_at.is_none_or(|at| clock::now().instant.saturating_duration_since(at) > AGE_MAX);
         if old { self.newer(read_at, kube).map(|_newer| ()) } else { Ok(()) }
     }
 
@@ -61,7 +66,8 @@ impl Identities {
     fn newer(&self, than: Option<Instant>, kube: &Kube) -> Result<Arc<Directory>, Trouble> {
         {
             let mut current = self.current.lock();
-            if current.waiters >= self.waiters_max {
+            // Before the first directory nobody is known, so nobody is kept waiting by strangers.
+            if current.waiters >= self.waiters_max && current.read_at.is_some() {
                 return Err(Trouble::Contended);
             }
             current.waiters += 1;
@@ -78,7 +84,8 @@ impl Identities {
             return Ok(directory);
         }
         if let Some(at) = read_at {
-            let rest = READ_EVERY_MIN.saturating_sub(clock::now().instant.saturating_duration_since(at));
+            let every = READ_EVERY_MIN.max(self.current.lock().took * READ_SHARE);
+            let rest = every.saturating_sub(clock::now().instant.saturating_duration_since(at));
             drop(self.current.wait(rest, |_current| false));
         }
         let at = clock::now().instant;
@@ -88,6 +95,7 @@ impl Identities {
         let mut current = self.current.lock();
         current.directory = Arc::clone(&directory);
         current.read_at = Some(at);
+        current.took = clock::now().instant.saturating_duration_since(at);
         Ok(directory)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Coordinator, Trouble, clock};
+use crate::cluster::Status;
 use crate::kube::ApiError;
 use crate::lock::{patch, read};
 use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
@@ -16,6 +17,9 @@ const DECISION_MAX: Duration = Duration::from_secs(60);
 
 /// Writes whose outcome is unknown, in one request, before it is given up.
 const DOUBTS_MAX: u32 = 3;
+
+/// The longest pause after a write that did not happen, or may not have.
+const AFTER_CONFLICT: Duration = Duration::from_millis(80);
 
 /// Where a request stands.
 pub(super) enum Decided {
@@ -63,7 +67,10 @@ impl Coordinator {
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
             Question::Lock => Fact::Lock(self.lock()?),
             Question::Mark => Fact::Mark(kube.node_mark(node)?),
-            Question::Marked => Fact::Marked(kube.marked_nodes()?.into_inner().into_iter().map(|mark| mark.name).collect()),
+            Question::Marked => {
+                let marked = kube.marked_nodes()?.into_inner().into_iter().filter(|mark| mark.status == Status::Rebooting);
+                Fact::Marked(marked.map(|mark| mark.name).collect())
+            }
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node)?),
         };
@@ -89,8 +96,11 @@ impl Coordinator {
                 self.end_void_drain(seen);
                 return Ok(());
             }
+            Err(error @ ApiError::NotFound { .. }) if matches!(change, Change::Lock { basis: None, .. }) => return Err(error.into()),
             Err(error) => self.forgive(error, doubts)?,
         }
+        // Whoever was in the way is given a moment.
+        drop(self.state.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |state| state.stopping));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),

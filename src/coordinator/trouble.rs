@@ -25,7 +25,7 @@ pub(super) enum Trouble {
 impl From<Trouble> for Reply {
     fn from(trouble: Trouble) -> Self {
         let kind = match &trouble {
-            Trouble::Api(ApiError::Refused { .. }) | Trouble::Lock(_) => Kind::KubernetesRefused,
+            Trouble::Api(ApiError::Refused { .. } | ApiError::NotFound { .. }) | Trouble::Lock(_) => Kind::KubernetesRefused,
             Trouble::Api(_) => Kind::KubernetesUnavailable,
             Trouble::Contended => Kind::Contended,
         };

@@ -1,7 +1,7 @@
 //! Requests held open: values, not sleeping threads. Each is answered by the end of its drain or by its deadline.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::draining::State;
 use super::{Asking, Coordinator, clock};
@@ -22,16 +22,19 @@ impl Coordinator {
             let now = clock::now().instant;
             let over: Vec<Asking> = state.parked.extract_if(.., |asking| asking.deadline <= now).collect();
             let answers: Vec<_> = over.into_iter().map(|asking| (not_yet(&state, &asking), asking.responder)).collect();
-            let next = state.parked.iter().map(|asking| asking.deadline).min();
-            let count = state.parked.len();
+            let next = earliest(&state);
             drop(state);
             for (reply, responder) in answers {
                 responder(reply);
             }
             let limit = next.map_or(IDLE, |next| next.saturating_duration_since(clock::now().instant));
-            drop(self.state.wait(limit, |state| state.stopping || state.parked.len() != count));
+            drop(self.state.wait(limit, |state| state.stopping || earliest(state) != next));
         }
     }
+}
+
+fn earliest(state: &State) -> Option<Instant> {
+    state.parked.iter().map(|asking| asking.deadline).min()
 }
 
 fn not_yet(state: &State, asking: &Asking) -> Reply {

@@ -57,6 +57,9 @@ pub fn meaning(pod: &PodKey, said: &Said) -> Eviction {
         429 => match (budget, said.retry_after) {
             (Some(text), _) => by_budget(pod, text),
             (None, _) if said.message.contains("disruption budget") => by_budget(pod, &said.message),
+            (None, _) if said.message.contains("admission webhook") => {
+                Eviction::Refused { why: format!("a webhook keeps it ({})", brief(&said.message)) }
+            }
             (None, after) => Eviction::RateLimited { after: after.unwrap_or(Duration::from_secs(1)) },
         },
         500 if said.message.contains("more than one PodDisruptionBudget") => Eviction::Refused {
@@ -105,6 +108,7 @@ mod tests {
         check(&said(429, "Cannot evict pod …", &budget), "needs 2 healthy pods and has 2 currently");
         check(&said(429, "The disruption budget db is still being processed by the server.", &[]), "Some(\"shop/db\")");
         check(&said(429, "too many requests, please try again later", &[]), "RateLimited { after: 7s }");
+        check(&said(429, "admission webhook \"kubevirt\" denied the request: migrating", &[]), "Refused { why: \"a webhook keeps it");
         check(&said(404, "pods \"db-0\" not found", &[]), "Gone");
         check(&said(409, "the UID in the precondition (a) does not match the UID in record (b)", &[]), "Gone");
         check(&said(500, "This pod has more than one PodDisruptionBudget, which …", &[]), "Refused");

@@ -114,7 +114,11 @@ impl Pace {
                     None => tries.wait.refused(now, jitter),
                 }
             }
-            Eviction::RateLimited { after } => self.quiet_until = Some(now + after.min(WAIT_MAX)),
+            Eviction::RateLimited { after } => {
+                refuse(tries, "stays: the API server asks for patience".to_owned());
+                tries.wait.refused(now, jitter);
+                self.quiet_until = Some(now + after.clamp(WAIT_FIRST, WAIT_MAX));
+            }
             Eviction::Refused { why } | Eviction::Unclear { why } => {
                 refuse(tries, format!("stays: {why}"));
                 tries.wait.refused(now, jitter);
@@ -227,5 +231,6 @@ mod tests {
         pace.record(&plan.evict[0], Eviction::RateLimited { after: Duration::from_secs(600) }, start, CLOCK, 0.0);
         assert!(pace.due(&plan, start).is_empty());
         assert_eq!(names(&pace.due(&plan, start + WAIT_MAX)), ["a"]);
+        assert!(pace.progress(&plan).clause.contains("patience"));
     }
 }

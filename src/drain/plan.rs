@@ -62,9 +62,10 @@ impl DrainPlan {
         plan
     }
 
-    /// Whether the answer depends on another node being able to run our own pods.
+    /// Whether it has come to the point where it matters if another node can run our own pods: nothing else is left.
     pub fn asks_elsewhere(pods: &[Pod], ours: &Ours, since: Timestamp) -> bool {
-        !Self::of(pods, ours, since, true).last.is_empty()
+        let plan = Self::of(pods, ours, since, true);
+        plan.evict.is_empty() && plan.ending.is_empty() && !plan.last.is_empty()
     }
 
     /// No pod is left that has to go.

@@ -36,7 +36,7 @@ pub enum Kind {
     ShuttingDown,
     /// 404: all slots are held by other nodes.
     SlotsTaken,
-    /// 200: the node is in service and holds no slot.
+    /// 200: the node is in service.
     SteadyState,
     /// 404: another request of the same node overtook this one.
     Superseded,

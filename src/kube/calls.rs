@@ -37,11 +37,12 @@ impl Kube {
         found(self.client.read(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Metadata)))
     }
 
-    /// The nodes marked `Rebooting`. Annotations cannot be selected by, so this reads the metadata of all.
+    /// The nodes marked `Rebooting`, or with a record of our cordon. Annotations cannot be selected by, so this reads the
+    /// metadata of all.
     pub fn marked_nodes(&self) -> Result<Complete<Vec<NodeMark>>, ApiError> {
         let call = list("nodes", "the marks of all nodes", "/api/v1/nodes".to_owned(), Form::Metadata);
         self.client.list(&call, Vec::new, |marked, mark: NodeMark| {
-            if mark.status == Status::Rebooting {
+            if mark.status == Status::Rebooting || mark.record.is_some() {
                 marked.push(mark);
             }
         })

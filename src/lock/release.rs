@@ -11,6 +11,11 @@ use crate::cluster::{Node, Readiness, Status};
 /// unmarked node and no approval was left behind by a crash.
 const MARKING_MAX: Duration = Duration::from_secs(60);
 
+/// A node that checks in without having rebooted was most likely told yes and changed its mind; or its kubelet has not
+/// reported the new boot yet; or the check-in is an old one that was under way for long, and the node is about to reboot.
+/// Its slot is kept for this long, so that the kubelet, or the reboot, can show which.
+const REPORTING_MAX: Duration = Duration::from_secs(120);
+
 /// What becomes of a holder's slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {
@@ -29,19 +34,24 @@ pub fn release(holder: &Holder, node: Option<&Node>, now: Timestamp) -> Release 
         return Release::Free("its Node was made anew");
     }
     let ready = node.readiness != Readiness::NotReady;
-    if holder.checked_in.is_some() {
+    if let Some(checked_in) = holder.checked_in {
+        let unreported = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
         return match (node.mark.is_in_service(), ready) {
             (false, _) => Release::RestoreFirst,
-            (true, true) => Release::Free("it has checked in and is Ready"),
             (true, false) => Release::Keep("has checked in but is not Ready yet"),
+            (true, true) if unreported && !is_over(checked_in, REPORTING_MAX, now) => {
+                Release::Keep("has checked in but its kubelet has not reported another boot")
+            }
+            (true, true) => Release::Free("it has checked in and is Ready"),
         };
     }
     let Some(approved) = &holder.approved else {
-        let marked = node.mark.status == Status::Rebooting;
-        let age = now.duration_since(holder.since);
-        return match marked || age < jiff::SignedDuration::try_from(MARKING_MAX).unwrap_or_default() {
-            true => Release::Keep("is being drained"),
-            false => Release::Free("it was never marked as rebooting"),
+        return match (node.mark.status == Status::Rebooting, &node.mark.record) {
+            (true, _) => Release::Keep("is being drained"),
+            (false, _) if !is_over(holder.since, MARKING_MAX, now) => Release::Keep("is about to be drained"),
+            // Somebody set it to Ready by hand and left our cordon.
+            (false, Some(_)) => Release::RestoreFirst,
+            (false, None) => Release::Free("it was never marked as rebooting"),
         };
     };
     let rebooted = approved.boot != node.boot_id;
@@ -51,6 +61,10 @@ pub fn release(holder: &Holder, node: Option<&Node>, now: Timestamp) -> Release 
         (_, true, _) => Release::Keep("has rebooted but has not checked in"),
         (_, false, _) => Release::Keep("may reboot at any moment"),
     }
+}
+
+fn is_over(since: Timestamp, limit: Duration, now: Timestamp) -> bool {
+    now.duration_since(since) >= jiff::SignedDuration::try_from(limit).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,7 +117,14 @@ mod tests {
         check(&holder(false, false), Some(&node("Ready", "old", "True")), SINCE + 61, "Free");
         check(&holder(true, true), Some(&node("Rebooting", "old", "True")), SINCE, "RestoreFirst");
         check(&holder(true, true), Some(&node("Ready", "new", "False")), late, "Keep");
-        check(&holder(true, true), Some(&node("Ready", "old", "True")), SINCE, "Free");
+        check(&holder(true, true), Some(&node("Ready", "new", "True")), SINCE, "Free");
+        check(&holder(true, true), Some(&node("Ready", "old", "True")), SINCE + 119, "Keep");
+        check(&holder(true, true), Some(&node("Ready", "old", "True")), SINCE + 120, "Free");
+        check(&holder(false, true), Some(&node("Ready", "old", "True")), SINCE, "Free");
+        let mut by_hand = node("Ready", "old", "True");
+        let term = crate::cluster::Term { lease: Uid::default(), term: 1 };
+        by_hand.mark.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term });
+        check(&holder(false, false), Some(&by_hand), late, "RestoreFirst");
         let mut anew = node("Ready", "old", "True");
         anew.mark.uid = Uid("2".to_owned());
         check(&holder(true, false), Some(&anew), SINCE, "Free");

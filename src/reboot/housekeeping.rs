@@ -59,7 +59,8 @@ fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Tid
     let Ok(group) = GroupName::parse("unknown") else { return Tidy::Done(None) };
     let mut next = lock.value.state.take(name, &node.mark.uid, &group, now);
     for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.mark.uid) {
-        holder.approved = Some(Approved { at: now, boot: node.boot_id.clone() });
+        // Which boot it was approved in is not known, so once it is in service again that is evidence enough.
+        holder.approved = Some(Approved { at: now, boot: String::new() });
     }
     lock.value.change(LockChange::Adopt, next).into()
 }

@@ -107,8 +107,9 @@ impl Observed {
             Fact::Mark(value) => self.mark = Some(Seen { value, tick, at }),
             Fact::Marked(value) => self.marked = Some(Seen { value, tick, at }),
             Fact::Node(value, change) => {
-                if change == Some(NodeChange::Mark) {
-                    // Who else is marked has to be asked again now that our own mark can be seen.
+                if change != Some(NodeChange::Restore) {
+                    // Our own mark may be new on it, even if the answer to its writing was lost: who else is marked has to be
+                    // asked again now that it can be seen.
                     self.marked = None;
                 }
                 self.node = Some(Seen { value, tick, at });

@@ -29,7 +29,7 @@ pub struct Refusal {
 pub enum Settled {
     /// The node is marked Ready and holds no slot.
     InService(NodeName),
-    /// The node is marked Ready; its slot is freed once its kubelet is ready again.
+    /// The node is marked Ready; its slot is freed by housekeeping once `lock::release` finds the evidence.
     SlotKept(NodeName),
     /// No node has this id, so nothing is held for it.
     Unknown(String),
@@ -63,9 +63,10 @@ impl From<Outcome> for Reply {
             }
             Outcome::Refused(refusal) => Self::refusal(refusal.kind, refusal.sentence),
             Outcome::Settled(Settled::InService(node)) => Self::ok(Kind::SteadyState, format!("node {node} is in service")),
-            Outcome::Settled(Settled::SlotKept(node)) => {
-                Self::ok(Kind::SteadyState, format!("node {node} is in service; its slot is freed once its kubelet is ready"))
-            }
+            Outcome::Settled(Settled::SlotKept(node)) => Self::ok(
+                Kind::SteadyState,
+                format!("node {node} is in service; its slot is freed once its kubelet is ready and has reported the boot"),
+            ),
             Outcome::Settled(Settled::Unknown(id)) => {
                 Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}; nothing is held for it"))
             }

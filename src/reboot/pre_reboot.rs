@@ -22,9 +22,11 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     }
     match holder {
         None => enter(caller, seen, lock, rules, now),
-        Some(holder) if is_over(holder, node, &lock.value) => {
-            lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock))
-        }
+        Some(holder) if is_over(holder, node, &lock.value) => match lock.value.state.others(&caller.node).len() >= rules.slots {
+            true => enter(caller, seen, lock, rules, now),
+            false => lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock)),
+        },
+        Some(holder) if is_beyond(caller, lock, holder, rules) => go_back(caller, lock, holder, node),
         Some(holder) => contest(caller, seen, lock, holder, node, rules).unwrap_or_else(|| leave(caller, seen, lock, holder, rules, now)),
     }
 }
@@ -54,6 +56,21 @@ fn is_over(holder: &Holder, node: &Node, lock: &Lock) -> bool {
     holder.checked_in.is_some() || (holder.approved.is_some() && !node.is_cordoned_for(&lock.term(holder.term)))
 }
 
+/// More nodes hold slots than there are, as after the Lease was deleted or `--slots` lowered: those that took theirs last
+/// and are not approved go back.
+fn is_beyond(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, rules: &Rules) -> bool {
+    let before = |other: &&&Holder| other.approved.is_some() || other.term < holder.term;
+    holder.approved.is_none() && lock.value.state.others(&caller.node).iter().filter(before).count() >= rules.slots
+}
+
+/// Gives the place back: first the node, then the slot.
+fn go_back(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, node: &Node) -> Step {
+    match node.mark.is_marked_for(&lock.value.term(holder.term)) {
+        true => restore(node),
+        false => lock.value.change(LockChange::Free, lock.value.state.free(&caller.uid)),
+    }
+}
+
 /// With a slot: mark, then look who else has marked itself. The first by name keeps its place, the others go back; and
 /// whoever keeps its place waits until the others have gone. `None`: nobody is in the way.
 fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
@@ -64,10 +81,7 @@ fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder,
         && holder.approved.is_none()
         && names.iter().filter(|name| **name < caller.node).count() >= room
     {
-        return Some(match node.mark.is_marked_for(&term) {
-            true => restore(node),
-            false => lock.value.change(LockChange::Free, lock.value.state.free(&caller.uid)),
-        });
+        return Some(go_back(caller, lock, holder, node));
     }
     if !node.is_cordoned_for(&term) {
         // A lock read before the node may be of a tenure that is over, and the mark of the next must not be undone.

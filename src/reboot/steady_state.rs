@@ -17,6 +17,10 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     if mark.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
         return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
     }
+    let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
+    let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
+        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+    };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
     if let Some(holder) = holder
@@ -29,10 +33,6 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     {
         return lock.value.change(LockChange::CheckIn, lock.value.state.check_in(&holder.uid, now.clock));
     }
-    let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
-    let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
-    };
     if may_be_marked_since(seen_node, lock, holder) {
         return Step::Look(Question::Lock);
     }

@@ -432,8 +432,8 @@ fn a_check_in_from_before_an_approval_frees_nothing() {
     let first = world.spawn(0, asked);
     world.run(first, 100);
     let frozen = world.spawn(0, back);
-    // The node's metadata and the lock; the next step would write the check-in.
-    world.run(frozen, 2);
+    // The node's metadata, the node and the lock; the next step would write the check-in.
+    world.run(frozen, 3);
     world.seconds += 1;
     world.call(0);
     world.run(frozen + 1, 100);
@@ -487,8 +487,8 @@ impl World {
 
 #[test]
 fn housekeeping_finishes_a_check_in_that_nobody_comes_back_for() {
-    // Metadata, lock, check-in, node, restore, free: whatever of it was done when the replica died.
-    for steps in 3..6 {
+    // Metadata, node, lock, check-in, restore, free: whatever of it was done when the replica died.
+    for steps in 4..6 {
         let mut world = World::new(1);
         world.call(0);
         world.run(1, 100);

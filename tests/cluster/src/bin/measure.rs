@@ -96,13 +96,15 @@ fn requests(scene: &Scene, program: &std::path::Path) -> Vec<Measured> {
     row("first check-in of all: the directory is read, the node marked Ready", 0..1, &steady);
     row("first check-in of a node", 10..10 + ROUNDS, &steady);
     row("check-in that changes nothing", 10..10 + ROUNDS, &steady);
-    row("granted pre-reboot of an empty node, and its check-in", 40..40 + ROUNDS, &|server, node| {
+    row("granted pre-reboot of an empty node, its reboot, and its check-in", 40..40 + ROUNDS, &|server, node| {
         server.zincati(&id(node)).pre_reboot().expect(200, "approved");
+        scene.fleet.reboot(&format!("n{node}"));
         steady(server, node);
     });
     seen.zincati(&id(80)).pre_reboot().expect(200, "approved");
     row("granted pre-reboot asked again", 80..81, &|server, _| drop(server.zincati(&id(80)).pre_reboot().expect(200, "approved")));
     row("denied pre-reboot", 90..90 + ROUNDS, &|server, node| drop(server.zincati(&id(node)).pre_reboot().expect(404, "slots_taken")));
+    scene.fleet.reboot("n80");
     steady(&direct, 80);
     println!("peak RSS of the server that was timed: {} KiB", direct.peak_rss_kib());
     rows
@@ -134,6 +136,7 @@ fn drains(scene: &Scene, program: &std::path::Path) -> (String, String) {
         if round % 2 == 0 {
             server.zincati(&id(1)).pre_reboot().expect(200, "approved");
             ours.push(format!("{:.1}", begun.elapsed().as_secs_f64()));
+            scene.fleet.reboot("n1");
             server.zincati(&id(1)).steady_state().expect(200, "steady_state");
         } else {
             let mut kubectl = scene.kubectl().expect("kubectl");
