@@ -19,6 +19,9 @@ pub const TERMINATION_MS: &str = "test/termination-ms";
 /// A pod's annotation: with the value `true` it runs and is never ready.
 pub const NEVER_READY: &str = "test/never-ready";
 
+/// A pod's annotation: how long it takes from its node to Running, in milliseconds.
+pub const START_MS: &str = "test/start-ms";
+
 /// A Job's pod's annotation: how long it runs before it succeeds, in milliseconds.
 pub const RUN_MS: &str = "test/run-ms";
 
@@ -90,7 +93,7 @@ enum Deed {
     Report(Value),
 }
 
-/// The kubelets' memory: since when each pod, by UID, has been seen running or ending.
+/// The kubelets' memory: since when each pod, by UID, has been seen in each stage.
 struct Rounds {
     api: Api,
     shared: Arc<Shared>,
@@ -102,6 +105,7 @@ struct Rounds {
 enum Stage {
     Ending,
     Running,
+    Starting,
 }
 
 impl Rounds {
@@ -146,6 +150,7 @@ impl Rounds {
                 let run = milliseconds(pod, RUN_MS).unwrap_or(RUN);
                 (is_of_job(pod) && self.age(pod, Stage::Running) >= run).then(|| Deed::Report(succeeded(pod)))
             }
+            "Pending" if self.age(pod, Stage::Starting) < milliseconds(pod, START_MS).unwrap_or_default() => None,
             _ => Some(Deed::Report(running(pod))),
         }
     }

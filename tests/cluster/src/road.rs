@@ -71,6 +71,13 @@ struct State {
     closing: bool,
 }
 
+/// What a call met when it arrived.
+struct Met {
+    faults: Vec<Arc<Fault>>,
+    /// [`State::released`] at that moment: a release that comes before the call has begun to wait counts, too.
+    released: u64,
+}
+
 impl Road {
     /// Opens a road to this API server. The program's own token is passed on; that of `upstream` is not used.
     ///
@@ -150,10 +157,10 @@ impl Shared {
 
     /// The whole way of one call.
     fn travel(&self, request: &Request) -> Reply {
-        let (passed, faults) = self.arrive(request);
-        let reply = match self.on_the_way_there(&passed, &faults) {
+        let (passed, met) = self.arrive(request);
+        let reply = match self.on_the_way_there(&passed, &met) {
             Some(reply) => reply,
-            None => self.pass_on(request, passed.n, &faults),
+            None => self.pass_on(request, passed.n, &met),
         };
         let answer = match &reply {
             Reply::Send(response) => Some((response.status, response.body.len())),
@@ -167,7 +174,7 @@ impl Shared {
         reply
     }
 
-    fn arrive(&self, request: &Request) -> (Passed, Vec<Arc<Fault>>) {
+    fn arrive(&self, request: &Request) -> (Passed, Met) {
         let target = Target::parse(request.path());
         let (verb, resource) = match &target {
             Some(target) => (target.verb(&request.method).to_owned(), target.resource()),
@@ -188,20 +195,21 @@ impl Shared {
             done: false,
         };
         let faults = state.rules.iter_mut().filter_map(|rule| rule.meets(&passed)).collect();
+        let met = Met { faults, released: state.released };
         state.log.push(passed.clone());
         drop(state);
         self.changed.notify_all();
-        (passed, faults)
+        (passed, met)
     }
 
     /// What happens before the API server is asked; an answer when it never is.
-    fn on_the_way_there(&self, passed: &Passed, faults: &[Arc<Fault>]) -> Option<Reply> {
-        for fault in faults {
+    fn on_the_way_there(&self, passed: &Passed, met: &Met) -> Option<Reply> {
+        for fault in &met.faults {
             match &**fault {
                 Fault::Before(hook) => hook(passed),
                 Fault::CutBefore => return Some(Reply::Cut),
-                Fault::Freeze => self.wait(None),
-                Fault::Slow(time) => self.wait(Some(*time)),
+                Fault::Freeze => self.wait(met, None),
+                Fault::Slow(time) => self.wait(met, Some(*time)),
                 Fault::Status(response) => return Some(Reply::Send(response.clone())),
                 Fault::After(_) | Fault::CutAfter | Fault::FreezeAfter | Fault::StatusAfter(_) => {}
             }
@@ -212,7 +220,7 @@ impl Shared {
         None
     }
 
-    fn pass_on(&self, request: &Request, n: usize, faults: &[Arc<Fault>]) -> Reply {
+    fn pass_on(&self, request: &Request, n: usize, met: &Met) -> Reply {
         let kept = |name: &str| ["accept", "authorization", "content-type", "user-agent"].contains(&name.to_ascii_lowercase().as_str());
         let headers: Vec<(String, String)> = request.headers.iter().filter(|(name, _)| kept(name)).cloned().collect();
         let Ok(answer) = self.upstream.pass_on(&request.method, &request.target, &headers, &request.body) else { return Reply::Cut };
@@ -220,11 +228,11 @@ impl Shared {
         let returned = |name: &str| ["content-type", "retry-after", "warning"].contains(&name);
         let headers = answer.headers.into_iter().filter(|(name, _)| returned(name)).collect();
         let mut response = Response { status: answer.status, headers, body: answer.body, chunked: false };
-        for fault in faults {
+        for fault in &met.faults {
             match &**fault {
                 Fault::After(hook) => hook(&passed),
                 Fault::CutAfter => return Reply::Cut,
-                Fault::FreezeAfter => self.wait(None),
+                Fault::FreezeAfter => self.wait(met, None),
                 Fault::StatusAfter(other) => response = other.clone(),
                 Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
             }
@@ -236,10 +244,9 @@ impl Shared {
     }
 
     /// Waits until this time has passed, or for ever; until it is released or the road closes in any case.
-    fn wait(&self, time: Option<Duration>) {
+    fn wait(&self, met: &Met, time: Option<Duration>) {
         let state = self.state();
-        let released = state.released;
-        let waits = |state: &mut State| state.released == released && !state.closing;
+        let waits = |state: &mut State| state.released == met.released && !state.closing;
         match time {
             Some(time) => drop(self.changed.wait_timeout_while(state, time, waits)),
             None => drop(self.changed.wait_while(state, waits)),

@@ -1,0 +1,68 @@
+//! What is on the stage: three nodes, and one of each kind of workload that a drain meets.
+
+use serde_json::{Value, json};
+
+use test_cluster::kubelet::{START_MS, TERMINATION_MS};
+use test_cluster::objects::{self, Placement};
+use test_cluster::{Scene, Server};
+
+/// The nodes and their machine-ids.
+pub(crate) const NODES: [(&str, &str); 3] =
+    [("n1", "1c09ca98649c4c7abc779cd04c96812e"), ("n2", "dfd7882acda64c34aca76193c46f5d4e"), ("n3", "0123456789abcdef0123456789abcdef")];
+
+/// The namespace of the workloads.
+pub(crate) const SHOP: &str = "shop";
+
+/// The Deployment with a budget.
+pub(crate) const WEB: &str = "web";
+
+/// How many pods it has, and how many its budget wants to be healthy.
+pub(crate) const WEB_PODS: u32 = 4;
+pub(crate) const WEB_MIN: u32 = 3;
+
+/// Makes nodes and workloads and waits until everything runs.
+pub(crate) fn set(scene: &Scene) {
+    for (node, machine_id) in NODES {
+        scene.fleet.node(node, machine_id, &format!("first-boot-of-{node}")).create();
+    }
+    let workloads = [
+        objects::deployment(SHOP, WEB, WEB_PODS, Placement::Free),
+        objects::stateful_set(SHOP, "db", 2, Placement::Free),
+        objects::daemon_set(SHOP, "logs"),
+    ];
+    for mut workload in workloads {
+        workload["spec"]["template"] = at_leisure(workload["spec"]["template"].take());
+        scene.fleet.create(&workload);
+    }
+    scene.fleet.create(&at_leisure(objects::bare_pod(SHOP, "lonely", Placement::On("n1"))));
+    scene.fleet.budget(SHOP, WEB, WEB_MIN, WEB);
+    // Three of the DaemonSet, four of the Deployment, two of the StatefulSet, one alone: the scheduler spreads them.
+    test_cluster::wait::wait_for("all pods run", test_cluster::scene::SOON, || {
+        let pods: Vec<Value> = NODES.iter().flat_map(|(node, _)| scene.fleet.pods_on(node)).collect();
+        let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+        if running == 10 { Ok(()) } else { Err(format!("{running} of 10")) }
+    });
+}
+
+/// What is shown, in words.
+pub(crate) fn description(servers: &[Server; 2]) -> Vec<String> {
+    let [a, b] = servers.each_ref().map(|server| server.address.as_str());
+    vec![
+        "reboot-manager: three nodes want to reboot at once".to_owned(),
+        String::new(),
+        "The cluster is simulated in this process. The program is the real one, in two replicas".to_owned(),
+        format!("(a on {a}, b on {b}), with the rights of kubernetes/deployment.yaml."),
+        String::new(),
+        "nodes      n1, n2, n3, each with an agent that speaks as Zincati does".to_owned(),
+        format!("workloads  Deployment {WEB} ({WEB_PODS} pods; its PodDisruptionBudget wants {WEB_MIN} healthy), StatefulSet db (2),"),
+        "           DaemonSet logs (one a node; it stays), and lonely, a pod without an owner".to_owned(),
+        "rule       1 node out at a time. A refused agent asks again after 3 s here, 5 min in reality.".to_owned(),
+    ]
+}
+
+/// The same pod or template, at a pace that can be followed.
+fn at_leisure(mut pod: Value) -> Value {
+    pod["metadata"]["annotations"] = json!({START_MS: "2000", TERMINATION_MS: "1500"});
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(30);
+    pod
+}

@@ -1,0 +1,116 @@
+//! The built program as an administrator meets it on the command line: what it prints, and its exit code.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::json;
+use test_cluster::server::Start;
+
+/// The program with these arguments and no environment.
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reboot-manager")).env_clear().args(arguments).output().unwrap()
+}
+
+/// Its exit code, and what it wrote to standard output and standard error.
+fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = run(arguments);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Ends with `code`, says nothing on standard output, and says all of `words` on standard error.
+#[track_caller]
+fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
+    let (ended, out, err) = outcome(arguments);
+    assert_eq!((ended, out.as_str()), (Some(code), ""), "{err}");
+    for word in words {
+        assert!(err.contains(word), "{word:?} is not in {err}");
+    }
+}
+
+/// A file that goes when this is dropped.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("reboot-manager-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn kubeconfig(server: &str) -> String {
+    json!({"apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}]})
+    .to_string()
+}
+
+#[test]
+fn help_and_version_are_printed_and_end_well() {
+    let (code, out, err) = outcome(&["--version"]);
+    assert_eq!((code, out, err), (Some(0), format!("reboot-manager {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+    for arguments in [&["--help"][..], &["serve", "--help"], &["-h"]] {
+        let (code, out, err) = outcome(arguments);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(out.contains("Usage: reboot-manager") && out.contains("--pre-reboot-wait <DURATION>"), "{out}");
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_named_and_nothing_starts() {
+    refuses(&["--slot", "2"], 2, &["--slot", "--slots"]);
+    refuses(&["--slots", "0"], 2, &["--slots", "0 is not in 1..=65535"]);
+    refuses(&["--listen", "8080"], 2, &["--listen", "8080"]);
+    refuses(&["--pre-reboot-wait", "50"], 2, &["--pre-reboot-wait", "such as 50s"]);
+    refuses(&["--tls", "on"], 2, &["--tls", "off"]);
+    refuses(&["--log-format", "xml"], 2, &["--log-format", "json", "text"]);
+    refuses(&["reboot"], 2, &["reboot"]);
+}
+
+#[test]
+fn without_a_kubernetes_api_it_says_where_it_looked() {
+    refuses(&[], 1, &["no Kubernetes API", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "--kubeconfig"]);
+    refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["/nowhere/kubeconfig"]);
+    let broken = File::new("broken", "clusters: [");
+    refuses(&["--kubeconfig", broken.path()], 1, &[broken.path()]);
+    let good = File::new("context", &kubeconfig("http://127.0.0.1:1"));
+    refuses(&["--kubeconfig", good.path(), "--context", "elsewhere"], 1, &["elsewhere"]);
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_its_flag() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let file = File::new("taken", &kubeconfig("http://127.0.0.1:1"));
+    for (flag, other) in [("--listen", "--ops-listen"), ("--ops-listen", "--listen")] {
+        refuses(&["--kubeconfig", file.path(), flag, &address, other, "127.0.0.1:0"], 1, &[&address, flag]);
+    }
+}
+
+#[test]
+fn while_the_api_server_is_away_it_runs_and_says_no() {
+    // Bound and let go: nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let file = File::new("away", &kubeconfig(&format!("http://{address}")));
+    let server = Start::new(env!("CARGO_BIN_EXE_reboot-manager").as_ref(), &file.0).start();
+    assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
+    let (status, why) = server.page("/readyz");
+    assert!(status == 503 && why.contains("the connection was refused"), "{status} {why}");
+    let answer = server.zincati("978a225b3d7b40e9acd7ce9b62f68444").pre_reboot().expect(503, "kubernetes_unavailable");
+    assert!(answer.value.contains("the connection was refused"), "{}", answer.value);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(Duration::from_secs(30)), Some(0));
+}
