@@ -41,7 +41,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     info!("ops: listening on {}", ops.address());
     let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, Arc::clone(&coordinator), metrics)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
-    info!("fleetlock: listening on {}, {} slots", fleetlock.address(), settings.slots);
+    info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
     if let Err(missing) = coordinator.ready() {
         missing.lines().for_each(|line| warn!("not ready: {line}"));
     }

@@ -61,7 +61,7 @@ struct Refusal {
 }
 
 impl Pace {
-    /// The pods to evict now, at most [`AT_ONCE`], and of each budget that has refused at most one.
+    /// The pods to evict now, at most a few, and of each budget that has refused at most one.
     pub fn due(&self, plan: &DrainPlan, now: Instant) -> Vec<Pod> {
         let mut due: Vec<Pod> = Vec::new();
         if self.quiet_until.is_some_and(|until| until > now) {
