@@ -67,6 +67,25 @@ struct World {
     seconds: i64,
     approvals: usize,
     moment: usize,
+    stage: Stage,
+    older_manager_at: OlderManager,
+}
+
+/// What else goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    LeaseDeleted,
+    OlderManager,
+    Quiet,
+}
+
+/// Where an older manager is with its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OlderManager {
+    Approved,
+    Idle,
+    Looked,
+    Marked,
 }
 
 /// How a write goes.
@@ -99,7 +118,14 @@ impl World {
             seconds: 0,
             approvals: 0,
             moment: 1,
+            stage: Stage::Quiet,
+            older_manager_at: OlderManager::Idle,
         }
+    }
+
+    /// How many machines are ours: the last is an older manager's, where there is one.
+    fn own(&self) -> usize {
+        self.machines.len() - usize::from(self.stage == Stage::OlderManager)
     }
 
     fn now(&self) -> Now {
@@ -198,8 +224,7 @@ impl World {
         if heard {
             self.machines[actor.machine].listens_to = None;
         }
-        let out = self.machines.iter().filter(|machine| machine.client == Client::Approved).count();
-        assert!(out <= SLOTS, "{out} nodes are approved");
+        self.check_slots();
     }
 
     fn read(&self, actor: &mut Actor, question: Question) {
@@ -292,10 +317,57 @@ impl World {
         }
     }
 
+    /// An administrator deletes the Lease.
+    fn delete_lease(&mut self) {
+        self.lease = None;
+        self.lock = LockState::default();
+    }
+
+    /// The next move of an older manager, for the last machine: it only knows annotations. It looks, marks, looks again,
+    /// and then approves or goes back; in the end it puts the node back in service.
+    fn older_manager(&mut self) {
+        self.versions += 1;
+        let version = ResourceVersion(self.versions.to_string());
+        let last = self.machines.len() - 1;
+        let alone = self.machines[..last].iter().all(|machine| machine.node.mark.status != Status::Rebooting);
+        let machine = &mut self.machines[last];
+        let mut mark = |status: Status| {
+            machine.node.mark.status = status;
+            machine.node.mark.version = version;
+            machine.node.unschedulable = status == Status::Rebooting;
+        };
+        self.older_manager_at = match self.older_manager_at {
+            OlderManager::Idle if alone => OlderManager::Looked,
+            OlderManager::Idle => OlderManager::Idle,
+            OlderManager::Looked => {
+                mark(Status::Rebooting);
+                OlderManager::Marked
+            }
+            OlderManager::Marked if alone => {
+                machine.client = Client::Approved;
+                OlderManager::Approved
+            }
+            OlderManager::Marked | OlderManager::Approved => {
+                mark(Status::Ready);
+                machine.client = Client::Up;
+                OlderManager::Idle
+            }
+        };
+        self.check_slots();
+    }
+
+    fn check_slots(&self) {
+        let out = self.machines.iter().filter(|machine| machine.client == Client::Approved).count();
+        assert!(out <= SLOTS, "{out} nodes are approved");
+    }
+
     fn act(&mut self, choice: u32) {
         self.moment += 1;
-        let machine = (choice / 64) as usize % self.machines.len();
+        let machine = (choice / 64) as usize % self.own();
         match choice % 64 {
+            13 if self.stage == Stage::LeaseDeleted && (choice / 64).is_multiple_of(3) => self.delete_lease(),
+            14 | 15 if self.stage == Stage::OlderManager => self.older_manager(),
+            16 => self.seconds += 45,
             0..4 => self.call(machine),
             4 => self.restart(machine),
             5 => self.keep_house(),
@@ -316,27 +388,50 @@ impl World {
         }
     }
 
-    /// No more faults: everything runs to its end, every machine comes back, and housekeeping goes round.
+    /// No more faults: everything runs to its end and housekeeping goes round; nobody restarts. What a client has that was
+    /// heard, and neither waits for an answer nor was told yes, must be as if nothing had been.
+    fn quiesce(&mut self) {
+        while self.older_manager_at != OlderManager::Idle {
+            self.older_manager();
+        }
+        for _ in 0..12 {
+            self.seconds += 40;
+            self.keep_house();
+            for machine in 0..self.own() {
+                if self.machines[machine].client == Client::Back {
+                    self.call(machine);
+                }
+            }
+            self.run_out();
+        }
+    }
+
+    fn run_out(&mut self) {
+        for _ in 0..5_000 {
+            if self.actors.is_empty() {
+                return;
+            }
+            self.step(0, Luck::Good);
+        }
+        panic!("somebody never comes to an end");
+    }
+
+    /// The same, and every machine comes back.
     fn settle(&mut self) {
+        self.quiesce();
         for _ in 0..3 {
-            for machine in 0..self.machines.len() {
+            for machine in 0..self.own() {
                 self.restart(machine);
             }
             for _ in 0..12 {
                 self.seconds += 30;
                 self.keep_house();
-                for machine in 0..self.machines.len() {
+                for machine in 0..self.own() {
                     if self.machines[machine].client == Client::Back {
                         self.call(machine);
                     }
                 }
-                for _ in 0..5_000 {
-                    if self.actors.is_empty() {
-                        break;
-                    }
-                    self.step(0, Luck::Good);
-                }
-                assert!(self.actors.is_empty(), "somebody never comes to an end");
+                self.run_out();
             }
         }
     }
@@ -351,18 +446,34 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever the order, whoever crashes, whatever answer is lost: the promises hold, and in the end nothing is left.
     #[test]
     fn promises_hold_in_every_interleaving(machines in 1usize..3, choices in proptest::collection::vec(any::<u32>(), 0..400)) {
-        let mut world = World::new(machines);
-        for choice in choices {
-            world.act(choice);
-        }
-        world.settle();
-        world.check_nothing_leaked();
+        play(machines, Stage::Quiet, &choices);
     }
+
+    /// The same while an administrator deletes the Lease now and then.
+    #[test]
+    fn promises_hold_when_the_lease_is_deleted(machines in 1usize..3, choices in proptest::collection::vec(any::<u32>(), 0..300)) {
+        play(machines, Stage::LeaseDeleted, &choices);
+    }
+
+    /// The same beside an older manager that only knows annotations.
+    #[test]
+    fn promises_hold_beside_an_older_manager(choices in proptest::collection::vec(any::<u32>(), 0..300)) {
+        play(2, Stage::OlderManager, &choices);
+    }
+}
+
+fn play(machines: usize, stage: Stage, choices: &[u32]) {
+    let mut world = World { stage, ..World::new(machines) };
+    for choice in choices {
+        world.act(*choice);
+    }
+    world.settle();
+    world.check_nothing_leaked();
 }
 
 /// Without this the test above could pass because nothing ever happens.

@@ -33,7 +33,8 @@ fn every_mistake_of_a_client_has_its_answer_in_json() {
         let answer = ask(&server, head, body).expect(status, kind);
         assert!(answer.head.contains("content-type: application/json") && !answer.value.is_empty(), "{answer:?}");
     }
-    let looked = scene.road.log().into_iter().filter(|call| call.path.contains("/nodes/") || call.path.contains("/pods")).collect::<Vec<_>>();
+    let looked =
+        scene.road.log().into_iter().filter(|call| call.path.contains("/nodes/") || call.path.contains("/pods")).collect::<Vec<_>>();
     assert!(looked.is_empty(), "what is no request costs no call: {looked:?}");
 }
 
