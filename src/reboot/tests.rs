@@ -331,7 +331,7 @@ impl World {
         let last = self.machines.len() - 1;
         let alone = self.machines[..last].iter().all(|machine| machine.node.mark.status != Status::Rebooting);
         let machine = &mut self.machines[last];
-        let mut mark = |status: Status| {
+        let mark = |status: Status| {
             machine.node.mark.status = status;
             machine.node.mark.version = version;
             machine.node.unschedulable = status == Status::Rebooting;
@@ -382,7 +382,9 @@ impl World {
                     12 => Luck::AnswerLost,
                     _ => Luck::Good,
                 };
-                self.step((choice / 64) as usize % self.actors.len(), luck);
+                // Mostly the youngest goes on, so that much is brought to its end while older ones lie frozen.
+                let position = if other < 40 { self.actors.len() - 1 } else { (choice / 64) as usize % self.actors.len() };
+                self.step(position, luck);
             }
             _ => {}
         }
