@@ -108,6 +108,11 @@ impl Scene {
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
+    /// A folder for files of the test; it goes with the scene.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The lock as it stands: the names of the holders.
     pub fn holders(&self) -> Vec<String> {
         self.lock()["holders"].as_array().into_iter().flatten().filter_map(|holder| holder["node"].as_str().map(str::to_owned)).collect()
