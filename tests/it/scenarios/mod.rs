@@ -5,6 +5,7 @@ mod access;
 mod cordon;
 mod crash;
 mod drain;
+mod hardening;
 mod identity;
 mod lock;
 mod outage;

@@ -59,7 +59,10 @@ fn delete(admin: &Api, path: &str) {
 }
 
 /// From what makes others to what is made; budgets and Nodes belong to nothing.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 12] = [
+    ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
+    ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
+    ("/apis/networking.k8s.io/v1", "networkpolicies"),
     ("/apis/policy/v1", "poddisruptionbudgets"),
     ("/apis/batch/v1", "cronjobs"),
     ("/apis/apps/v1", "deployments"),
