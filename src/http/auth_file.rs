@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -138,16 +138,16 @@ impl AuthFile {
     }
 }
 
-fn read(path: &PathBuf) -> Result<String, AuthFileError> {
+fn read(path: &Path) -> Result<String, AuthFileError> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
     match read {
-        Ok(_) if text.len() as u64 > FILE_BYTES_MAX => Err(AuthFileError::TooLong { path: path.clone() }),
+        Ok(_) if text.len() as u64 > FILE_BYTES_MAX => Err(AuthFileError::TooLong { path: path.to_owned() }),
         Ok(_) => Ok(text),
-        Err(source) => Err(AuthFileError::Unreadable { path: path.clone(), source }),
+        Err(source) => Err(AuthFileError::Unreadable { path: path.to_owned(), source }),
     }
 }
 
-fn parse(path: &PathBuf, text: &str, secret: &Secret) -> Result<Credentials, AuthFileError> {
-    Credentials::parse(text, secret).map_err(|mistake| AuthFileError::Mistake { path: path.clone(), mistake })
+fn parse(path: &Path, text: &str, secret: &Secret) -> Result<Credentials, AuthFileError> {
+    Credentials::parse(text, secret).map_err(|mistake| AuthFileError::Mistake { path: path.to_owned(), mistake })
 }
