@@ -48,6 +48,15 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_TLS", value_name = "MODE", default_value = "off")]
     pub tls: Tls,
 
+    /// File with the credentials of those who may call (HTTP Basic); it is read again when it changes. Without it
+    /// whoever reaches the port may speak for every node
+    #[arg(long, env = "REBOOT_MANAGER_AUTH_FILE", value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+
+    /// Whether a request must come from an address of the node that it speaks for
+    #[arg(long, env = "REBOOT_MANAGER_VERIFY_SOURCE", value_name = "MODE", default_value = "off")]
+    pub verify_source: VerifySource,
+
     /// How many nodes may be out at once, over all groups
     #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub slots: u16,
@@ -78,6 +87,17 @@ pub struct Serve {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tls {
     /// Plain HTTP
+    Off,
+}
+
+/// What becomes of a request that does not come from the node it speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifySource {
+    /// It is refused
+    Enforce,
+    /// It is answered, with a warning in the log
+    Log,
+    /// Nobody looks
     Off,
 }
 

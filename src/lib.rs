@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod fleetlock;
 
+pub mod access;
 pub mod drain;
 pub mod lock;
 pub mod reboot;

@@ -34,6 +34,8 @@ pub struct Metrics {
     call_seconds: Family<Labels<2>, Histogram>,
     slots: Gauge,
     holders: Gauge,
+    credentials: Gauge,
+    auth_file_broken: Gauge,
 }
 
 /// Label names and values of one series.
@@ -50,6 +52,7 @@ impl Metrics {
         let calls = Family::default();
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
         let (slots, holders) = (Gauge::default(), Gauge::default());
+        let (credentials, auth_file_broken) = (Gauge::default(), Gauge::default());
         registry.register("requests", "FleetLock requests answered", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
         registry.register("evictions", "Evictions asked for, by what became of them", evictions.clone());
@@ -57,8 +60,11 @@ impl Metrics {
         registry.register_with_unit("kubernetes_call_duration", "Time of a call", Unit::Seconds, call_seconds.clone());
         registry.register("slots", "Nodes that may be out at once", slots.clone());
         registry.register("holders", "Nodes that hold a slot", holders.clone());
+        registry.register("credentials", "Credentials in force", credentials.clone());
+        let broken = "1 when --auth-file cannot be used as it is now; what it said before holds";
+        registry.register("auth_file_broken", broken, auth_file_broken.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, requests, request_seconds, evictions, calls, call_seconds, slots, holders }
+        Self { registry, requests, request_seconds, evictions, calls, call_seconds, slots, holders, credentials, auth_file_broken }
     }
 
     /// A request was answered. `endpoint` is `None` when its path was neither.
@@ -96,6 +102,14 @@ impl Metrics {
         self.holders.set(i64::try_from(lock.holders.len()).unwrap_or(i64::MAX));
     }
 
+    /// The file with the credentials was read: how many it lists; `None`: it cannot be used.
+    pub fn auth_file(&self, listed: Option<usize>) {
+        self.auth_file_broken.set(i64::from(listed.is_none()));
+        if let Some(count) = listed {
+            self.credentials.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// The page.
     pub fn page(&self) -> Result<String, std::fmt::Error> {
         let mut page = String::new();
@@ -129,6 +143,8 @@ mod tests {
         metrics.request(Some(Endpoint::PreReboot), &Reply::refusal(Kind::SlotsTaken, String::new()), Duration::from_millis(3));
         metrics.eviction(&Eviction::Evicted);
         metrics.slots(2, &LockState::default());
+        metrics.auth_file(Some(3));
+        metrics.auth_file(None);
         let page = metrics.page().unwrap();
         for line in [
             "reboot_manager_requests_total{endpoint=\"pre-reboot\",code=\"404\",kind=\"slots_taken\"} 1",
@@ -136,6 +152,8 @@ mod tests {
             "reboot_manager_evictions_total{result=\"evicted\"} 1",
             "reboot_manager_slots 2",
             "reboot_manager_holders 0",
+            "reboot_manager_credentials 3",
+            "reboot_manager_auth_file_broken 1",
             concat!("reboot_manager_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(page.contains(line), "{line}\n{page}");

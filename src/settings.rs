@@ -1,9 +1,11 @@
 //! From what was typed and what the environment says to what holds. Nothing raw is left behind this.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::Serve;
+use crate::access::VerifySource;
+use crate::cli::{self, Serve};
 use crate::cluster::Uid;
 use crate::drain::Ours;
 use crate::kube::{Environment, Given};
@@ -20,6 +22,10 @@ pub struct Settings {
     pub ops_listen: SocketAddr,
     /// The path below which the protocol is served.
     pub base_path: String,
+    /// The file with the credentials; `None`: every caller may speak for every node.
+    pub auth_file: Option<PathBuf>,
+    /// What becomes of a request that does not come from the node it speaks for.
+    pub verify_source: VerifySource,
     /// How many nodes may be out at once.
     pub slots: usize,
     /// How long a request is held open.
@@ -39,6 +45,12 @@ impl Settings {
             listen: flags.listen,
             ops_listen: flags.ops_listen,
             base_path: flags.base_path.clone(),
+            auth_file: flags.auth_file.clone(),
+            verify_source: match flags.verify_source {
+                cli::VerifySource::Enforce => VerifySource::Enforce,
+                cli::VerifySource::Log => VerifySource::Log,
+                cli::VerifySource::Off => VerifySource::Off,
+            },
             slots: usize::from(flags.slots),
             pre_reboot_wait: flags.pre_reboot_wait,
             given: Given { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone(), environment: Environment::of(variable) },

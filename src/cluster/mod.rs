@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock. `kube` decodes into these types, the rules read them.
 //! Field names and meanings: the Kubernetes API reference, v1.
 
+mod address;
 mod lease;
 mod machine_id;
 mod names;

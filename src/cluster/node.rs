@@ -1,10 +1,12 @@
 //! Nodes: what marks one as rebooting, whose cordon it carries, and which machine it is.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::address::gateways;
 use super::{MachineId, NodeName, ResourceVersion, Term, Uid};
 
 /// The annotation that says whether a node is in service: `Ready` or `Rebooting`.
@@ -71,6 +73,10 @@ pub struct Node {
     pub boot_id: String,
     /// Whether the kubelet says that it is ready.
     pub readiness: Readiness,
+    /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
+    pub addresses: Vec<IpAddr>,
+    /// What it has of each of its `spec.podCIDRs` for itself.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// What a Node's metadata alone tells.
@@ -259,6 +265,8 @@ struct WireSpec {
     unschedulable: Option<bool>,
     #[serde(default)]
     taints: Option<Vec<WireTaint>>,
+    #[serde(default, rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -279,6 +287,15 @@ struct WireStatus {
     info: WireInfo,
     #[serde(default)]
     conditions: Option<Vec<WireCondition>>,
+    #[serde(default)]
+    addresses: Option<Vec<WireAddress>>,
+}
+
+#[derive(Deserialize)]
+struct WireAddress {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -319,12 +336,16 @@ impl From<WireMark> for NodeMark {
 impl From<WireNode> for Node {
     fn from(wire: WireNode) -> Self {
         let readiness = wire.status.readiness();
+        let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
+        let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
         Self {
             mark: wire.metadata.into(),
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             machine_id: MachineId::parse(&wire.status.info.machine_id),
             boot_id: wire.status.info.boot_id,
             readiness,
+            addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
+            gateways: wire.spec.pod_cidrs.into_iter().flatten().flat_map(|cidr| gateways(&cidr)).collect(),
         }
     }
 }

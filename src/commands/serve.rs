@@ -8,9 +8,10 @@ use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::Serve;
+use crate::access::VerifySource;
+use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits};
-use crate::http::{FleetLock, Ops};
+use crate::http::{AuthFile, FleetLock, Ops};
 use crate::kube::{self, Client, Kube, Location};
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
@@ -30,16 +31,18 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let namespace = settings.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());
+    let auth_file = settings.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
+    tell_who_may_call(&settings, flags.tls);
     let observer = Arc::clone(&metrics);
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(move |seen: &_| observer.call(seen)))?;
     let rules = Rules { slots: settings.slots, ours: settings.ours.clone() };
-    let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, workers: WORKERS };
+    let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let coordinator = Coordinator::new(Arc::new(Kube::new(client, namespace)), limits, Arc::clone(&metrics));
     coordinator.start().context("no thread can be started")?;
     let ops = Ops::start(settings.ops_listen, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
     info!("ops: listening on {}", ops.address());
-    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, Arc::clone(&coordinator), metrics)
+    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, auth_file, Arc::clone(&coordinator), metrics)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
     info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
     if let Err(missing) = coordinator.ready() {
@@ -50,6 +53,22 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     }
     stop(&coordinator, &fleetlock);
     Ok(())
+}
+
+/// Says what a stranger could do.
+fn tell_who_may_call(settings: &Settings, tls: Tls) {
+    match (&settings.auth_file, settings.verify_source) {
+        (None, VerifySource::Enforce) => {
+            info!("there are no credentials (--auth-file): whoever reaches the port from a node's address can have that node drained");
+        }
+        (None, VerifySource::Log | VerifySource::Off) => {
+            warn!("there are no credentials (--auth-file): any pod that reaches the port can have any node drained");
+        }
+        (Some(_), _) if tls == Tls::Off => {
+            warn!("--auth-file without TLS: whoever can listen on the network between nodes and this program reads the passwords");
+        }
+        (Some(_), _) => {}
+    }
 }
 
 /// Takes no further request, answers those that are held, and gives the others a moment.

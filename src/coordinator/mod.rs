@@ -2,6 +2,7 @@
 //!
 //! It decides nothing about slots, cordons or pods itself; it owns the threads, the clock and the waiting.
 
+mod admit;
 mod clock;
 mod draining;
 mod guarded;
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use crate::access::{Origin, VerifySource};
 use crate::cluster::HexId;
-use crate::fleetlock::{Endpoint, Found, GroupName, Kind, NodeRef, Reply, Request};
+use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
-use crate::reboot::{Caller, Drain, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
+use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
 
+use admit::{Admitted, Looked};
 use draining::State;
 use guarded::Guarded;
 use identify::Identities;
@@ -38,6 +41,8 @@ pub struct Limits {
     pub pre_reboot_wait: Duration,
     /// Slots and our own pods.
     pub rules: Rules,
+    /// What becomes of a request that does not come from the node it speaks for.
+    pub verify_source: VerifySource,
     /// Worker threads that answer requests; some of them are kept free of waiting.
     pub workers: usize,
 }
@@ -73,10 +78,10 @@ impl Coordinator {
     }
 
     /// Answers a request, now or when its node has drained.
-    pub fn answer(self: &Arc<Self>, request: &Request, responder: Responder) {
+    pub fn answer(self: &Arc<Self>, request: &Request, origin: &Origin, responder: Responder) {
         match request.endpoint {
-            Endpoint::PreReboot => self.pre_reboot(request, responder),
-            Endpoint::SteadyState => responder(self.steady_state(request)),
+            Endpoint::PreReboot => self.pre_reboot(request, origin, responder),
+            Endpoint::SteadyState => responder(self.steady_state(request, origin)),
         }
     }
 
@@ -108,12 +113,15 @@ impl Coordinator {
         }
     }
 
-    fn steady_state(self: &Arc<Self>, request: &Request) -> Reply {
-        let decide = |caller: &Caller| {
+    fn steady_state(self: &Arc<Self>, request: &Request, origin: &Origin) -> Reply {
+        let decide = |caller: &Caller, looked: Option<Looked>| {
             let mut seen = Observed::nothing(caller.uid.clone(), None);
+            if let Some(Looked { node, at }) = looked {
+                seen.fold(Fact::Mark(Some(node.mark)), at);
+            }
             self.decide(caller, &mut seen, |seen, now| steady_state::next(caller, seen, now))
         };
-        match self.identified(&request.id, &request.group, decide) {
+        match self.identified(request, origin, decide) {
             Ok(Decided::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
                 Outcome::Settled(Settled::Unknown(request.id.clone())).into()
             }
@@ -123,9 +131,9 @@ impl Coordinator {
         }
     }
 
-    fn pre_reboot(self: &Arc<Self>, request: &Request, responder: Responder) {
+    fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, responder: Responder) {
         let deadline = clock::now().instant + self.limits.pre_reboot_wait;
-        let decided = self.identified(&request.id, &request.group, |caller| self.decide_pre_reboot(caller, None));
+        let decided = self.identified(request, origin, |caller, looked| self.decide_pre_reboot(caller, None, looked));
         match decided {
             Ok(Decided::Drain(waiting)) => {
                 let Waiting { drain, caller, tenure } = *waiting;
@@ -138,7 +146,7 @@ impl Coordinator {
 
     /// Goes on with a request whose node has drained.
     fn resume(self: &Arc<Self>, mut asking: Asking) {
-        match self.decide_pre_reboot(&asking.caller, asking.tenure.clone()) {
+        match self.decide_pre_reboot(&asking.caller, asking.tenure.clone(), None) {
             Ok(Decided::Drain(waiting)) => {
                 asking.tenure = waiting.tenure;
                 self.wait_for_drain(asking, &waiting.drain);
@@ -148,14 +156,23 @@ impl Coordinator {
         }
     }
 
-    fn decide_pre_reboot(&self, caller: &Caller, tenure: Option<Tenure>) -> Result<Decided, Trouble> {
+    fn decide_pre_reboot(&self, caller: &Caller, tenure: Option<Tenure>, looked: Option<Looked>) -> Result<Decided, Trouble> {
         let mut seen = Observed::nothing(caller.uid.clone(), tenure);
+        if let Some(Looked { node, at }) = looked {
+            seen.fold(Fact::Node(Some(node), None), at);
+        }
         self.decide(caller, &mut seen, |seen, now| pre_reboot::next(caller, seen, &self.limits.rules, now))
     }
 
-    /// Finds the caller and decides. When the node turns out to be another than the directory says, the directory is
-    /// read again and the decision made once more.
-    fn identified(&self, id: &str, group: &GroupName, decide: impl Fn(&Caller) -> Result<Decided, Trouble>) -> Result<Decided, Trouble> {
+    /// Finds the caller, sees whether the request may speak for it, and decides. When the node turns out to be another
+    /// than the directory says, the directory is read again and all of this done once more.
+    fn identified(
+        &self,
+        request: &Request,
+        origin: &Origin,
+        decide: impl Fn(&Caller, Option<Looked>) -> Result<Decided, Trouble>,
+    ) -> Result<Decided, Trouble> {
+        let id = request.id.as_str();
         let Some(hex) = HexId::parse(id) else { return Ok(Decided::Answer(Refusal::unknown(id))) };
         let mut found = self.identities.find(hex, &self.kube)?;
         for last in [false, true] {
@@ -164,7 +181,11 @@ impl Coordinator {
                 Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let decided = decide(&Caller { node: name, uid, id: hex, group: group.clone() })?;
+            let caller = Caller { node: name, uid, id: hex, group: request.group.clone() };
+            let decided = match self.admit(&caller, origin)? {
+                Admitted::No(outcome) => Decided::Answer(outcome),
+                Admitted::Yes(looked) => decide(&caller, looked)?,
+            };
             let unknown = matches!(&decided, Decided::Answer(Outcome::Refused(refusal)) if refusal.kind == Kind::UnknownNode);
             if !unknown || last {
                 return Ok(decided);

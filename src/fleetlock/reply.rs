@@ -20,6 +20,12 @@ pub enum Kind {
     Draining,
     /// 404: two nodes have the machine-id of the caller.
     DuplicateId,
+    /// 403: the caller's credential does not cover the group it names.
+    ForbiddenGroup,
+    /// 403: the caller's credential does not cover the node that its id names.
+    ForbiddenNode,
+    /// 403: the caller's address is not one of the node that its id names.
+    ForbiddenSource,
     /// 500: a defect of this program.
     InternalError,
     /// 503: Kubernetes refuses what this program needs (RBAC, or a Lease that cannot be read).
@@ -42,6 +48,8 @@ pub enum Kind {
     Superseded,
     /// 413: the body is too long.
     TooLarge,
+    /// 401: no credential, or a wrong one.
+    Unauthorized,
     /// 404: no node has the machine-id of the caller.
     UnknownNode,
 }
@@ -55,13 +63,16 @@ pub struct Reply {
 
 impl Kind {
     /// All of them, in order of their names.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Approved,
         Self::BadRequest,
         Self::Contended,
         Self::DrainBlocked,
         Self::Draining,
         Self::DuplicateId,
+        Self::ForbiddenGroup,
+        Self::ForbiddenNode,
+        Self::ForbiddenSource,
         Self::InternalError,
         Self::KubernetesRefused,
         Self::KubernetesUnavailable,
@@ -73,6 +84,7 @@ impl Kind {
         Self::SteadyState,
         Self::Superseded,
         Self::TooLarge,
+        Self::Unauthorized,
         Self::UnknownNode,
     ];
 
@@ -85,6 +97,9 @@ impl Kind {
             Self::DrainBlocked => "drain_blocked",
             Self::Draining => "draining",
             Self::DuplicateId => "duplicate_id",
+            Self::ForbiddenGroup => "forbidden_group",
+            Self::ForbiddenNode => "forbidden_node",
+            Self::ForbiddenSource => "forbidden_source",
             Self::InternalError => "internal_error",
             Self::KubernetesRefused => "kubernetes_refused",
             Self::KubernetesUnavailable => "kubernetes_unavailable",
@@ -96,6 +111,7 @@ impl Kind {
             Self::SteadyState => "steady_state",
             Self::Superseded => "superseded",
             Self::TooLarge => "too_large",
+            Self::Unauthorized => "unauthorized",
             Self::UnknownNode => "unknown_node",
         }
     }
@@ -105,6 +121,8 @@ impl Kind {
         match self {
             Self::Approved | Self::SteadyState => 200,
             Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::ForbiddenGroup | Self::ForbiddenNode | Self::ForbiddenSource => 403,
             Self::DrainBlocked
             | Self::Draining
             | Self::DuplicateId

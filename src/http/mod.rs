@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Kubernetes; requests go to the `coordinator`.
 
+mod auth_file;
 mod ops;
 mod routes;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use tiny_http::{Header, Response, Server};
 
+pub use auth_file::{AuthFile, AuthFileError};
 pub use ops::Ops;
 pub use routes::FleetLock;
 

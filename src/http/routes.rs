@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use tiny_http::Server;
+use tiny_http::{Header, Server};
 
-use super::{listen, response, serve};
+use super::{AuthFile, listen, response, serve};
+use crate::access::{CHALLENGE, Denied, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
-use crate::fleetlock::{BODY_BYTES_MAX, Endpoint, Head, Malformed, Reply, check, endpoint, parse};
+use crate::fleetlock::{BODY_BYTES_MAX, Endpoint, Head, Kind, Malformed, Reply, check, endpoint, parse};
 use crate::metrics::Metrics;
 
 /// The header that every FleetLock request carries.
 const PROTOCOL: &str = "fleet-lock-protocol";
+
+/// The header with the credential.
+const AUTHORIZATION: &str = "authorization";
 
 /// The port that nodes call.
 pub struct FleetLock {
@@ -27,19 +31,22 @@ struct Context {
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
     base: String,
+    auth_file: Option<Arc<AuthFile>>,
 }
 
 impl FleetLock {
-    /// Listens on `address` and serves with `workers` threads below the path `base`.
+    /// Listens on `address` and serves with `workers` threads below the path `base`. `auth_file` says who may call;
+    /// `None`: everybody.
     pub fn start(
         address: SocketAddr,
         workers: usize,
         base: &str,
+        auth_file: Option<Arc<AuthFile>>,
         coordinator: Arc<Coordinator>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let server = listen(address)?;
-        let context = Context { coordinator, metrics, base: base.to_owned() };
+        let context = Context { coordinator, metrics, base: base.to_owned(), auth_file };
         let workers = serve(&server, "fleetlock", workers, move |request| context.handle(request))?;
         Ok(Self { server, workers })
     }
@@ -65,16 +72,33 @@ impl Context {
     fn handle(&self, mut request: tiny_http::Request) {
         let begun = Instant::now();
         let path = endpoint(request.url(), &self.base);
-        let parsed = read(&mut request, &self.base);
+        let permit = self.permit(&request);
+        let user = permit.as_ref().ok().and_then(Permit::user).map(str::to_owned);
+        let admitted = permit.map_err(Reply::from).and_then(|permit| self.admit(&mut request, permit));
         let metrics = Arc::clone(&self.metrics);
         let respond = move |reply: Reply| {
             metrics.request(path, &reply, begun.elapsed());
-            send(request, path, &reply);
+            send(request, path, user.as_deref(), &reply);
         };
-        match parsed {
-            Ok(parsed) => self.coordinator.answer(&parsed, Box::new(respond)),
-            Err(malformed) => respond(malformed.into()),
+        match admitted {
+            Ok((parsed, origin)) => self.coordinator.answer(&parsed, &origin, Box::new(respond)),
+            Err(reply) => respond(reply),
         }
+    }
+
+    /// Who calls. It comes first of all, so a stranger learns nothing but that.
+    fn permit(&self, request: &tiny_http::Request) -> Result<Permit, Denied> {
+        let Some(auth_file) = &self.auth_file else { return Ok(Permit::Anyone) };
+        let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
+        presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map(Permit::Holder)
+    }
+
+    /// What is asked, and whether this caller may ask it for that group: all that can be judged without Kubernetes.
+    fn admit(&self, request: &mut tiny_http::Request, permit: Permit) -> Result<(crate::fleetlock::Request, Origin), Reply> {
+        let parsed = read(request, &self.base)?;
+        permit.covers_group(&parsed.group)?;
+        let peer = request.remote_addr().map(SocketAddr::ip);
+        Ok((parsed, Origin { permit, peer }))
     }
 }
 
@@ -92,10 +116,17 @@ fn read(request: &mut tiny_http::Request, base: &str) -> Result<crate::fleetlock
     parse(head, &body, base)
 }
 
-fn send(request: tiny_http::Request, path: Option<Endpoint>, reply: &Reply) {
+fn send(request: tiny_http::Request, path: Option<Endpoint>, user: Option<&str>, reply: &Reply) {
     let (kind, peer) = (reply.kind(), request.remote_addr().map(ToString::to_string).unwrap_or_default());
-    log::info!("{} from {peer}: {} {}: {}", path.map_or("request", Endpoint::name), kind.status(), kind.name(), reply.value());
-    if let Err(error) = request.respond(response(kind.status(), "application/json", reply.json())) {
+    let caller = user.map_or_else(|| peer.clone(), |user| format!("{user:?} at {peer}"));
+    log::info!("{} from {caller}: {} {}: {}", path.map_or("request", Endpoint::name), kind.status(), kind.name(), reply.value());
+    let mut response = response(kind.status(), "application/json", reply.json());
+    if kind == Kind::Unauthorized
+        && let Ok(challenge) = Header::from_bytes("WWW-Authenticate", CHALLENGE)
+    {
+        response.add_header(challenge);
+    }
+    if let Err(error) = request.respond(response) {
         log::debug!("the client {peer} was gone before its answer: {error}");
     }
 }

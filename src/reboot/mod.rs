@@ -151,7 +151,7 @@ pub struct Drain {
 
 impl Caller {
     /// Whether `node`, as just read, is still the node that the directory meant.
-    fn is(&self, node: &Node) -> bool {
+    pub fn is(&self, node: &Node) -> bool {
         node.mark.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
     }
 }

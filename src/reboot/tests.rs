@@ -190,7 +190,15 @@ impl World {
         };
         match step {
             Step::Answer(outcome) => return self.answered(&actor, &outcome),
-            Step::Change(change) => self.write(&mut actor, change, luck),
+            Step::Change(change) => {
+                let approves = matches!(change, Change::Lock { why: LockChange::Approve, .. });
+                self.write(&mut actor, change, luck);
+                if approves && luck == Luck::Good {
+                    // The answer follows at once: what happens in between, no answer can know.
+                    self.actors.push(actor);
+                    return self.step(self.actors.len() - 1, Luck::Good);
+                }
+            }
             Step::Drain(_) => {
                 let machine = &mut self.machines[actor.machine];
                 machine.pods = machine.pods.saturating_sub(1);

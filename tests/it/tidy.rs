@@ -11,21 +11,22 @@ use reboot_manager::fleetlock::Kind;
 const LAYERS: &[(&str, &[&str])] = &[
     ("cluster", &[]),
     ("fleetlock", &["cluster"]),
+    ("access", &["cluster", "fleetlock"]),
     ("drain", &["cluster"]),
     ("lock", &["cluster", "fleetlock"]),
     ("reboot", &["cluster", "fleetlock", "drain", "lock"]),
     ("kube", &["cluster"]),
     ("metrics", &["drain", "fleetlock", "kube", "lock"]),
-    ("coordinator", &["cluster", "fleetlock", "drain", "lock", "reboot", "kube", "metrics"]),
-    ("http", &["fleetlock", "coordinator", "metrics"]),
+    ("coordinator", &["access", "cluster", "fleetlock", "drain", "lock", "reboot", "kube", "metrics"]),
+    ("http", &["access", "fleetlock", "coordinator", "metrics"]),
     ("cli", &[]),
     ("logging", &["cli"]),
-    ("settings", &["cli", "cluster", "drain", "kube"]),
-    ("commands", &["cli", "coordinator", "http", "kube", "metrics", "reboot", "settings"]),
+    ("settings", &["access", "cli", "cluster", "drain", "kube"]),
+    ("commands", &["access", "cli", "coordinator", "http", "kube", "metrics", "reboot", "settings"]),
 ];
 
 /// Modules that do no I/O and know no clock, thread or log.
-const PURE: &[&str] = &["cluster", "fleetlock", "drain", "lock", "reboot"];
+const PURE: &[&str] = &["access", "cluster", "fleetlock", "drain", "lock", "reboot"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] =

@@ -23,6 +23,7 @@ pub struct NodeMaker<'a> {
     name: String,
     labels: Map<String, Value>,
     taints: Vec<Value>,
+    pod_network: Option<String>,
     status: Value,
 }
 
@@ -39,6 +40,18 @@ impl NodeMaker<'_> {
         self
     }
 
+    /// With this as its `InternalIP` and no other address.
+    pub fn address(mut self, address: &str) -> Self {
+        self.status["addresses"] = json!([{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": self.name}]);
+        self
+    }
+
+    /// With a network for its pods, such as `10.244.1.0/24`.
+    pub fn pod_network(mut self, cidr: &str) -> Self {
+        self.pod_network = Some(cidr.to_owned());
+        self
+    }
+
     /// With the images of a node that has run for a while: about 11 KB.
     pub fn padded(mut self) -> Self {
         self.status["images"] = objects::images();
@@ -49,7 +62,12 @@ impl NodeMaker<'_> {
     #[track_caller]
     pub fn create(self) -> Value {
         let path = format!("/api/v1/nodes/{}", self.name);
-        self.api.create("/api/v1/nodes", &objects::node(&self.name, &self.labels, &self.taints)).ok();
+        let mut node = objects::node(&self.name, &self.labels, &self.taints);
+        if let Some(cidr) = self.pod_network {
+            node["spec"]["podCIDR"] = json!(cidr);
+            node["spec"]["podCIDRs"] = json!([cidr]);
+        }
+        self.api.create("/api/v1/nodes", &node).ok();
         // A real API server adds the taint "not ready", which nobody here would take away.
         self.api.merge(&path, &json!({"spec": {"taints": self.taints}})).ok();
         self.api.merge(&format!("{path}/status"), &json!({"status": self.status})).ok()
@@ -70,7 +88,7 @@ impl Fleet {
     /// A node; finish it with [`NodeMaker::create`].
     pub fn node(&self, name: &str, machine_id: &str, boot_id: &str) -> NodeMaker<'_> {
         let status = objects::node_status(name, machine_id, boot_id);
-        NodeMaker { api: &self.api, name: name.to_owned(), labels: Map::new(), taints: Vec::new(), status }
+        NodeMaker { api: &self.api, name: name.to_owned(), labels: Map::new(), taints: Vec::new(), pod_network: None, status }
     }
 
     /// Gives the node another boot id, as after a reboot, and returns it.

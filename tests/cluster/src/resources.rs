@@ -123,6 +123,7 @@ const fn resource(group: &'static str, version: &'static str, plural: &'static s
     Resource { group, version, plural, kind, namespaced }
 }
 
+const ADMISSION: &str = "admissionregistration.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Every resource that is served.
@@ -135,6 +136,8 @@ pub const RESOURCES: &[Resource] = &[
     resource("", "v1", "secrets", "Secret", true),
     resource("", "v1", "serviceaccounts", "ServiceAccount", true),
     resource("", "v1", "services", "Service", true),
+    resource(ADMISSION, "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", false),
+    resource(ADMISSION, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", false),
     resource("apps", "v1", "daemonsets", "DaemonSet", true),
     resource("apps", "v1", "deployments", "Deployment", true),
     resource("apps", "v1", "replicasets", "ReplicaSet", true),
@@ -142,6 +145,7 @@ pub const RESOURCES: &[Resource] = &[
     resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false),
     resource("batch", "v1", "jobs", "Job", true),
     resource("coordination.k8s.io", "v1", "leases", "Lease", true),
+    resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true),
     resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
     resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", false),
     resource(RBAC, "v1", "clusterroles", "ClusterRole", false),

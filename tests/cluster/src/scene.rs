@@ -108,6 +108,20 @@ impl Scene {
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
+    /// The API server itself, for the bearer of `token`.
+    pub fn api_with(&self, token: &str) -> Api {
+        let ca = match &self.cluster {
+            Cluster::Real(plane) => Some(plane.ca_pem().as_bytes()),
+            Cluster::Simulated(_) => None,
+        };
+        Api::new(self.admin.base(), ca, Some(token))
+    }
+
+    /// A folder for files of the test; it goes with the scene.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The lock as it stands: the names of the holders.
     pub fn holders(&self) -> Vec<String> {
         self.lock()["holders"].as_array().into_iter().flatten().filter_map(|holder| holder["node"].as_str().map(str::to_owned)).collect()

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 /// One machine's agent.
@@ -17,6 +19,8 @@ pub struct Zincati {
     pub id: String,
     /// Its group.
     pub group: String,
+    /// `user:password`, as from `https://user:password@host/`.
+    pub credential: Option<String>,
 }
 
 /// An answer as the agent gets it.
@@ -43,7 +47,14 @@ pub struct Pending {
 impl Zincati {
     /// An agent of the group `default`.
     pub fn new(address: &str, id: &str) -> Self {
-        Self { address: address.to_owned(), base: "/".to_owned(), id: id.to_owned(), group: "default".to_owned() }
+        Self { address: address.to_owned(), base: "/".to_owned(), id: id.to_owned(), group: "default".to_owned(), credential: None }
+    }
+
+    /// The same agent with a user and a password in its `base_url`.
+    #[must_use]
+    pub fn with_credential(mut self, pair: &str) -> Self {
+        self.credential = Some(pair.to_owned());
+        self
     }
 
     /// Asks for a reboot and waits for the answer.
@@ -63,8 +74,11 @@ impl Zincati {
     pub fn send(&self, endpoint: &str) -> Pending {
         let body = json!({"client_params": {"id": self.id, "group": self.group}});
         let body = serde_json::to_string_pretty(&body).expect("JSON");
+        let basic = |pair: &String| format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(pair));
+        let authorization = self.credential.as_ref().map(basic).unwrap_or_default();
         let head = format!(
-            "POST {}v1/{endpoint} HTTP/1.1\r\nfleet-lock-protocol: true\r\naccept: */*\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+            "POST {}v1/{endpoint} HTTP/1.1\r\nfleet-lock-protocol: true\r\n{authorization}accept: */*\r\nhost: {}\r\n\
+             content-length: {}\r\n\r\n",
             self.base,
             self.address,
             body.len()

@@ -1,9 +1,11 @@
 //! What must hold on a cluster, one file a promise. Each scenario runs the built program, with the rights of
 //! kubernetes/deployment.yaml and no others, on the cluster that `CLUSTER` chooses: simulated (the default) or real.
 
+mod access;
 mod cordon;
 mod crash;
 mod drain;
+mod hardening;
 mod identity;
 mod lock;
 mod outage;

@@ -24,8 +24,8 @@ fn sweep(admin: &Api, (group, kind): (&str, &str)) -> Option<String> {
         let place = namespace.map_or_else(String::new, |name| format!("namespaces/{name}/"));
         delete(admin, &format!("{group}/{place}{kind}"));
     }
-    if kind == "pods" {
-        items.iter().for_each(|pod| release(admin, pod));
+    if ["nodes", "pods"].contains(&kind) {
+        items.iter().for_each(|item| release(admin, kind, item));
     }
     (!items.is_empty()).then(|| format!("{} {kind}", items.len()))
 }
@@ -36,13 +36,12 @@ fn secrets(admin: &Api) -> Vec<String> {
     places.into_iter().filter(|place| !items(admin, place).is_empty()).inspect(|place| delete(admin, place)).map(str::to_owned).collect()
 }
 
-/// A pod of a Job whose controller is gone would keep its finalizer.
-fn release(admin: &Api, pod: &Value) {
-    let metadata = &pod["metadata"];
-    if let (true, Some(namespace), Some(name)) =
-        (metadata["finalizers"].is_array(), metadata["namespace"].as_str(), metadata["name"].as_str())
-    {
-        admin.merge(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), &json!({"metadata": {"finalizers": null}}));
+/// A pod of a Job whose controller is gone would keep its finalizer, and so would a node to which a test gave one.
+fn release(admin: &Api, kind: &str, item: &Value) {
+    let metadata = &item["metadata"];
+    if let (true, Some(name)) = (metadata["finalizers"].is_array(), metadata["name"].as_str()) {
+        let place = metadata["namespace"].as_str().map_or_else(String::new, |namespace| format!("namespaces/{namespace}/"));
+        admin.merge(&format!("/api/v1/{place}{kind}/{name}"), &json!({"metadata": {"finalizers": null}}));
     }
 }
 
@@ -59,7 +58,10 @@ fn delete(admin: &Api, path: &str) {
 }
 
 /// From what makes others to what is made; budgets and Nodes belong to nothing.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 12] = [
+    ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
+    ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
+    ("/apis/networking.k8s.io/v1", "networkpolicies"),
     ("/apis/policy/v1", "poddisruptionbudgets"),
     ("/apis/batch/v1", "cronjobs"),
     ("/apis/apps/v1", "deployments"),

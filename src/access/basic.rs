@@ -1,0 +1,90 @@
+//! The `Authorization` header: HTTP Basic, RFC 7617.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::{Credential, Credentials, Denied};
+
+/// What a 401 says in `WWW-Authenticate`.
+pub const CHALLENGE: &str = "Basic realm=\"reboot-manager\", charset=\"UTF-8\"";
+
+/// The credential that the `Authorization` headers of a request present. `headers` are the values of all of them.
+pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item = &'a str>) -> Result<Arc<Credential>, Denied> {
+    let mut headers = headers.into_iter();
+    let header = match (headers.next(), headers.next()) {
+        (None, _) => return Err(Denied::unauthorized(MISSING)),
+        (Some(header), None) => header,
+        (Some(_), Some(_)) => return Err(Denied::unauthorized("there is more than one Authorization header")),
+    };
+    let pair = user_and_password(header).ok_or_else(|| Denied::unauthorized("the Authorization header is not that of HTTP Basic"))?;
+    credentials.find(&pair).ok_or_else(|| Denied::unauthorized("no credential has this user name and this password"))
+}
+
+/// `user:password`, from `Basic <base64>`.
+fn user_and_password(header: &str) -> Option<Vec<u8>> {
+    if header.len() > HEADER_BYTES_MAX {
+        return None;
+    }
+    let (scheme, packed) = header.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    BASE64_STANDARD.decode(packed.trim_start_matches(' ')).ok()
+}
+
+const MISSING: &str = "a user name and a password are needed here: give the node a base_url such as https://user:password@host/ \
+     (percent-encode what a URL does not allow)";
+
+/// Longer than the longest credential that a file may list.
+const HEADER_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleetlock::Kind;
+
+    fn credentials() -> Credentials {
+        let text = "credentials:\n  - {user: workers, password: 'päss:word', groups: [default]}\n";
+        Credentials::parse(text, &super::super::Secret([7; 32])).unwrap()
+    }
+
+    #[track_caller]
+    fn check(headers: &[&str], want: Result<&str, &str>) {
+        match (presented(&credentials(), headers.iter().copied()), want) {
+            (Ok(credential), Ok(user)) => assert_eq!(credential.user, user),
+            (Err(denied), Err(says)) => {
+                assert_eq!(denied.kind, Kind::Unauthorized);
+                assert!(denied.sentence.contains(says), "{denied:?}");
+            }
+            (result, want) => panic!("{headers:?}: {result:?}, wanted {want:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_right_pair_is_let_in() {
+        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        let right = basic("workers:päss:word");
+        check(&[&right], Ok("workers"));
+        check(&[&right.replace("Basic ", "bAsIC   ")], Ok("workers"));
+        for pair in ["workers:päss:wor", "workers:päss:word ", "Workers:päss:word", "workers", ":", "workers:", ":päss:word"] {
+            check(&[&basic(pair)], Err("no credential"));
+        }
+        check(&[], Err("base_url"));
+        check(&[&right, &right], Err("more than one"));
+        let malformed = ["", "Basic", "Basic ???", "Bearer abc", "Digest x=y", &right.replace(' ', ""), &right.replace(' ', "\t")];
+        for header in malformed {
+            check(&[header], Err("not that of HTTP Basic"));
+        }
+        check(&[&basic(&"x".repeat(HEADER_BYTES_MAX))], Err("not that of HTTP Basic"));
+    }
+
+    #[test]
+    fn every_cut_header_is_refused() {
+        let right = format!("Basic {}", BASE64_STANDARD.encode("workers:päss:word"));
+        for end in 0..right.len() {
+            assert!(presented(&credentials(), [&right[..end]]).is_err(), "{end} bytes");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The file that lists the credentials: YAML, so JSON too.
+//!
+//! ```text
+//! credentials:
+//!   - user: workers            # Zincati: base_url = "https://workers:<password>@<ClusterIP>/"
+//!     password: "…"            # at least 8 characters
+//!     groups: [default]        # or ["*"]
+//!     nodes: [worker-1]        # optional: only these nodes
+//! ```
+//!
+//! Strict: what is not understood is refused, with its line. An error never repeats a value, which may be a password.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::{Error, Location, Spanned};
+use thiserror::Error;
+
+use super::Credential;
+use super::credentials::Groups;
+use crate::cluster::NodeName;
+use crate::fleetlock::GroupName;
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}{sentence}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+pub struct Mistake {
+    line: Option<u64>,
+    sentence: String,
+}
+
+/// One entry, whose password is on its way to be forgotten.
+pub(super) struct Entry {
+    pub(super) line: u64,
+    pub(super) password: String,
+    pub(super) credential: Credential,
+}
+
+/// Reads all entries.
+pub(super) fn read(text: &str) -> Result<Vec<Entry>, Mistake> {
+    let file: File = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
+    if file.credentials.is_empty() {
+        return Err(Mistake { line: None, sentence: "it lists no credentials, so nobody could call".to_owned() });
+    }
+    file.credentials.into_iter().map(Wire::entry).collect()
+}
+
+impl Mistake {
+    pub(super) fn at(line: u64, sentence: String) -> Self {
+        Self { line: Some(line), sentence }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    credentials: Vec<Wire>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    user: Spanned<String>,
+    password: Spanned<String>,
+    groups: Spanned<Vec<String>>,
+    /// An empty list or nothing behind `nodes:` must not mean "any node".
+    #[serde(default, deserialize_with = "given")]
+    nodes: Option<Spanned<Vec<String>>>,
+}
+
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<String>>>, D::Error> {
+    Spanned::deserialize(from).map(Some)
+}
+
+impl Wire {
+    fn entry(self) -> Result<Entry, Mistake> {
+        let line = self.user.referenced.line();
+        let credential = Credential { user: user(self.user)?, groups: groups(&self.groups)?, nodes: self.nodes.map(nodes).transpose()? };
+        Ok(Entry { line, password: password(self.password)?, credential })
+    }
+}
+
+fn user(user: Spanned<String>) -> Result<String, Mistake> {
+    let wrong = user.value.is_empty() || user.value.len() > USER_BYTES_MAX || user.value.contains(|c: char| c == ':' || c.is_control());
+    if wrong {
+        let sentence = format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character");
+        return Err(Mistake::at(user.referenced.line(), sentence));
+    }
+    Ok(user.value)
+}
+
+fn password(password: Spanned<String>) -> Result<String, Mistake> {
+    let length = password.value.chars().count();
+    if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) || password.value.contains(char::is_control) {
+        let sentence = format!("password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters, none of them a control character");
+        return Err(Mistake::at(password.referenced.line(), sentence));
+    }
+    Ok(password.value)
+}
+
+fn groups(groups: &Spanned<Vec<String>>) -> Result<Groups, Mistake> {
+    if groups.value == ["*"] {
+        return Ok(Groups::All);
+    }
+    let parsed: Result<Vec<GroupName>, _> = groups.value.iter().map(|group| GroupName::parse(group)).collect();
+    match parsed {
+        Ok(names) if !names.is_empty() => Ok(Groups::These(names)),
+        _ => {
+            let sentence = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone".to_owned();
+            Err(Mistake::at(groups.referenced.line(), sentence))
+        }
+    }
+}
+
+fn nodes(nodes: Spanned<Vec<String>>) -> Result<Vec<NodeName>, Mistake> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    let is_name = |name: &String| !name.is_empty() && name.len() <= NODE_MAX && name.bytes().all(allowed);
+    let names: BTreeSet<&String> = nodes.value.iter().filter(|name| is_name(name)).collect();
+    if names.is_empty() || names.len() != nodes.value.len() {
+        let sentence = "nodes must be a list of different node names; leave it out to allow every node".to_owned();
+        return Err(Mistake::at(nodes.referenced.line(), sentence));
+    }
+    Ok(nodes.value.into_iter().map(NodeName).collect())
+}
+
+/// The library's own message may quote the file.
+fn unreadable(error: &Error) -> Mistake {
+    let sentence = match error.without_snippet() {
+        Error::SerdeUnknownField { field, expected, .. } => {
+            let field: String = field.chars().take(KEY_SHOWN_MAX).collect();
+            format!("there is no key {field:?}; there are: {}", expected.join(", "))
+        }
+        Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
+        Error::DuplicateMappingKey { .. } => "a key stands twice".to_owned(),
+        _ => "this is not as it must be: credentials, a list of {user, password, groups, nodes}; quote a text that has special characters"
+            .to_owned(),
+    };
+    Mistake { line: error.location().as_ref().map(Location::line), sentence }
+}
+
+/// A key is no secret, but what stands in its place by mistake may be long.
+const KEY_SHOWN_MAX: usize = 40;
+
+const USER_BYTES_MAX: usize = 256;
+
+/// Nobody types it: `openssl rand -hex 24` makes a good one.
+const PASSWORD_MIN: usize = 8;
+
+const PASSWORD_MAX: usize = 256;
+
+const NODE_MAX: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, says: &str) {
+        let error = read(text).map(|entries| entries.len()).unwrap_err().to_string();
+        assert!(error.contains(says), "{text:?}: {error}");
+        assert!(!error.contains("hunter"), "{error}");
+    }
+
+    #[test]
+    fn yaml_and_json_are_read() {
+        let yaml = "# who may call\ncredentials:\n- user: workers\n  password: hunterhunter\n  groups: [default]\n";
+        let json = r#"{"credentials": [{"user": "w", "password": "hunter:2 \"é\"", "groups": ["*"], "nodes": ["n1"]}]}"#;
+        for text in [yaml, json] {
+            assert_eq!(read(text).unwrap().len(), 1, "{text}");
+        }
+        assert_eq!(read(json).unwrap()[0].password, "hunter:2 \"é\"");
+    }
+
+    #[test]
+    fn each_mistake_is_told_with_its_line_and_without_a_password() {
+        let entry = |lines: &str| format!("credentials:\n- user: u\n  password: hunterhunter\n{lines}");
+        check("", "credentials");
+        check("credentials: []", "no credentials");
+        check("credential: []", "line 1: there is no key \"credential\"; there are: credentials");
+        check(&entry("  group: [a]\n"), "line 4: there is no key \"group\"; there are: user, password, groups, nodes");
+        check(&entry("  nodes: [a]\n"), "the key groups is missing");
+        check(&entry("  groups: [a]\n  user: v\n"), "line 5: a key stands twice");
+        check(&entry("  groups: []\n"), "line 4: groups must be");
+        check(&entry("  groups: ['*', a]\n"), "line 4: groups must be");
+        check(&entry("  groups: a\n"), "line 4: this is not");
+        check(&entry("  groups: [a]\n  nodes: []\n"), "line 5: nodes must be");
+        check(&entry("  groups: [a]\n  nodes:\n"), "line 5: this is not");
+        check(&entry("  groups: [a]\n  nodes: ['*']\n"), "line 5: nodes must be");
+        check(&entry("  groups: [a]\n  nodes: [n, n]\n"), "line 5: nodes must be");
+        check("credentials:\n- user: u\n  password: hunter2\n  groups: [a]\n", "line 3: password must have 8");
+        check("credentials:\n- user: u\n  password: [hunterhunter]\n  groups: [a]\n", "line 3: this is not");
+        check("credentials:\n- user: u\n  password: {hunterhunter: hunter}\n  groups: [a]\n", "line 3: this is not");
+        check("credentials:\n- user: u:v\n  password: hunterhunter\n  groups: [a]\n", "line 2: user must");
+        check("credentials:\n- user: u\n  password: \"hunterhunter\n", "line");
+        check("credentials:\n- user: u\n  password: hunter: hunter\n  groups: [a]\n", "line 3: this is not");
+        check("hunterhunter", "line 1: this is not");
+        check("credentials:\n  hunter: x\n", "line");
+    }
+
+    #[test]
+    fn every_cut_file_is_refused_or_says_less() {
+        let text = "credentials:\n- user: u\n  password: hunterhunter\n  groups: [default]\n  nodes: [n1]\n";
+        for end in 0..text.len() {
+            if let Err(mistake) = read(&text[..end]) {
+                assert!(!mistake.to_string().contains("hunter"), "{mistake}");
+            }
+        }
+    }
+}

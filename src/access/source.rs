@@ -1,0 +1,86 @@
+//! Where a node's calls come from: whether the peer of a connection is the node that it speaks for.
+//!
+//! Some networks keep the address of a node's own processes on their way to a pod, some put the node's gateway or tunnel
+//! address of its pod network in its place, and some hide it behind another node. So this can be tried (`log`) before it
+//! is relied on (`enforce`).
+
+use core::net::IpAddr;
+
+use super::Denied;
+use crate::cluster::{Node, spoken};
+use crate::fleetlock::Kind;
+
+/// What to do about a request that does not come from the node it names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VerifySource {
+    /// Refuse it.
+    Enforce,
+    /// Write it to the log and go on.
+    Log,
+    /// Do not look.
+    #[default]
+    Off,
+}
+
+/// A request of a node came from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch(String);
+
+/// Whether `peer` is an address of `node`, or the gateway of one of its pod networks.
+pub fn verify(node: &Node, peer: Option<IpAddr>) -> Result<(), Mismatch> {
+    let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
+        return Err(Mismatch(format!("a request for node {} came from an unknown address", node.name())));
+    };
+    if node.addresses.iter().chain(&node.gateways).any(|known| known.to_canonical() == peer) {
+        return Ok(());
+    }
+    let name = node.name();
+    Err(Mismatch(format!(
+        "a request for node {name} came from {peer}; the addresses of the node are {}, the gateways of its pod networks {}",
+        spoken(&node.addresses),
+        spoken(&node.gateways)
+    )))
+}
+
+impl Mismatch {
+    /// What happened, for a person.
+    pub fn sentence(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Mismatch> for Denied {
+    fn from(mismatch: Mismatch) -> Self {
+        Self { kind: Kind::ForbiddenSource, sentence: mismatch.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_addresses_of_the_node_are_taken() {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n1"},
+            "spec": {"podCIDR": "10.244.3.0/24", "podCIDRs": ["10.244.3.0/24", "fd00:3::/64"]},
+            "status": {"addresses": [
+                {"type": "InternalIP", "address": "192.0.2.7"}, {"type": "InternalIP", "address": "2001:db8::7"},
+                {"type": "ExternalIP", "address": "203.0.113.7"}, {"type": "Hostname", "address": "198.51.100.1"},
+            ]},
+        }))
+        .unwrap();
+        let good =
+            ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::7", "203.0.113.7", "10.244.3.0", "10.244.3.1", "::ffff:10.244.3.1", "fd00:3::1"];
+        for peer in good {
+            assert_eq!(verify(&node, Some(peer.parse().unwrap())), Ok(()), "{peer}");
+        }
+        for peer in ["192.0.2.8", "::192.0.2.7", "198.51.100.1", "10.244.3.2", "10.244.2.1", "fd00:3::2", "127.0.0.1", "::1"] {
+            let mismatch = verify(&node, Some(peer.parse().unwrap())).unwrap_err();
+            assert!(mismatch.sentence().contains("n1") && mismatch.sentence().contains("192.0.2.7"), "{mismatch:?}");
+        }
+        assert!(verify(&node, None).is_err());
+    }
+}

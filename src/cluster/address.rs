@@ -1,0 +1,46 @@
+//! Addresses of nodes and of their pod networks. `core::net` is addresses and nothing else: no socket is near.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The addresses that a node has itself in its pod network `cidr`, such as `10.244.1.0/24`: the first two. No pod gets
+/// them. The second (`10.244.1.1`) is the gateway of the node's pods where they are on a bridge; the first (`10.244.1.0`)
+/// is the node's end of a flannel tunnel, and so the source of what its processes send to pods of other nodes.
+pub(super) fn gateways(cidr: &str) -> Vec<IpAddr> {
+    let Some((network, length)) = cidr.split_once('/') else { return Vec::new() };
+    let Ok(length) = length.parse::<u32>() else { return Vec::new() };
+    match network.parse() {
+        Ok(IpAddr::V4(network)) if length < Ipv4Addr::BITS => {
+            let first = network.to_bits() & u32::MAX.checked_shl(Ipv4Addr::BITS - length).unwrap_or(0);
+            [first, first | 1].map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))).to_vec()
+        }
+        Ok(IpAddr::V6(network)) if length < Ipv6Addr::BITS => {
+            let first = network.to_bits() & u128::MAX.checked_shl(Ipv6Addr::BITS - length).unwrap_or(0);
+            [first, first | 1].map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))).to_vec()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_network_has_two_addresses_of_its_node() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("10.244.1.0/24", &["10.244.1.0", "10.244.1.1"]),
+            ("10.244.1.77/24", &["10.244.1.0", "10.244.1.1"]),
+            ("10.0.0.4/31", &["10.0.0.4", "10.0.0.5"]),
+            ("10.0.0.4/32", &[]),
+            ("0.0.0.0/0", &["0.0.0.0", "0.0.0.1"]),
+            ("fd00:10::/64", &["fd00:10::", "fd00:10::1"]),
+            ("10.0.0.0/33", &[]),
+            ("10.0.0.0", &[]),
+            ("x/24", &[]),
+        ];
+        for (cidr, want) in cases {
+            let want: Vec<IpAddr> = want.iter().map(|text| text.parse().unwrap()).collect();
+            assert_eq!(gateways(cidr), want, "{cidr}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Who may call: credentials, what each covers, their rotation, and where a request comes from.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use test_cluster::wait::wait_for;
+use test_cluster::zincati::{Answer, send};
+use test_cluster::{Scene, Server};
+
+use super::{Machine, SOON, binary, machine, machines, scene};
+
+const PASSWORD: &str = "correct-horse-battery";
+const OTHER: &str = "another-long-secret";
+
+/// A folder as a Secret volume is made: `..data` leads to the version in force, the file leads through it.
+struct Volume {
+    folder: PathBuf,
+    version: usize,
+}
+
+impl Volume {
+    fn new(scene: &Scene, text: &str) -> Self {
+        let mut volume = Self { folder: scene.folder().join("auth"), version: 0 };
+        fs::create_dir_all(&volume.folder).unwrap();
+        volume.swap(text);
+        symlink("..data/credentials.yaml", volume.file()).unwrap();
+        volume
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("credentials.yaml")
+    }
+
+    /// Puts a new version in force, as the kubelet does.
+    fn swap(&mut self, text: &str) {
+        self.version += 1;
+        let version = format!("..version-{}", self.version);
+        fs::create_dir(self.folder.join(&version)).unwrap();
+        fs::write(self.folder.join(&version).join("credentials.yaml"), text).unwrap();
+        symlink(&version, self.folder.join("..data-new")).unwrap();
+        fs::rename(self.folder.join("..data-new"), self.folder.join("..data")).unwrap();
+    }
+}
+
+fn server(scene: &Scene, file: &Path) -> Server {
+    let start = scene.server(&binary()).env("RUST_LOG", "trace").arg("--pre-reboot-wait").arg("20s");
+    start.arg("--auth-file").arg(file.to_str().unwrap()).start()
+}
+
+fn listed(user: &str, password: &str, more: &str) -> String {
+    format!("credentials:\n- user: {user}\n  password: {password}\n  {more}\n")
+}
+
+/// Neither in the log nor in a metric is a password, in whatever form it was sent or kept.
+#[track_caller]
+fn assert_silent(server: &Server, pairs: &[&str]) {
+    let (log, metrics) = (server.log().join("\n"), server.page("/metrics").1);
+    for pair in pairs {
+        let (_, password) = pair.split_once(':').unwrap();
+        for secret in [password.to_owned(), BASE64_STANDARD.encode(pair), BASE64_STANDARD.encode(password)] {
+            assert!(!log.contains(&secret) && !metrics.contains(&secret), "{secret} is shown\n{log}");
+        }
+    }
+}
+
+#[test]
+fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_others() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let volume = Volume::new(&scene, &listed("workers", PASSWORD, "groups: [default]"));
+    let server = server(&scene, &volume.file());
+    let good = format!("workers:{PASSWORD}");
+    let agent = one.agent(&server);
+    agent.clone().with_credential(&good).steady_state().expect(200, "steady_state");
+    let calls = || scene.road.log().iter().filter(|call| call.path.contains("/nodes/")).count();
+    let (before, node) = (calls(), scene.fleet.read_node("n1"));
+    let wrong = [format!("workers:{PASSWORD}x"), format!("worker:{PASSWORD}"), "workers:".to_owned(), format!("workers:{OTHER}")];
+    let strangers = wrong.iter().map(|pair| agent.clone().with_credential(pair)).chain([agent.clone()]);
+    for stranger in strangers {
+        for answer in [stranger.pre_reboot(), stranger.steady_state()] {
+            let answer = answer.expect(401, "unauthorized");
+            assert!(answer.head.contains("www-authenticate: basic realm=\"reboot-manager\", charset=\"utf-8\""), "{}", answer.head);
+            assert!(answer.head.contains("content-type: application/json") && !answer.value.contains("workers"), "{answer:?}");
+        }
+    }
+    let mut other = agent.clone().with_credential(&good);
+    other.group = "other".to_owned();
+    let answer = other.pre_reboot().expect(403, "forbidden_group");
+    assert!(answer.value.contains("workers") && answer.value.contains("other"), "{}", answer.value);
+    assert_eq!((calls(), scene.fleet.read_node("n1")), (before, node), "a stranger has something read or changed");
+    agent.with_credential(&good).pre_reboot().expect(200, "approved");
+    server.wait_for_log("pre-reboot from \"workers\" at 127.0.0.1", SOON);
+    let mut pairs: Vec<&str> = wrong.iter().map(String::as_str).filter(|pair| !pair.ends_with(':')).collect();
+    pairs.push(&good);
+    assert_silent(&server, &pairs);
+    let page = server.page("/metrics").1;
+    assert!(page.contains(r#"endpoint="pre-reboot",code="401",kind="unauthorized"} 5"#), "{page}");
+    assert!(page.contains("reboot_manager_credentials 1") && page.contains("reboot_manager_auth_file_broken 0"), "{page}");
+}
+
+#[test]
+fn a_stranger_is_refused_by_the_head_alone() {
+    let scene = scene();
+    let [_one] = machines::<1>(&scene);
+    let volume = Volume::new(&scene, &listed("workers", PASSWORD, "groups: ['*']"));
+    let server = server(&scene, &volume.file());
+    let ask = |head: &str, body: &str| -> Answer {
+        let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        send(&server.address, text.as_bytes()).answer()
+    };
+    let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";
+    let basic = format!("Authorization: Basic {}", BASE64_STANDARD.encode(format!("workers:{PASSWORD}")));
+    for (head, body) in [(post, "{"), (post, ""), ("GET / HTTP/1.1", ""), ("PUT /v1/pre-reboot HTTP/1.1", "x")] {
+        ask(head, body).expect(401, "unauthorized");
+    }
+    ask(&format!("{post}\r\n{basic}\r\n{basic}"), "{}").expect(401, "unauthorized");
+    ask(&format!("{post}\r\n{}", basic.replace("Basic", "Bearer")), "{}").expect(401, "unauthorized");
+    ask(&format!("{post}\r\n{basic}"), "{").expect(400, "bad_request");
+    ask(&format!("GET / HTTP/1.1\r\n{}", basic.replace("Basic", "bASIC ")), "").expect(404, "not_found");
+}
+
+#[test]
+fn a_credential_of_one_node_moves_no_other() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let volume = Volume::new(&scene, &listed("n1", PASSWORD, "groups: ['*']\n  nodes: [n1]"));
+    let server = server(&scene, &volume.file());
+    let pair = format!("n1:{PASSWORD}");
+    let (mine, other) = (one.agent(&server).with_credential(&pair), two.agent(&server).with_credential(&pair));
+    let before = scene.fleet.read_node("n2");
+    for answer in [other.pre_reboot(), other.steady_state()] {
+        let answer = answer.expect(403, "forbidden_node");
+        assert!(answer.value.contains("node n2"), "{}", answer.value);
+    }
+    assert!(!scene.road.log().iter().any(|call| call.path.contains("/nodes/n2")), "the other node is looked at");
+    assert_eq!(scene.fleet.read_node("n2"), before);
+    assert!(scene.holders().is_empty());
+    mine.pre_reboot().expect(200, "approved");
+    mine.steady_state().expect(200, "steady_state");
+    assert_silent(&server, &[&pair]);
+}
+
+#[test]
+fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let mut volume = Volume::new(&scene, &listed("workers", PASSWORD, "groups: [default]"));
+    let server = server(&scene, &volume.file());
+    let (old, new) = (format!("workers:{PASSWORD}"), format!("workers:{OTHER}"));
+    let status = |pair: &str| one.agent(&server).with_credential(pair).steady_state().status;
+    assert_eq!((status(&old), status(&new)), (200, 401));
+    let both = format!("{}- user: workers\n  password: {OTHER}\n  groups: [default]\n", listed("workers", PASSWORD, "groups: [default]"));
+    volume.swap(&both);
+    until(|| status(&new), 200);
+    assert_eq!(status(&old), 200, "both hold while the nodes change over");
+    volume.swap(&listed("workers", OTHER, "groups: [default]"));
+    until(|| status(&old), 401);
+    volume.swap(&listed("workers", PASSWORD, "group: [default]"));
+    let line = server.wait_for_log("the credentials read before stay in force", SOON);
+    assert!(line.contains("ERROR") && line.contains("line 4: there is no key \"group\""), "{line}");
+    assert_eq!((status(&old), status(&new)), (401, 200));
+    assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_broken 1"));
+    fs::remove_file(volume.folder.join("..data")).unwrap();
+    server.wait_for_log("cannot be read", SOON);
+    assert_eq!(status(&new), 200);
+    volume.swap(&listed("workers", PASSWORD, "groups: [default]"));
+    until(|| status(&old), 200);
+    assert_eq!(status(&new), 401);
+    assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_broken 0"));
+    assert_silent(&server, &[&old, &new]);
+}
+
+#[track_caller]
+fn until(status: impl Fn() -> u16, wanted: u16) {
+    wait_for(&format!("status {wanted}"), SOON, || {
+        let status = status();
+        if status == wanted { Ok(()) } else { Err(status) }
+    });
+}
+
+#[test]
+fn a_broken_file_at_the_start_is_told_and_ends_it() {
+    let scene = scene();
+    let file = scene.folder().join("credentials.yaml");
+    let kubeconfig = scene.kubeconfig(&scene.road.base(), None);
+    let cases = [
+        (
+            Some(listed("workers", PASSWORD, "group: [default]")),
+            "line 4: there is no key \"group\"; there are: user, password, groups, nodes",
+        ),
+        (Some(listed("workers", "short", "groups: [default]")), "line 3: password must have"),
+        (Some(String::new()), "credentials"),
+        (None, "cannot be read"),
+    ];
+    for (text, says) in cases {
+        match text {
+            Some(text) => fs::write(&file, text).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let mut command = Command::new(binary());
+        command.env_clear().env("RUST_LOG", "trace").args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--auth-file"]);
+        let output = command.arg(&file).arg("--kubeconfig").arg(&kubeconfig).stdin(Stdio::null()).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(log.contains(says) && log.contains("credentials.yaml") && !log.contains(PASSWORD), "{log}");
+    }
+}
+
+#[test]
+fn without_credentials_the_start_says_what_anybody_can_do() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = scene.server(&binary()).start();
+    server.wait_for_log("any pod that reaches the port can have any node drained", SOON);
+    one.agent(&server).with_credential("anybody:anything").steady_state().expect(200, "steady_state");
+}
+
+/// Nodes n1 at the address the tests call from, n2 with a gateway there, n3 elsewhere.
+fn addressed(scene: &Scene) -> [Machine; 3] {
+    let [two, three] = [machine_id(2), machine_id(3)];
+    scene.fleet.node("n2", &two, "b2").address("192.0.2.2").pod_network("127.0.0.0/24").create();
+    scene.fleet.node("n3", &three, "b3").address("192.0.2.3").pod_network("10.244.3.0/24").create();
+    scene.fleet.node("n1", &machine_id(1), "b1").address("127.0.0.1").create();
+    [1, 2, 3].map(|number| Machine { node: format!("n{number}"), id: machine_id(number) })
+}
+
+fn machine_id(number: usize) -> String {
+    format!("{number:032x}")
+}
+
+#[test]
+fn a_request_that_does_not_come_from_its_node_is_refused() {
+    let scene = scene();
+    let [one, two, three] = addressed(&scene);
+    let server = scene.server(&binary()).arg("--verify-source=enforce").arg("--pre-reboot-wait=20s").start();
+    let before = scene.fleet.read_node("n3");
+    for answer in [three.agent(&server).pre_reboot(), three.agent(&server).steady_state()] {
+        let answer = answer.expect(403, "forbidden_source");
+        for word in ["node n3", "127.0.0.1", "192.0.2.3", "10.244.3.1"] {
+            assert!(answer.value.contains(word), "{}", answer.value);
+        }
+    }
+    assert_eq!(scene.fleet.read_node("n3"), before);
+    assert!(scene.holders().is_empty());
+    for machine in [&one, &two] {
+        machine.agent(&server).steady_state().expect(200, "steady_state");
+        let before = scene.road.log().len();
+        machine.agent(&server).steady_state().expect(200, "steady_state");
+        let calls: Vec<_> = scene.road.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/")).collect();
+        assert_eq!(calls.len(), 1, "one read of the whole Node in place of its metadata: {calls:?}");
+        machine.agent(&server).pre_reboot().expect(200, "approved");
+        machine.comes_back(&scene, &server);
+        machine.is_in_service(&scene);
+    }
+    assert!(scene.holders().is_empty());
+}
+
+#[test]
+fn where_requests_come_from_can_be_watched_first() {
+    let scene = scene();
+    let [_one, _two, three] = addressed(&scene);
+    let server = scene.server(&binary()).arg("--verify-source=log").arg("--pre-reboot-wait=20s").start();
+    three.agent(&server).pre_reboot().expect(200, "approved");
+    let line = server.wait_for_log("--verify-source=log", SOON);
+    assert!(line.contains("WARN") && line.contains("node n3 came from 127.0.0.1") && line.contains("192.0.2.3"), "{line}");
+}
+
+#[test]
+fn a_node_that_was_made_anew_is_found_before_its_address_is_judged() {
+    let scene = scene();
+    let [one, _two, _three] = addressed(&scene);
+    let server = scene.server(&binary()).arg("--verify-source=enforce").start();
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    scene.admin.delete("/api/v1/nodes/n1", None).ok();
+    let late = machine(&scene, "n4", 1);
+    late.agent(&server).pre_reboot().expect(403, "forbidden_source");
+    scene.fleet.node("n1", &machine_id(7), "b7").address("192.0.2.7").create();
+    scene.admin.delete("/api/v1/nodes/n4", None).ok();
+    scene.fleet.node("n5", &machine_id(1), "b5").address("127.0.0.1").create();
+    late.agent(&server).steady_state().expect(200, "steady_state");
+    assert_eq!(scene.status("n5").as_deref(), Some("Ready"));
+}

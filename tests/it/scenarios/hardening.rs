@@ -1,0 +1,184 @@
+//! What kubernetes/hardening.yaml keeps this ServiceAccount from, on the real API server.
+//!
+//! The simulated API server evaluates no admission policy. There these scenarios check only that the file is YAML and names
+//! what it must: what is refused is known from a run with `CLUSTER=real` and from nothing else.
+
+use serde_json::{Value, json};
+use test_cluster::api::{Answer, Api};
+use test_cluster::objects::Placement;
+use test_cluster::wait::wait_for;
+use test_cluster::{Backend, Scene, apply};
+
+use super::{SOON, machines, scene, server};
+
+const HARDENING: &str = include_str!("../../../kubernetes/hardening.yaml");
+const PLACEHOLDER: &str = "REPLACE-WITH-THE-CIDR-OF-YOUR-NODES";
+const ACCOUNT: &str = "system:serviceaccount:reboot-manager:reboot-manager";
+const POLICY: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/reboot-manager-nodes";
+const JSON: &str = "application/merge-patch+json";
+
+/// Applies the file as a user does, and waits until the policy is in force. Needs a node `n1`.
+fn harden(scene: &Scene) {
+    apply(&scene.admin, &HARDENING.replace(PLACEHOLDER, "192.0.2.0/24"), &[]);
+    let account = account(scene);
+    // A policy takes a moment to become active.
+    wait_for("the policy is in force", SOON, || {
+        let answer = account.merge("/api/v1/nodes/n1?dryRun=All", &json!({"metadata": {"labels": {"probe": "x"}}}));
+        if is_refusal(&answer) { Ok(()) } else { Err(answer.status) }
+    });
+    wait_for("its expressions are checked", SOON, || {
+        let policy = scene.admin.get(POLICY).ok();
+        let is_new = policy["status"]["observedGeneration"] != policy["metadata"]["generation"];
+        let warnings = &policy["status"]["typeChecking"]["expressionWarnings"];
+        if is_new || !warnings.is_null() { Err(policy["status"].to_string()) } else { Ok(()) }
+    });
+}
+
+/// The API with the program's own token.
+fn account(scene: &Scene) -> Api {
+    scene.api_with(&scene.token)
+}
+
+/// The API with every right there is, under the program's name: what a right too many would allow.
+fn account_with_all_rights(scene: &Scene, method: &str, path: &str, body: &Value) -> Answer {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let headers = [
+        header("Authorization", &format!("Bearer {}", scene.admin.token().unwrap())),
+        header("Impersonate-User", ACCOUNT),
+        header("Impersonate-Group", "system:masters"),
+        header("Content-Type", if method == "PATCH" { JSON } else { "application/json" }),
+    ];
+    let raw = scene.admin.pass_on(method, path, &headers, body.to_string().as_bytes()).unwrap();
+    Answer { status: raw.status, body: serde_json::from_slice(&raw.body).unwrap_or_default() }
+}
+
+#[track_caller]
+fn assert_refused(answer: &Answer, says: &[&str]) {
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    assert!(is_refusal(answer), "{answer:?}");
+    for word in says.iter().chain(&["ValidatingAdmissionPolicy 'reboot-manager-nodes'", "reboot-manager"]) {
+        assert!(message.contains(word), "no {word:?} in {message:?}");
+    }
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    answer.status == 422 || answer.status == 403
+}
+
+fn documents() -> Vec<Value> {
+    serde_saphyr::from_multiple(HARDENING).unwrap()
+}
+
+/// The file is YAML and concerns this account and these objects. All that can be said without a real API server.
+fn check_the_text() {
+    let documents = documents();
+    let kinds: Vec<&str> = documents.iter().filter_map(|document| document["kind"].as_str()).collect();
+    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "NetworkPolicy"]);
+    let [policy, binding, network] = &documents[..] else { panic!("three documents") };
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    assert_eq!((&binding["spec"]["validationActions"], &policy["spec"]["failurePolicy"]), (&json!(["Deny"]), &json!("Fail")));
+    let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
+    assert!(condition.contains(ACCOUNT), "{condition}");
+    let text = policy["spec"].to_string();
+    for word in ["'rebootmanager/'", "'unschedulable'", "'managedFields'", "nodes/status", "UPDATE"] {
+        assert!(text.contains(word), "{word}");
+    }
+    for validation in policy["spec"]["validations"].as_array().unwrap() {
+        assert!(validation["message"].is_string() || validation["messageExpression"].is_string(), "{validation}");
+    }
+    let ports = super::MANIFEST.lines().filter_map(|line| line.trim().strip_prefix("- name: ")).collect::<Vec<_>>();
+    for rule in network["spec"]["ingress"].as_array().unwrap() {
+        let port = rule["ports"][0]["port"].as_str().unwrap();
+        assert!(ports.contains(&port), "deployment.yaml has no port {port}");
+    }
+}
+
+/// Judged by the real API server only; for the simulated one there is but the text.
+#[test]
+fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
+    check_the_text();
+    let scene = scene();
+    if Backend::chosen() == Backend::Simulated {
+        eprintln!("CLUSTER=simulated evaluates no admission policy: only the text of kubernetes/hardening.yaml was checked");
+        return;
+    }
+    let [_one, _two] = machines(&scene);
+    let admin = &scene.admin;
+    let node = "/api/v1/nodes/n1";
+    let own = json!({"metadata": {"annotations": {"example.org/keep": "x"}, "finalizers": ["example.org/held"], "labels": {"keep": "x"}}});
+    admin.merge(node, &own).ok();
+    harden(&scene);
+    let account = account(&scene);
+    let allowed = [
+        json!({"spec": {"unschedulable": true}, "metadata": {"annotations": {"rebootmanager/status": "Rebooting", "rebootmanager/x": "y"}}}),
+        json!({"spec": {"unschedulable": null}, "metadata": {"annotations": {"rebootmanager/status": "Ready", "rebootmanager/x": null}}}),
+    ];
+    for patch in &allowed {
+        account.merge(node, patch).ok();
+    }
+    let before = admin.get(node).ok();
+    let taint = json!([{"key": "x", "effect": "NoExecute"}]);
+    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}]);
+    let refused = [
+        (json!({"metadata": {"labels": {"new": "x"}}}), "metadata.labels"),
+        (json!({"metadata": {"labels": {"keep": null}}}), "metadata.labels"),
+        (json!({"metadata": {"annotations": {"example.org/new": "x"}}}), "example.org/new"),
+        (json!({"metadata": {"annotations": {"example.org/keep": "y"}}}), "example.org/keep"),
+        (json!({"metadata": {"annotations": {"example.org/keep": null}}}), "example.org/keep"),
+        (json!({"metadata": {"annotations": {"rebootmanager": "x"}}}), "rebootmanager"),
+        (json!({"metadata": {"annotations": null}}), "example.org/keep"),
+        (json!({"metadata": {"finalizers": ["example.org/held", "example.org/more"]}}), "metadata.finalizers"),
+        (json!({"metadata": {"finalizers": null}}), "metadata.finalizers"),
+        (json!({"metadata": {"ownerReferences": owner}}), "metadata.ownerReferences"),
+        (json!({"spec": {"taints": taint}}), "spec.taints"),
+        (json!({"spec": {"podCIDR": "10.9.0.0/24", "podCIDRs": ["10.9.0.0/24"]}}), "spec.podCIDR"),
+        (json!({"spec": {"providerID": "cloud://x"}}), "spec.providerID"),
+        (json!({"spec": {"unschedulable": true, "providerID": "cloud://x"}}), "spec.providerID"),
+    ];
+    for (patch, says) in &refused {
+        assert_refused(&account.merge(node, patch), &["this would change", says]);
+    }
+    let status = json!({"status": {"nodeInfo": {"machineID": "f".repeat(32)}}});
+    assert_eq!(account.merge(&format!("{node}/status"), &status).status, 403, "by RBAC alone");
+    assert_eq!(account.merge(node, &status).status, 200, "the API server ignores a status here");
+    let new = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n9"}});
+    assert_refused(&account_with_all_rights(&scene, "PATCH", &format!("{node}/status"), &status), &["does not write the status"]);
+    assert_refused(&account_with_all_rights(&scene, "POST", "/api/v1/nodes", &new), &["neither creates nor deletes"]);
+    assert_refused(&account_with_all_rights(&scene, "DELETE", "/api/v1/nodes/n2", &json!({})), &["neither creates nor deletes"]);
+    let untouched = |node: &Value| (node["spec"].clone(), node["metadata"]["annotations"].clone(), node["status"]["nodeInfo"].clone());
+    assert_eq!(untouched(&admin.get(node).ok()), untouched(&before));
+    admin.merge(node, &json!({"metadata": {"labels": {"new": "x"}}})).ok();
+}
+
+/// On the simulated cluster the policy is only stored, and this is one more reboot; on the real one it is in force.
+#[test]
+fn a_reboot_goes_through_with_everything_applied() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    if Backend::chosen() == Backend::Real {
+        harden(&scene);
+    }
+    scene.fleet.deployment("shop", "web", 3, Placement::On("n1"));
+    scene.wait_for_running("n1", 3);
+    let server = server(&scene, "60s");
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    scene.set_cordon("n1", true);
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    scene.set_cordon("n1", false);
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    one.comes_back(&scene, &server);
+    one.is_in_service(&scene);
+    assert!(scene.holders().is_empty());
+}
+
+/// The real API server refuses the NetworkPolicy as long as nobody has said where the nodes are.
+#[test]
+fn the_placeholder_cannot_be_applied_to_a_real_api_server() {
+    let scene = scene();
+    let network = documents().into_iter().find(|document| document["kind"] == "NetworkPolicy").unwrap();
+    assert!(network.to_string().contains(PLACEHOLDER));
+    if Backend::chosen() == Backend::Real {
+        let answer = scene.admin.create("/apis/networking.k8s.io/v1/namespaces/reboot-manager/networkpolicies", &network);
+        assert!(answer.status == 422 && answer.body["message"].to_string().contains(PLACEHOLDER), "{answer:?}");
+    }
+}
