@@ -172,6 +172,7 @@ impl Coordinator {
         origin: &Origin,
         decide: impl Fn(&Caller, Option<Looked>) -> Result<Decided, Trouble>,
     ) -> Result<Decided, Trouble> {
+        let arrived = clock::now().clock;
         let id = request.id.as_str();
         let Some(hex) = HexId::parse(id) else { return Ok(Decided::Answer(Refusal::unknown(id))) };
         let mut found = self.identities.find(hex, &self.kube)?;
@@ -181,7 +182,7 @@ impl Coordinator {
                 Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name, uid, id: hex, group: request.group.clone() };
+            let caller = Caller { node: name, uid, id: hex, group: request.group.clone(), arrived };
             let decided = match self.admit(&caller, origin)? {
                 Admitted::No(outcome) => Decided::Answer(outcome),
                 Admitted::Yes(looked) => decide(&caller, looked)?,

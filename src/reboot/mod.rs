@@ -42,6 +42,8 @@ pub struct Caller {
     pub id: HexId,
     /// The group it called itself of.
     pub group: GroupName,
+    /// When its request arrived.
+    pub arrived: Timestamp,
 }
 
 /// What holds for every request.

@@ -23,6 +23,10 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
+    // An approval of after this request arrived is not undone by it, however long the request has been under way.
+    if holder.and_then(|holder| holder.approved.as_ref()).is_some_and(|approved| approved.at > caller.arrived) {
+        return superseded(&caller.node);
+    }
     if let Some(holder) = holder
         && !seen.first.as_ref().is_some_and(|first| first.as_ref().is_some_and(|first| Tenure::of(holder).follows(first)))
     {

@@ -129,7 +129,8 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        let clock = Timestamp::from_second(1_800_000_000 + self.seconds).unwrap();
+        let moment = jiff::SignedDuration::from_micros(i64::try_from(self.moment).unwrap());
+        let clock = Timestamp::from_second(1_800_000_000 + self.seconds).unwrap() + moment;
         Now { clock, instant: self.start + Duration::from_secs(self.seconds.unsigned_abs()) }
     }
 
@@ -140,7 +141,13 @@ impl World {
     fn caller(&self, machine: usize) -> Caller {
         let node = &self.machines[machine].node;
         let MachineId(id) = node.machine_id.unwrap();
-        Caller { node: node.name().clone(), uid: node.mark.uid.clone(), id, group: GroupName::parse("default").unwrap() }
+        Caller {
+            node: node.name().clone(),
+            uid: node.mark.uid.clone(),
+            id,
+            group: GroupName::parse("default").unwrap(),
+            arrived: self.now().clock,
+        }
     }
 
     fn spawn(&mut self, machine: usize, work: Work) -> usize {
