@@ -34,7 +34,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(move |seen: &_| observer.call(seen)))?;
     let rules = Rules { slots: settings.slots, ours: settings.ours.clone() };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, workers: WORKERS };
-    let coordinator = Coordinator::new(Arc::new(Kube::new(client, namespace)), limits, Arc::clone(&metrics));
+    let coordinator = Coordinator::new(Arc::new(Kube::new(client, namespace, None)), limits, Arc::clone(&metrics));
     coordinator.start().context("no thread can be started")?;
     let ops = Ops::start(settings.ops_listen, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
