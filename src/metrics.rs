@@ -34,6 +34,8 @@ pub struct Metrics {
     call_seconds: Family<Labels<2>, Histogram>,
     slots: Gauge,
     holders: Gauge,
+    certificate_expiry: Gauge,
+    certificate_trouble: Gauge,
 }
 
 /// Label names and values of one series.
@@ -50,6 +52,7 @@ impl Metrics {
         let calls = Family::default();
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
         let (slots, holders) = (Gauge::default(), Gauge::default());
+        let (certificate_expiry, certificate_trouble) = (Gauge::default(), Gauge::default());
         registry.register("requests", "FleetLock requests answered", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
         registry.register("evictions", "Evictions asked for, by what became of them", evictions.clone());
@@ -57,8 +60,22 @@ impl Metrics {
         registry.register_with_unit("kubernetes_call_duration", "Time of a call", Unit::Seconds, call_seconds.clone());
         registry.register("slots", "Nodes that may be out at once", slots.clone());
         registry.register("holders", "Nodes that hold a slot", holders.clone());
+        let expiry = ("certificate_expiry_timestamp", "When the served certificate ends, since 1970; 0 without TLS");
+        registry.register_with_unit(expiry.0, expiry.1, Unit::Seconds, certificate_expiry.clone());
+        registry.register("certificate_trouble", "1 while the certificate cannot be renewed", certificate_trouble.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, requests, request_seconds, evictions, calls, call_seconds, slots, holders }
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            evictions,
+            calls,
+            call_seconds,
+            slots,
+            holders,
+            certificate_expiry,
+            certificate_trouble,
+        }
     }
 
     /// A request was answered. `endpoint` is `None` when its path was neither.
@@ -94,6 +111,17 @@ impl Metrics {
     pub fn slots(&self, slots: usize, lock: &LockState) {
         self.slots.set(i64::try_from(slots).unwrap_or(i64::MAX));
         self.holders.set(i64::try_from(lock.holders.len()).unwrap_or(i64::MAX));
+    }
+
+    /// The certificate that ends then is served, and all is well with it.
+    pub fn certificate(&self, not_after: jiff::Timestamp) {
+        self.certificate_expiry.set(not_after.as_second());
+        self.certificate_trouble(false);
+    }
+
+    /// Whether the certificate that is served is not the one that should be.
+    pub fn certificate_trouble(&self, trouble: bool) {
+        self.certificate_trouble.set(i64::from(trouble));
     }
 
     /// The page.
