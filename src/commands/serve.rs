@@ -8,6 +8,7 @@ use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::certificate::Certificate;
 use crate::cli::Serve;
 use crate::coordinator::{Coordinator, Limits};
 use crate::http::{FleetLock, Ops};
@@ -22,9 +23,12 @@ const WORKERS: usize = 8;
 /// How long requests that are being answered may take once the process is asked to stop.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
+/// How often a signal is looked for while there is no certificate yet.
+const SIGNALS_EVERY: Duration = Duration::from_millis(250);
+
 /// Runs until SIGTERM or SIGINT.
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
-    let settings = Settings::new(flags);
+    let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
     let location = Location::find(&settings.given).context("no Kubernetes API to work with")?;
     let namespace = settings.namespace(location.namespace());
@@ -34,13 +38,24 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(move |seen: &_| observer.call(seen)))?;
     let rules = Rules { slots: settings.slots, ours: settings.ours.clone() };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, workers: WORKERS };
-    let coordinator = Coordinator::new(Arc::new(Kube::new(client, namespace, None)), limits, Arc::clone(&metrics));
+    let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
+    let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
+    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics));
     coordinator.start().context("no thread can be started")?;
     let ops = Ops::start(settings.ops_listen, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
     info!("ops: listening on {}", ops.address());
-    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, Arc::clone(&coordinator), metrics)
+    if let Some(certificate) = &certificate
+        && let Some(signal) = wait(certificate, &mut signals)
+    {
+        info!("signal {signal}: stopping");
+        coordinator.stop();
+        return Ok(());
+    }
+    let tls = certificate.as_ref().map(Certificate::config);
+    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, tls, Arc::clone(&coordinator), metrics)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
+    ops.fleetlock_listens();
     info!("fleetlock: listening on {}, {} slots", fleetlock.address(), settings.slots);
     if let Err(missing) = coordinator.ready() {
         missing.lines().for_each(|line| warn!("not ready: {line}"));
@@ -50,6 +65,16 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     }
     stop(&coordinator, &fleetlock);
     Ok(())
+}
+
+/// Waits until there is a certificate, or for the signal that comes first.
+fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
+    while !certificate.wait(SIGNALS_EVERY) {
+        if let Some(signal) = signals.pending().next() {
+            return Some(signal);
+        }
+    }
+    None
 }
 
 /// Takes no further request, answers those that are held, and gives the others a moment.
