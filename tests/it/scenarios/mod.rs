@@ -1,6 +1,7 @@
 //! What must hold on a cluster, one file a promise. Each scenario runs the built program, with the rights of
 //! kubernetes/deployment.yaml and no others, on the cluster that `CLUSTER` chooses: simulated (the default) or real.
 
+mod certificate;
 mod cordon;
 mod crash;
 mod drain;
