@@ -85,7 +85,7 @@ fn everybody_may_ask_what_he_may() {
     let eviction = json!({"verb": "create", "resource": "pods", "subresource": "eviction", "namespace": "default"});
     assert!(ask(&api, &eviction));
     assert!(!ask(&api, &json!({"verb": "delete", "resource": "pods", "namespace": "default"})));
-    let lease = json!({"verb": "update", "group": "coordination.k8s.io", "resource": "leases", "namespace": NAMESPACE, "name": NAMESPACE});
+    let lease = json!({"verb": "patch", "group": "coordination.k8s.io", "resource": "leases", "namespace": NAMESPACE, "name": NAMESPACE});
     assert!(ask(&api, &lease));
     assert!(!ask(&cluster.client(&cluster.token_for("default", "default")), &eviction));
 }
