@@ -285,7 +285,7 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_a_broken_one_follows() 
     super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
     let address = echo(config(&served).unwrap());
     let now_shown = || shown(&connect(&address, client(&ca, NAMES[0], &[&TLS13])).unwrap());
-    let trouble = || metrics.page().unwrap().contains("reboot_manager_certificate_trouble 1");
+    let trouble = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_trouble 1");
     let until = |what: &dyn Fn() -> bool| {
         let begun = clock::steady();
         while !what() {
