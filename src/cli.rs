@@ -57,6 +57,18 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_VERIFY_SOURCE", value_name = "MODE", default_value = "off")]
     pub verify_source: VerifySource,
 
+    /// Certificate for --tls files, PEM, with its chain; read again when it changes
+    #[arg(long, env = "REBOOT_MANAGER_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key for --tls files, PEM
+    #[arg(long, env = "REBOOT_MANAGER_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Service at whose ClusterIPs nodes call, for the certificate of --tls bootstrap
+    #[arg(long, env = "REBOOT_MANAGER_SERVICE_NAME", value_name = "NAME", default_value = "reboot-manager")]
+    pub service_name: String,
+
     /// How many nodes may be out at once, over all groups
     #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub slots: u16,
@@ -86,6 +98,10 @@ pub struct Serve {
 /// TLS on the FleetLock port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tls {
+    /// A CA and a certificate of its own, kept in Secrets
+    Bootstrap,
+    /// The certificate of --tls-cert and --tls-key
+    Files,
     /// Plain HTTP
     Off,
 }

@@ -11,6 +11,7 @@ pub mod reboot;
 pub mod kube;
 pub mod metrics;
 
+pub mod certificate;
 pub mod coordinator;
 pub mod http;
 

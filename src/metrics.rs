@@ -36,6 +36,8 @@ pub struct Metrics {
     holders: Gauge,
     credentials: Gauge,
     auth_file_broken: Gauge,
+    certificate_expiry: Gauge,
+    certificate_trouble: Gauge,
 }
 
 /// Label names and values of one series.
@@ -53,6 +55,7 @@ impl Metrics {
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
         let (slots, holders) = (Gauge::default(), Gauge::default());
         let (credentials, auth_file_broken) = (Gauge::default(), Gauge::default());
+        let (certificate_expiry, certificate_trouble) = (Gauge::default(), Gauge::default());
         registry.register("requests", "FleetLock requests answered", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
         registry.register("evictions", "Evictions asked for, by what became of them", evictions.clone());
@@ -63,8 +66,24 @@ impl Metrics {
         registry.register("credentials", "Credentials in force", credentials.clone());
         let broken = "1 when --auth-file cannot be used as it is now; what it said before holds";
         registry.register("auth_file_broken", broken, auth_file_broken.clone());
+        let expiry = ("certificate_expiry_timestamp", "When the served certificate ends, since 1970; 0 without TLS");
+        registry.register_with_unit(expiry.0, expiry.1, Unit::Seconds, certificate_expiry.clone());
+        registry.register("certificate_trouble", "1 while the certificate cannot be renewed", certificate_trouble.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, requests, request_seconds, evictions, calls, call_seconds, slots, holders, credentials, auth_file_broken }
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            evictions,
+            calls,
+            call_seconds,
+            slots,
+            holders,
+            credentials,
+            auth_file_broken,
+            certificate_expiry,
+            certificate_trouble,
+        }
     }
 
     /// A request was answered. `endpoint` is `None` when its path was neither.
@@ -108,6 +127,17 @@ impl Metrics {
         if let Some(count) = listed {
             self.credentials.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// The certificate that ends then is served, and all is well with it.
+    pub fn certificate(&self, not_after: jiff::Timestamp) {
+        self.certificate_expiry.set(not_after.as_second());
+        self.certificate_trouble(false);
+    }
+
+    /// Whether the certificate that is served is not the one that should be.
+    pub fn certificate_trouble(&self, trouble: bool) {
+        self.certificate_trouble.set(i64::from(trouble));
     }
 
     /// The page.

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use crate::access::VerifySource;
-use crate::cli::{self, Serve};
+use crate::certificate::Source;
+use crate::cli::{self, Serve, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
 use crate::kube::{Environment, Given};
@@ -34,14 +37,27 @@ pub struct Settings {
     pub given: Given,
     /// How to tell our own pods.
     pub ours: Ours,
+    /// Where the certificate comes from.
+    pub tls: Source,
     namespace: Option<String>,
+}
+
+/// What was typed makes no sense together.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Invalid {
+    /// Certificate files that nobody would read.
+    #[error("{0} is for --tls files; give that too, or leave it out")]
+    FileUnused(&'static str),
+    /// A file too few.
+    #[error("--tls files needs both --tls-cert and --tls-key; {0} is missing")]
+    FileMissing(&'static str),
 }
 
 impl Settings {
     /// From flags and the process's environment, which is read here and nowhere else.
-    pub fn new(flags: &Serve) -> Self {
+    pub fn new(flags: &Serve) -> Result<Self, Invalid> {
         let pod_namespace = variable("POD_NAMESPACE");
-        Self {
+        Ok(Self {
             listen: flags.listen,
             ops_listen: flags.ops_listen,
             base_path: flags.base_path.clone(),
@@ -61,7 +77,8 @@ impl Settings {
                 service_account: variable("POD_SERVICE_ACCOUNT"),
             },
             namespace: flags.namespace.clone().or(pod_namespace),
-        }
+            tls: source(flags)?,
+        })
     }
 
     /// The Lease's namespace; `own` is the one that the service account's files name, in a pod.
@@ -74,4 +91,45 @@ impl Settings {
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn source(flags: &Serve) -> Result<Source, Invalid> {
+    match (flags.tls, &flags.tls_cert, &flags.tls_key) {
+        (Tls::Files, Some(certificate), Some(key)) => Ok(Source::Files { certificate: certificate.clone(), key: key.clone() }),
+        (Tls::Files, None, _) => Err(Invalid::FileMissing("--tls-cert")),
+        (Tls::Files, _, None) => Err(Invalid::FileMissing("--tls-key")),
+        (_, Some(_), _) => Err(Invalid::FileUnused("--tls-cert")),
+        (_, _, Some(_)) => Err(Invalid::FileUnused("--tls-key")),
+        (Tls::Bootstrap, None, None) => Ok(Source::Bootstrap { service: flags.service_name.clone() }),
+        (Tls::Off, None, None) => Ok(Source::Off),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_certificates_source_is_whole_or_refused() {
+        let files = Source::Files { certificate: "c".into(), key: "k".into() };
+        let cases = [
+            ("", Ok(Source::Off)),
+            ("--tls off", Ok(Source::Off)),
+            ("--tls bootstrap", Ok(Source::Bootstrap { service: "reboot-manager".to_owned() })),
+            ("--tls bootstrap --service-name other", Ok(Source::Bootstrap { service: "other".to_owned() })),
+            ("--tls files --tls-cert c --tls-key k", Ok(files)),
+            ("--tls files", Err(Invalid::FileMissing("--tls-cert"))),
+            ("--tls files --tls-key k", Err(Invalid::FileMissing("--tls-cert"))),
+            ("--tls files --tls-cert c", Err(Invalid::FileMissing("--tls-key"))),
+            ("--tls-cert c --tls-key k", Err(Invalid::FileUnused("--tls-cert"))),
+            ("--tls bootstrap --tls-key k", Err(Invalid::FileUnused("--tls-key"))),
+        ];
+        for (words, want) in cases {
+            let cli = Cli::try_parse_from(["reboot-manager"].into_iter().chain(words.split_whitespace())).unwrap();
+            assert_eq!(source(&cli.serve), want, "{words}");
+        }
+    }
 }

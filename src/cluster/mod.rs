@@ -9,6 +9,8 @@ mod machine_id;
 mod names;
 mod node;
 mod pod;
+mod service;
+mod tls_secret;
 
 use std::fmt;
 
@@ -17,6 +19,8 @@ pub use machine_id::{HexId, MachineId};
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
 pub use node::{Before, CORDON, CordonRecord, Host, Node, NodeIdentity, NodeMark, NodePatch, Readiness, STATUS, Status};
 pub use pod::{Controller, Phase, Pod};
+pub use service::Service;
+pub use tls_secret::{CaMap, KeyPem, Pair, TlsSecret};
 
 /// A list with no page missing. Only whoever has read every page may make one.
 #[derive(Debug, Clone, PartialEq, Eq)]

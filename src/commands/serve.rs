@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access::VerifySource;
+use crate::certificate::Certificate;
 use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits};
 use crate::http::{AuthFile, FleetLock, Ops};
@@ -23,9 +24,12 @@ const WORKERS: usize = 8;
 /// How long requests that are being answered may take once the process is asked to stop.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
+/// How often a signal is looked for while there is no certificate yet.
+const SIGNALS_EVERY: Duration = Duration::from_millis(250);
+
 /// Runs until SIGTERM or SIGINT.
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
-    let settings = Settings::new(flags);
+    let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
     let location = Location::find(&settings.given).context("no Kubernetes API to work with")?;
     let namespace = settings.namespace(location.namespace());
@@ -37,13 +41,24 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(move |seen: &_| observer.call(seen)))?;
     let rules = Rules { slots: settings.slots, ours: settings.ours.clone() };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
-    let coordinator = Coordinator::new(Arc::new(Kube::new(client, namespace)), limits, Arc::clone(&metrics));
+    let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
+    let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
+    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics));
     coordinator.start().context("no thread can be started")?;
     let ops = Ops::start(settings.ops_listen, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
     info!("ops: listening on {}", ops.address());
-    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, auth_file, Arc::clone(&coordinator), metrics)
+    if let Some(certificate) = &certificate
+        && let Some(signal) = wait(certificate, &mut signals)
+    {
+        info!("signal {signal}: stopping");
+        coordinator.stop();
+        return Ok(());
+    }
+    let tls = certificate.as_ref().map(Certificate::config);
+    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, auth_file, tls, Arc::clone(&coordinator), metrics)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
+    ops.fleetlock_listens();
     info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
     if let Err(missing) = coordinator.ready() {
         missing.lines().for_each(|line| warn!("not ready: {line}"));
@@ -69,6 +84,16 @@ fn tell_who_may_call(settings: &Settings, tls: Tls) {
         }
         (Some(_), _) => {}
     }
+}
+
+/// Waits until there is a certificate, or for the signal that comes first.
+fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
+    while !certificate.wait(SIGNALS_EVERY) {
+        if let Some(signal) = signals.pending().next() {
+            return Some(signal);
+        }
+    }
+    None
 }
 
 /// Takes no further request, answers those that are held, and gives the others a moment.

@@ -104,7 +104,7 @@ impl Coordinator {
         match self.kube.missing_permissions() {
             Ok(missing) if missing.is_empty() => Ok(()),
             Ok(missing) => {
-                let line = |permission: &&crate::kube::Permission| {
+                let line = |permission: &crate::kube::Permission| {
                     format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
                 };
                 Err(missing.iter().map(line).collect())

@@ -1,11 +1,10 @@
 //! What keeps a decision from being made, and what the client is told of it.
 
-use std::error::Error;
-
 use thiserror::Error;
 
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
+pub(super) use crate::kube::told;
 use crate::lock::Unreadable;
 
 /// No decision could be made. Nothing is approved.
@@ -33,18 +32,4 @@ impl From<Trouble> for Reply {
         log::warn!("{}: {sentence}", kind.name());
         Self::refusal(kind, sentence)
     }
-}
-
-/// An error and all its causes in one line.
-pub(super) fn told(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !sentence.ends_with(&text) {
-            sentence = format!("{sentence}: {text}");
-        }
-        cause = error.source();
-    }
-    sentence
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,11 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The port that probes and Prometheus call.
 pub struct Ops {
     server: Arc<Server>,
+    open: Arc<AtomicBool>,
 }
 
 struct Context {
+    open: Arc<AtomicBool>,
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
     ready: Mutex<Option<(Instant, Result<(), String>)>>,
@@ -38,9 +41,15 @@ impl Ops {
     /// Listens on `address`.
     pub fn start(address: SocketAddr, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let server = listen(address)?;
-        let context = Context { coordinator, metrics, ready: Mutex::new(None) };
+        let open = Arc::new(AtomicBool::new(false));
+        let context = Context { open: Arc::clone(&open), coordinator, metrics, ready: Mutex::new(None) };
         serve(&server, "ops", WORKERS, move |request| context.handle(request))?;
-        Ok(Self { server })
+        Ok(Self { server, open })
+    }
+
+    /// From now on nodes can call; before, this replica is not ready, whatever Kubernetes says.
+    pub fn fleetlock_listens(&self) {
+        self.open.store(true, Ordering::Relaxed);
     }
 
     /// Where it listens.
@@ -73,6 +82,9 @@ impl Context {
     /// One thread asks; the others take its answer.
     #[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
     fn ready(&self) -> Result<(), String> {
+        if !self.open.load(Ordering::Relaxed) {
+            return Err("the FleetLock port does not listen yet: the certificate is being made ready, see the log\n".to_owned());
+        }
         let mut ready = self.ready.lock().unwrap_or_else(|_poisoned| std::process::abort());
         if let Some((at, known)) = &*ready
             && at.elapsed() < READY_AGE_MAX

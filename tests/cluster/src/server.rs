@@ -60,6 +60,15 @@ impl Start {
     /// Starts it and waits until it listens.
     #[track_caller]
     pub fn start(self) -> Server {
+        let mut server = self.launch();
+        server.ops = server.listening("ops: listening on ");
+        server.address = server.listening("fleetlock: listening on ");
+        server
+    }
+
+    /// Starts it and waits for nothing; its addresses are not known.
+    #[track_caller]
+    pub fn launch(self) -> Server {
         let mut command = Command::new(&self.binary);
         command.env_clear().env("RUST_LOG", "debug").args(&self.arguments).arg("--kubeconfig").arg(&self.kubeconfig);
         command.envs(self.environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -72,10 +81,7 @@ impl Start {
                 kept.grown.notify_all();
             }
         });
-        let mut server = Server { process: Mutex::new(process), log, address: String::new(), ops: String::new() };
-        server.ops = server.listening("ops: listening on ");
-        server.address = server.listening("fleetlock: listening on ");
-        server
+        Server { process: Mutex::new(process), log, address: String::new(), ops: String::new() }
     }
 }
 

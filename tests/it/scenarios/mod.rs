@@ -2,6 +2,7 @@
 //! kubernetes/deployment.yaml and no others, on the cluster that `CLUSTER` chooses: simulated (the default) or real.
 
 mod access;
+mod certificate;
 mod cordon;
 mod crash;
 mod drain;

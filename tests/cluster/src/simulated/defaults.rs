@@ -30,6 +30,8 @@ pub(super) fn new_object(resource: &Resource, revision: u64, object: &mut Value)
         "services" => {
             let address = format!("10.96.{}.{}", revision / 250 % 256, revision % 250 + 2);
             default(&mut object["spec"], "clusterIP", json!(address));
+            let address = object["spec"]["clusterIP"].clone();
+            default(&mut object["spec"], "clusterIPs", json!([address]));
             default(&mut object["spec"], "type", json!("ClusterIP"));
         }
         _ => {}

@@ -1,0 +1,101 @@
+//! From two PEM texts to a certificate that can be served, or what is wrong with them. No text here holds a key.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, RootCertStore};
+use thiserror::Error;
+
+use super::renewal::Validity;
+use crate::cluster::Pair;
+
+/// Why a certificate and key cannot be used. What a PEM reader or a file said of a key is left out: it may quote it.
+#[derive(Debug, Error)]
+pub enum Broken {
+    /// The certificate is not PEM.
+    #[error("the certificate cannot be read as PEM")]
+    Certificate(#[source] rustls::pki_types::pem::Error),
+    /// The certificate has no start or end, or is none.
+    #[error("the certificate is not one that TLS can use")]
+    Form,
+    /// Not a key, or not of this certificate.
+    #[error("the private key cannot be used with the certificate; do they belong together?")]
+    Key(#[source] rustls::Error),
+    /// The key is not PEM.
+    #[error("the private key cannot be read as PEM, as PKCS#8 or an older form, unencrypted")]
+    KeyForm,
+    /// No certificate at all.
+    #[error("there is no certificate in it")]
+    None,
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Unread {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// A certificate and its key, which belong together.
+#[derive(Clone)]
+pub(super) struct Loaded {
+    /// As TLS uses them.
+    pub(super) key: Arc<CertifiedKey>,
+    /// From when to when.
+    pub(super) validity: Validity,
+}
+
+impl Loaded {
+    pub(super) fn of(pair: &Pair) -> Result<Self, Broken> {
+        let chain =
+            CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(Broken::Certificate)?;
+        let leaf = chain.first().ok_or(Broken::None)?;
+        let validity = validity(leaf).ok_or(Broken::Form)?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| Broken::KeyForm)?;
+        let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(Broken::Key)?;
+        Ok(Self { key: Arc::new(key), validity })
+    }
+
+    /// The certificate itself.
+    pub(super) fn leaf(&self) -> &CertificateDer<'static> {
+        // `of` has seen that there is one.
+        &self.key.cert[0]
+    }
+}
+
+/// Checks certificates against one CA, as a node does.
+pub(super) fn verifier(ca: &CertificateDer<'_>) -> Option<Arc<WebPkiServerVerifier>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone().into_owned()).ok()?;
+    let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()
+}
+
+/// A moment as rustls has it.
+pub(super) fn unix(time: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()))
+}
+
+/// From when to when a certificate is valid. The verifier looks at this before anything else and tells what it found, so
+/// it is asked about a time before and a time after; no reader of certificates is needed for it.
+fn validity(leaf: &CertificateDer<'_>) -> Option<Validity> {
+    let verifier = verifier(leaf)?;
+    let name = ServerName::try_from("name").ok()?;
+    let at =
+        |seconds| verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)));
+    let Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) = at(0) else { return None };
+    let Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) = at(FAR_FUTURE) else { return None };
+    let time = |time: UnixTime| Timestamp::from_second(i64::try_from(time.as_secs()).ok()?).ok();
+    Some(Validity { not_before: time(not_before)?, not_after: time(not_after)? })
+}
+
+/// The year 10000; RFC 5280 ends with 9999.
+const FAR_FUTURE: u64 = 253_402_300_800;

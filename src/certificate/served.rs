@@ -1,0 +1,61 @@
+//! What new connections are shown, and how TLS is spoken: TLS 1.2 and 1.3 by ring, no client certificates, and no
+//! sessions to resume, so that nothing is kept for a client that has gone.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+
+/// The certificate of the moment, and a bell for those who wait for the first one.
+#[derive(Default)]
+pub(super) struct Served {
+    current: Mutex<Option<Arc<CertifiedKey>>>,
+    bell: Condvar,
+}
+
+impl Served {
+    /// From now on new connections get this one.
+    pub(super) fn swap(&self, key: Arc<CertifiedKey>) {
+        *self.lock() = Some(key);
+        self.bell.notify_all();
+    }
+
+    /// Waits for the first one; whether there is one after `limit`.
+    pub(super) fn wait(&self, limit: Duration) -> bool {
+        let waited = self.bell.wait_timeout_while(self.lock(), limit, |current| current.is_none());
+        waited.unwrap_or_else(|_poisoned| std::process::abort()).0.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<CertifiedKey>>> {
+        self.current.lock().unwrap_or_else(|_poisoned| std::process::abort())
+    }
+}
+
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.lock().clone()
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served").finish_non_exhaustive()
+    }
+}
+
+/// TLS with whatever certificate is served.
+pub(super) fn config(served: &Arc<Served>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13, &TLS12])?;
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(served) as _;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+    // One request a connection, one connection an hour: resuming saves nothing and its memory would grow.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}

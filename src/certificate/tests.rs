@@ -1,0 +1,329 @@
+//! Certificates from both sources, as a real TLS client meets them.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::{Timestamp, ToSpan};
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+
+use super::authority::Authority;
+use super::files::Files;
+use super::loaded::{Broken, Loaded, verifier};
+use super::renewal::{Renewal, Why};
+use super::served::{Served, config};
+use super::{Source, clock};
+use crate::cluster::{KeyPem, Pair};
+use crate::metrics::Metrics;
+
+const NAMES: [&str; 4] = ["10.96.0.7", "fd00::7", "reboot-manager", "reboot-manager.ns.svc"];
+
+fn names(all: &[&str]) -> BTreeSet<String> {
+    all.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn ca_at(now: Timestamp) -> (Pair, Authority) {
+    let pair = Authority::make(&["reboot-manager".to_owned(), "reboot-manager.ns.svc".to_owned()], now).unwrap();
+    let authority = Authority::load(&pair).unwrap();
+    (pair, authority)
+}
+
+fn ca() -> (Pair, Authority) {
+    ca_at(clock::now())
+}
+
+fn server_pair(authority: &Authority) -> Pair {
+    authority.issue(&names(&NAMES), clock::now()).unwrap()
+}
+
+/// A client that trusts this CA and nothing else.
+fn client(ca: &Pair, name: &str, versions: &[&'static SupportedProtocolVersion]) -> ClientConnection {
+    let verifier: Arc<WebPkiServerVerifier> = verifier(Loaded::of(ca).unwrap().leaf()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(versions).unwrap();
+    let config = builder.with_webpki_verifier(verifier).with_no_client_auth();
+    ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
+}
+
+/// A server that says back each byte, one thread a connection.
+fn echo(config: Arc<ServerConfig>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || {
+                let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() {
+                    stream.write_all(&byte).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+type Connection = StreamOwned<ClientConnection, TcpStream>;
+
+fn connect(address: &str, session: ClientConnection) -> std::io::Result<Connection> {
+    let mut stream = StreamOwned::new(session, TcpStream::connect(address)?);
+    say(&mut stream)?;
+    Ok(stream)
+}
+
+fn say(stream: &mut Connection) -> std::io::Result<()> {
+    stream.write_all(b"x")?;
+    stream.read_exact(&mut [0])
+}
+
+fn shown(stream: &Connection) -> CertificateDer<'static> {
+    stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
+fn serve(pair: &Pair) -> (Arc<Served>, String) {
+    let served = Arc::new(Served::default());
+    served.swap(Loaded::of(pair).unwrap().key);
+    let address = echo(config(&served).unwrap());
+    (served, address)
+}
+
+#[test]
+fn both_versions_are_spoken_and_every_name_is_believed() {
+    let (ca, authority) = ca();
+    let (_served, address) = serve(&server_pair(&authority));
+    for version in [&TLS12, &TLS13] {
+        for name in NAMES {
+            let stream = connect(&address, client(&ca, name, &[version])).unwrap();
+            assert_eq!(stream.conn.protocol_version(), Some(version.version), "{name}");
+        }
+        let error = connect(&address, client(&ca, "10.96.0.8", &[version])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+    }
+}
+
+#[test]
+fn a_swapped_certificate_is_seen_by_new_connections_while_an_old_one_lives_on() {
+    let (ca, authority) = ca();
+    let (first, second) = (server_pair(&authority), server_pair(&authority));
+    let (served, address) = serve(&first);
+    for version in [&TLS12, &TLS13] {
+        served.swap(Loaded::of(&first).unwrap().key);
+        let mut old = connect(&address, client(&ca, NAMES[0], &[version])).unwrap();
+        served.swap(Loaded::of(&second).unwrap().key);
+        let new = connect(&address, client(&ca, NAMES[0], &[version])).unwrap();
+        assert_eq!(&shown(&old), Loaded::of(&first).unwrap().leaf());
+        assert_eq!(&shown(&new), Loaded::of(&second).unwrap().leaf());
+        say(&mut old).unwrap();
+    }
+}
+
+#[test]
+fn no_session_is_kept_to_resume() {
+    let (ca, authority) = ca();
+    let (_served, address) = serve(&server_pair(&authority));
+    let session = client(&ca, NAMES[0], &[&TLS12, &TLS13]);
+    let stream = connect(&address, session).unwrap();
+    assert_eq!(stream.conn.tls13_tickets_received(), 0);
+}
+
+#[test]
+fn without_a_certificate_a_handshake_fails_and_waiting_ends() {
+    let served = Arc::new(Served::default());
+    let address = echo(config(&served).unwrap());
+    assert!(connect(&address, client(&ca().0, NAMES[0], &[&TLS13])).is_err());
+    assert!(!served.wait(std::time::Duration::from_millis(1)));
+    served.swap(Loaded::of(&server_pair(&ca().1)).unwrap().key);
+    assert!(served.wait(std::time::Duration::from_secs(60)));
+}
+
+#[test]
+fn a_certificate_of_ours_is_kept_until_it_is_old_or_lacks_a_name() {
+    let now = clock::now();
+    let (_, authority) = ca_at(now);
+    let pair = authority.issue(&names(&NAMES), now).unwrap();
+    let examine = |wanted: &[&str], hours: i64| authority.examine(&pair, &names(wanted), now + hours.hours()).unwrap();
+    assert_eq!(examine(&NAMES, 0), Renewal::Keep);
+    assert_eq!(examine(&NAMES, 240 * 24), Renewal::Keep);
+    assert!(matches!(examine(&NAMES, 250 * 24), Renewal::Renew(Why::Age(_))));
+    assert!(matches!(examine(&NAMES, 366 * 24), Renewal::Renew(Why::Foreign(why)) if why.contains("expired")));
+    assert_eq!(examine(&["10.96.0.7", "10.96.0.9"], 0), Renewal::Renew(Why::Missing(vec!["10.96.0.9".to_owned()])));
+}
+
+#[test]
+fn a_certificate_of_another_ca_is_foreign() {
+    let (one, other) = (ca().1, ca().1);
+    let renewal = one.examine(&server_pair(&other), &names(&NAMES), clock::now()).unwrap();
+    assert!(matches!(renewal, Renewal::Renew(Why::Foreign(_))), "{renewal:?}");
+    let empty = Pair { certificate: String::new(), key: KeyPem::new(String::new()) };
+    assert!(matches!(one.examine(&empty, &names(&NAMES), clock::now()), Err(Broken::None)));
+}
+
+#[test]
+fn no_certificate_outlives_the_ca() {
+    let begun = clock::now();
+    let (_, authority) = ca_at(begun);
+    let late = begun + (3600 * 24).hours();
+    let pair = authority.issue(&names(&NAMES), late).unwrap();
+    assert_eq!(Loaded::of(&pair).unwrap().validity.not_after, authority.validity().not_after);
+    assert_eq!(authority.examine(&pair, &names(&NAMES), late + (40 * 24).hours()).unwrap(), Renewal::Keep);
+    assert!(authority.issue(&names(&NAMES), begun + (3651 * 24).hours()).is_err());
+}
+
+#[test]
+fn the_ca_cannot_sign_for_other_host_names() {
+    let (_, authority) = ca();
+    for name in ["quay.io", "other.ns.svc", "ns.svc"] {
+        let error = authority.issue(&names(&[name]), clock::now()).unwrap_err();
+        assert!(error.to_string().contains("would not be accepted"), "{name}: {error}");
+    }
+    authority.issue(&names(&["192.0.2.1", "2001:db8::1"]), clock::now()).unwrap();
+}
+
+#[test]
+fn a_ca_whose_key_is_anothers_is_refused() {
+    let (one, other) = (ca().0, ca().0);
+    assert!(Authority::load(&Pair { certificate: one.certificate, key: other.key }).is_err());
+}
+
+/// A folder as a Secret volume has it: the files are links through `..data`, which is swapped.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("reboot-manager-volume-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in ["tls.crt", "tls.key"] {
+            symlink(Path::new("..data").join(file), folder.join(file)).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn put(&self, version: &str, pair: &Pair) {
+        let folder = self.0.join(version);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("tls.crt"), &pair.certificate).unwrap();
+        std::fs::write(folder.join("tls.key"), pair.key.reveal()).unwrap();
+        symlink(version, self.0.join("..data_tmp")).unwrap();
+        std::fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
+    }
+
+    fn files(&self) -> Files {
+        Files { certificate: self.0.join("tls.crt"), key: self.0.join("tls.key"), loaded: None }
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn files_are_loaded_again_when_their_content_changes_and_only_then() {
+    let (volume, authority) = (Volume::new(), ca().1);
+    let (first, second) = (server_pair(&authority), server_pair(&authority));
+    let mut files = volume.files();
+    assert!(matches!(files.look(), Err(Broken::Unread { .. })));
+    volume.put("1", &first);
+    assert_eq!(files.look().unwrap().unwrap().leaf(), Loaded::of(&first).unwrap().leaf());
+    assert!(files.look().unwrap().is_none());
+    volume.put("2", &first);
+    assert!(files.look().unwrap().is_none());
+    volume.put("3", &second);
+    assert_eq!(files.look().unwrap().unwrap().leaf(), Loaded::of(&second).unwrap().leaf());
+}
+
+#[test]
+fn a_broken_pair_is_refused_each_time_until_a_good_one_is_back() {
+    let (volume, authority) = (Volume::new(), ca().1);
+    let (good, other) = (server_pair(&authority), server_pair(&authority));
+    let hush = good.key.reveal().lines().nth(1).unwrap().to_owned();
+    let mut files = volume.files();
+    volume.put("good", &good);
+    files.look().unwrap();
+    let text = |text: &str| KeyPem::new(text.to_owned());
+    let cases = [
+        ("mismatch", &other.certificate[..], good.key.clone(), "belong together"),
+        ("cut", &good.certificate, text(&good.key.reveal()[..80]), "private key cannot be read as PEM"),
+        ("start", &good.certificate, text(&format!("-----BEGIN {hush}\n")), "private key cannot be read as PEM"),
+        ("nokey", &good.certificate, text(""), "private key cannot be read as PEM"),
+        ("odd", &good.certificate, text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), "belong together"),
+        ("none", "", good.key.clone(), "no certificate"),
+        ("nopem", "-----BEGIN CERTIFICATE-----\n%\n", good.key.clone(), "certificate cannot be read as PEM"),
+        ("noform", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", good.key.clone(), "not one that TLS can use"),
+    ];
+    for (name, certificate, key, says) in cases {
+        volume.put(name, &Pair { certificate: certificate.to_owned(), key });
+        for _ in 0..2 {
+            let Err(broken) = files.look() else { panic!("{name} was loaded") };
+            let told = crate::kube::told(&broken);
+            assert!(told.contains(says), "{name}: {told}");
+            assert!(!format!("{told}{broken:?}").contains(&hush), "{name}: {told}");
+        }
+    }
+    volume.put("back", &good);
+    assert!(files.look().unwrap().is_none());
+}
+
+#[test]
+fn a_running_server_takes_the_new_pair_and_keeps_it_when_a_broken_one_follows() {
+    let (volume, (ca, authority)) = (Volume::new(), ca());
+    let (first, second) = (server_pair(&authority), server_pair(&authority));
+    volume.put("1", &first);
+    let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::new()));
+    let (certificate, key) = (volume.0.join("tls.crt"), volume.0.join("tls.key"));
+    super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
+    let address = echo(config(&served).unwrap());
+    let now_shown = || shown(&connect(&address, client(&ca, NAMES[0], &[&TLS13])).unwrap());
+    let trouble = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_trouble 1");
+    let until = |what: &dyn Fn() -> bool| {
+        let begun = clock::steady();
+        while !what() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it does not come");
+            clock::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    assert_eq!(&now_shown(), Loaded::of(&first).unwrap().leaf());
+    volume.put("2", &second);
+    until(&|| &now_shown() == Loaded::of(&second).unwrap().leaf());
+    assert!(!trouble());
+    volume.put("3", &Pair { certificate: first.certificate.clone(), key: second.key.clone() });
+    until(&trouble);
+    assert_eq!(&now_shown(), Loaded::of(&second).unwrap().leaf());
+    volume.put("4", &first);
+    until(&|| &now_shown() == Loaded::of(&first).unwrap().leaf());
+    assert!(!trouble());
+}
+
+#[test]
+fn a_pair_cut_at_any_byte_is_refused() {
+    let pair = server_pair(&ca().1);
+    for end in 0..pair.certificate.len() - 1 {
+        assert!(Loaded::of(&Pair { certificate: pair.certificate[..end].to_owned(), ..pair.clone() }).is_err(), "{end}");
+    }
+    for end in 0..pair.key.reveal().len() - 1 {
+        assert!(Loaded::of(&Pair { key: KeyPem::new(pair.key.reveal()[..end].to_owned()), ..pair.clone() }).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn no_key_is_shown() {
+    let pair = server_pair(&ca().1);
+    let hush = pair.key.reveal().lines().nth(1).unwrap();
+    let served = Served::default();
+    served.swap(Loaded::of(&pair).unwrap().key);
+    assert!(pair.key.reveal().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    for text in [format!("{pair:?}"), format!("{served:?}"), format!("{:?}", Source::Off)] {
+        assert!(!text.contains(hush), "{text}");
+    }
+}

@@ -1,0 +1,141 @@
+//! A Secret of type `kubernetes.io/tls`, and the ConfigMap that shows a CA's certificate. Private keys are never shown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ResourceVersion;
+
+/// A private key in PEM (PKCS#8). It has no `Display`, and `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPem(String);
+
+impl KeyPem {
+    /// Takes `text` out of sight.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for those who load or store it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyPem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// A certificate, with its chain if it has one, and the key to it. Whether they fit has to be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// PEM, the certificate itself first.
+    pub certificate: String,
+    /// PEM.
+    pub key: KeyPem,
+}
+
+impl Pair {
+    /// `data` of a Secret.
+    pub fn data(&self) -> Value {
+        json!({CERTIFICATE: STANDARD.encode(&self.certificate), KEY: STANDARD.encode(self.key.reveal())})
+    }
+}
+
+/// A Secret as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireSecret")]
+pub struct TlsSecret {
+    /// The version that was read.
+    pub version: ResourceVersion,
+    /// What is in it; a text is empty when there is none or it is not in base64.
+    pub pair: Pair,
+}
+
+/// A ConfigMap with the certificate of a CA, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireMap")]
+pub struct CaMap {
+    /// The version that was read.
+    pub version: ResourceVersion,
+    /// `data["ca.crt"]`; empty when there is none.
+    pub certificate: String,
+}
+
+impl CaMap {
+    /// `data` with this certificate.
+    pub fn data(certificate: &str) -> Value {
+        json!({CA: certificate})
+    }
+}
+
+#[derive(Deserialize)]
+struct WireSecret {
+    metadata: WireMetadata,
+    data: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct WireMap {
+    metadata: WireMetadata,
+    data: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct WireMetadata {
+    #[serde(rename = "resourceVersion")]
+    version: ResourceVersion,
+}
+
+impl From<WireSecret> for TlsSecret {
+    fn from(wire: WireSecret) -> Self {
+        let data = wire.data.unwrap_or_default();
+        let text = |field: &str| {
+            let bytes = data.get(field).and_then(|text| STANDARD.decode(text).ok());
+            bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+        };
+        let pair = Pair { certificate: text(CERTIFICATE), key: KeyPem::new(text(KEY)) };
+        Self { version: wire.metadata.version, pair }
+    }
+}
+
+impl From<WireMap> for CaMap {
+    fn from(wire: WireMap) -> Self {
+        let certificate = wire.data.unwrap_or_default().remove(CA).unwrap_or_default();
+        Self { version: wire.metadata.version, certificate }
+    }
+}
+
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const CA: &str = "ca.crt";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_as_it_is_written() {
+        let pair = Pair { certificate: "C".to_owned(), key: KeyPem::new("hush".to_owned()) };
+        let object = json!({"metadata": {"resourceVersion": "7"}, "data": pair.data()});
+        let read: TlsSecret = serde_json::from_value(object).unwrap();
+        assert_eq!(read.pair, pair);
+        assert!(!format!("{read:?}").contains("hush"));
+    }
+
+    #[test]
+    fn what_is_not_there_or_unreadable_is_empty() {
+        for data in [json!(null), json!({}), json!({"tls.crt": "%%%", "tls.key": "/w=="})] {
+            let read: TlsSecret = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "data": data})).unwrap();
+            assert_eq!((read.pair.certificate.as_str(), read.pair.key.reveal()), ("", ""));
+            let read: CaMap = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "data": data})).unwrap();
+            assert_eq!(read.certificate, "");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `--tls bootstrap`: a CA and a certificate that all replicas agree on, kept in the cluster and mended there.
+
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use serde_json::{Value, json};
+use test_cluster::api::Api;
+use test_cluster::{Scene, Server};
+
+use super::{NAMESPACE, SOON, binary, scene};
+
+const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
+
+fn path(resource: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/{resource}/{name}")
+}
+
+fn launch(scene: &Scene) -> Server {
+    scene.server(&binary()).arg("--tls").arg("bootstrap").launch()
+}
+
+/// A replica that comes, looks after everything, and is gone again; what it logged.
+fn pass(scene: &Scene) -> String {
+    let server = launch(scene);
+    server.wait_for_log(SERVES, SOON);
+    server.log().join("\n")
+}
+
+/// The texts of a Secret.
+fn secret(scene: &Scene, name: &str) -> [String; 2] {
+    let object = scene.admin.get(&path("secrets", name)).ok();
+    assert_eq!(object["type"], "kubernetes.io/tls");
+    ["tls.crt", "tls.key"].map(|field| decoded(object["data"][field].as_str().unwrap()))
+}
+
+fn decoded(base64: &str) -> String {
+    let value = |letter| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|known| *known == letter);
+    let sixes: Vec<usize> = base64.bytes().map_while(value).collect();
+    let bytes = sixes.chunks(4).flat_map(|four| {
+        let word = four.iter().fold(0, |word, six| word << 6 | six) << (6 * (4 - four.len()));
+        (0..four.len() - 1).map(move |at| u8::try_from(word >> (16 - 8 * at) & 255).unwrap())
+    });
+    String::from_utf8(bytes.collect()).unwrap()
+}
+
+fn published(scene: &Scene) -> Value {
+    scene.admin.get(&path("configmaps", "reboot-manager-ca")).ok()["data"].take()
+}
+
+fn cluster_ip(scene: &Scene) -> String {
+    scene.admin.get(&path("services", "reboot-manager")).ok()["spec"]["clusterIP"].as_str().unwrap().to_owned()
+}
+
+/// As a node checks it: whether the certificate holds for the name under the CA.
+fn holds(ca: &str, certificate: &str, name: &str) -> Result<(), rustls::Error> {
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der(ca)).unwrap();
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), ring::default_provider().into()).build().unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    verifier.verify_server_cert(&der(certificate), &[], &name, &[], UnixTime::now()).map(|_verified| ())
+}
+
+/// Everything is there and fits.
+#[track_caller]
+fn is_whole(scene: &Scene) {
+    let ([ca, _], [certificate, _]) = (secret(scene, "reboot-manager-ca"), secret(scene, "reboot-manager-tls"));
+    assert_eq!(published(scene), json!({"ca.crt": ca}));
+    let address = cluster_ip(scene);
+    for name in [&address[..], "reboot-manager", "reboot-manager.reboot-manager.svc", "reboot-manager.reboot-manager.svc.cluster.local"] {
+        holds(&ca, &certificate, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    holds(&ca, &certificate, "192.0.2.1").unwrap_err();
+}
+
+/// Replicas that start at once and make one of each; what they logged.
+#[track_caller]
+fn agreed(scene: &Scene) -> Vec<String> {
+    let replicas = [(); 4].map(|()| launch(scene));
+    let ends = replicas.each_ref().map(|server| server.wait_for_log(SERVES, SOON));
+    let logs: Vec<String> = replicas.iter().flat_map(Server::log).collect();
+    for one in ["certificate: made a CA", "certificate: made one for", "shows the CA's certificate"] {
+        assert_eq!(logs.iter().filter(|line| line.contains(one)).count(), 1, "{one}\n{}", logs.join("\n"));
+    }
+    let until = |line: &String| line.split_once(SERVES).unwrap().1.to_owned();
+    assert!(ends.iter().all(|end| until(end) == until(&ends[0])), "{ends:?}");
+    logs
+}
+
+#[test]
+fn replicas_that_start_at_once_agree_on_one_ca_and_one_certificate() {
+    let scene = scene();
+    let logs = agreed(&scene);
+    is_whole(&scene);
+    // Nothing is made twice, and no key is told.
+    let [before, key] = secret(&scene, "reboot-manager-tls");
+    let [_, ca_key] = secret(&scene, "reboot-manager-ca");
+    let log = pass(&scene);
+    assert_eq!(secret(&scene, "reboot-manager-tls")[0], before);
+    for hush in [&key, &ca_key].map(|key| key.lines().nth(1).unwrap()) {
+        assert!(!logs.join("\n").contains(hush) && !log.contains(hush));
+    }
+}
+
+#[test]
+fn the_config_map_holds_the_certificate_of_the_ca_and_nothing_else() {
+    let scene = scene();
+    pass(&scene);
+    let data = published(&scene);
+    assert_eq!(data.as_object().unwrap().len(), 1);
+    let text = data["ca.crt"].as_str().unwrap();
+    assert_eq!(text.matches("-----BEGIN ").count(), 1);
+    assert!(text.starts_with("-----BEGIN CERTIFICATE-----\n"), "{text}");
+}
+
+#[test]
+fn what_is_deleted_or_spoilt_comes_back() {
+    let scene = scene();
+    pass(&scene);
+    let [ca, _] = secret(&scene, "reboot-manager-ca");
+    scene.admin.delete(&path("configmaps", "reboot-manager-ca"), None).ok();
+    pass(&scene);
+    is_whole(&scene);
+    scene.admin.merge(&path("configmaps", "reboot-manager-ca"), &json!({"data": {"ca.crt": "x"}})).ok();
+    let [before, _] = secret(&scene, "reboot-manager-tls");
+    pass(&scene);
+    is_whole(&scene);
+    assert_eq!(secret(&scene, "reboot-manager-tls")[0], before);
+    scene.admin.delete(&path("secrets", "reboot-manager-tls"), None).ok();
+    pass(&scene);
+    is_whole(&scene);
+    scene.admin.merge(&path("secrets", "reboot-manager-tls"), &json!({"data": {"tls.crt": "eA=="}})).ok();
+    pass(&scene);
+    is_whole(&scene);
+    assert_eq!(secret(&scene, "reboot-manager-ca")[0], ca, "the CA stays what nodes trust");
+}
+
+#[test]
+fn replicas_agree_on_what_replaces_a_ca_that_was_deleted() {
+    let scene = scene();
+    pass(&scene);
+    let [old, _] = secret(&scene, "reboot-manager-ca");
+    scene.admin.delete(&path("secrets", "reboot-manager-ca"), None).ok();
+    let log = agreed(&scene).join("\n");
+    assert!(log.contains("the old one is not from this CA"), "{log}");
+    assert_ne!(secret(&scene, "reboot-manager-ca")[0], old);
+    is_whole(&scene);
+}
+
+#[test]
+fn a_service_with_another_address_gets_another_certificate() {
+    let scene = scene();
+    pass(&scene);
+    let (address, [ca, before]) =
+        (cluster_ip(&scene), [secret(&scene, "reboot-manager-ca"), secret(&scene, "reboot-manager-tls")].map(|[c, _]| c));
+    let mut service = scene.admin.get(&path("services", "reboot-manager")).ok();
+    scene.admin.delete(&path("services", "reboot-manager"), None).ok();
+    service["metadata"] = json!({"name": "reboot-manager", "namespace": NAMESPACE});
+    for field in ["clusterIP", "clusterIPs"] {
+        service["spec"].as_object_mut().unwrap().remove(field);
+    }
+    let server = launch(&scene);
+    server.wait_for_log("there is no service reboot-manager/reboot-manager", SOON);
+    // Its first answer may be the old address again; another one must come.
+    let other = (0..8).find_map(|_| {
+        scene.admin.create(&format!("/api/v1/namespaces/{NAMESPACE}/services"), &service).ok();
+        let other = cluster_ip(&scene);
+        if other == address {
+            _ = scene.admin.delete(&path("services", "reboot-manager"), None).ok();
+        }
+        (other != address).then_some(other)
+    });
+    server.wait_for_log(SERVES, SOON);
+    drop(server);
+    pass(&scene);
+    let [after, _] = secret(&scene, "reboot-manager-tls");
+    assert_ne!(after, before);
+    holds(&ca, &before, &address).unwrap();
+    holds(&ca, &after, &other.unwrap()).unwrap();
+    is_whole(&scene);
+}
+
+#[test]
+fn a_spoilt_ca_is_never_overwritten() {
+    let scene = scene();
+    pass(&scene);
+    scene.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
+    let server = launch(&scene);
+    let line = server.wait_for_log("certificate: it cannot be looked after", SOON);
+    assert!(line.contains("secret reboot-manager/reboot-manager-ca") && line.contains("docs/tls.md"), "{line}");
+    assert_eq!(secret(&scene, "reboot-manager-ca")[1], "x");
+}
+
+#[test]
+fn the_service_account_reads_no_other_secret() {
+    let scene = scene();
+    pass(&scene);
+    let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+    let other = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}, "data": {"hush": "eA=="}});
+    scene.admin.create(&secrets, &other).ok();
+    let us = Api::new(&scene.road.base(), None, Some(&scene.token));
+    assert_eq!(us.get(&path("secrets", "reboot-manager-tls")).status, 200);
+    for (method, path) in [
+        ("GET", path("secrets", "other")),
+        ("GET", secrets.clone()),
+        ("GET", "/api/v1/secrets".to_owned()),
+        ("GET", "/api/v1/namespaces/shop/secrets/reboot-manager-tls".to_owned()),
+        ("DELETE", path("secrets", "reboot-manager-tls")),
+    ] {
+        assert_eq!(us.call(method, &path, "", None).status, 403, "{method} {path}");
+    }
+    for path in [path("secrets", "other"), path("secrets", "reboot-manager-ca"), path("configmaps", "kube-root-ca.crt")] {
+        assert_eq!(us.merge(&path, &json!({"data": {"more": "eA=="}})).status, 403, "PATCH {path}");
+    }
+}
+
+#[test]
+fn kubernetes_that_comes_late_is_waited_for() {
+    let mut scene = scene();
+    scene.stop_api_server();
+    let server = launch(&scene);
+    let line = server.wait_for_log("ops: listening on ", SOON);
+    let ops = line.split("ops: listening on ").nth(1).unwrap().to_owned();
+    server.wait_for_log("no node is served until there is one", SOON);
+    let mut answer = ureq::get(format!("http://{ops}/readyz")).config().http_status_as_error(false).build().call().unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    assert!(answer.body_mut().read_to_string().unwrap().contains("the FleetLock port does not listen yet"));
+    scene.start_api_server();
+    server.wait_for_log(SERVES, SOON);
+    is_whole(&scene);
+}
+
+#[test]
+fn a_replica_that_waits_for_its_certificate_can_be_stopped() {
+    let mut scene = scene();
+    scene.stop_api_server();
+    let server = launch(&scene);
+    server.wait_for_log("no node is served until there is one", SOON);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(Duration::from_secs(20)), Some(0));
+    scene.start_api_server();
+}
+
+#[test]
+fn files_that_do_not_fit_refuse_to_start() {
+    let scene = scene();
+    let server = scene.server(&binary()).arg("--tls").arg("files").arg("--tls-cert").arg("/nowhere/tls.crt");
+    let server = server.arg("--tls-key").arg("/nowhere/tls.key").launch();
+    assert_eq!(server.exit_code(SOON), Some(1));
+    server.wait_for_log("the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt", SOON);
+}
