@@ -34,6 +34,22 @@ pub struct Metrics {
     call_seconds: Family<Labels<2>, Histogram>,
     slots: Gauge,
     holders: Gauge,
+    connections: Family<Labels<1>, Counter>,
+}
+
+/// How a connection came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It dawdled over its request when another needed its place.
+    Evicted,
+    /// All places were taken by requests that wait for their answers.
+    Full,
+    /// No thread could be started for it.
+    NoThread,
+    /// `accept` failed.
+    NotAccepted,
+    /// Its request was not complete, or its answer not taken, in time.
+    TimedOut,
 }
 
 /// Label names and values of one series.
@@ -49,6 +65,7 @@ impl Metrics {
         let evictions = Family::default();
         let calls = Family::default();
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
+        let connections = Family::default();
         let (slots, holders) = (Gauge::default(), Gauge::default());
         registry.register("requests", "FleetLock requests answered", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
@@ -57,8 +74,9 @@ impl Metrics {
         registry.register_with_unit("kubernetes_call_duration", "Time of a call", Unit::Seconds, call_seconds.clone());
         registry.register("slots", "Nodes that may be out at once", slots.clone());
         registry.register("holders", "Nodes that hold a slot", holders.clone());
+        registry.register("connections_lost", "Connections that came to nothing, by reason", connections.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, requests, request_seconds, evictions, calls, call_seconds, slots, holders }
+        Self { registry, requests, request_seconds, evictions, calls, call_seconds, slots, holders, connections }
     }
 
     /// A request was answered. `endpoint` is `None` when its path was neither.
@@ -80,6 +98,18 @@ impl Metrics {
             Eviction::Unclear { .. } => "unclear",
         };
         self.evictions.get_or_create(&Labels([("result", result.to_owned())])).inc();
+    }
+
+    /// A connection came to nothing.
+    pub fn connection_lost(&self, loss: Loss) {
+        let reason = match loss {
+            Loss::Evicted => "evicted",
+            Loss::Full => "full",
+            Loss::NoThread => "no_thread",
+            Loss::NotAccepted => "not_accepted",
+            Loss::TimedOut => "timed_out",
+        };
+        self.connections.get_or_create(&Labels([("reason", reason.to_owned())])).inc();
     }
 
     /// A call to Kubernetes ended.
@@ -129,11 +159,13 @@ mod tests {
         metrics.request(Some(Endpoint::PreReboot), &Reply::refusal(Kind::SlotsTaken, String::new()), Duration::from_millis(3));
         metrics.eviction(&Eviction::Evicted);
         metrics.slots(2, &LockState::default());
+        metrics.connection_lost(Loss::TimedOut);
         let page = metrics.page().unwrap();
         for line in [
             "reboot_manager_requests_total{endpoint=\"pre-reboot\",code=\"404\",kind=\"slots_taken\"} 1",
             "reboot_manager_request_duration_seconds_bucket{le=\"0.005\",endpoint=\"pre-reboot\"} 1",
             "reboot_manager_evictions_total{result=\"evicted\"} 1",
+            "reboot_manager_connections_lost_total{reason=\"timed_out\"} 1",
             "reboot_manager_slots 2",
             "reboot_manager_holders 0",
             concat!("reboot_manager_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::Serve;
 use crate::coordinator::{Coordinator, Limits};
-use crate::http::{FleetLock, Ops};
+use crate::http::{DoorLimits, FleetLock, Ops, own_share};
 use crate::kube::{self, Client, Kube, Location};
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
@@ -36,10 +36,12 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, workers: WORKERS };
     let coordinator = Coordinator::new(Arc::new(Kube::new(client, namespace)), limits, Arc::clone(&metrics));
     coordinator.start().context("no thread can be started")?;
-    let ops = Ops::start(settings.ops_listen, Arc::clone(&coordinator), Arc::clone(&metrics))
+    let (connections, ops_connections) = own_share(settings.max_connections);
+    let ops = Ops::start(settings.ops_listen, ops_connections, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
     info!("ops: listening on {}", ops.address());
-    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, Arc::clone(&coordinator), metrics)
+    let limits = DoorLimits { connections, request: settings.request_timeout, workers: WORKERS };
+    let fleetlock = FleetLock::start(settings.listen, limits, None, &settings.base_path, Arc::clone(&coordinator), metrics)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
     info!("fleetlock: listening on {}, {} slots", fleetlock.address(), settings.slots);
     if let Err(missing) = coordinator.ready() {
@@ -52,7 +54,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes no further request, answers those that are held, and gives the others a moment.
+/// Accepts no further connection, answers the requests that are held, and gives the others a moment.
 #[expect(clippy::disallowed_methods, reason = "the edge reads the clock and waits")]
 fn stop(coordinator: &Coordinator, fleetlock: &FleetLock) {
     fleetlock.stop();

@@ -6,14 +6,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tiny_http::{Method, Server};
+use tiny_http::Method;
 
-use super::{listen, response, serve};
+use super::{Door, DoorLimits, now, response};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
 /// Threads: a probe must not wait behind a slow scrape.
 const WORKERS: usize = 2;
+
+/// From `accept` to the complete request.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 /// Readiness asks Kubernetes; it is asked at most this often.
 const READY_AGE_MAX: Duration = Duration::from_secs(5);
@@ -25,7 +28,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The port that probes and Prometheus call.
 pub struct Ops {
-    server: Arc<Server>,
+    door: Door,
 }
 
 struct Context {
@@ -35,17 +38,17 @@ struct Context {
 }
 
 impl Ops {
-    /// Listens on `address`.
-    pub fn start(address: SocketAddr, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let server = listen(address)?;
-        let context = Context { coordinator, metrics, ready: Mutex::new(None) };
-        serve(&server, "ops", WORKERS, move |request| context.handle(request))?;
-        Ok(Self { server })
+    /// Listens on `address`, for so many `connections` at once.
+    pub fn start(address: SocketAddr, connections: usize, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let limits = DoorLimits { connections, request: REQUEST_MAX, workers: WORKERS };
+        let context = Context { coordinator, metrics: Arc::clone(&metrics), ready: Mutex::new(None) };
+        let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| context.handle(request))?;
+        Ok(Self { door })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> String {
-        self.server.server_addr().to_string()
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
     }
 }
 
@@ -71,7 +74,6 @@ impl Context {
     }
 
     /// One thread asks; the others take its answer.
-    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
     fn ready(&self) -> Result<(), String> {
         let mut ready = self.ready.lock().unwrap_or_else(|_poisoned| std::process::abort());
         if let Some((at, known)) = &*ready
@@ -83,7 +85,7 @@ impl Context {
         if let Err(missing) = &result {
             log::warn!("not ready: {}", missing.trim_end().replace('\n', "; "));
         }
-        *ready = Some((Instant::now(), result.clone()));
+        *ready = Some((now(), result.clone()));
         result
     }
 }

@@ -3,12 +3,10 @@
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Instant;
 
-use tiny_http::Server;
+use rustls::ServerConfig;
 
-use super::{listen, response, serve};
+use super::{Door, DoorLimits, Peer, now, response};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{BODY_BYTES_MAX, Endpoint, Head, Malformed, Reply, check, endpoint, parse};
 use crate::metrics::Metrics;
@@ -18,8 +16,7 @@ const PROTOCOL: &str = "fleet-lock-protocol";
 
 /// The port that nodes call.
 pub struct FleetLock {
-    server: Arc<Server>,
-    workers: Vec<JoinHandle<()>>,
+    door: Door,
 }
 
 /// What every request needs.
@@ -30,46 +27,45 @@ struct Context {
 }
 
 impl FleetLock {
-    /// Listens on `address` and serves with `workers` threads below the path `base`.
+    /// Listens on `address`, with TLS if there is a configuration for it, and serves below the path `base`.
     pub fn start(
         address: SocketAddr,
-        workers: usize,
+        limits: DoorLimits,
+        tls: Option<Arc<ServerConfig>>,
         base: &str,
         coordinator: Arc<Coordinator>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let server = listen(address)?;
-        let context = Context { coordinator, metrics, base: base.to_owned() };
-        let workers = serve(&server, "fleetlock", workers, move |request| context.handle(request))?;
-        Ok(Self { server, workers })
+        let context = Context { coordinator, metrics: Arc::clone(&metrics), base: base.to_owned() };
+        let door = Door::open("fleetlock", address, limits, tls, metrics, move |request, peer| context.handle(request, peer))?;
+        Ok(Self { door })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> String {
-        self.server.server_addr().to_string()
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
     }
 
-    /// Takes no further request; each worker ends after the one it has.
+    /// Accepts no further connection; those that are open are served.
     pub fn stop(&self) {
-        self.workers.iter().for_each(|_worker| self.server.unblock());
+        self.door.close();
     }
 
-    /// Whether every worker has ended.
+    /// Whether no connection is open.
     pub fn is_idle(&self) -> bool {
-        self.workers.iter().all(JoinHandle::is_finished)
+        self.door.is_empty()
     }
 }
 
 impl Context {
-    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
-    fn handle(&self, mut request: tiny_http::Request) {
-        let begun = Instant::now();
+    fn handle(&self, mut request: tiny_http::Request, peer: Peer) {
+        let begun = now();
         let path = endpoint(request.url(), &self.base);
         let parsed = read(&mut request, &self.base);
         let metrics = Arc::clone(&self.metrics);
         let respond = move |reply: Reply| {
             metrics.request(path, &reply, begun.elapsed());
-            send(request, path, &reply);
+            send(request, peer, path, &reply);
         };
         match parsed {
             Ok(parsed) => self.coordinator.answer(&parsed, Box::new(respond)),
@@ -92,8 +88,8 @@ fn read(request: &mut tiny_http::Request, base: &str) -> Result<crate::fleetlock
     parse(head, &body, base)
 }
 
-fn send(request: tiny_http::Request, path: Option<Endpoint>, reply: &Reply) {
-    let (kind, peer) = (reply.kind(), request.remote_addr().map(ToString::to_string).unwrap_or_default());
+fn send(request: tiny_http::Request, peer: Peer, path: Option<Endpoint>, reply: &Reply) {
+    let kind = reply.kind();
     log::info!("{} from {peer}: {} {}: {}", path.map_or("request", Endpoint::name), kind.status(), kind.name(), reply.value());
     if let Err(error) = request.respond(response(kind.status(), "application/json", reply.json())) {
         log::debug!("the client {peer} was gone before its answer: {error}");
