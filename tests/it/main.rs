@@ -1,5 +1,5 @@
 //! Everything that is tested from outside the source files: the sources themselves, the program's command line, and
-//! the scenarios on a cluster.
+//! the scenarios on a cluster; and attacks on the port that nodes call.
 
 #![expect(
     clippy::disallowed_methods,
@@ -7,5 +7,6 @@
     reason = "tests play the outside world, which has a clock, and end when something is not as expected"
 )]
 
+mod front_door;
 mod scenarios;
 mod tidy;
