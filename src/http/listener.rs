@@ -21,6 +21,9 @@ const STACK_BYTES: usize = 128 * 1024;
 /// Pauses after an `accept` that failed: they double.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
+/// How long it may take to wake the accept loop.
+const KNOCK_MAX: Duration = Duration::from_secs(1);
+
 /// What a port takes.
 #[derive(Debug, Clone, Copy)]
 pub struct DoorLimits {
@@ -75,14 +78,14 @@ impl Door {
     /// Lets in who is at the door already and nobody after them. Those who are in are served.
     pub fn close(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        let loopback = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
+        let ways: &[IpAddr] = match self.address.ip() {
+            ip if !ip.is_unspecified() => &[ip],
+            _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         };
         // A knock wakes the accept loop; it finds the flag.
-        if let Err(error) = TcpStream::connect_timeout(&SocketAddr::new(loopback, self.address.port()), Duration::from_secs(1)) {
-            log::debug!("{} could not be woken to be closed: {error}", self.address);
+        let knock = |ip: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*ip, self.address.port()), KNOCK_MAX).is_ok();
+        if !ways.iter().any(knock) {
+            log::warn!("{} cannot be closed before the process ends", self.address);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The port that nodes call, under attack, one file a kind of attack. While it goes on and after it a well-behaved
 //! client gets its right answer, memory stays small, and threads and descriptors come back to what they were.
 
+mod held;
 mod oversized;
 mod scarce;
 mod secured;

@@ -134,6 +134,21 @@ fn plain_http_and_garbage_are_told_that_this_is_tls() {
 }
 
 #[test]
+fn a_door_to_all_addresses_can_be_closed() {
+    let limits = DoorLimits { connections: 4, request: Duration::from_secs(2), workers: 1 };
+    for any in ["[::]:0", "0.0.0.0:0"] {
+        let door = Door::open("test", any.parse().unwrap(), limits, None, Arc::new(Metrics::new()), |_request, _peer| ()).unwrap();
+        let address = ("127.0.0.1", door.address().port());
+        drop(TcpStream::connect(address).unwrap());
+        door.close();
+        wait_for("nobody is let in", SOON, || match TcpStream::connect(address) {
+            Ok(_) => Err("the door is open"),
+            Err(_) => Ok(()),
+        });
+    }
+}
+
+#[test]
 fn a_closed_door_serves_who_is_in() {
     let secured = Secured::open(16);
     let mut inside = secured.connect(&TLS13);
