@@ -78,6 +78,15 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_PRE_REBOOT_WAIT", value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub pre_reboot_wait: Duration,
 
+    /// How many connections of nodes may be open at once; when there are more, the one goes that has dawdled longest
+    /// over its request
+    #[arg(long, env = "REBOOT_MANAGER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u16).range(2..))]
+    pub max_connections: u16,
+
+    /// How long a request may take to arrive, with the TLS handshake
+    #[arg(long, env = "REBOOT_MANAGER_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = request_timeout)]
+    pub request_timeout: Duration,
+
     /// Kubeconfig to use outside the cluster (default: as kubectl finds it)
     #[arg(long, env = "REBOOT_MANAGER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -134,6 +143,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     if duration > HELD_MAX { Err(format!("it is longer than an hour; {example}")) } else { Ok(duration) }
 }
 
+/// A duration in which a request can arrive.
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err("no request can arrive in no time; give a duration such as 10s".to_owned()) } else { Ok(duration) }
+}
+
 /// No client waits longer: Zincati gives up after 30 minutes.
 const HELD_MAX: Duration = Duration::from_secs(3600);
 
@@ -157,6 +172,12 @@ mod tests {
         for text in ["", "50", "-1s", "61m", "soon"] {
             assert!(duration(text).unwrap_err().contains("such as 50s"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_request_has_some_time_to_arrive() {
+        assert_eq!(request_timeout("10s").ok(), Some(Duration::from_secs(10)));
+        assert!(request_timeout("0s").is_err());
     }
 
     #[test]

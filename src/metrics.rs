@@ -38,6 +38,22 @@ pub struct Metrics {
     auth_file_broken: Gauge,
     certificate_expiry: Gauge,
     certificate_trouble: Gauge,
+    connections: Family<Labels<1>, Counter>,
+}
+
+/// How a connection came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It dawdled over its request when another needed its place.
+    Evicted,
+    /// All places were taken by requests that wait for their answers.
+    Full,
+    /// No thread could be started for it.
+    NoThread,
+    /// `accept` failed.
+    NotAccepted,
+    /// Its request was not complete, or its answer not taken, in time.
+    TimedOut,
 }
 
 /// Label names and values of one series.
@@ -53,6 +69,7 @@ impl Metrics {
         let evictions = Family::default();
         let calls = Family::default();
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
+        let connections = Family::default();
         let (slots, holders) = (Gauge::default(), Gauge::default());
         let (credentials, auth_file_broken) = (Gauge::default(), Gauge::default());
         let (certificate_expiry, certificate_trouble) = (Gauge::default(), Gauge::default());
@@ -66,9 +83,10 @@ impl Metrics {
         registry.register("credentials", "Credentials in force", credentials.clone());
         let broken = "1 when --auth-file cannot be used as it is now; what it said before holds";
         registry.register("auth_file_broken", broken, auth_file_broken.clone());
-        let expiry = ("certificate_expiry_timestamp", "When the served certificate ends, since 1970; 0 without TLS");
-        registry.register_with_unit(expiry.0, expiry.1, Unit::Seconds, certificate_expiry.clone());
+        let expiry = "When the served certificate ends, since 1970; 0 without TLS";
+        registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
         registry.register("certificate_trouble", "1 while the certificate cannot be renewed", certificate_trouble.clone());
+        registry.register("connections_lost", "Connections that came to nothing, by reason", connections.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             registry,
@@ -83,6 +101,7 @@ impl Metrics {
             auth_file_broken,
             certificate_expiry,
             certificate_trouble,
+            connections,
         }
     }
 
@@ -105,6 +124,18 @@ impl Metrics {
             Eviction::Unclear { .. } => "unclear",
         };
         self.evictions.get_or_create(&Labels([("result", result.to_owned())])).inc();
+    }
+
+    /// A connection came to nothing.
+    pub fn connection_lost(&self, loss: Loss) {
+        let reason = match loss {
+            Loss::Evicted => "evicted",
+            Loss::Full => "full",
+            Loss::NoThread => "no_thread",
+            Loss::NotAccepted => "not_accepted",
+            Loss::TimedOut => "timed_out",
+        };
+        self.connections.get_or_create(&Labels([("reason", reason.to_owned())])).inc();
     }
 
     /// A call to Kubernetes ended.
@@ -175,11 +206,13 @@ mod tests {
         metrics.slots(2, &LockState::default());
         metrics.auth_file(Some(3));
         metrics.auth_file(None);
+        metrics.connection_lost(Loss::TimedOut);
         let page = metrics.page().unwrap();
         for line in [
             "reboot_manager_requests_total{endpoint=\"pre-reboot\",code=\"404\",kind=\"slots_taken\"} 1",
             "reboot_manager_request_duration_seconds_bucket{le=\"0.005\",endpoint=\"pre-reboot\"} 1",
             "reboot_manager_evictions_total{result=\"evicted\"} 1",
+            "reboot_manager_connections_lost_total{reason=\"timed_out\"} 1",
             "reboot_manager_slots 2",
             "reboot_manager_holders 0",
             "reboot_manager_credentials 3",

@@ -33,6 +33,10 @@ pub struct Settings {
     pub slots: usize,
     /// How long a request is held open.
     pub pre_reboot_wait: Duration,
+    /// How many nodes may be connected at once.
+    pub max_connections: usize,
+    /// From the connection to the complete request.
+    pub request_timeout: Duration,
     /// Which Kubernetes API.
     pub given: Given,
     /// How to tell our own pods.
@@ -69,6 +73,8 @@ impl Settings {
             },
             slots: usize::from(flags.slots),
             pre_reboot_wait: flags.pre_reboot_wait,
+            max_connections: usize::from(flags.max_connections),
+            request_timeout: flags.request_timeout,
             given: Given { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone(), environment: Environment::of(variable) },
             ours: Ours {
                 uid: variable("POD_UID").map(Uid),

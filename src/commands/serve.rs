@@ -12,7 +12,7 @@ use crate::access::VerifySource;
 use crate::certificate::Certificate;
 use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits};
-use crate::http::{AuthFile, FleetLock, Ops};
+use crate::http::{AuthFile, DoorLimits, FleetLock, Ops, Routes, own_share};
 use crate::kube::{self, Client, Kube, Location};
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
@@ -45,7 +45,8 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
     let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics));
     coordinator.start().context("no thread can be started")?;
-    let ops = Ops::start(settings.ops_listen, Arc::clone(&coordinator), Arc::clone(&metrics))
+    let (connections, ops_connections) = own_share(settings.max_connections);
+    let ops = Ops::start(settings.ops_listen, ops_connections, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
     info!("ops: listening on {}", ops.address());
     if let Some(certificate) = &certificate
@@ -56,7 +57,9 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         return Ok(());
     }
     let tls = certificate.as_ref().map(Certificate::config);
-    let fleetlock = FleetLock::start(settings.listen, WORKERS, &settings.base_path, auth_file, tls, Arc::clone(&coordinator), metrics)
+    let limits = DoorLimits { connections, request: settings.request_timeout, workers: WORKERS };
+    let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: settings.base_path.clone(), auth_file };
+    let fleetlock = FleetLock::start(settings.listen, limits, tls, routes)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
     ops.fleetlock_listens();
     info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
@@ -96,7 +99,7 @@ fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
     None
 }
 
-/// Takes no further request, answers those that are held, and gives the others a moment.
+/// Accepts no further connection, answers the requests that are held, and gives the others a moment.
 #[expect(clippy::disallowed_methods, reason = "the edge reads the clock and waits")]
 fn stop(coordinator: &Coordinator, fleetlock: &FleetLock) {
     fleetlock.stop();

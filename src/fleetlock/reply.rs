@@ -46,7 +46,7 @@ pub enum Kind {
     SteadyState,
     /// 404: another request of the same node overtook this one.
     Superseded,
-    /// 413: the body is too long.
+    /// 413: head or body is too long.
     TooLarge,
     /// 401: no credential, or a wrong one.
     Unauthorized,

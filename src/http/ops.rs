@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tiny_http::{Method, Server};
+use tiny_http::Method;
 
-use super::{listen, response, serve};
+use super::{Door, DoorLimits, now, response};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
 /// Threads: a probe must not wait behind a slow scrape.
 const WORKERS: usize = 2;
+
+/// From `accept` to the complete request.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 /// Readiness asks Kubernetes; it is asked at most this often.
 const READY_AGE_MAX: Duration = Duration::from_secs(5);
@@ -26,7 +29,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The port that probes and Prometheus call.
 pub struct Ops {
-    server: Arc<Server>,
+    door: Door,
     open: Arc<AtomicBool>,
 }
 
@@ -38,13 +41,13 @@ struct Context {
 }
 
 impl Ops {
-    /// Listens on `address`.
-    pub fn start(address: SocketAddr, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let server = listen(address)?;
+    /// Listens on `address`, for so many `connections` at once.
+    pub fn start(address: SocketAddr, connections: usize, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let limits = DoorLimits { connections, request: REQUEST_MAX, workers: WORKERS };
         let open = Arc::new(AtomicBool::new(false));
-        let context = Context { open: Arc::clone(&open), coordinator, metrics, ready: Mutex::new(None) };
-        serve(&server, "ops", WORKERS, move |request| context.handle(request))?;
-        Ok(Self { server, open })
+        let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics), ready: Mutex::new(None) };
+        let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| context.handle(request))?;
+        Ok(Self { door, open })
     }
 
     /// From now on nodes can call; before, this replica is not ready, whatever Kubernetes says.
@@ -53,8 +56,8 @@ impl Ops {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> String {
-        self.server.server_addr().to_string()
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
     }
 }
 
@@ -80,7 +83,6 @@ impl Context {
     }
 
     /// One thread asks; the others take its answer.
-    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
     fn ready(&self) -> Result<(), String> {
         if !self.open.load(Ordering::Relaxed) {
             return Err("the FleetLock port does not listen yet: the certificate is being made ready, see the log\n".to_owned());
@@ -95,7 +97,7 @@ impl Context {
         if let Err(missing) = &result {
             log::warn!("not ready: {}", missing.trim_end().replace('\n', "; "));
         }
-        *ready = Some((Instant::now(), result.clone()));
+        *ready = Some((now(), result.clone()));
         result
     }
 }

@@ -3,13 +3,11 @@
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Instant;
 
 use rustls::ServerConfig;
-use tiny_http::{Header, Server};
+use tiny_http::Header;
 
-use super::{AuthFile, listen, response, serve};
+use super::{AuthFile, Door, DoorLimits, Peer, now, response};
 use crate::access::{CHALLENGE, Denied, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{BODY_BYTES_MAX, Endpoint, Head, Kind, Malformed, Reply, check, endpoint, parse};
@@ -23,68 +21,56 @@ const AUTHORIZATION: &str = "authorization";
 
 /// The port that nodes call.
 pub struct FleetLock {
-    server: Arc<Server>,
-    workers: Vec<JoinHandle<()>>,
+    door: Door,
 }
 
 /// What every request needs.
-struct Context {
-    coordinator: Arc<Coordinator>,
-    metrics: Arc<Metrics>,
-    base: String,
-    auth_file: Option<Arc<AuthFile>>,
+pub struct Routes {
+    /// Decides.
+    pub coordinator: Arc<Coordinator>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The path below which the protocol is served.
+    pub base: String,
+    /// Who may call; `None`: everybody.
+    pub auth_file: Option<Arc<AuthFile>>,
 }
 
 impl FleetLock {
-    /// Listens on `address` and serves with `workers` threads below the path `base`, over TLS when `tls` is given.
-    /// `auth_file` says who may call; `None`: everybody.
-    pub fn start(
-        address: SocketAddr,
-        workers: usize,
-        base: &str,
-        auth_file: Option<Arc<AuthFile>>,
-        tls: Option<Arc<ServerConfig>>,
-        coordinator: Arc<Coordinator>,
-        metrics: Arc<Metrics>,
-    ) -> io::Result<Self> {
-        if let Some(_config) = tls {
-            // Plain HTTP instead would be what nobody asked for.
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "this build cannot serve TLS"));
-        }
-        let server = listen(address)?;
-        let context = Context { coordinator, metrics, base: base.to_owned(), auth_file };
-        let workers = serve(&server, "fleetlock", workers, move |request| context.handle(request))?;
-        Ok(Self { server, workers })
+    /// Listens on `address`, over TLS when `tls` is given.
+    pub fn start(address: SocketAddr, limits: DoorLimits, tls: Option<Arc<ServerConfig>>, routes: Routes) -> io::Result<Self> {
+        let metrics = Arc::clone(&routes.metrics);
+        let door = Door::open("fleetlock", address, limits, tls, metrics, move |request, peer| routes.handle(request, peer))?;
+        Ok(Self { door })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> String {
-        self.server.server_addr().to_string()
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
     }
 
-    /// Takes no further request; each worker ends after the one it has.
+    /// Accepts no further connection; those that are open are served.
     pub fn stop(&self) {
-        self.workers.iter().for_each(|_worker| self.server.unblock());
+        self.door.close();
     }
 
-    /// Whether every worker has ended.
+    /// Whether no connection is open.
     pub fn is_idle(&self) -> bool {
-        self.workers.iter().all(JoinHandle::is_finished)
+        self.door.is_empty()
     }
 }
 
-impl Context {
-    #[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
-    fn handle(&self, mut request: tiny_http::Request) {
-        let begun = Instant::now();
+impl Routes {
+    fn handle(&self, mut request: tiny_http::Request, peer: Peer) {
+        let begun = now();
         let path = endpoint(request.url(), &self.base);
         let permit = self.permit(&request);
         let user = permit.as_ref().ok().and_then(Permit::user).map(str::to_owned);
-        let admitted = permit.map_err(Reply::from).and_then(|permit| self.admit(&mut request, permit));
+        let admitted = permit.map_err(Reply::from).and_then(|permit| self.admit(&mut request, peer, permit));
         let metrics = Arc::clone(&self.metrics);
         let respond = move |reply: Reply| {
             metrics.request(path, &reply, begun.elapsed());
-            send(request, path, user.as_deref(), &reply);
+            send(request, peer, path, user.as_deref(), &reply);
         };
         match admitted {
             Ok((parsed, origin)) => self.coordinator.answer(&parsed, &origin, Box::new(respond)),
@@ -100,11 +86,10 @@ impl Context {
     }
 
     /// What is asked, and whether this caller may ask it for that group: all that can be judged without Kubernetes.
-    fn admit(&self, request: &mut tiny_http::Request, permit: Permit) -> Result<(crate::fleetlock::Request, Origin), Reply> {
+    fn admit(&self, request: &mut tiny_http::Request, peer: Peer, permit: Permit) -> Result<(crate::fleetlock::Request, Origin), Reply> {
         let parsed = read(request, &self.base)?;
         permit.covers_group(&parsed.group)?;
-        let peer = request.remote_addr().map(SocketAddr::ip);
-        Ok((parsed, Origin { permit, peer }))
+        Ok((parsed, Origin { permit, peer: Some(peer.ip()) }))
     }
 }
 
@@ -122,9 +107,9 @@ fn read(request: &mut tiny_http::Request, base: &str) -> Result<crate::fleetlock
     parse(head, &body, base)
 }
 
-fn send(request: tiny_http::Request, path: Option<Endpoint>, user: Option<&str>, reply: &Reply) {
-    let (kind, peer) = (reply.kind(), request.remote_addr().map(ToString::to_string).unwrap_or_default());
-    let caller = user.map_or_else(|| peer.clone(), |user| format!("{user:?} at {peer}"));
+fn send(request: tiny_http::Request, peer: Peer, path: Option<Endpoint>, user: Option<&str>, reply: &Reply) {
+    let kind = reply.kind();
+    let caller = user.map_or_else(|| peer.to_string(), |user| format!("{user:?} at {peer}"));
     log::info!("{} from {caller}: {} {}: {}", path.map_or("request", Endpoint::name), kind.status(), kind.name(), reply.value());
     let mut response = response(kind.status(), "application/json", reply.json());
     if kind == Kind::Unauthorized

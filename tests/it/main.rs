@@ -1,5 +1,5 @@
 //! Everything that is tested from outside the source files: the sources and documents themselves, the program's command
-//! line, and the scenarios on a cluster.
+//! line, the scenarios on a cluster, and attacks on the port that nodes call.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,5 +9,6 @@
 
 mod commands;
 mod documents;
+mod front_door;
 mod scenarios;
 mod tidy;

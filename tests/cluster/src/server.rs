@@ -34,13 +34,14 @@ pub struct Start {
     kubeconfig: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 impl Start {
     /// `binary` with `kubeconfig`, on ports of the kernel's choice.
     pub fn new(binary: &Path, kubeconfig: &Path) -> Self {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
-        Self { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), arguments, environment: Vec::new() }
+        Self { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), arguments, environment: Vec::new(), open_files: None }
     }
 
     /// One more argument.
@@ -57,6 +58,13 @@ impl Start {
         self
     }
 
+    /// Lets it open so many files at once (`ulimit -n`).
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Starts it and waits until it listens.
     #[track_caller]
     pub fn start(self) -> Server {
@@ -69,7 +77,14 @@ impl Start {
     /// Starts it and waits for nothing; its addresses are not known.
     #[track_caller]
     pub fn launch(self) -> Server {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.open_files {
+            None => Command::new(&self.binary),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(&self.binary);
+                shell
+            }
+        };
         command.env_clear().env("RUST_LOG", "debug").args(&self.arguments).arg("--kubeconfig").arg(&self.kubeconfig);
         command.envs(self.environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the program under test starts");
@@ -151,6 +166,20 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
         line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        self.count("task")
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        self.count("fd")
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{folder}", self.pid())).expect("/proc").count()
     }
 
     #[track_caller]

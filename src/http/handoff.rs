@@ -1,0 +1,114 @@
+//! Hands complete requests to tiny_http over an abstract Unix socket of this process, and brings its answers back.
+//!
+//! tiny_http takes listeners only, keeps whatever it is sent in memory and ends for good when descriptors run out; so it
+//! never meets a client. An abstract socket needs no file system, but other processes of the same network namespace can
+//! find it: a secret of this process, made at its start, goes with each request and says who the client is.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tiny_http::{HTTPVersion, Response, Server};
+
+use super::head::Received;
+
+/// The header that carries secret and address. A client's own header of this name is never handed on.
+const HEADER: &str = "Reboot-Manager-Peer";
+
+/// Longer than any request is held; so no thread is lost for ever.
+const ANSWER_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// An answer is a sentence, or a page of metrics.
+const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The address of the client at the other end of the TCP connection. No header can change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// The way to tiny_http.
+pub(super) struct Handoff {
+    server: Arc<Server>,
+    address: UnixAddress,
+    secret: String,
+}
+
+impl Peer {
+    /// The address; an IPv4 address is one even where it arrived on an IPv6 socket.
+    pub fn ip(self) -> IpAddr {
+        self.0.ip().to_canonical()
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        SocketAddr::new(self.ip(), self.0.port()).fmt(f)
+    }
+}
+
+impl Handoff {
+    /// Starts tiny_http behind a socket with a random name.
+    pub(super) fn open() -> io::Result<Self> {
+        let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", random()?))?;
+        let listener = UnixListener::bind_addr(&address)?;
+        let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
+        Ok(Self { server: Arc::new(server), address, secret: random()? })
+    }
+
+    pub(super) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Waits for the answer to a request.
+    pub(super) fn pass(&self, request: &Received, peer: Peer) -> io::Result<Vec<u8>> {
+        let mut stream = match UnixStream::connect_addr(&self.address) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // tiny_http's accept loop has ended, and nothing can start it again.
+                log::error!("the HTTP server inside this process is gone ({error}): this process ends, to be started anew");
+                std::process::abort();
+            }
+            connected => connected?,
+        };
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.write_all(&request.rewritten((HEADER, &format!("{} {}", self.secret, peer.0))))?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+        Ok(closing(&answer))
+    }
+
+    /// Who sent a request; `None` when it did not come through [`Self::pass`].
+    pub(super) fn peer(&self, request: &tiny_http::Request) -> Option<Peer> {
+        let header = request.headers().iter().find(|header| header.field.equiv(HEADER))?;
+        let (secret, address) = header.value.as_str().split_once(' ')?;
+        let differs = secret.bytes().zip(self.secret.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b));
+        if secret.len() != self.secret.len() || differs != 0 {
+            return None;
+        }
+        address.parse().ok().map(Peer)
+    }
+}
+
+/// An answer that needs no handler, as bytes.
+pub(super) fn printed<R: Read>(response: Response<R>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing to memory does not fail.
+    let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], false, None);
+    closing(&bytes)
+}
+
+/// Says that the connection ends with this answer: tiny_http does not let a handler set this header.
+fn closing(answer: &[u8]) -> Vec<u8> {
+    let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") else { return answer.to_vec() };
+    let (line, rest) = answer.split_at(end);
+    [line, b"\r\nConnection: close", rest].concat()
+}
+
+fn random() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| io::Error::other("the kernel gives no random numbers"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

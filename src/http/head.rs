@@ -1,0 +1,294 @@
+//! Reads one request from bytes as they arrive: RFC 9112, strictly. No I/O, no clock.
+//!
+//! What two programs could read in two ways is refused, so that nothing can be hidden from one of them: folded lines,
+//! bare CR or LF, two lengths, a length beside a transfer coding, chunk extensions and trailers. What is handed on is
+//! written anew from what was understood.
+
+use crate::fleetlock::{BODY_BYTES_MAX, Kind, Reply};
+
+/// Bytes of request line and headers together. Zincati's have about 200.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Header lines. Browsers send about 20.
+const HEADERS_MAX: usize = 100;
+
+/// Hexadecimal digits of a chunk's size: more than the body's limit ever needs.
+const CHUNK_DIGITS_MAX: usize = 8;
+
+/// Headers that may stand there once only.
+const SINGLE: [&str; 6] = ["authorization", "content-length", "expect", "fleet-lock-protocol", "host", "transfer-encoding"];
+
+/// Headers that concern this connection only and are not handed on.
+const CONNECTION: [&str; 8] =
+    ["connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
+
+/// The first byte of a TLS handshake.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A request that has arrived in full and can be read in one way only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    method: String,
+    target: String,
+    version: &'static str,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// How far a request has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The client waits for `100 Continue` before it sends its body.
+    Continue,
+    /// There is more to come.
+    More,
+    /// All of it is there; what follows is not looked at.
+    Whole(Received),
+}
+
+/// The request so far.
+#[derive(Debug, Default)]
+pub struct Reader {
+    head: Vec<u8>,
+    line_start: usize,
+    request: Option<Received>,
+    body: Body,
+}
+
+/// What comes next of the body.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    #[default]
+    None,
+    /// So many bytes.
+    Length(usize),
+    Chunk(Chunk),
+}
+
+/// A place in a chunked body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunk {
+    Size { digits: usize, size: usize },
+    SizeLf { size: usize },
+    Data { left: usize },
+    DataCr,
+    DataLf,
+    LastCr,
+    LastLf,
+}
+
+impl Reader {
+    /// Takes the next bytes. An error is the answer to the client; nothing may be taken after it.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Reply> {
+        let mut rest = bytes;
+        let mut head_ended = false;
+        while self.request.is_none() {
+            let Some((byte, after)) = rest.split_first() else { return Ok(Progress::More) };
+            rest = after;
+            head_ended = self.take_head(*byte)?;
+        }
+        while self.body != Body::None {
+            let Some((byte, after)) = rest.split_first() else {
+                return Ok(if head_ended && self.expects_continue() { Progress::Continue } else { Progress::More });
+            };
+            rest = after;
+            self.take_body(*byte)?;
+        }
+        Ok(self.request.take().map_or(Progress::More, Progress::Whole))
+    }
+
+    /// Whether anything has arrived.
+    pub fn has_begun(&self) -> bool {
+        !self.head.is_empty()
+    }
+
+    /// One byte of the head. `true` when it was the last.
+    fn take_head(&mut self, byte: u8) -> Result<bool, Reply> {
+        let before = self.head.last().copied();
+        if before.is_none() && byte == TLS_HANDSHAKE {
+            return Err(bad("this port speaks plain HTTP, and this was TLS: use http:// in base_url"));
+        }
+        match (before, byte) {
+            (Some(b'\r'), b'\n') => {}
+            (Some(b'\r'), _) | (_, b'\n') => return Err(bad("a line of the head does not end with CR and LF")),
+            (_, b'\r' | b'\t' | b' '..=b'~') => {}
+            _ => return Err(bad("the head holds a byte that is not printable ASCII")),
+        }
+        if self.head.len() == HEAD_BYTES_MAX {
+            return Err(Reply::refusal(Kind::TooLarge, format!("request line and headers are longer than {HEAD_BYTES_MAX} bytes")));
+        }
+        self.head.push(byte);
+        if byte != b'\n' {
+            return Ok(false);
+        }
+        let (start, end) = (self.line_start, self.head.len() - 2);
+        self.line_start = self.head.len();
+        if start == 0 {
+            request_line(text(&self.head[..end]))?;
+        }
+        if start < end {
+            return Ok(false);
+        }
+        let (request, body) = understand(&self.head[..start])?;
+        (self.request, self.body) = (Some(request), body);
+        Ok(true)
+    }
+
+    fn take_body(&mut self, byte: u8) -> Result<(), Reply> {
+        let content = match &self.body {
+            Body::None => return Ok(()),
+            Body::Length(_) | Body::Chunk(Chunk::Data { .. }) => true,
+            Body::Chunk(_) => false,
+        };
+        if content && let Some(request) = &mut self.request {
+            request.body.push(byte);
+        }
+        let length = self.request.as_ref().map_or(0, |request| request.body.len());
+        self.body = match self.body {
+            Body::None | Body::Length(0 | 1) => Body::None,
+            Body::Length(left) => Body::Length(left - 1),
+            Body::Chunk(chunk) => chunk.next(byte, length)?.map_or(Body::None, Body::Chunk),
+        };
+        Ok(())
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.values("expect").next().is_some())
+    }
+}
+
+impl Chunk {
+    /// The place after `byte`; `None` at the end of the body. `length` is how much content there is already.
+    fn next(self, byte: u8, length: usize) -> Result<Option<Self>, Reply> {
+        let next = match (self, byte) {
+            (Self::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_DIGITS_MAX => {
+                let digit = char::from(byte).to_digit(16).unwrap_or_default() as usize;
+                Self::Size { digits: digits + 1, size: size * 16 + digit }
+            }
+            (Self::Size { digits: 1.., size }, b'\r') if length + size > BODY_BYTES_MAX => return Err(too_long()),
+            (Self::Size { digits: 1.., size }, b'\r') => Self::SizeLf { size },
+            (Self::SizeLf { size: 0 }, b'\n') => Self::LastCr,
+            (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
+            (Self::Data { left: 0 | 1 }, _) => Self::DataCr,
+            (Self::Data { left }, _) => Self::Data { left: left - 1 },
+            (Self::DataCr, b'\r') => Self::DataLf,
+            (Self::DataLf, b'\n') => Self::Size { digits: 0, size: 0 },
+            (Self::LastCr, b'\r') => Self::LastLf,
+            (Self::LastLf, b'\n') => return Ok(None),
+            _ => return Err(bad("the chunked body is malformed (extensions and trailers are not taken)")),
+        };
+        Ok(Some(next))
+    }
+}
+
+impl Received {
+    /// The request as it is handed on, with one more header line: complete, with a length, and the last of its
+    /// connection. A header of the client with the name of the added one is left out.
+    pub(super) fn rewritten(&self, (name, value): (&str, &str)) -> Vec<u8> {
+        let mut text = format!("{} {} {}\r\n{name}: {value}\r\n", self.method, self.target, self.version);
+        for (field, value) in &self.headers {
+            if !CONNECTION.iter().chain([&name]).any(|taken| field.eq_ignore_ascii_case(taken)) {
+                text.extend([field, ": ", value, "\r\n"]);
+            }
+        }
+        text.push_str(&format!("Connection: close\r\nContent-Length: {}\r\n\r\n", self.body.len()));
+        let mut bytes = text.into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A head without its last, empty line.
+fn understand(head: &[u8]) -> Result<(Received, Body), Reply> {
+    let mut lines = text(head).split("\r\n").filter(|line| !line.is_empty());
+    let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
+    let headers = lines.map(header).collect::<Result<Vec<_>, _>>()?;
+    if headers.len() > HEADERS_MAX {
+        return Err(Reply::refusal(Kind::TooLarge, format!("there are more than {HEADERS_MAX} headers")));
+    }
+    let request = Received { method: method.to_owned(), target: target.to_owned(), version, headers, body: Vec::new() };
+    for name in SINGLE {
+        if request.values(name).count() > 1 {
+            return Err(bad(&format!("the header {name} stands there twice")));
+        }
+    }
+    if request.values("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
+        return Err(bad("the header expect can only be 100-continue"));
+    }
+    let body = framing(&request)?;
+    Ok((request, body))
+}
+
+/// How the body's end is found.
+fn framing(request: &Received) -> Result<Body, Reply> {
+    let (length, coding) = (request.values("content-length").next(), request.values("transfer-encoding").next());
+    match (length, coding) {
+        (Some(_), Some(_)) => Err(bad("content-length and transfer-encoding stand side by side")),
+        (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") && request.version == "HTTP/1.1" => {
+            Ok(Body::Chunk(Chunk::Size { digits: 0, size: 0 }))
+        }
+        (None, Some(_)) => Err(bad("the only transfer-encoding that is taken is chunked, in HTTP/1.1")),
+        (Some(digits), None) => {
+            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(bad("content-length is not a number"));
+            }
+            match digits.parse() {
+                Ok(0) => Ok(Body::None),
+                Ok(length) if length <= BODY_BYTES_MAX => Ok(Body::Length(length)),
+                _ => Err(too_long()),
+            }
+        }
+        (None, None) => Ok(Body::None),
+    }
+}
+
+fn request_line(line: &str) -> Result<(&str, &str, &'static str), Reply> {
+    let mut words = line.split(' ');
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
+        return Err(bad("the request line is not: method, path, HTTP/1.1"));
+    };
+    let version = match version {
+        "HTTP/1.0" => "HTTP/1.0",
+        "HTTP/1.1" => "HTTP/1.1",
+        _ => return Err(bad("only HTTP/1.0 and HTTP/1.1 are spoken here")),
+    };
+    if !is_token(method) || !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(bad("the request line needs a method and a path that begins with a slash"));
+    }
+    Ok((method, target, version))
+}
+
+fn header(line: &str) -> Result<(String, String), Reply> {
+    if line.starts_with([' ', '\t']) {
+        return Err(bad("a header is folded over two lines"));
+    }
+    let (name, value) = line.split_once(':').ok_or_else(|| bad("a header has no colon"))?;
+    if !is_token(name) {
+        return Err(bad("a header's name holds a character that it must not (a space before the colon?)"));
+    }
+    Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Every byte was seen to be ASCII.
+fn text(ascii: &[u8]) -> &str {
+    str::from_utf8(ascii).unwrap_or_default()
+}
+
+fn bad(sentence: &str) -> Reply {
+    Reply::refusal(Kind::BadRequest, sentence.to_owned())
+}
+
+fn too_long() -> Reply {
+    Reply::refusal(Kind::TooLarge, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! The reader of requests: what is taken, what is refused, and that no bytes whatever do harm.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ZINCATI: &[u8] = include_bytes!("../../../tests/data/requests/zincati");
+const CHUNKED: &[u8] = include_bytes!("../../../tests/data/requests/chunked");
+const CURL: &[u8] = include_bytes!("../../../tests/data/requests/curl");
+const FLEETLOCKCTL: &[u8] = include_bytes!("../../../tests/data/requests/fleetlockctl");
+const CORPUS: [&[u8]; 4] = [ZINCATI, CHUNKED, CURL, FLEETLOCKCTL];
+
+/// The bytes at once, and again one by one: the same must come of it.
+#[track_caller]
+fn read(bytes: &[u8]) -> Result<Progress, Reply> {
+    let whole = Reader::default().push(bytes);
+    let mut reader = Reader::default();
+    let mut single = Ok(Progress::More);
+    for byte in bytes {
+        match reader.push(&[*byte]) {
+            Ok(Progress::More | Progress::Continue) => {}
+            ended => {
+                single = ended;
+                break;
+            }
+        }
+    }
+    let waits = matches!(whole, Ok(Progress::Continue)) && single == Ok(Progress::More);
+    assert!(waits || whole == single, "at once {whole:?}, one by one {single:?}");
+    whole
+}
+
+#[track_caller]
+fn whole(bytes: &[u8]) -> Received {
+    match read(bytes) {
+        Ok(Progress::Whole(request)) => request,
+        other => panic!("{other:?} of {:?}", String::from_utf8_lossy(bytes)),
+    }
+}
+
+/// A request with these header lines, which end with CR and LF, and what follows the head.
+fn post(lines: &str, body: &str) -> Vec<u8> {
+    format!("POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\n{lines}\r\n{body}").into_bytes()
+}
+
+#[test]
+fn every_truncation_waits_for_more() {
+    for request in CORPUS {
+        whole(request);
+        for end in 0..request.len() {
+            let progress = read(&request[..end]);
+            assert!(matches!(progress, Ok(Progress::More | Progress::Continue)), "{end} bytes: {progress:?}");
+        }
+    }
+}
+
+#[test]
+fn a_request_is_written_anew() {
+    let request = whole(CHUNKED);
+    let text = String::from_utf8(request.rewritten(("Peer", "secret"))).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(body.starts_with("{\"client_params\"") && body.ends_with("}}"), "{body}");
+    assert!(head.starts_with("POST /v1/steady-state?x=y HTTP/1.1\r\nPeer: secret\r\n"), "{head}");
+    assert!(head.ends_with(&format!("Connection: close\r\nContent-Length: {}", body.len())), "{head}");
+    assert!(!head.contains("chunked"), "{head}");
+    // What was written is read as the same.
+    assert_eq!(whole(text.as_bytes()).body, request.body);
+}
+
+#[test]
+fn a_client_cannot_forge_the_header_that_is_added() {
+    let request = whole(&post("pEER: forged\r\nPeer:forged\r\nConnection: Upgrade\r\nUpgrade: x\r\n", ""));
+    let text = String::from_utf8(request.rewritten(("Peer", "secret"))).unwrap();
+    assert!(!text.contains("forged") && !text.contains("pgrade") && text.contains("Peer: secret\r\n"), "{text}");
+}
+
+#[test]
+fn what_follows_the_request_is_not_looked_at() {
+    let twice = [ZINCATI, ZINCATI].concat();
+    assert_eq!(whole(&twice), whole(ZINCATI));
+    assert_eq!(whole(&[CHUNKED, b"\0\xff\n"].concat()), whole(CHUNKED));
+}
+
+#[test]
+fn a_body_is_awaited_with_100_continue() {
+    let head = post("Content-Length: 2\r\nExpect: 100-Continue\r\n", "");
+    let mut reader = Reader::default();
+    assert_eq!(reader.push(&head), Ok(Progress::Continue));
+    assert_eq!(reader.push(b"{"), Ok(Progress::More));
+    assert!(matches!(reader.push(b"}"), Ok(Progress::Whole(_))));
+    assert!(matches!(read(&post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}")), Ok(Progress::Whole(_))));
+    assert!(matches!(read(&post("Expect: 100-continue\r\n", "")), Ok(Progress::Whole(_))), "no body, nothing to wait for");
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_refused() {
+    let lines = [
+        ("Content-Length: 2\r\nContent-Length: 2\r\n", "twice"),
+        ("Content-Length: 2\r\ncontent-length: 3\r\n", "twice"),
+        ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "side by side"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "side by side"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "twice"),
+        ("Transfer-Encoding: chunked, identity\r\n", "only transfer-encoding"),
+        ("Transfer-Encoding: gzip, chunked\r\n", "only transfer-encoding"),
+        ("Transfer-Encoding: identity\r\n", "only transfer-encoding"),
+        ("Transfer-Encoding: \"chunked\"\r\n", "only transfer-encoding"),
+        ("Transfer-Encoding:\r\n", "only transfer-encoding"),
+        ("Transfer-Encoding : chunked\r\n", "space before the colon"),
+        ("Transfer-Encoding\t: chunked\r\n", "space before the colon"),
+        ("X: y\r\n Transfer-Encoding: chunked\r\n", "folded"),
+        ("X: y\r\n\tmore\r\n", "folded"),
+        ("Content-Length: 2, 2\r\n", "not a number"),
+        ("Content-Length: +2\r\n", "not a number"),
+        ("Content-Length: -2\r\n", "not a number"),
+        ("Content-Length: 0x2\r\n", "not a number"),
+        ("Content-Length: 2 2\r\n", "not a number"),
+        ("Content-Length:\r\n", "not a number"),
+        ("X: y\nContent-Length: 2\r\n", "CR and LF"),
+        ("X: y\rContent-Length: 2\r\n", "CR and LF"),
+        ("X: y\r\r\n", "CR and LF"),
+        ("X: \0\r\n", "printable"),
+        ("X: \u{7f}\r\n", "printable"),
+        ("X\u{e9}: y\r\n", "printable"),
+        ("X: \u{e9}\r\n", "printable"),
+        ("X y: z\r\n", "character"),
+        (": y\r\n", "character"),
+        ("no colon\r\n", "colon"),
+        ("Host: y\r\n", "twice"),
+        ("Authorization: a\r\nAuthorization: b\r\n", "twice"),
+        ("fleet-lock-protocol: true\r\nFleet-Lock-Protocol: no\r\n", "twice"),
+        ("Expect: 200-ok\r\n", "100-continue"),
+    ];
+    for (lines, says) in lines {
+        let reply = read(&post(lines, "{}")).expect_err(lines);
+        assert!(reply.kind() == Kind::BadRequest && reply.value().contains(says), "{lines:?}: {reply:?}");
+    }
+}
+
+#[test]
+fn the_request_line_is_read_strictly() {
+    let lines = [
+        "GET /",
+        "GET / HTTP/0.9",
+        "GET / HTTP/2.0",
+        "GET / HTTP/1.10",
+        "GET / http/1.1",
+        "GET  / HTTP/1.1",
+        "GET / HTTP/1.1 ",
+        " GET / HTTP/1.1",
+        "GET /a b HTTP/1.1",
+        "GET\t/ HTTP/1.1",
+        "G(T / HTTP/1.1",
+        "GET http://x/ HTTP/1.1",
+        "CONNECT x:1 HTTP/1.1",
+        "OPTIONS * HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "",
+        "\u{16}\u{3}\u{1}",
+        "\0",
+    ];
+    for line in lines {
+        let reply = read(format!("{line}\r\n").as_bytes()).expect_err(line);
+        assert_eq!(reply.kind(), Kind::BadRequest, "{line:?}: {reply:?}");
+    }
+    assert!(read(b"\x16").unwrap_err().value().contains("TLS"));
+    whole(b"GET /a?b=c&d HTTP/1.0\r\n\r\n");
+}
+
+#[test]
+fn chunks_are_read_strictly() {
+    let chunked = |body: &str| read(&post("Transfer-Encoding: Chunked\r\n", body));
+    for body in ["2\r\n{}\r\n0\r\n\r\n", "1\r\n{\r\n01\r\n}\r\n00\r\n\r\n", "00000002\r\n{}\r\n0\r\n\r\n"] {
+        assert!(matches!(chunked(body), Ok(Progress::Whole(request)) if request.body == b"{}"), "{body:?}");
+    }
+    let bad = [
+        "\r\n",
+        "x\r\n",
+        "-2\r\n{}",
+        "+2\r\n{}",
+        "0x2\r\n{}",
+        " 2\r\n{}",
+        "2 \r\n{}",
+        "2;a=b\r\n{}",
+        "2\n{}",
+        "2\r{}",
+        "2\r\n{}0\r\n\r\n",
+        "2\r\n{}\n0",
+        "2\r\n{}\r0",
+        "0\r\nX: y\r\n\r\n",
+        "0\r\n\n",
+        "000000002\r\n{}",
+        "ffffffffffffffff\r\n",
+    ];
+    for body in bad {
+        assert_eq!(chunked(body).expect_err(body).kind(), Kind::BadRequest, "{body:?}");
+    }
+    for body in ["2001\r\n", "ffffffff\r\n", &format!("2000\r\n{}\r\n1\r\n", "x".repeat(8192))] {
+        assert_eq!(chunked(body).expect_err(body).kind(), Kind::TooLarge, "{body:?}");
+    }
+    assert!(matches!(chunked(&format!("2000\r\n{}\r\n0\r\n\r\n", "x".repeat(8192))), Ok(Progress::Whole(_))));
+    assert!(read(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+}
+
+#[test]
+fn everything_has_a_limit() {
+    let too_large = |bytes: &[u8]| assert_eq!(read(bytes).expect_err("too large").kind(), Kind::TooLarge);
+    too_large(&post(&format!("X: {}", "y".repeat(HEAD_BYTES_MAX)), ""));
+    too_large(format!("GET /{}", "x".repeat(HEAD_BYTES_MAX)).as_bytes());
+    too_large(&post(&"a:\r\n".repeat(HEADERS_MAX), ""));
+    too_large(&post(&"a: b\r\n".repeat(10_000), ""));
+    too_large(&post("Content-Length: 8193\r\n", ""));
+    too_large(&post("Content-Length: 1073741824\r\n", ""));
+    too_large(&post(&format!("Content-Length: {}\r\n", "9".repeat(60)), ""));
+    whole(&post(&format!("Content-Length: {BODY_BYTES_MAX}\r\n"), &"x".repeat(BODY_BYTES_MAX)));
+    let fits = HEAD_BYTES_MAX - post("X: \r\n", "").len();
+    whole(&post(&format!("X: {}\r\n", "y".repeat(fits)), ""));
+    too_large(&post(&format!("X: {}\r\n", "y".repeat(fits + 1)), ""));
+}
+
+/// Bytes that mean something to a reader of requests.
+fn spice() -> impl Strategy<Value = Vec<u8>> {
+    let words: Vec<&[u8]> = vec![
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b"\0",
+        b" ",
+        b"\t",
+        b":",
+        b";",
+        b"0",
+        b"ffffffff",
+        b"\xff",
+        b"HTTP/1.0",
+        b"Content-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Expect: 100-continue\r\n",
+        b"\r\n\r\n",
+        b"0\r\n\r\n",
+    ];
+    prop_oneof![prop::sample::select(words).prop_map(<[u8]>::to_vec), prop::collection::vec(any::<u8>(), 0..6)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutated_requests_do_no_harm(
+        base in prop::sample::select(CORPUS.to_vec()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8, spice()), 1..6),
+    ) {
+        let mut bytes = base.to_vec();
+        for (at, removed, added) in changes {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + removed).min(bytes.len());
+            bytes.splice(start..end, added);
+        }
+        if let Ok(Progress::Whole(request)) = read(&bytes) {
+            prop_assert!(request.body.len() <= BODY_BYTES_MAX);
+            // A strict reader of what is handed on sees the very same request.
+            let again = whole(&request.rewritten(("Peer", "secret")));
+            prop_assert_eq!((&again.method, &again.target, &again.body), (&request.method, &request.target, &request.body));
+            prop_assert_eq!(again.values("fleet-lock-protocol").next(), request.values("fleet-lock-protocol").next());
+        }
+    }
+
+    #[test]
+    fn any_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&bytes);
+    }
+}

@@ -1,0 +1,169 @@
+//! A port: accepts connections and gives each a thread with a small stack, whatever arrives and whatever runs out.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tiny_http::Response;
+
+use super::guests::Guests;
+use super::handoff::{Handoff, Peer};
+use super::intake::Intake;
+use super::now;
+use crate::metrics::{Loss, Metrics};
+
+/// Enough for a TLS handshake, in a build without optimisation too. Pages that are not touched cost nothing.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// Pauses after an `accept` that failed: they double.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// How long it may take to wake the accept loop.
+const KNOCK_MAX: Duration = Duration::from_secs(1);
+
+/// What a port takes.
+#[derive(Debug, Clone, Copy)]
+pub struct DoorLimits {
+    /// Connections that are open at once.
+    pub connections: usize,
+    /// From `accept` to the last byte of the request.
+    pub request: Duration,
+    /// Threads that answer requests.
+    pub workers: usize,
+}
+
+/// An open port.
+pub struct Door {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: String,
+    guests: Arc<Guests>,
+    intake: Intake,
+    stopping: AtomicBool,
+}
+
+impl Door {
+    /// Listens on `address`; `handle` answers requests. Threads get `name`.
+    pub fn open(
+        name: &str,
+        address: SocketAddr,
+        limits: DoorLimits,
+        tls: Option<Arc<ServerConfig>>,
+        metrics: Arc<Metrics>,
+        handle: impl Fn(tiny_http::Request, Peer) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = listen(address)?;
+        let handoff = Arc::new(Handoff::open()?);
+        work(&handoff, name, limits.workers, handle)?;
+        let guests = Arc::new(Guests::new(limits.connections, Arc::clone(&metrics)));
+        let intake = Intake { tls, request_max: limits.request, handoff, metrics };
+        let shared = Arc::new(Shared { name: name.to_owned(), guests, intake, stopping: AtomicBool::new(false) });
+        let (address, accepting) = (listener.local_addr()?, Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name(format!("{name}-door")).stack_size(STACK_BYTES);
+        thread.spawn(move || accepting.accept(&listener))?;
+        Ok(Self { address, shared })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets in who is at the door already and nobody after them. Those who are in are served.
+    pub fn close(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let ways: &[IpAddr] = match self.address.ip() {
+            ip if !ip.is_unspecified() => &[ip],
+            _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        };
+        // A knock wakes the accept loop; it finds the flag.
+        let knock = |ip: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*ip, self.address.port()), KNOCK_MAX).is_ok();
+        if !ways.iter().any(knock) {
+            log::warn!("{} cannot be closed before the process ends", self.address);
+        }
+    }
+
+    /// Whether nobody is in.
+    pub fn is_empty(&self) -> bool {
+        self.shared.guests.is_empty()
+    }
+}
+
+impl Shared {
+    /// Runs until the door is closed.
+    fn accept(self: Arc<Self>, listener: &TcpListener) {
+        let mut pause = BACK_OFF.0;
+        let mut closing = false;
+        loop {
+            if !closing && self.stopping.load(Ordering::SeqCst) {
+                closing = listener.set_nonblocking(true).is_ok();
+            }
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    pause = BACK_OFF.0;
+                    self.admit(stream, Peer(peer));
+                }
+                Err(error) if closing && error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // EMFILE, ENFILE, ENOBUFS, ECONNABORTED and whatever else the network says: none of them lasts.
+                Err(error) => {
+                    log::warn!("{}: no connection can be accepted: {error}", self.name);
+                    self.intake.metrics.connection_lost(Loss::NotAccepted);
+                    self.guests.make_room(pause);
+                    pause = (pause * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
+        let accepted = now();
+        let Some(guest) = self.guests.admit(stream) else {
+            log::debug!("{}: no place for {peer}", self.name);
+            return;
+        };
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(self.name.clone()).stack_size(STACK_BYTES);
+        if let Err(error) = thread.spawn(move || this.intake.receive(&guest, peer, accepted)) {
+            log::warn!("{}: no thread for {peer}: {error}", self.name);
+            self.intake.metrics.connection_lost(Loss::NoThread);
+        }
+    }
+}
+
+/// Where the kernel has no IPv6, the unspecified address of IPv6 means that of IPv4.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).or_else(|error| match address.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).map_err(|_also| error),
+        _ => Err(error),
+    })
+}
+
+/// Starts the threads that answer.
+fn work(
+    handoff: &Arc<Handoff>,
+    name: &str,
+    count: usize,
+    handle: impl Fn(tiny_http::Request, Peer) + Send + Sync + 'static,
+) -> io::Result<()> {
+    let handle = Arc::new(handle);
+    for _ in 0..count {
+        let (handoff, handle) = (Arc::clone(handoff), Arc::clone(&handle));
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(crate::coordinator::STACK_BYTES);
+        thread.spawn(move || {
+            while let Ok(request) = handoff.server().recv() {
+                match handoff.peer(&request) {
+                    Some(peer) => handle(request, peer),
+                    None => drop(request.respond(Response::empty(403))),
+                }
+            }
+        })?;
+    }
+    Ok(())
+}

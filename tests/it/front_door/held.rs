@@ -1,0 +1,57 @@
+//! Requests that wait for their answers keep their places, and their number is bounded too.
+
+use std::net::TcpStream;
+
+use test_cluster::Scene;
+use test_cluster::objects::Placement;
+use test_cluster::zincati::Pending;
+
+use super::{REQUEST, exchange, rest};
+use crate::scenarios::{MOMENT, Machine, binary, machines, scene};
+
+/// Two nodes that a budget keeps from being drained.
+fn blocked(scene: &Scene) -> [Machine; 2] {
+    let nodes = machines(scene);
+    for (app, node) in [("web", "n1"), ("db", "n2")] {
+        scene.fleet.deployment("shop", app, 1, Placement::On(node));
+        scene.fleet.budget("shop", app, 1, app);
+        scene.wait_for_running(node, 1);
+    }
+    nodes
+}
+
+#[test]
+fn no_newcomer_takes_the_place_of_a_request_that_waits() {
+    let scene = scene();
+    let nodes = blocked(&scene);
+    let start = scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=3");
+    let server = start.start();
+    let held: Vec<Pending> = nodes.iter().map(|node| node.agent(&server).send("pre-reboot")).collect();
+    assert!(held.iter().all(|held| held.is_held(MOMENT)));
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    let answer = exchange(&server.address, REQUEST);
+    assert!(answer.contains("unknown_node"), "the third place is for whoever is quick: {answer:?}");
+    assert!(held.iter().all(|held| held.is_held(MOMENT)), "those who wait are not sent away");
+    assert_eq!(rest(&silent[0]), "");
+    server.signal("TERM");
+    for held in held {
+        held.answer().expect(404, "shutting_down");
+    }
+}
+
+#[test]
+fn when_all_wait_newcomers_are_sent_away() {
+    let scene = scene();
+    let nodes = blocked(&scene);
+    let start = scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=2");
+    let server = start.start();
+    let held: Vec<Pending> = nodes.iter().map(|node| node.agent(&server).send("pre-reboot")).collect();
+    assert!(held.iter().all(|held| held.is_held(MOMENT)));
+    assert_eq!(exchange(&server.address, REQUEST), "");
+    assert!(server.page("/metrics").1.contains("connections_lost_total{reason=\"full\"} 1"));
+    assert!(held.iter().all(|held| held.is_held(MOMENT)));
+    server.signal("TERM");
+    for held in held {
+        held.answer().expect(404, "shutting_down");
+    }
+}
