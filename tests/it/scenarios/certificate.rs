@@ -253,3 +253,30 @@ fn files_that_do_not_fit_refuse_to_start() {
     assert_eq!(server.exit_code(SOON), Some(1));
     server.wait_for_log("the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt", SOON);
 }
+
+/// As a node that trusts the CA reaches the ClusterIP, with a real client: the address in the URL is the Service's, and only
+/// where the connection goes is changed.
+#[test]
+fn curl_reaches_the_cluster_ip_with_the_ca_and_not_without() {
+    let scene = scene();
+    let [one] = super::machines(&scene);
+    let server = scene.server(&binary()).arg("--tls=bootstrap").start();
+    let ca = std::env::temp_dir().join(format!("reboot-manager-ca-{}.crt", server.pid()));
+    std::fs::write(&ca, published(&scene)["ca.crt"].as_str().unwrap()).unwrap();
+    let (ip, body) = (cluster_ip(&scene), json!({"client_params": {"id": one.id, "group": "default"}}).to_string());
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
+    let curl = |options: &[&str]| {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["-sS", "--max-time", "60", "--connect-to", &format!("{host}:443:{}", server.address)]).args(options);
+        curl.args(["-H", "fleet-lock-protocol: true", "-d", &body, &format!("https://{host}/v1/steady-state")]);
+        curl.output().expect("curl is installed")
+    };
+    for version in ["1.2", "1.3"] {
+        let output = curl(&["--cacert", &ca.display().to_string(), &format!("--tlsv{version}"), "--tls-max", version]);
+        let answer = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && answer.contains(r#""kind":"steady_state""#), "TLS {version}: {output:?}");
+    }
+    one.is_in_service(&scene);
+    assert_eq!(curl(&[]).status.code(), Some(60), "a client that does not know the CA must not be satisfied");
+    std::fs::remove_file(&ca).unwrap();
+}
