@@ -64,6 +64,14 @@ struct Asking {
     responder: Responder,
 }
 
+impl Asking {
+    /// Answers that this replica is stopping.
+    fn send_elsewhere(self) {
+        let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
+    }
+}
+
 impl Coordinator {
     /// Nothing is read or started yet.
     pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
@@ -93,10 +101,7 @@ impl Coordinator {
             std::mem::take(&mut state.parked)
         };
         self.state.wake();
-        for asking in parked {
-            let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", asking.caller.node);
-            (asking.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
-        }
+        parked.into_iter().for_each(Asking::send_elsewhere);
     }
 
     /// Whether Kubernetes answers and grants what is needed; if not, a sentence a line about what is missing.
@@ -210,8 +215,7 @@ impl Coordinator {
         };
         self.state.wake();
         if let Some(asking) = stopped {
-            let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", asking.caller.node);
-            (asking.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
+            asking.send_elsewhere();
         }
     }
 

@@ -95,6 +95,7 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
     wait_for("the pod is gone", SOON, || if one.pods(&scene).is_empty() { Ok(()) } else { Err("still there") });
     let gone = std::time::Instant::now();
     pending.answer().expect(200, "approved");
+    // A second, and another for a machine on which all other scenarios run at the same time.
     assert!(gone.elapsed() < Duration::from_secs(2), "{:?} after the pod was gone", gone.elapsed());
 }
 
