@@ -555,20 +555,22 @@ impl World {
 
 #[test]
 fn a_check_in_from_before_an_approval_frees_nothing() {
-    let mut world = World::new(1);
-    let (asked, back) = (Work::PreReboot(world.caller(0)), Work::SteadyState(world.caller(0)));
-    let first = world.spawn(0, asked);
-    world.run(first, 100);
-    let frozen = world.spawn(0, back);
-    // The node's metadata, the node and the lock; the next step would write the check-in.
-    world.run(frozen, 3);
-    world.seconds += 1;
-    world.call(0);
-    world.run(frozen + 1, 100);
-    assert_eq!(world.machines[0].client, Client::Approved);
-    world.run(frozen, 100);
-    assert!(world.lock.holders[0].checked_in.is_none(), "an old check-in freed a node that may be rebooting");
-    assert!(world.machines[0].node.unschedulable);
+    // Frozen after its look at the metadata; and after node and lock, when the next step would write the check-in.
+    for steps in [1, 3] {
+        let mut world = World::new(1);
+        let (asked, back) = (Work::PreReboot(world.caller(0)), Work::SteadyState(world.caller(0)));
+        let first = world.spawn(0, asked);
+        world.run(first, 100);
+        let frozen = world.spawn(0, back);
+        world.run(frozen, steps);
+        world.seconds += 1;
+        world.call(0);
+        world.run(frozen + 1, 100);
+        assert_eq!(world.machines[0].client, Client::Approved);
+        world.run(frozen, 100);
+        assert!(world.lock.holders[0].checked_in.is_none(), "an old check-in freed a node that may be rebooting ({steps} steps)");
+        assert!(world.machines[0].node.unschedulable);
+    }
 }
 
 #[test]
