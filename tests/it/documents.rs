@@ -16,9 +16,9 @@ fn first_column(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_readme_has_every_flag_of_the_help_with_its_default_and_no_other() {
-    let readme = read("README.md");
-    let documented: BTreeSet<_> = first_column(&readme).into_iter().filter(|word| word.starts_with("--")).collect();
+fn the_settings_have_every_flag_of_the_help_with_its_default_and_no_other() {
+    let settings = read("docs/settings.md");
+    let documented: BTreeSet<_> = first_column(&settings).into_iter().filter(|word| word.starts_with("--")).collect();
     let output = Command::new(env!("CARGO_BIN_EXE_reboot-manager")).env_clear().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let mut flags = BTreeSet::new();
@@ -27,11 +27,11 @@ fn the_readme_has_every_flag_of_the_help_with_its_default_and_no_other() {
             flags.insert(flag.to_owned());
         }
         if let Some(default) = line.strip_prefix("[default: ").and_then(|rest| rest.strip_suffix(']')) {
-            assert!(readme.contains(&format!("| `{default}` |")), "the README does not have the default {default}");
+            assert!(settings.contains(&format!("| `{default}` |")), "docs/settings.md does not have the default {default}");
         }
         if let Some(variable) = line.strip_prefix("[env: ").and_then(|rest| rest.split('=').next()) {
             let flag = variable.trim_start_matches("REBOOT_MANAGER_").to_lowercase().replace('_', "-");
-            assert!(flags.contains(&format!("--{flag}")), "{variable} is not named after its flag, as the README says");
+            assert!(flags.contains(&format!("--{flag}")), "{variable} is not named after its flag, as docs/settings.md says");
         }
     }
     assert!(flags.len() > 8, "{help}");
@@ -39,7 +39,7 @@ fn the_readme_has_every_flag_of_the_help_with_its_default_and_no_other() {
 }
 
 #[test]
-fn the_readme_has_every_metric_and_no_other() {
+fn the_metrics_have_every_metric_and_no_other() {
     let source = read("src/metrics.rs");
     let registered: BTreeSet<String> = source
         .lines()
@@ -52,7 +52,7 @@ fn the_readme_has_every_metric_and_no_other() {
         .collect();
     assert!(registered.len() >= 8, "{registered:?}");
     let suffixes = ["_total", "_info"];
-    let documented: BTreeSet<String> = first_column(&read("README.md"))
+    let documented: BTreeSet<String> = first_column(&read("docs/metrics.md"))
         .into_iter()
         .filter(|word| word.starts_with("reboot_manager_"))
         .map(|word| suffixes.iter().find_map(|suffix| word.strip_suffix(suffix)).unwrap_or(&word).to_owned())
@@ -74,4 +74,28 @@ fn every_dependency_has_its_reason_and_no_other() {
     }
     assert!(dependencies.len() > 10, "{dependencies:?}");
     assert_eq!(first_column(&read("docs/dependencies.md")), dependencies);
+}
+
+/// The rules of a manifest: each with the comment right above it, and its verbs.
+fn rules(manifest: &str) -> Vec<(String, Vec<String>)> {
+    let lines: Vec<&str> = manifest.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("  - apiGroups:")) {
+        let above = lines[..at].iter().rev().take_while(|line| line.starts_with("  #")).copied().collect::<Vec<_>>();
+        let verbs = lines[at..].iter().find_map(|line| line.trim().strip_prefix("verbs: [")).unwrap_or_else(|| panic!("no verbs: {line}"));
+        let verbs = verbs.trim_end_matches(']').split(", ").map(str::to_owned).collect();
+        found.push((above.into_iter().rev().collect::<Vec<_>>().join(" "), verbs));
+    }
+    found
+}
+
+#[test]
+fn each_rule_of_the_manifest_says_what_each_of_its_verbs_is_for() {
+    let rules = rules(&read("kubernetes/deployment.yaml"));
+    assert!(rules.len() >= 12, "{rules:?}");
+    for (comment, verbs) in rules {
+        for verb in verbs {
+            assert!(comment.contains(&format!(" {verb}: ")), "the comment {comment:?} does not say what {verb} is for");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod crash;
 mod drain;
 mod hardening;
 mod identity;
+mod install;
 mod lock;
 mod outage;
 mod own_pod;

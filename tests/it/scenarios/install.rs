@@ -1,0 +1,210 @@
+//! Installing: kubernetes/deployment.yaml as `kubectl` applies it, the `restricted` level it runs under, and its rights.
+//!
+//! Only a real cluster has a kubectl and Pod Security admission. On the simulated one the first scenario looks at the text.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use test_cluster::Scene;
+use test_cluster::wait::wait_for;
+
+use super::{MANIFEST, NAMESPACE, SOON, binary, machines, scene};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes/deployment.yaml");
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+fn documents() -> Vec<Value> {
+    serde_saphyr::from_multiple(MANIFEST).unwrap()
+}
+
+fn document(kind: &str) -> Value {
+    documents().into_iter().find(|document| document["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+}
+
+/// Takes away what the manifest and earlier scenarios have made.
+pub(super) fn uninstall(scene: &Scene) {
+    let namespace = format!("/api/v1/namespaces/{NAMESPACE}");
+    for path in [&namespace, &format!("{ROLES}/clusterroles/{NAMESPACE}"), &format!("{ROLES}/clusterrolebindings/{NAMESPACE}")] {
+        scene.admin.delete(path, None).ok();
+    }
+    wait_for("the namespace is gone", SOON, || match scene.admin.get(&namespace).status {
+        404 => Ok(()),
+        status => Err(status),
+    });
+}
+
+/// Runs a command; its exit code is 0.
+#[track_caller]
+fn run(mut command: Command, arguments: &[&str]) -> Output {
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    output
+}
+
+/// The pods of the Deployment run, each on a node of its own, and no pod of it was ever refused.
+fn runs(scene: &Scene) {
+    let deployment = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAMESPACE}");
+    wait_for("the Deployment is available", SOON, || {
+        let status = scene.admin.get(&deployment).ok()["status"].take();
+        if status["availableReplicas"] == 2 { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert_eq!(refusals(scene), Vec::<String>::new());
+}
+
+/// What the events say of pods that could not be made.
+fn refusals(scene: &Scene) -> Vec<String> {
+    let events = scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/events")).ok();
+    let failed = events["items"].as_array().into_iter().flatten().filter(|event| event["reason"] == "FailedCreate");
+    failed.map(|event| event["message"].to_string()).collect()
+}
+
+#[test]
+fn the_manifest_applies_in_both_ways_and_then_nothing_differs() {
+    let scene = scene();
+    let level = &document("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+    assert_eq!(level, "restricted");
+    if scene.kubectl().is_none() {
+        eprintln!("CLUSTER=simulated has no kubectl: only the text of kubernetes/deployment.yaml was looked at");
+        return;
+    }
+    let kubectl = || scene.kubectl().unwrap();
+    let [_one, _two] = machines(&scene);
+    for way in ["--server-side=true", "--server-side=false"] {
+        uninstall(&scene);
+        run(kubectl(), &["apply", way, "-f", FILE]);
+        run(kubectl(), &["rollout", "status", "-n", NAMESPACE, "deployment/reboot-manager", "--timeout=60s"]);
+        runs(&scene);
+        let again = run(kubectl(), &["apply", way, "-f", FILE]);
+        assert!(again.stderr.is_empty(), "no warning: {again:?}");
+        run(kubectl(), &["diff", way, "-f", FILE]);
+    }
+    // What was installed in the one way is upgraded in the other.
+    run(kubectl(), &["apply", "--server-side", "-f", FILE]);
+    run(kubectl(), &["diff", "-f", FILE]);
+    run(kubectl(), &["set", "image", "-n", NAMESPACE, "deployment/reboot-manager", "reboot-manager=example.org/other"]);
+    assert_eq!(kubectl().args(["diff", "-f", FILE]).output().unwrap().status.code(), Some(1), "a difference is seen");
+}
+
+/// Each thing that `restricted` demands of a pod, taken away from ours.
+#[test]
+fn the_pod_is_admitted_under_restricted_and_would_not_be_with_less() {
+    let scene = scene();
+    let deployment = document("Deployment");
+    let template = &deployment["spec"]["template"];
+    if scene.kubectl().is_none() {
+        eprintln!("CLUSTER=simulated has no Pod Security admission: nothing was asked");
+        return;
+    }
+    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All");
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": template["spec"]});
+    scene.admin.create(&pods, &pod).ok();
+    let container = "/spec/containers/0/securityContext";
+    let less = [
+        (container, json!({"privileged": true, "allowPrivilegeEscalation": true})),
+        (container, json!({"capabilities": null})),
+        (container, json!({"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}})),
+        (container, json!({"allowPrivilegeEscalation": null})),
+        ("/spec/securityContext", json!({"seccompProfile": null})),
+        ("/spec/securityContext", json!({"runAsNonRoot": null})),
+        ("/spec/securityContext", json!({"runAsUser": 0})),
+        ("/spec", json!({"hostNetwork": true})),
+        ("/spec", json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]})),
+    ];
+    for (place, change) in less {
+        let mut worse = pod.clone();
+        let fields = worse.pointer_mut(place).and_then(Value::as_object_mut).unwrap();
+        for (name, value) in change.as_object().unwrap() {
+            fields.insert(name.clone(), value.clone());
+        }
+        let answer = scene.admin.create(&pods, &worse);
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        assert!(answer.status == 403 && message.contains("violates PodSecurity \"restricted"), "{place} {change}: {answer:?}");
+    }
+}
+
+/// One verb that one rule grants for one resource.
+struct Right {
+    role: String,
+    position: usize,
+    verb: String,
+    /// As `/readyz` names it.
+    name: String,
+}
+
+/// Every one of them in the manifest.
+fn rights() -> Vec<Right> {
+    let mut found = Vec::new();
+    for role in documents().iter().filter(|document| matches!(document["kind"].as_str(), Some("ClusterRole" | "Role"))) {
+        let place = if role["kind"] == "Role" { format!("namespaces/{NAMESPACE}/roles") } else { "clusterroles".to_owned() };
+        let path = format!("{ROLES}/{place}/{}", role["metadata"]["name"].as_str().unwrap());
+        for (position, rule) in role["rules"].as_array().unwrap().iter().enumerate() {
+            let ([group], [resource]) = (&words(&rule["apiGroups"])[..], &words(&rule["resources"])[..]) else { panic!("{rule}") };
+            let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+            for verb in words(&rule["verbs"]) {
+                let name = format!("the service account may not {verb} {resource}{group}");
+                found.push(Right { role: path.clone(), position, verb, name });
+            }
+        }
+    }
+    found
+}
+
+fn words(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+/// The name of the one object that a rule is limited to.
+fn object_of(rules: &Value, position: usize) -> Option<String> {
+    words(&rules[position]["resourceNames"]).pop()
+}
+
+/// So no right is granted that is not asked for, and none is missing unnoticed.
+#[test]
+fn each_right_that_is_taken_away_is_named_at_readyz() {
+    let scene = scene();
+    let [_one] = machines(&scene);
+    let rights = rights();
+    assert!(rights.len() >= 16, "{} rights", rights.len());
+    for right in rights {
+        // Each replica is asked once: it keeps an answer for some seconds.
+        let server = scene.server(&binary()).arg("--tls").arg("bootstrap").start();
+        let rules = scene.admin.get(&right.role).ok()["rules"].take();
+        let mut fewer = rules.clone();
+        let verbs = fewer[right.position]["verbs"].as_array_mut().unwrap();
+        verbs.retain(|verb| *verb != right.verb.as_str());
+        if verbs.is_empty() {
+            fewer.as_array_mut().unwrap().remove(right.position);
+        }
+        scene.admin.merge(&right.role, &json!({"rules": fewer})).ok();
+        wait_until_allowed(&scene, &rules, &right, false);
+        let (status, page) = server.page("/readyz");
+        let [line] = page.lines().collect::<Vec<_>>()[..] else { panic!("{}: {status} {page}", right.name) };
+        assert_eq!(status, 503, "{page}");
+        // A Lease is not named: there is but one.
+        let object = object_of(&rules, right.position).filter(|_| !right.name.contains("leases"));
+        let start = format!("{}{}: apply", right.name, object.map_or_else(String::new, |name| format!(" {name}")));
+        assert!(line.starts_with(&start) && line.contains("kubernetes/deployment.yaml"), "{line:?} is not {start:?}");
+        scene.admin.merge(&right.role, &json!({"rules": rules})).ok();
+        wait_until_allowed(&scene, &rules, &right, true);
+    }
+}
+
+/// Waits until the API server sees the rules as they are now.
+fn wait_until_allowed(scene: &Scene, rules: &Value, right: &Right, wanted: bool) {
+    let rule = &rules[right.position];
+    let resource = words(&rule["resources"]).remove(0);
+    let (resource, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
+    let mut asked = json!({"verb": right.verb, "group": words(&rule["apiGroups"])[0], "resource": resource, "subresource": subresource});
+    if right.role.contains("/namespaces/") {
+        asked["namespace"] = json!(NAMESPACE);
+    }
+    if let Some(name) = object_of(rules, right.position) {
+        asked["name"] = json!(name);
+    }
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}});
+    let own = scene.api_with(&scene.token);
+    wait_for("the rules are in force", SOON, || {
+        let answer = own.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).ok();
+        if answer["status"]["allowed"] == wanted { Ok(()) } else { Err(answer["status"].to_string()) }
+    });
+}
