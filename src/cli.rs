@@ -87,6 +87,14 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = request_timeout)]
     pub request_timeout: Duration,
 
+    /// How many bytes request line and headers may have together
+    #[arg(long, env = "REBOOT_MANAGER_MAX_HEAD_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(SIZES))]
+    pub max_head_bytes: u32,
+
+    /// How many bytes the body of a request may have
+    #[arg(long, env = "REBOOT_MANAGER_MAX_BODY_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(SIZES))]
+    pub max_body_bytes: u32,
+
     /// Kubeconfig to use outside the cluster (default: as kubectl finds it)
     #[arg(long, env = "REBOOT_MANAGER_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -148,6 +156,9 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration.is_zero() { Err("no request can arrive in no time; give a duration such as 10s".to_owned()) } else { Ok(duration) }
 }
+
+/// What a limit of sizes can be: every client's request fits, and memory for all connections is bounded.
+const SIZES: std::ops::RangeInclusive<i64> = 1024..=65536;
 
 /// No client waits longer: Zincati gives up after 30 minutes.
 const HELD_MAX: Duration = Duration::from_secs(3600);

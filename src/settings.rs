@@ -11,6 +11,7 @@ use crate::certificate::Source;
 use crate::cli::{self, Serve, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
+use crate::http::Sizes;
 use crate::kube::{Environment, Given};
 
 /// The namespace of the Lease when nothing else names one.
@@ -37,6 +38,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// From the connection to the complete request.
     pub request_timeout: Duration,
+    /// How large a request may be.
+    pub sizes: Sizes,
     /// Which Kubernetes API.
     pub given: Given,
     /// How to tell our own pods.
@@ -75,6 +78,7 @@ impl Settings {
             pre_reboot_wait: flags.pre_reboot_wait,
             max_connections: usize::from(flags.max_connections),
             request_timeout: flags.request_timeout,
+            sizes: Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize },
             given: Given { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone(), environment: Environment::of(variable) },
             ours: Ours {
                 uid: variable("POD_UID").map(Uid),

@@ -57,7 +57,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         return Ok(());
     }
     let tls = certificate.as_ref().map(Certificate::config);
-    let limits = DoorLimits { connections, request: settings.request_timeout, workers: WORKERS };
+    let limits = DoorLimits { connections, request: settings.request_timeout, sizes: settings.sizes, workers: WORKERS };
     let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: settings.base_path.clone(), auth_file };
     let fleetlock = FleetLock::start(settings.listen, limits, tls, routes)
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;

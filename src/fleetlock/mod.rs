@@ -12,4 +12,4 @@ mod request;
 pub use directory::{Directory, Found, NodeRef};
 pub use identity::{answers_to, zincati_id};
 pub use reply::{Kind, Reply};
-pub use request::{BODY_BYTES_MAX, Endpoint, GroupName, Head, Malformed, Request, check, endpoint, parse};
+pub use request::{Endpoint, GroupName, Head, Malformed, Request, endpoint, parse};

@@ -1,15 +1,12 @@
 //! From a request as it arrived to a [`Request`], or to the reason why it is none.
 //!
-//! `Content-Type` is not looked at: Zincati sends none.
+//! `Content-Type` is not looked at: Zincati sends none. How large a request may be is the business of whoever reads it.
 
 use std::fmt;
 
 use serde::Deserialize;
 
 use super::{Kind, Reply};
-
-/// A body is about 110 bytes; one over this many is refused unread.
-pub const BODY_BYTES_MAX: usize = 8 * 1024;
 
 /// Characters an id may have at most.
 const ID_MAX: usize = 253;
@@ -78,7 +75,7 @@ pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
 }
 
 /// Judges a request by its head.
-pub fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
+fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
     let endpoint = endpoint(head.target, base).ok_or_else(|| Malformed::not_found(head.target, base))?;
     if head.method != "POST" {
         return Err(Malformed::method(head.method));
@@ -95,9 +92,6 @@ pub fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
 /// Reads a request whose body is complete.
 pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> Result<Request, Malformed> {
     let endpoint = check(head, base)?;
-    if body.len() > BODY_BYTES_MAX {
-        return Err(Malformed::too_large());
-    }
     let wire: WireRequest = serde_json::from_slice(body)
         .map_err(|error| Malformed::bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}")))?;
     let id = wire.client_params.id;
@@ -138,11 +132,6 @@ impl Endpoint {
 }
 
 impl Malformed {
-    /// The body is longer than [`BODY_BYTES_MAX`].
-    pub fn too_large() -> Self {
-        Self { kind: Kind::TooLarge, sentence: format!("the body is longer than {BODY_BYTES_MAX} bytes") }
-    }
-
     /// The body could not be read to its end.
     pub fn bad(sentence: String) -> Self {
         Self { kind: Kind::BadRequest, sentence }
@@ -242,7 +231,6 @@ mod tests {
         check(good, r#"{"client_params":{"id":"x","group":""}}"#, 400, "group");
         check(good, r#"{"client_params":{"id":"x","group":"a b"}}"#, 400, "\"a b\"");
         check(good, &format!(r#"{{"client_params":{{"id":"x","group":"{}"}}}}"#, "g".repeat(64)), 400, "63");
-        check(good, &format!("{BODY}{}", " ".repeat(BODY_BYTES_MAX)), 413, "8192");
     }
 
     #[test]

@@ -4,10 +4,7 @@
 //! bare CR or LF, two lengths, a length beside a transfer coding, chunk extensions and trailers. What is handed on is
 //! written anew from what was understood.
 
-use crate::fleetlock::{BODY_BYTES_MAX, Kind, Reply};
-
-/// Bytes of request line and headers together. Zincati's have about 200.
-const HEAD_BYTES_MAX: usize = 8 * 1024;
+use crate::fleetlock::{Kind, Reply};
 
 /// Header lines. Browsers send about 20.
 const HEADERS_MAX: usize = 100;
@@ -24,6 +21,15 @@ const CONNECTION: [&str; 8] =
 
 /// The first byte of a TLS handshake.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How large a request may be, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Request line and headers together.
+    pub head: usize,
+    /// The content of the body, without the framing of chunks.
+    pub body: usize,
+}
 
 /// A request that has arrived in full and can be read in one way only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +53,9 @@ pub enum Progress {
 }
 
 /// The request so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
+    sizes: Sizes,
     head: Vec<u8>,
     line_start: usize,
     request: Option<Received>,
@@ -56,9 +63,8 @@ pub struct Reader {
 }
 
 /// What comes next of the body.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Body {
-    #[default]
     None,
     /// So many bytes.
     Length(usize),
@@ -77,7 +83,19 @@ enum Chunk {
     LastLf,
 }
 
+impl Default for Sizes {
+    /// Zincati sends a head of about 200 bytes, and a body of about 110.
+    fn default() -> Self {
+        Self { head: 8 * 1024, body: 8 * 1024 }
+    }
+}
+
 impl Reader {
+    /// Nothing has arrived yet.
+    pub fn new(sizes: Sizes) -> Self {
+        Self { sizes, head: Vec::new(), line_start: 0, request: None, body: Body::None }
+    }
+
     /// Takes the next bytes. An error is the answer to the client; nothing may be taken after it.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Reply> {
         let mut rest = bytes;
@@ -114,8 +132,9 @@ impl Reader {
             (_, b'\r' | b'\t' | b' '..=b'~') => {}
             _ => return Err(bad("the head holds a byte that is not printable ASCII")),
         }
-        if self.head.len() == HEAD_BYTES_MAX {
-            return Err(Reply::refusal(Kind::TooLarge, format!("request line and headers are longer than {HEAD_BYTES_MAX} bytes")));
+        if self.head.len() == self.sizes.head {
+            let sentence = format!("request line and headers are longer than {} bytes", self.sizes.head);
+            return Err(Reply::refusal(Kind::TooLarge, sentence));
         }
         self.head.push(byte);
         if byte != b'\n' {
@@ -129,7 +148,7 @@ impl Reader {
         if start < end {
             return Ok(false);
         }
-        let (request, body) = understand(&self.head[..start])?;
+        let (request, body) = understand(&self.head[..start], self.sizes.body)?;
         (self.request, self.body) = (Some(request), body);
         Ok(true)
     }
@@ -147,7 +166,7 @@ impl Reader {
         self.body = match self.body {
             Body::None | Body::Length(0 | 1) => Body::None,
             Body::Length(left) => Body::Length(left - 1),
-            Body::Chunk(chunk) => chunk.next(byte, length)?.map_or(Body::None, Body::Chunk),
+            Body::Chunk(chunk) => chunk.next(byte, length, self.sizes.body)?.map_or(Body::None, Body::Chunk),
         };
         Ok(())
     }
@@ -158,14 +177,15 @@ impl Reader {
 }
 
 impl Chunk {
-    /// The place after `byte`; `None` at the end of the body. `length` is how much content there is already.
-    fn next(self, byte: u8, length: usize) -> Result<Option<Self>, Reply> {
+    /// The place after `byte`; `None` at the end of the body. `length` is how much content there is already, `limit` how
+    /// much there may be.
+    fn next(self, byte: u8, length: usize, limit: usize) -> Result<Option<Self>, Reply> {
         let next = match (self, byte) {
             (Self::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_DIGITS_MAX => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default() as usize;
                 Self::Size { digits: digits + 1, size: size * 16 + digit }
             }
-            (Self::Size { digits: 1.., size }, b'\r') if length + size > BODY_BYTES_MAX => return Err(too_long()),
+            (Self::Size { digits: 1.., size }, b'\r') if length + size > limit => return Err(too_long(limit)),
             (Self::Size { digits: 1.., size }, b'\r') => Self::SizeLf { size },
             (Self::SizeLf { size: 0 }, b'\n') => Self::LastCr,
             (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
@@ -203,7 +223,7 @@ impl Received {
 }
 
 /// A head without its last, empty line.
-fn understand(head: &[u8]) -> Result<(Received, Body), Reply> {
+fn understand(head: &[u8], body_max: usize) -> Result<(Received, Body), Reply> {
     let mut lines = text(head).split("\r\n").filter(|line| !line.is_empty());
     let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
     let headers = lines.map(header).collect::<Result<Vec<_>, _>>()?;
@@ -219,12 +239,12 @@ fn understand(head: &[u8]) -> Result<(Received, Body), Reply> {
     if request.values("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
         return Err(bad("the header expect can only be 100-continue"));
     }
-    let body = framing(&request)?;
+    let body = framing(&request, body_max)?;
     Ok((request, body))
 }
 
 /// How the body's end is found.
-fn framing(request: &Received) -> Result<Body, Reply> {
+fn framing(request: &Received, body_max: usize) -> Result<Body, Reply> {
     let (length, coding) = (request.values("content-length").next(), request.values("transfer-encoding").next());
     match (length, coding) {
         (Some(_), Some(_)) => Err(bad("content-length and transfer-encoding stand side by side")),
@@ -238,8 +258,8 @@ fn framing(request: &Received) -> Result<Body, Reply> {
             }
             match digits.parse() {
                 Ok(0) => Ok(Body::None),
-                Ok(length) if length <= BODY_BYTES_MAX => Ok(Body::Length(length)),
-                _ => Err(too_long()),
+                Ok(length) if length <= body_max => Ok(Body::Length(length)),
+                _ => Err(too_long(body_max)),
             }
         }
         (None, None) => Ok(Body::None),
@@ -286,8 +306,8 @@ fn bad(sentence: &str) -> Reply {
     Reply::refusal(Kind::BadRequest, sentence.to_owned())
 }
 
-fn too_long() -> Reply {
-    Reply::refusal(Kind::TooLarge, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
+fn too_long(limit: usize) -> Reply {
+    Reply::refusal(Kind::TooLarge, format!("the body is longer than {limit} bytes"))
 }
 
 #[cfg(test)]

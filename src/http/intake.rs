@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::guests::Guest;
 use super::handoff::{Handoff, Peer, printed};
-use super::head::{Progress, Reader, Received, TLS_HANDSHAKE};
+use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
 use super::{now, response};
 use crate::fleetlock::{Kind, Reply};
 use crate::metrics::{Loss, Metrics};
@@ -32,6 +32,7 @@ const HANG_UP_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Intake {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) request_max: Duration,
+    pub(super) sizes: Sizes,
     pub(super) handoff: Arc<Handoff>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -88,7 +89,7 @@ impl Intake {
     /// Request and answer.
     fn converse(&self, stream: &mut (impl Read + Write), guest: &Guest, peer: Peer, deadline: &Cell<Instant>) -> io::Result<()> {
         let begun = now();
-        let answer = match read(stream) {
+        let answer = match read(stream, self.sizes) {
             Ok(Ok(request)) => {
                 if !guest.waits() {
                     return Err(io::Error::other("others needed the place"));
@@ -116,8 +117,8 @@ impl Intake {
 }
 
 /// Reads to the end of the request. The inner error is the answer.
-fn read(stream: &mut (impl Read + Write)) -> io::Result<Result<Received, Reply>> {
-    let (mut reader, mut buffer) = (Reader::default(), [0; 1024]);
+fn read(stream: &mut (impl Read + Write), sizes: Sizes) -> io::Result<Result<Received, Reply>> {
+    let (mut reader, mut buffer) = (Reader::new(sizes), [0; 1024]);
     loop {
         let count = match stream.read(&mut buffer) {
             Ok(0) if reader.has_begun() => {

@@ -11,6 +11,7 @@ use tiny_http::Response;
 
 use super::guests::Guests;
 use super::handoff::{Handoff, Peer};
+use super::head::Sizes;
 use super::intake::Intake;
 use super::now;
 use crate::metrics::{Loss, Metrics};
@@ -31,6 +32,8 @@ pub struct DoorLimits {
     pub connections: usize,
     /// From `accept` to the last byte of the request.
     pub request: Duration,
+    /// How large a request may be.
+    pub sizes: Sizes,
     /// Threads that answer requests.
     pub workers: usize,
 }
@@ -62,7 +65,7 @@ impl Door {
         let handoff = Arc::new(Handoff::open()?);
         work(&handoff, name, limits.workers, handle)?;
         let guests = Arc::new(Guests::new(limits.connections, Arc::clone(&metrics)));
-        let intake = Intake { tls, request_max: limits.request, handoff, metrics };
+        let intake = Intake { tls, request_max: limits.request, sizes: limits.sizes, handoff, metrics };
         let shared = Arc::new(Shared { name: name.to_owned(), guests, intake, stopping: AtomicBool::new(false) });
         let (address, accepting) = (listener.local_addr()?, Arc::clone(&shared));
         let thread = std::thread::Builder::new().name(format!("{name}-door")).stack_size(STACK_BYTES);

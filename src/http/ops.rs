@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::Method;
 
-use super::{Door, DoorLimits, now, response};
+use super::{Door, DoorLimits, Sizes, now, response};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
@@ -43,7 +43,7 @@ struct Context {
 impl Ops {
     /// Listens on `address`, for so many `connections` at once.
     pub fn start(address: SocketAddr, connections: usize, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let limits = DoorLimits { connections, request: REQUEST_MAX, workers: WORKERS };
+        let limits = DoorLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
         let open = Arc::new(AtomicBool::new(false));
         let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics), ready: Mutex::new(None) };
         let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| context.handle(request))?;

@@ -1,6 +1,6 @@
 //! The FleetLock port: a request's bytes to the coordinator, its reply to the client.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tiny_http::Header;
 use super::{AuthFile, Door, DoorLimits, Peer, now, response};
 use crate::access::{CHALLENGE, Denied, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
-use crate::fleetlock::{BODY_BYTES_MAX, Endpoint, Head, Kind, Malformed, Reply, check, endpoint, parse};
+use crate::fleetlock::{Endpoint, Head, Kind, Malformed, Reply, endpoint, parse};
 use crate::metrics::Metrics;
 
 /// The header that every FleetLock request carries.
@@ -93,17 +93,13 @@ impl Routes {
     }
 }
 
-/// Reads at most as much body as is allowed.
+/// The door lets no request through that is not complete, or too large.
 fn read(request: &mut tiny_http::Request, base: &str) -> Result<crate::fleetlock::Request, Malformed> {
     let (method, target) = (request.method().to_string(), request.url().to_owned());
     let protocol = request.headers().iter().find(|header| header.field.equiv(PROTOCOL)).map(|header| header.value.to_string());
     let head = Head { method: &method, target: &target, protocol: protocol.as_deref() };
-    if request.body_length().is_some_and(|length| length > BODY_BYTES_MAX) {
-        return check(head, base).and_then(|_endpoint| Err(Malformed::too_large()));
-    }
     let mut body = Vec::new();
-    let limit = BODY_BYTES_MAX as u64 + 1;
-    request.as_reader().take(limit).read_to_end(&mut body).map_err(|error| Malformed::bad(format!("the body ended early: {error}")))?;
+    request.as_reader().read_to_end(&mut body).map_err(|error| Malformed::bad(format!("the body ended early: {error}")))?;
     parse(head, &body, base)
 }
 

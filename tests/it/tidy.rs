@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["access", "fleetlock", "coordinator", "metrics"]),
     ("cli", &[]),
     ("logging", &["cli"]),
-    ("settings", &["access", "certificate", "cli", "cluster", "drain", "kube"]),
+    ("settings", &["access", "certificate", "cli", "cluster", "drain", "http", "kube"]),
     ("commands", &["access", "certificate", "cli", "coordinator", "http", "kube", "metrics", "reboot", "settings"]),
 ];
 

@@ -8,13 +8,14 @@ const ZINCATI: &[u8] = include_bytes!("../../../tests/data/requests/zincati");
 const CHUNKED: &[u8] = include_bytes!("../../../tests/data/requests/chunked");
 const CURL: &[u8] = include_bytes!("../../../tests/data/requests/curl");
 const FLEETLOCKCTL: &[u8] = include_bytes!("../../../tests/data/requests/fleetlockctl");
+const SIZES: Sizes = Sizes { head: 8192, body: 8192 };
 const CORPUS: [&[u8]; 4] = [ZINCATI, CHUNKED, CURL, FLEETLOCKCTL];
 
 /// The bytes at once, and again one by one: the same must come of it.
 #[track_caller]
 fn read(bytes: &[u8]) -> Result<Progress, Reply> {
-    let whole = Reader::default().push(bytes);
-    let mut reader = Reader::default();
+    let whole = Reader::new(SIZES).push(bytes);
+    let mut reader = Reader::new(SIZES);
     let mut single = Ok(Progress::More);
     for byte in bytes {
         match reader.push(&[*byte]) {
@@ -84,7 +85,7 @@ fn what_follows_the_request_is_not_looked_at() {
 #[test]
 fn a_body_is_awaited_with_100_continue() {
     let head = post("Content-Length: 2\r\nExpect: 100-Continue\r\n", "");
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(SIZES);
     assert_eq!(reader.push(&head), Ok(Progress::Continue));
     assert_eq!(reader.push(b"{"), Ok(Progress::More));
     assert!(matches!(reader.push(b"}"), Ok(Progress::Whole(_))));
@@ -204,17 +205,29 @@ fn chunks_are_read_strictly() {
 #[test]
 fn everything_has_a_limit() {
     let too_large = |bytes: &[u8]| assert_eq!(read(bytes).expect_err("too large").kind(), Kind::TooLarge);
-    too_large(&post(&format!("X: {}", "y".repeat(HEAD_BYTES_MAX)), ""));
-    too_large(format!("GET /{}", "x".repeat(HEAD_BYTES_MAX)).as_bytes());
+    too_large(&post(&format!("X: {}", "y".repeat(SIZES.head)), ""));
+    too_large(format!("GET /{}", "x".repeat(SIZES.head)).as_bytes());
     too_large(&post(&"a:\r\n".repeat(HEADERS_MAX), ""));
     too_large(&post(&"a: b\r\n".repeat(10_000), ""));
     too_large(&post("Content-Length: 8193\r\n", ""));
     too_large(&post("Content-Length: 1073741824\r\n", ""));
     too_large(&post(&format!("Content-Length: {}\r\n", "9".repeat(60)), ""));
-    whole(&post(&format!("Content-Length: {BODY_BYTES_MAX}\r\n"), &"x".repeat(BODY_BYTES_MAX)));
-    let fits = HEAD_BYTES_MAX - post("X: \r\n", "").len();
+    whole(&post(&format!("Content-Length: {}\r\n", SIZES.body), &"x".repeat(SIZES.body)));
+    let fits = SIZES.head - post("X: \r\n", "").len();
     whole(&post(&format!("X: {}\r\n", "y".repeat(fits)), ""));
     too_large(&post(&format!("X: {}\r\n", "y".repeat(fits + 1)), ""));
+}
+
+#[test]
+fn the_limits_are_those_it_was_given() {
+    let sizes = Sizes { head: 100, body: 5 };
+    let push = |bytes: Vec<u8>| Reader::new(sizes).push(&bytes);
+    let told = |bytes: Vec<u8>| push(bytes).expect_err("too large").value().to_owned();
+    assert!(matches!(push(post("Content-Length: 5\r\n", "12345")), Ok(Progress::Whole(_))));
+    assert!(matches!(push(post("Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n")), Ok(Progress::Whole(_))));
+    assert!(told(post("Content-Length: 6\r\n", "")).contains("longer than 5 bytes"));
+    assert!(told(post("Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n1\r\n")).contains("longer than 5 bytes"));
+    assert!(told(post(&format!("X: {}\r\n", "y".repeat(100)), "")).contains("longer than 100 bytes"));
 }
 
 /// Bytes that mean something to a reader of requests.
@@ -256,7 +269,7 @@ proptest! {
             bytes.splice(start..end, added);
         }
         if let Ok(Progress::Whole(request)) = read(&bytes) {
-            prop_assert!(request.body.len() <= BODY_BYTES_MAX);
+            prop_assert!(request.body.len() <= SIZES.body);
             // A strict reader of what is handed on sees the very same request.
             let again = whole(&request.rewritten(("Peer", "secret")));
             prop_assert_eq!((&again.method, &again.target, &again.body), (&request.method, &request.target, &request.body));

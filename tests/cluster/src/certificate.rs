@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 pub struct SelfSigned {
     /// The certificate in PEM; whoever trusts it as an authority trusts the server.
     pub pem: Vec<u8>,
+    /// The key in PEM (PKCS#8).
+    pub key_pem: Vec<u8>,
     /// A TLS server that shows it.
     pub config: Arc<ServerConfig>,
 }
@@ -28,7 +30,7 @@ pub fn self_signed() -> SelfSigned {
     let body = to_be_signed(key.public_key().as_ref());
     let signature = key.sign(&random, &body).expect("a signature");
     let certificate = sequence(&[&body, &signature_algorithm(), &bits(signature.as_ref())]);
-    let pem = pem(&certificate);
+    let (key_pem, pem) = (pem("PRIVATE KEY", pkcs8.as_ref()), pem("CERTIFICATE", &certificate));
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_ref().to_vec()));
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -36,7 +38,7 @@ pub fn self_signed() -> SelfSigned {
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(certificate)], private)
         .expect("a certificate for its key");
-    SelfSigned { pem, config: Arc::new(config) }
+    SelfSigned { pem, key_pem, config: Arc::new(config) }
 }
 
 fn to_be_signed(public_key: &[u8]) -> Vec<u8> {
@@ -77,13 +79,13 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag], length.as_slice(), content].concat()
 }
 
-fn pem(der: &[u8]) -> Vec<u8> {
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+fn pem(label: &str, der: &[u8]) -> Vec<u8> {
+    let mut text = format!("-----BEGIN {label}-----\n");
     for line in base64(der).as_bytes().chunks(64) {
         text.push_str(&String::from_utf8_lossy(line));
         text.push('\n');
     }
-    text.push_str("-----END CERTIFICATE-----\n");
+    text.push_str(&format!("-----END {label}-----\n"));
     text.into_bytes()
 }
 

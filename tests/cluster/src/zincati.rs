@@ -72,6 +72,11 @@ impl Zincati {
     /// Sends `pre-reboot` or `steady-state`.
     #[track_caller]
     pub fn send(&self, endpoint: &str) -> Pending {
+        send(&self.address, &self.request(endpoint))
+    }
+
+    /// What it sends for `pre-reboot` or `steady-state`.
+    pub fn request(&self, endpoint: &str) -> Vec<u8> {
         let body = json!({"client_params": {"id": self.id, "group": self.group}});
         let body = serde_json::to_string_pretty(&body).expect("JSON");
         let basic = |pair: &String| format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(pair));
@@ -83,7 +88,7 @@ impl Zincati {
             self.address,
             body.len()
         );
-        send(&self.address, format!("{head}{body}").as_bytes())
+        format!("{head}{body}").into_bytes()
     }
 }
 

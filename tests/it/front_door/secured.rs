@@ -5,16 +5,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reboot_manager::http::{Door, DoorLimits};
+use reboot_manager::http::{Door, DoorLimits, Sizes};
 use reboot_manager::metrics::Metrics;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 use test_cluster::certificate::{SelfSigned, self_signed};
 use test_cluster::wait::wait_for;
 use tiny_http::Response;
 
+use super::client::{client_config, handshaken};
 use super::{check, exchange, rest};
 use crate::scenarios::SOON;
 
@@ -30,7 +29,7 @@ struct Secured {
 impl Secured {
     fn open(connections: usize) -> Self {
         let certificate = self_signed();
-        let limits = DoorLimits { connections, request: Duration::from_secs(2), workers: 2 };
+        let limits = DoorLimits { connections, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 2 };
         let config = Some(Arc::clone(&certificate.config));
         let handle = |request: tiny_http::Request, peer: reboot_manager::http::Peer| {
             let text = format!("{} from {peer}", request.url());
@@ -42,16 +41,7 @@ impl Secured {
     }
 
     fn connect(&self, version: &'static SupportedProtocolVersion) -> StreamOwned<ClientConnection, TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&self.certificate.pem).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let stream = TcpStream::connect(&self.address).unwrap();
-        StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+        handshaken(TcpStream::connect(&self.address).unwrap(), client_config(&self.certificate.pem, &[version]))
     }
 
     #[track_caller]
@@ -135,7 +125,7 @@ fn plain_http_and_garbage_are_told_that_this_is_tls() {
 
 #[test]
 fn a_door_to_all_addresses_can_be_closed() {
-    let limits = DoorLimits { connections: 4, request: Duration::from_secs(2), workers: 1 };
+    let limits = DoorLimits { connections: 4, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 1 };
     for any in ["[::]:0", "0.0.0.0:0"] {
         let door = Door::open("test", any.parse().unwrap(), limits, None, Arc::new(Metrics::new()), |_request, _peer| ()).unwrap();
         let address = ("127.0.0.1", door.address().port());

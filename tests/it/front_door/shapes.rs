@@ -2,32 +2,36 @@
 
 use std::io::{Read, Write};
 
-use super::{REQUEST, Siege, check, exchange, rest};
+use super::{REQUEST, Siege, WAYS, Way, check, exchange, rest};
 
 #[test]
 fn a_request_cut_at_any_byte_is_refused() {
-    let siege = Siege::new();
-    assert_eq!(exchange(siege.address(), b""), "");
-    for end in 1..REQUEST.len() {
-        let answer = exchange(siege.address(), &REQUEST[..end]);
-        check(&answer, 400, "bad_request");
-        assert!(answer.contains("ended before it was complete"), "{end}: {answer}");
+    for way in WAYS {
+        let siege = Siege::new(way);
+        assert_eq!(siege.door.exchange_and_end(b""), "");
+        for end in 1..REQUEST.len() {
+            let answer = siege.door.exchange_and_end(&REQUEST[..end]);
+            check(&answer, 400, "bad_request");
+            assert!(answer.contains("ended before it was complete"), "{end}: {answer}");
+        }
+        check(&siege.door.exchange_and_end(REQUEST), 404, "unknown_node");
+        siege.ends_well("requests cut at every byte");
     }
-    check(&exchange(siege.address(), REQUEST), 404, "unknown_node");
-    siege.ends_well("requests cut at every byte");
 }
 
 #[test]
 fn of_pipelined_requests_the_first_is_answered() {
-    let siege = Siege::new();
-    check(&exchange(siege.address(), &REQUEST.repeat(2)), 404, "unknown_node");
-    check(&exchange(siege.address(), &REQUEST.repeat(500)), 404, "unknown_node");
-    siege.ends_well("pipelined requests");
+    for way in WAYS {
+        let siege = Siege::new(way);
+        check(&siege.door.exchange(&REQUEST.repeat(2)), 404, "unknown_node");
+        check(&siege.door.exchange(&REQUEST.repeat(500)), 404, "unknown_node");
+        siege.ends_well("pipelined requests");
+    }
 }
 
 #[test]
 fn garbage_is_told_so() {
-    let siege = Siege::new();
+    let siege = Siege::new(Way::Plain);
     let client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let cases: [(&[u8], &str); 10] = [
         (client_hello, "this port speaks plain HTTP"),
@@ -51,7 +55,7 @@ fn garbage_is_told_so() {
 
 #[test]
 fn nothing_is_smuggled_past_the_door() {
-    let siege = Siege::new();
+    let siege = Siege::new(Way::Plain);
     let inner = "POST /v1/steady-state HTTP/1.1\r\nHost: x\r\n\r\n";
     let lines = [
         "Content-Length: 4\r\nContent-Length: 4\r\n",
@@ -74,11 +78,11 @@ fn nothing_is_smuggled_past_the_door() {
 
 #[test]
 fn a_client_that_waits_for_100_continue_gets_it() {
-    let siege = Siege::new();
-    let body = format!(r#"{{"client_params":{{"id":"{}","group":"default"}}}}"#, siege.node.id);
-    let head = "POST /v1/steady-state HTTP/1.1\r\nHost: x\r\nfleet-lock-protocol: true\r\nExpect: 100-continue\r\n";
+    let siege = Siege::new(Way::Plain);
+    let steady = String::from_utf8(siege.steady.clone()).unwrap();
+    let (head, body) = steady.split_once("\r\n\r\n").unwrap();
     let mut stream = siege.connect();
-    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes()).unwrap();
+    stream.write_all(format!("{head}\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
     let mut told = [0; 25];
     stream.read_exact(&mut told).unwrap();
     assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -89,7 +93,7 @@ fn a_client_that_waits_for_100_continue_gets_it() {
 
 #[test]
 fn the_handler_sees_the_real_address_whatever_the_client_says() {
-    let siege = Siege::new();
+    let siege = Siege::new(Way::Plain);
     let text = String::from_utf8_lossy(REQUEST).replace("accept: */*", "Reboot-Manager-Peer: 0 10.9.9.9:1\r\nX-Forwarded-For: 10.9.9.9");
     let stream = siege.connect();
     let own = stream.local_addr().unwrap();

@@ -5,12 +5,12 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{REQUEST, Siege, check, rest};
+use super::{REQUEST, REQUEST_MAX, Siege, Way, check, rest};
 use crate::scenarios::{SOON, binary, machines, scene};
 
 #[test]
 fn a_request_that_has_begun_is_answered_and_nobody_else_is_let_in() {
-    let siege = Siege::new();
+    let siege = Siege::with(Way::Plain, REQUEST_MAX, |start| start);
     let silent = siege.connect();
     let mut begun = siege.connect();
     begun.write_all(&REQUEST[..50]).unwrap();
