@@ -14,6 +14,10 @@ fn main() -> ExitCode {
         None => cli.serve,
     };
     logging::start(flags.log_format);
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("a defect, please report it: {panic}; this process ends, to be started anew");
+        std::process::abort();
+    }));
     match commands::serve(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

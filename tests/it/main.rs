@@ -7,6 +7,7 @@
     reason = "tests play the outside world, which has a clock, and end when something is not as expected"
 )]
 
+mod agent;
 mod commands;
 mod documents;
 mod front_door;

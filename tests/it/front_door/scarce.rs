@@ -82,7 +82,13 @@ fn an_accept_that_fails_is_counted_and_tried_again() {
     limit(1024);
     wait_for("the failures are counted", SOON, || {
         let count = failed(&siege.server.page("/metrics").1);
-        if count == 0 { Err("none") } else if count < 1000 { Ok(()) } else { panic!("{count} attempts in 2 s: it did not back off") }
+        if count == 0 {
+            Err("none")
+        } else if count < 1000 {
+            Ok(())
+        } else {
+            panic!("{count} attempts in 2 s: it did not back off")
+        }
     });
     siege.well_behaved();
     drop(waiting);

@@ -3,10 +3,13 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use test_cluster::objects::Placement;
+
 use super::{REQUEST, REQUEST_MAX, Siege, Way, check, rest};
-use crate::scenarios::{SOON, binary, machines, scene};
+use crate::scenarios::{MOMENT, SOON, binary, machines, scene};
 
 #[test]
 fn a_request_that_has_begun_is_answered_and_nobody_else_is_let_in() {
@@ -26,31 +29,42 @@ fn a_request_that_has_begun_is_answered_and_nobody_else_is_let_in() {
     drop(silent);
 }
 
+/// As kube-proxy does it: a replica that is to stop gets no new connections, and a moment later the signal.
 #[test]
-fn a_rolling_update_loses_no_request() {
+fn a_rolling_update_of_two_replicas_loses_no_request_but_tells_those_held_open() {
     let scene = scene();
-    let [node] = machines(&scene);
-    let (old, new) = (scene.server(&binary()).start(), scene.server(&binary()).start());
-    node.agent(&old).steady_state().expect(200, "steady_state");
-    let (updating, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [node, held] = machines(&scene);
+    scene.fleet.deployment("shop", "db", 1, Placement::On("n2"));
+    scene.fleet.budget("shop", "db", 1, "db");
+    scene.wait_for_running("n2", 1);
+    let replica = || Arc::new(scene.server(&binary()).arg("--pre-reboot-wait=60s").start());
+    let replicas = RwLock::new(vec![replica(), replica()]);
+    node.agent(&replicas.read().unwrap()[0]).steady_state().expect(200, "steady_state");
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let load = || {
             let mut answered = 0;
             while !done.load(Ordering::SeqCst) {
-                // As kube-proxy does it: no new connections to a replica that stops.
-                let replica = if updating.load(Ordering::SeqCst) { &new } else { &old };
-                node.agent(replica).steady_state().expect(200, "steady_state");
+                let replica = Arc::clone(&replicas.read().unwrap()[answered % 2]);
+                node.agent(&replica).steady_state().expect(200, "steady_state");
                 answered += 1;
             }
             answered
         };
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
-        std::thread::sleep(Duration::from_secs(1));
-        updating.store(true, Ordering::SeqCst);
-        // A client that has just looked connects now.
-        std::thread::sleep(Duration::from_millis(100));
-        old.signal("TERM");
-        assert_eq!(old.exit_code(Duration::from_secs(20)), Some(0));
+        for _ in 0..2 {
+            let new = replica();
+            let old = {
+                let mut replicas = replicas.write().unwrap();
+                replicas.push(new);
+                replicas.remove(0)
+            };
+            let open = held.agent(&old).send("pre-reboot");
+            assert!(open.is_held(MOMENT));
+            old.signal("TERM");
+            open.answer().expect(404, "shutting_down");
+            assert_eq!(old.exit_code(Duration::from_secs(20)), Some(0));
+        }
         done.store(true, Ordering::SeqCst);
         for client in clients {
             assert!(client.join().unwrap() > 10);

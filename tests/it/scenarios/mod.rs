@@ -13,6 +13,7 @@ mod lock;
 mod outage;
 mod own_pod;
 mod protocol;
+mod real_client;
 mod reboot;
 
 use std::fs::OpenOptions;
