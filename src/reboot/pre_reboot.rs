@@ -22,6 +22,9 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     }
     match holder {
         None => enter(caller, seen, lock, rules, now),
+        // Whether an approved node is still cordoned, only a look from after its approval can tell: in an older one the mark
+        // may be missing because it had not been made yet, and a new tenure would take the approval away.
+        Some(holder) if is_uncordoned(holder, node, &lock.value) && seen_node.tick < lock.tick => Step::Look(Question::Node),
         Some(holder) if is_over(holder, node, &lock.value) => match lock.value.state.others(&caller.node).len() >= rules.slots {
             true => enter(caller, seen, lock, rules, now),
             false => lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock)),
@@ -53,7 +56,12 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, rules: &Rules, now
 /// A tenure that has run its course, and a node that asks again: it starts anew, so that nothing proved for the old
 /// tenure counts for the new one.
 fn is_over(holder: &Holder, node: &Node, lock: &Lock) -> bool {
-    holder.checked_in.is_some() || (holder.approved.is_some() && !node.is_cordoned_for(&lock.term(holder.term)))
+    holder.checked_in.is_some() || is_uncordoned(holder, node, lock)
+}
+
+/// Approved, and its cordon or its mark is not there.
+fn is_uncordoned(holder: &Holder, node: &Node, lock: &Lock) -> bool {
+    holder.approved.is_some() && holder.checked_in.is_none() && !node.is_cordoned_for(&lock.term(holder.term))
 }
 
 /// More nodes hold slots than there are, as after the Lease was deleted or `--slots` lowered: those that took theirs last

@@ -592,6 +592,23 @@ fn an_ask_from_before_a_check_in_takes_no_slot() {
 }
 
 #[test]
+fn a_look_from_before_the_mark_takes_no_approval_away() {
+    let mut world = World::new(1);
+    let asked = Work::PreReboot(world.caller(0));
+    let old = world.spawn(0, asked);
+    // The node alone: it is not marked yet.
+    world.run(old, 1);
+    world.call(0);
+    world.run(old + 1, 100);
+    assert_eq!(world.machines[0].client, Client::Approved);
+    for _ in 0..10 {
+        world.run(old, 1);
+        assert!(world.lock.holders[0].approved.is_some(), "the slot of a node that may be rebooting is not approved any more");
+    }
+    assert_eq!(world.lock.last_term, 1);
+}
+
+#[test]
 fn a_slot_that_was_only_read_proves_nothing() {
     let world = World::new(1);
     let (caller, now) = (world.caller(0), world.now());
