@@ -1,12 +1,26 @@
-//! What the documents say of flags, metrics and dependencies, held against the program.
+//! What the documents say of flags, metrics, rights, versions and dependencies, held against the program; and that what they
+//! refer to is there. Their commands are run by `scenarios::newcomer`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+use crate::markdown::{blocks, read};
+
+/// All documents, as `docs/tls.md`.
+fn documents() -> Vec<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["", "docs/"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                found.push(format!("{folder}{name}"));
+            }
+        }
+    }
+    assert!(found.len() > 10, "{found:?}");
+    found
 }
 
 /// The first words of a table's rows, where they stand as code: `| `--flag` | …`.
@@ -98,4 +112,52 @@ fn each_rule_of_the_manifest_says_what_each_of_its_verbs_is_for() {
             assert!(comment.contains(&format!(" {verb}: ")), "the comment {comment:?} does not say what {verb} is for");
         }
     }
+}
+
+/// Where a link of a document leads, as `docs/tls.md`; `None` for addresses elsewhere.
+fn targets(path: &str) -> Vec<PathBuf> {
+    let folder = Path::new(path).parent().unwrap();
+    let text = read(path);
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(|link| link.split('#').next().unwrap());
+    links.filter(|link| !link.is_empty() && !link.contains("://")).map(|link| folder.join(link)).collect()
+}
+
+#[test]
+fn every_link_and_every_file_that_is_named_is_there() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    for document in documents() {
+        let named = read(&document);
+        let named = named.split('`').filter(|word| {
+            let is_path = ["scripts/", "kubernetes/", "tests/", "docs/", ".github/", ".ci/"].iter().any(|start| word.starts_with(start));
+            is_path && !word.contains([' ', '*', '<', '\n'])
+        });
+        for target in targets(&document).into_iter().chain(named.map(PathBuf::from)) {
+            assert!(root.join(&target).exists(), "{document} names {}", target.display());
+        }
+    }
+}
+
+#[test]
+fn what_is_said_to_be_run_elsewhere_is_run_there() {
+    let mut seen = 0;
+    for block in documents().iter().flat_map(|document| blocks(document)) {
+        let Some(place) = block.remark.as_ref().and_then(|remark| remark.strip_prefix("run by ")) else { continue };
+        let runner = read(place);
+        for line in block.text.lines() {
+            let command = line.split(" # ").next().unwrap_or_default().trim();
+            assert!(runner.contains(command), "{}: {place} does not run {command}", block.place);
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn the_version_of_kubernetes_that_is_called_tested_is_the_one_that_is_tested() {
+    let module = read("tests/controlplane/go.mod");
+    let version = module.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v")).unwrap();
+    let minor = version.rsplit_once('.').unwrap().0;
+    let document = read("docs/kubernetes.md");
+    let tested: Vec<&str> = document.lines().filter(|line| line.contains("| tested: ")).collect();
+    assert!(matches!(tested[..], [row] if row.starts_with(&format!("| {minor} | "))), "{tested:?} is not {version}");
 }

@@ -11,5 +11,6 @@ mod agent;
 mod commands;
 mod documents;
 mod front_door;
+mod markdown;
 mod scenarios;
 mod tidy;

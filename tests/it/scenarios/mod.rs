@@ -10,6 +10,8 @@ mod hardening;
 mod identity;
 mod install;
 mod lock;
+mod moving;
+mod newcomer;
 mod outage;
 mod own_pod;
 mod protocol;

@@ -1,0 +1,211 @@
+//! Whoever follows the documents: every command in them is run, in their order, on the real control plane.
+//!
+//! A block of shell is run unless the line above it says who runs it or why nobody can, as `<!-- not run here: … -->`. The
+//! program itself runs beside the cluster, with the rights of its ServiceAccount, for there is nobody to start containers.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use test_cluster::{Scene, Server};
+
+use super::install::uninstall;
+use super::{Machine, NAMESPACE, binary, machines, scene};
+use crate::markdown::{Block, blocks, read};
+
+/// In this order; the last one takes everything away.
+const DOCUMENTS: [&str; 11] = [
+    "README.md",
+    "docs/settings.md",
+    "docs/metrics.md",
+    "docs/protocol.md",
+    "docs/lock.md",
+    "docs/fedora-coreos.md",
+    "docs/flatcar.md",
+    "docs/tls.md",
+    "docs/security.md",
+    "docs/moving.md",
+    "docs/kubernetes.md",
+];
+
+/// The address that the documents take for the Service's.
+const ADDRESS: &str = "10.0.0.78";
+
+/// How long a block may take; each waits for something by itself, and not as long.
+const BLOCK_SECONDS: &str = "180";
+
+#[test]
+fn the_commands_of_the_documents_work() {
+    let scene = scene();
+    let all: Vec<Block> = DOCUMENTS.into_iter().flat_map(blocks).filter(|block| block.language == "sh").collect();
+    for block in &all {
+        let is_told = |start| block.remark.as_ref().is_some_and(|remark| remark.starts_with(start));
+        assert!(block.remark.is_none() || is_told("not run here: ") || is_told("run by "), "{}: {:?}", block.place, block.remark);
+    }
+    let run: Vec<&Block> = all.iter().filter(|block| block.remark.is_none()).collect();
+    assert!(run.len() >= 15, "{} blocks", run.len());
+    if scene.kubectl().is_none() {
+        eprintln!("CLUSTER=simulated has no kubectl: {} blocks were read and none was run", run.len());
+        return;
+    }
+    let [one, _two] = machines(&scene);
+    Walk::begin(scene, one).through(&run);
+}
+
+/// Follows the documents with one cluster and one replica.
+struct Walk {
+    scene: Scene,
+    server: Option<Server>,
+    machine: Machine,
+    /// Where the commands run: it looks like a checkout.
+    folder: PathBuf,
+}
+
+impl Walk {
+    fn begin(scene: Scene, machine: Machine) -> Self {
+        uninstall(&scene);
+        old_servers(&scene);
+        let folder = scene.folder().join("walk");
+        std::fs::create_dir(&folder).unwrap();
+        symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes"), folder.join("kubernetes")).unwrap();
+        std::fs::write(folder.join("credentials.yaml"), credentials()).unwrap();
+        Self { scene, server: None, machine, folder }
+    }
+
+    fn through(mut self, blocks: &[&Block]) {
+        let mut failed = Vec::new();
+        for block in blocks {
+            let output = self.run(&block.text);
+            if !output.status.success() {
+                failed.push(format!("{}:\n{}\n{output:?}", block.place, block.text));
+            }
+            if let Some((_, rest)) = block.before.split_once("must print `") {
+                let wanted = rest.split('`').next().unwrap();
+                let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(printed.lines().any(|line| line.trim_end() == wanted), "{} must print {wanted}: {printed}", block.place);
+            }
+            if self.server.is_none() && failed.is_empty() {
+                self.serve();
+            }
+        }
+        assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+        self.is_gone();
+    }
+
+    /// Runs a block as it stands, but for the address.
+    fn run(&self, text: &str) -> Output {
+        let kubectl = self.scene.kubectl().unwrap();
+        let programs = PathBuf::from(kubectl.get_program()).parent().unwrap().display().to_string();
+        let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+        let mut command = Command::new("timeout");
+        command.args([BLOCK_SECONDS, "bash", "-euo", "pipefail", "-c"]).arg(text.replace(ADDRESS, &self.cluster_ip()));
+        command.envs(kubectl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", path).env("CURL_HOME", &self.folder).current_dir(&self.folder).output().unwrap()
+    }
+
+    /// What the Deployment would start, and a curl that finds it where the Service would be.
+    fn serve(&mut self) {
+        let token = self.run(&format!("kubectl create token -n {NAMESPACE} reboot-manager"));
+        self.scene.token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+        let server = self.scene.server(&binary()).arg("--tls").arg("bootstrap").start();
+        let ca = self.scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
+        let file = self.folder.join("trusted.crt");
+        std::fs::write(&file, ca["data"]["ca.crt"].as_str().unwrap()).unwrap();
+        let address = self.cluster_ip();
+        let settings = format!("connect-to = \"{address}:443:{}\"\ncacert = \"{}\"\n", server.address, file.display());
+        std::fs::write(self.folder.join(".curlrc"), settings).unwrap();
+        // One reboot, so that the documents have something to show; by a replica that speaks as the agent does.
+        let as_replica = self.scene.server(&binary()).env("POD_NAMESPACE", NAMESPACE).env("POD_SERVICE_ACCOUNT", "reboot-manager");
+        let plain = as_replica.start();
+        self.machine.until_approved(&plain);
+        self.machine.comes_back(&self.scene, &plain);
+        self.server = Some(server);
+    }
+
+    fn cluster_ip(&self) -> String {
+        let service = self.scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager"));
+        service.body["spec"]["clusterIP"].as_str().unwrap_or(ADDRESS).to_owned()
+    }
+
+    /// As docs/kubernetes.md ends.
+    fn is_gone(&self) {
+        assert_eq!(self.scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}")).status, 404);
+        for node in ["n1", "n2"] {
+            let annotations = &self.scene.fleet.read_node(node)["metadata"]["annotations"];
+            assert!(annotations["rebootmanager/status"].is_null(), "{annotations}");
+        }
+    }
+}
+
+/// What docs/moving.md moves from, under the names that their own manifests give.
+fn old_servers(scene: &Scene) {
+    scene.fleet.ensure_namespace("fleetlock");
+    for (namespace, label) in [("default", "name"), ("fleetlock", "app.kubernetes.io/name")] {
+        let container = json!({"name": "fleetlock", "image": "example.org/fleetlock"});
+        let labels: Value = json!({label: "fleetlock"});
+        scene.fleet.create(
+            &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "fleetlock", "namespace": namespace},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}}}),
+        );
+    }
+}
+
+/// The script in the Butane file for Flatcar, as it stands there.
+#[test]
+fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = scene.server(&binary()).arg("--tls").arg("bootstrap").start();
+    let ca = scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
+    let service = scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager")).ok();
+    let address = service["spec"]["clusterIP"].as_str().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = scene.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let trusted = write("trusted.crt", ca["data"]["ca.crt"].as_str().unwrap());
+    write(".curlrc", &format!("connect-to = \"{address}:443:{}\"\n", server.address));
+    let script = flatcar_script().replace(ADDRESS, address).replace("/etc/reboot-manager/ca.crt", &trusted);
+    let ask = |machine_id: &str, endpoint: &str| {
+        let script = write("ask", &script.replace("/etc/machine-id", &write("machine-id", &format!("{machine_id}\n"))));
+        let output = Command::new("bash").args([&script, endpoint]).env("CURL_HOME", scene.folder()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let ids = [1, 2].map(|number| format!("{number:032x}"));
+    assert!(ask(&ids[0], "steady-state").0);
+    let (granted, text) = ask(&ids[0], "pre-reboot");
+    assert!(granted && text.contains("approved"), "{text}");
+    let (granted, text) = ask(&ids[1], "pre-reboot");
+    assert!(!granted && text.contains("slots_taken"), "{text}");
+    assert_eq!(scene.holders(), [one.node.as_str()]);
+    drop(server);
+    assert!(!ask(&ids[1], "pre-reboot").0, "{} is told nothing", two.node);
+}
+
+/// The lines of /opt/bin/reboot-manager-ask in docs/flatcar.md.
+fn flatcar_script() -> String {
+    let document = read("docs/flatcar.md");
+    let lines = document.lines().skip_while(|line| line.trim() != "#!/bin/bash").take_while(|line| line.starts_with("          "));
+    lines.map(|line| format!("{}\n", &line[10..])).collect()
+}
+
+/// The file in docs/security.md, as it stands there.
+#[test]
+fn the_credentials_of_the_documents_are_understood() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let file = scene.folder().join("credentials.yaml");
+    std::fs::write(&file, credentials()).unwrap();
+    let server = scene.server(&binary()).arg("--auth-file").arg(file.to_str().unwrap()).start();
+    one.agent(&server).steady_state().expect(401, "unauthorized");
+    one.agent(&server).with_credential("workers:6c1f0b0d5f9e4c3ba4e0").steady_state().expect(200, "steady_state");
+    let other = one.agent(&server).with_credential("worker-7:0f6a2e77c1d84e6f9b3d").steady_state();
+    assert_eq!((other.status, other.kind.as_str()), (403, "forbidden_node"));
+}
+
+fn credentials() -> String {
+    blocks("docs/security.md").into_iter().find(|block| block.text.starts_with("credentials:")).unwrap().text
+}
