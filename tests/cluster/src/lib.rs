@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod http;
 pub mod kubelet;
 pub mod objects;
+pub mod pipe;
 pub mod real;
 pub mod resources;
 pub mod road;

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 pub use rule::{Calls, Fault, Hook, Rule};
 
+use rustls::ServerConfig;
+
 use crate::api::Api;
+use crate::certificate::SelfSigned;
 use crate::http::{Reply, Request, Response, Server};
 use crate::resources::Target;
 
@@ -84,16 +87,33 @@ impl Road {
     /// # Panics
     /// When there is no port to listen on.
     pub fn to(upstream: &Api) -> Self {
+        Self::open(upstream, None)
+    }
+
+    /// The same, over TLS with this certificate.
+    ///
+    /// # Panics
+    /// When there is no port to listen on.
+    pub fn secured(upstream: &Api, certificate: &SelfSigned) -> Self {
+        Self::open(upstream, Some(Arc::clone(&certificate.config)))
+    }
+
+    fn open(upstream: &Api, tls: Option<Arc<ServerConfig>>) -> Self {
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { upstream: upstream.clone(), opened: Instant::now(), state, changed: Condvar::new() });
         let handler = Arc::clone(&shared);
-        let server = Server::start(None, Arc::new(move |request| handler.travel(request))).expect("a port of 127.0.0.1");
+        let server = Server::start(tls, Arc::new(move |request| handler.travel(request))).expect("a port of 127.0.0.1");
         Self { shared, server }
     }
 
-    /// The address for the program under test.
+    /// The address for the program under test, where it is not TLS.
     pub fn base(&self) -> String {
         format!("http://{}", self.server.address())
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        self.server.address().to_string()
     }
 
     /// Adds a rule. Every rule counts its own calls from now on, and of several that fit one call each has its effect, in this order.

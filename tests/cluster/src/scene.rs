@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::fleet::Fleet;
 use crate::kubelet::Kubelet;
+use crate::pipe::Pipe;
 use crate::real::{ControlPlane, Guard};
 use crate::server::Start;
 use crate::wait::wait_for;
@@ -108,6 +109,41 @@ impl Scene {
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
+    /// The same through a pipe to it.
+    pub fn server_via(&self, pipe: &Pipe, binary: &Path) -> Start {
+        let scheme = self.admin.base().split("://").next().unwrap_or_default();
+        self.server_at(&format!("{scheme}://{}", pipe.address()), self.ca().as_deref(), binary)
+    }
+
+    /// A server that finds the API at `base`.
+    pub fn server_at(&self, base: &str, ca: Option<&Path>, binary: &Path) -> Start {
+        let kubeconfig = self.kubeconfig(base, ca);
+        Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
+    }
+
+    /// A server that reads its token from a file.
+    pub fn server_with_token_file(&self, file: &Path, binary: &Path) -> Start {
+        let kubeconfig = self.kubeconfig_of(self.admin.base(), self.ca().as_deref(), &json!({"tokenFile": file}));
+        Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
+    }
+
+    /// `host:port` of the API server.
+    pub fn api_address(&self) -> String {
+        self.admin.base().split("://").nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// A token of the program's account that can be made invalid.
+    pub fn revocable_token(&self) -> Revocable {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        match &self.cluster {
+            Cluster::Real(plane) => {
+                let secret = format!("bound-{number}");
+                Revocable { token: plane.token_bound_to(NAMESPACE, "reboot-manager", &secret), secret }
+            }
+            Cluster::Simulated(simulated) => Revocable { token: simulated.token_for(NAMESPACE, "reboot-manager"), secret: String::new() },
+        }
+    }
+
     /// The API server itself, for the bearer of `token`.
     pub fn api_with(&self, token: &str) -> Api {
         let ca = match &self.cluster {
@@ -194,6 +230,22 @@ impl Scene {
         }
     }
 
+    /// Takes away what the API server keeps everything in; it stays up itself.
+    pub fn stop_store(&mut self) {
+        match &mut self.cluster {
+            Cluster::Real(plane) => plane.stop_etcd(),
+            Cluster::Simulated(simulated) => simulated.lose_store(true),
+        }
+    }
+
+    /// Brings it back.
+    pub fn start_store(&mut self) {
+        match &mut self.cluster {
+            Cluster::Real(plane) => plane.start_etcd(),
+            Cluster::Simulated(simulated) => simulated.lose_store(false),
+        }
+    }
+
     /// `kubectl` as the administrator; only a real cluster comes with one.
     pub fn kubectl(&self) -> Option<std::process::Command> {
         match &self.cluster {
@@ -204,6 +256,10 @@ impl Scene {
 
     /// A kubeconfig with the program's token.
     pub fn kubeconfig(&self, server: &str, ca: Option<&Path>) -> PathBuf {
+        self.kubeconfig_of(server, ca, &json!({"token": self.token}))
+    }
+
+    fn kubeconfig_of(&self, server: &str, ca: Option<&Path>, user: &Value) -> PathBuf {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("kubeconfig-{number}"));
         let mut cluster = json!({"server": server});
@@ -211,7 +267,7 @@ impl Scene {
             cluster["certificate-authority"] = json!(ca);
         }
         let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": {"token": self.token}}],
+            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
         std::fs::write(&path, text.to_string()).expect("the kubeconfig is written");
         path
@@ -222,6 +278,31 @@ impl Scene {
         let path = self.folder.join("ca.pem");
         std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
         Some(path)
+    }
+}
+
+/// A token that can be made invalid.
+pub struct Revocable {
+    token: String,
+    /// The Secret it goes with, on a real cluster.
+    secret: String,
+}
+
+impl Revocable {
+    /// The token itself.
+    pub fn text(&self) -> &str {
+        &self.token
+    }
+
+    /// From now on, or from soon on where the API server remembers it for a few seconds, it is refused.
+    pub fn revoke(&self, scene: &Scene) {
+        match &scene.cluster {
+            Cluster::Real(_) => scene.admin.delete(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}", self.secret), None).ok(),
+            Cluster::Simulated(simulated) => {
+                simulated.revoke_tokens();
+                Value::Null
+            }
+        };
     }
 }
 

@@ -6,6 +6,7 @@ mod certificate;
 mod cordon;
 mod crash;
 mod drain;
+mod faults;
 mod hardening;
 mod identity;
 mod install;

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use std::{env, fs, ops, process};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::wait::poll;
@@ -112,10 +112,22 @@ impl ControlPlane {
 
     /// A token of a ServiceAccount, good for an hour.
     pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
+        self.token(namespace, service_account, &json!({"expirationSeconds": 3600}))
+    }
+
+    fn token(&self, namespace: &str, service_account: &str, spec: &Value) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token");
-        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}});
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let answer = self.admin.create(&path, &request).ok();
         answer["status"]["token"].as_str().expect("a TokenRequest is answered with a token").to_owned()
+    }
+
+    /// A token of a ServiceAccount that ends when the Secret `secret` does, which is made for it.
+    pub fn token_bound_to(&self, namespace: &str, service_account: &str, secret: &str) -> String {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}});
+        let made = self.admin.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &object).ok();
+        let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": secret, "uid": made["metadata"]["uid"]});
+        self.token(namespace, service_account, &json!({"expirationSeconds": 3600, "boundObjectRef": bound}))
     }
 
     /// A kubeconfig file for a bearer of `token`. It is removed with the control plane.

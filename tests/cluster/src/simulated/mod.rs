@@ -46,6 +46,7 @@ struct Cluster {
 struct State {
     store: Store,
     controllers: bool,
+    store_lost: bool,
 }
 
 impl Cluster {
@@ -82,7 +83,7 @@ impl Simulated {
             routes::default_account(&mut store, namespace);
         }
         let admin_token = store.new_token(Caller::Admin);
-        let cluster = Arc::new(Cluster { state: Mutex::new(State { store, controllers: true }) });
+        let cluster = Arc::new(Cluster { state: Mutex::new(State { store, controllers: true, store_lost: false }) });
         let config = tls.as_ref().map(|(config, _)| Arc::clone(config));
         let front = Server::start(config, handler(&cluster)).expect("a port of 127.0.0.1");
         let address = front.address();
@@ -114,6 +115,11 @@ impl Simulated {
     /// Makes every token given out invalid, but the administrator's.
     pub fn revoke_tokens(&self) {
         self.cluster.state().store.revoke_tokens();
+    }
+
+    /// Whether every request is answered as when etcd is away.
+    pub fn lose_store(&self, lost: bool) {
+        self.cluster.state().store_lost = lost;
     }
 
     /// Closes the listener and all connections. The cluster's state is kept.
@@ -161,6 +167,10 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
     let cluster = Arc::clone(cluster);
     Arc::new(move |request| {
         let mut state = cluster.state();
+        if state.store_lost {
+            let refusal = status::Refusal::store_away();
+            return Reply::Send(crate::http::Response::json(refusal.code, &refusal.body));
+        }
         let response = routes::answer(&mut state.store, request);
         if state.controllers {
             controllers::settle(&mut state.store);

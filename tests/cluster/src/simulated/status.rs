@@ -23,6 +23,11 @@ impl Refusal {
         Self { code, body }
     }
 
+    /// What is answered when etcd does not.
+    pub(super) fn store_away() -> Self {
+        Self::new(500, "", "etcdserver: request timed out", &Value::Null)
+    }
+
     pub(super) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized", &Value::Null)
     }

@@ -1,0 +1,204 @@
+//! A TCP proxy below TLS and HTTP: what networks do to connections. It can be slow, freeze, cut, and lead elsewhere.
+//!
+//! The other proxy, [`crate::Road`], knows requests and their answers; this one knows bytes only.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How long a connection to the other end may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// A proxy that runs until it is dropped; then all of its connections end.
+pub struct Pipe {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    target: SocketAddr,
+    delay: Duration,
+    frozen: bool,
+    closing: bool,
+    open: Vec<TcpStream>,
+    opened: usize,
+}
+
+impl Pipe {
+    /// A pipe to `target`, `host:port`.
+    ///
+    /// # Panics
+    /// When there is no port to listen on.
+    pub fn to(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of 127.0.0.1");
+        let address = listener.local_addr().expect("its address");
+        let target = target.parse().expect("an address with a port");
+        let state = State { target, delay: Duration::ZERO, frozen: false, closing: false, open: Vec::new(), opened: 0 };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            while let Ok((stream, _peer)) = listener.accept() {
+                if accepting.state().closing {
+                    return;
+                }
+                let shared = Arc::clone(&accepting);
+                thread::spawn(move || shared.join(&stream));
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// `host:port` of its near end.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Each piece that passes takes so much longer.
+    pub fn slow(&self, delay: Duration) {
+        self.shared.change(|state| state.delay = delay);
+    }
+
+    /// Nothing passes any more in either direction; connections stay open, and new ones are accepted.
+    pub fn freeze(&self) {
+        self.shared.change(|state| state.frozen = true);
+    }
+
+    /// What was frozen goes on.
+    pub fn thaw(&self) {
+        self.shared.change(|state| state.frozen = false);
+    }
+
+    /// Ends all connections at once.
+    pub fn cut(&self) {
+        self.shared.change(|state| state.open.drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both))));
+    }
+
+    /// From now on connections lead to `target`; those that are open end.
+    pub fn lead_to(&self, target: &str) {
+        let target = target.parse().expect("an address with a port");
+        self.shared.change(|state| state.target = target);
+        self.cut();
+    }
+
+    /// How many connections there have been.
+    pub fn opened(&self) -> usize {
+        self.shared.state().opened
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.closing = true);
+        self.cut();
+        // Accepting blocks; one more connection lets it see that it has to stop.
+        let _ = TcpStream::connect_timeout(&self.address, CONNECT_MAX);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    /// Joins a connection with one to the target, until either ends.
+    fn join(&self, near: &TcpStream) {
+        self.wait_until_thawed();
+        let target = self.state().target;
+        let Ok(far) = TcpStream::connect_timeout(&target, CONNECT_MAX) else { return };
+        {
+            let mut state = self.state();
+            state.opened += 1;
+            state.open.extend([near, &far].into_iter().filter_map(|stream| stream.try_clone().ok()));
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| self.carry(near, &far));
+            self.carry(&far, near);
+        });
+    }
+
+    fn carry(&self, mut from: &TcpStream, mut to: &TcpStream) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            self.wait_until_thawed();
+            thread::sleep(self.state().delay);
+            if to.write_all(&buffer[..count]).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn wait_until_thawed(&self) {
+        drop(self.changed.wait_while(self.state(), |state| state.frozen && !state.closing));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says everything back.
+    fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let mut buffer = [0; 64];
+                    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                        let _ = stream.write_all(&buffer[..count]);
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn asked(mut stream: &TcpStream, wait: Duration) -> Option<u8> {
+        stream.set_read_timeout(Some(wait)).expect("a time-out");
+        let mut byte = [0];
+        stream.write_all(b"x").ok()?;
+        stream.read_exact(&mut byte).ok().map(|()| byte[0])
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn bytes_pass_until_it_is_frozen_and_again_after_it() {
+        let pipe = Pipe::to(&echo());
+        let stream = TcpStream::connect(pipe.address()).expect("it listens");
+        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        pipe.freeze();
+        assert_eq!(asked(&stream, Duration::from_millis(200)), None);
+        pipe.thaw();
+        let mut byte = [0];
+        stream.set_read_timeout(Some(LONG)).expect("a time-out");
+        (&stream).read_exact(&mut byte).expect("what was frozen comes");
+        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        assert_eq!(pipe.opened(), 1);
+    }
+
+    #[test]
+    fn a_cut_ends_what_is_open_and_nothing_else() {
+        let pipe = Pipe::to(&echo());
+        let stream = TcpStream::connect(pipe.address()).expect("it listens");
+        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        pipe.cut();
+        assert_eq!(asked(&stream, LONG), None);
+        let stream = TcpStream::connect(pipe.address()).expect("it listens");
+        assert_eq!(asked(&stream, LONG), Some(b'x'));
+    }
+}

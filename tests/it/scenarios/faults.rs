@@ -1,0 +1,177 @@
+//! What networks, machines and clocks do: connections that are slow, frozen and cut below TLS, a store that is away,
+//! a token and a CA that are replaced, a clock that is wrong. Nothing is approved that must not be, and all finish.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use test_cluster::certificate::{SelfSigned, self_signed};
+use test_cluster::objects::Placement;
+use test_cluster::pipe::Pipe;
+use test_cluster::wait::wait_for;
+use test_cluster::{Road, Scene, Server};
+
+use super::{MOMENT, Machine, SOON, binary, machines, scene};
+
+/// How long a network or a store is away. Calls to Kubernetes give up after 20 to 30 s.
+const AWAY: Duration = Duration::from_secs(30);
+
+fn server_via(scene: &Scene, pipe: &Pipe) -> Server {
+    scene.server_via(pipe, &binary()).arg("--pre-reboot-wait=100s").start()
+}
+
+/// A Deployment of three pods on `n1`, and a budget that lets none go.
+fn blocked(scene: &Scene) {
+    scene.fleet.deployment("shop", "web", 3, Placement::On("n1"));
+    scene.fleet.budget("shop", "web", 3, "web");
+    scene.wait_for_running("n1", 3);
+}
+
+/// The Deployment and its budget go away.
+fn unblock(scene: &Scene) {
+    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+}
+
+/// Reboots as an agent does, which asks again after every refusal and every lost answer.
+#[track_caller]
+fn reboots(scene: &Scene, machine: &Machine, server: &Server) {
+    wait_for(&format!("{} is approved", machine.node), SOON * 2, || match machine.agent(server).send("pre-reboot").try_answer() {
+        Some(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(machine.pods(scene), Vec::<String>::new(), "{} was approved with pods left", machine.node);
+    assert_eq!(scene.holders(), [machine.node.as_str()]);
+    scene.fleet.reboot(&machine.node);
+    wait_for(&format!("{} checks in", machine.node), SOON * 2, || match machine.agent(server).send("steady-state").try_answer() {
+        Some(answer) if answer.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn a_network_that_freezes_during_the_drain_costs_time_only() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    blocked(&scene);
+    let pipe = Pipe::to(&scene.api_address());
+    let server = server_via(&scene, &pipe);
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    pipe.freeze();
+    unblock(&scene);
+    let other = two.agent(&server).send("pre-reboot");
+    assert!(held.is_held(AWAY), "nothing can be known of n1");
+    pipe.thaw();
+    held.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_ne!(other.answer().status, 200, "n1 holds the slot");
+    assert_eq!(scene.holders(), ["n1"]);
+}
+
+#[test]
+fn connections_that_are_cut_again_and_again_end_no_reboot() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    for machine in [&one, &two] {
+        scene.fleet.bare_pod("shop", &format!("of-{}", machine.node), Placement::On(&machine.node));
+        scene.wait_for_running(&machine.node, 1);
+    }
+    let pipe = Pipe::to(&scene.api_address());
+    let server = server_via(&scene, &pipe);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(300));
+                pipe.cut();
+            }
+        });
+        for machine in [&one, &two] {
+            reboots(&scene, machine, &server);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(pipe.opened() > 4, "{} connections: they were not cut", pipe.opened());
+    scene.wait_for_no_holder();
+    one.is_in_service(&scene);
+    two.is_in_service(&scene);
+}
+
+#[test]
+fn a_slow_network_costs_time_only() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    let pipe = Pipe::to(&scene.api_address());
+    let server = server_via(&scene, &pipe);
+    pipe.slow(Duration::from_millis(250));
+    reboots(&scene, &one, &server);
+    scene.wait_for_no_holder();
+    one.is_in_service(&scene);
+}
+
+#[test]
+fn a_store_that_is_away_during_the_drain_costs_time_only() {
+    let mut scene = scene();
+    let [one, two] = machines(&scene);
+    blocked(&scene);
+    let server = scene.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    scene.stop_store();
+    assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
+    let answer = two.agent(&server).pre_reboot();
+    assert_ne!(answer.status, 200, "{answer:?}");
+    assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
+    scene.start_store();
+    unblock(&scene);
+    held.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(scene.holders(), ["n1"]);
+}
+
+#[test]
+fn a_token_that_ends_during_the_drain_is_read_anew() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    blocked(&scene);
+    let first = scene.revocable_token();
+    let file = scene.folder().join("token");
+    std::fs::write(&file, first.text()).unwrap();
+    let server = scene.server_with_token_file(&file, &binary()).arg("--pre-reboot-wait=120s").start();
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    first.revoke(&scene);
+    server.wait_for_log("cannot be drained now", SOON);
+    unblock(&scene);
+    assert!(held.is_held(MOMENT), "nobody knows who asks");
+    std::fs::write(&file, scene.revocable_token().text()).unwrap();
+    held.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn a_ca_that_is_replaced_during_the_drain_is_read_anew_and_no_other_is_trusted() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    blocked(&scene);
+    let [old, new] = [self_signed(), self_signed()];
+    let [before, after] = [&old, &new].map(|made: &SelfSigned| Road::secured(&scene.admin, made));
+    let pipe = Pipe::to(&before.address());
+    let file: PathBuf = scene.folder().join("other-ca.pem");
+    std::fs::write(&file, &old.pem).unwrap();
+    let server = scene.server_at(&format!("https://{}", pipe.address()), Some(&file), &binary()).arg("--pre-reboot-wait=120s").start();
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    let trusted = after.log().len();
+    pipe.lead_to(&after.address());
+    unblock(&scene);
+    server.wait_for_log("cannot be drained now", SOON);
+    assert!(held.is_held(MOMENT * 4), "whoever answers has a certificate that is not trusted");
+    assert_eq!(after.log().len(), trusted, "a call was made to a server that is not trusted");
+    std::fs::write(&file, &new.pem).unwrap();
+    held.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
