@@ -23,8 +23,12 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
-    // An approval of after this request arrived is not undone by it, however long the request has been under way.
-    if holder.and_then(|holder| holder.approved.as_ref()).is_some_and(|approved| approved.at > caller.arrived) {
+    // An approval of after this request arrived is not undone by it, however long the request has been under way. Once the
+    // node has rebooted there is nothing left to undo; so a replica whose clock is ahead cannot keep a node from checking in.
+    if holder
+        .and_then(|holder| holder.approved.as_ref())
+        .is_some_and(|approved| approved.at > caller.arrived && approved.boot == node.boot_id)
+    {
         return superseded(&caller.node);
     }
     if let Some(holder) = holder

@@ -58,6 +58,22 @@ impl Start {
         self
     }
 
+    /// Shows it another time of day: `clock` holds an offset as `+86400` or `-3600`, in seconds, and may be rewritten while it
+    /// runs. Deadlines, which count from the start of the machine, are not changed. The binary has to be linked
+    /// dynamically, and libfaketime installed.
+    ///
+    /// # Panics
+    /// When there is no libfaketime.
+    #[must_use]
+    pub fn clock(self, clock: &Path) -> Self {
+        let library = ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
+        let library = library.into_iter().find(|path| Path::new(path).exists()).expect("libfaketime: apt-get install libfaketime");
+        self.env("LD_PRELOAD", &library)
+            .env("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+
     /// Lets it open so many files at once (`ulimit -n`).
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {

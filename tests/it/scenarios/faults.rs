@@ -132,6 +132,59 @@ fn a_store_that_is_away_during_the_drain_costs_time_only() {
     assert_eq!(scene.holders(), ["n1"]);
 }
 
+/// One replica's clock is a day ahead. A static binary cannot be shown another time, so this is always the ordinary one.
+#[test]
+fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let clock = scene.folder().join("clock");
+    std::fs::write(&clock, "+86400").unwrap();
+    let ordinary = PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
+    let ahead = scene.server(&ordinary).clock(&clock).start();
+    let right = scene.server(&ordinary).start();
+    let tomorrow = format!("{:.10}", (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string());
+    ahead.wait_for_log(&tomorrow, SOON);
+    one.until_approved(&ahead);
+    assert!(scene.lock().to_string().contains(&tomorrow), "{}", scene.lock());
+    two.agent(&right).pre_reboot().expect(404, "slots_taken");
+    scene.fleet.reboot("n1");
+    one.agent(&right).steady_state().expect(200, "steady_state");
+    scene.wait_for_no_holder();
+    one.is_in_service(&scene);
+    two.until_approved(&right);
+    // And a check-in at the one whose clock is ahead.
+    scene.fleet.reboot("n2");
+    two.agent(&ahead).steady_state().expect(200, "steady_state");
+    scene.wait_for_no_holder();
+    two.is_in_service(&scene);
+}
+
+#[test]
+fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    blocked(&scene);
+    let clock = scene.folder().join("clock");
+    std::fs::write(&clock, "+0").unwrap();
+    let server = scene.server(&PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"))).clock(&clock).arg("--pre-reboot-wait=100s").start();
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    for step in ["+86400", "-86400", "+0"] {
+        std::fs::write(&clock, step).unwrap();
+        assert!(held.is_held(MOMENT), "the deadline is not one of the clock");
+        two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    }
+    std::fs::write(&clock, "-86400").unwrap();
+    unblock(&scene);
+    held.answer().expect(200, "approved");
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    std::fs::write(&clock, "+86400").unwrap();
+    scene.fleet.reboot("n1");
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    scene.wait_for_no_holder();
+    one.is_in_service(&scene);
+}
+
 #[test]
 fn a_token_that_ends_during_the_drain_is_read_anew() {
     let scene = scene();

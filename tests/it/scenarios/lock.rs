@@ -1,9 +1,34 @@
 //! Never more nodes approved than slots; nothing held for nodes that are gone.
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use test_cluster::road::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 
 use super::{Machine, SOON, binary, machine, machines, scene, server};
+
+/// The last check is the write of the approval. After it nothing is asked, so only this process and the network are between
+/// Kubernetes' answer and the node.
+#[test]
+fn the_gap_between_the_last_check_and_the_answer_is_small() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "20s");
+    let checked: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let check = Arc::clone(&checked);
+    scene.road.plan(Rule::on("patch", "leases").meet(Fault::after(move |_| *check.lock().unwrap() = Some(Instant::now()))));
+    let mut gaps: Vec<Duration> = (0..21)
+        .map(|_| {
+            one.agent(&server).pre_reboot().expect(200, "approved");
+            checked.lock().unwrap().take().unwrap().elapsed()
+        })
+        .collect();
+    gaps.sort();
+    println!("between the last check and the answer: median {:?}, worst {:?}", gaps[10], gaps[20]);
+    assert!(gaps[10] < Duration::from_millis(500), "{gaps:?}");
+}
 
 #[test]
 fn of_two_nodes_that_ask_at_once_one_is_approved_in_each_of_200_rounds() {
