@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde_json::json;
 use test_cluster::server::Start;
 
+use crate::scenarios::binary;
+
 /// The program with these arguments and no environment.
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_reboot-manager")).env_clear().args(arguments).output().unwrap()
+    Command::new(binary()).env_clear().args(arguments).output().unwrap()
 }
 
 /// Its exit code, and what it wrote to standard output and standard error.
@@ -105,7 +107,7 @@ fn while_the_api_server_is_away_it_runs_and_says_no() {
     // Bound and let go: nobody listens there.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = File::new("away", &kubeconfig(&format!("http://{address}")));
-    let server = Start::new(env!("CARGO_BIN_EXE_reboot-manager").as_ref(), &file.0).start();
+    let server = Start::new(&binary(), &file.0).start();
     assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
     let (status, why) = server.page("/readyz");
     assert!(status == 503 && why.contains("the connection was refused"), "{status} {why}");

@@ -12,5 +12,6 @@ mod commands;
 mod documents;
 mod front_door;
 mod markdown;
+mod packaging;
 mod scenarios;
 mod tidy;

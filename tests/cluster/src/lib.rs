@@ -9,6 +9,7 @@
 pub mod api;
 pub mod apply;
 pub mod certificate;
+pub mod empty_root;
 pub mod fleet;
 pub mod http;
 pub mod kubelet;
@@ -18,6 +19,7 @@ pub mod real;
 pub mod resources;
 pub mod road;
 pub mod scene;
+pub mod secured;
 pub mod server;
 pub mod simulated;
 pub mod wait;

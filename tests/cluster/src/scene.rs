@@ -273,7 +273,8 @@ impl Scene {
         path
     }
 
-    fn ca(&self) -> Option<PathBuf> {
+    /// The CA of the API server, as a file, where it has TLS.
+    pub fn ca(&self) -> Option<PathBuf> {
         let Cluster::Real(plane) = &self.cluster else { return None };
         let path = self.folder.join("ca.pem");
         std::fs::write(&path, plane.ca_pem()).expect("the CA is written");

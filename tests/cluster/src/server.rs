@@ -1,12 +1,14 @@
 //! The program under test, as a process of its own.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::Zincati;
+use crate::empty_root::EmptyRoot;
 use crate::wait::wait_for;
 
 /// How long the program may take to listen.
@@ -30,8 +32,7 @@ struct Log {
 
 /// How to start a server.
 pub struct Start {
-    binary: PathBuf,
-    kubeconfig: PathBuf,
+    command: Vec<OsString>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     open_files: Option<u32>,
@@ -40,8 +41,17 @@ pub struct Start {
 impl Start {
     /// `binary` with `kubeconfig`, on ports of the kernel's choice.
     pub fn new(binary: &Path, kubeconfig: &Path) -> Self {
+        Self::of(vec![binary.into()]).arg("--kubeconfig").arg(&kubeconfig.to_string_lossy())
+    }
+
+    /// The program in this root as a pod has it: it finds the API server by the service account that is mounted there.
+    pub fn in_root(root: &EmptyRoot, host: &str, port: u16) -> Self {
+        Self::of(root.command()).env("KUBERNETES_SERVICE_HOST", host).env("KUBERNETES_SERVICE_PORT", &port.to_string())
+    }
+
+    fn of(command: Vec<OsString>) -> Self {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
-        Self { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), arguments, environment: Vec::new(), open_files: None }
+        Self { command, arguments, environment: Vec::new(), open_files: None }
     }
 
     /// One more argument.
@@ -94,14 +104,14 @@ impl Start {
     #[track_caller]
     pub fn launch(self) -> Server {
         let mut command = match self.open_files {
-            None => Command::new(&self.binary),
+            None => Command::new(&self.command[0]),
             Some(limit) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(&self.binary);
+                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(&self.command[0]);
                 shell
             }
         };
-        command.env_clear().env("RUST_LOG", "debug").args(&self.arguments).arg("--kubeconfig").arg(&self.kubeconfig);
+        command.env_clear().env("RUST_LOG", "debug").args(&self.command[1..]).args(&self.arguments);
         command.envs(self.environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the program under test starts");
         let log = Arc::new(Log::default());

@@ -1,0 +1,64 @@
+//! A name server that knows one name, on port 53 of the address that the root names.
+//! <https://www.rfc-editor.org/rfc/rfc1035#section-4>
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use test_cluster::empty_root::NAME_SERVER;
+
+/// The server. It answers for as long as the process lives.
+pub(super) struct Names {
+    asked: Arc<AtomicUsize>,
+}
+
+impl Names {
+    /// Says that `name` is 127.0.0.1 and that there is no other name.
+    pub(super) fn serve(name: &str) -> Self {
+        let socket = UdpSocket::bind((NAME_SERVER, 53)).expect("port 53 of 127.0.0.153");
+        let wanted = encoded(name);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                if let Some((answer, known)) = answer(&buffer[..length], &wanted) {
+                    count.fetch_add(usize::from(known), Ordering::Relaxed);
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        Self { asked }
+    }
+
+    /// How often the name was asked for.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+/// A name as questions hold it.
+fn encoded(name: &str) -> Vec<u8> {
+    let label = |label: &str| [&[u8::try_from(label.len()).expect("a short label")], label.as_bytes()].concat();
+    let mut bytes: Vec<u8> = name.split('.').flat_map(label).collect();
+    bytes.push(0);
+    bytes
+}
+
+/// The answer to a query with one question, and whether it is for the name.
+fn answer(query: &[u8], wanted: &[u8]) -> Option<(Vec<u8>, bool)> {
+    let (header, rest) = query.split_at_checked(12)?;
+    let end = rest.iter().position(|byte| *byte == 0)? + 1;
+    let kind = rest.get(end..end + 2)?;
+    let question = rest.get(..end + 4)?;
+    let known = rest[..end].eq_ignore_ascii_case(wanted);
+    let is_a = kind == [0, 1];
+    // A response, recursion available; no error, or no such name.
+    let mut answer =
+        [&header[..2], &[0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(known && is_a), 0, 0, 0, 0], question].concat();
+    if known && is_a {
+        // The name of the question, an address of the Internet, for 5 seconds.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 127, 0, 0, 1]);
+    }
+    Some((answer, known))
+}

@@ -1,0 +1,221 @@
+//! Measures what the program takes on a real control plane: memory at rest and at its peak, the time from its start to ready, and the
+//! calls of a check-in, for growing numbers of nodes. It runs in an empty root, as in its image.
+//! Usage, as root: `unshare --mount footprint PROGRAM MANIFEST [NODES …]`; scripts/measure-memory does all set-up.
+//!
+//! It ends with an error when something takes more than it should.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "it measures time, and ends when something is not as expected"
+)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use test_cluster::empty_root::EmptyRoot;
+use test_cluster::scene::{Backend, NAMESPACE, SOON};
+use test_cluster::secured::Secured;
+use test_cluster::server::Start;
+use test_cluster::wait::wait_for;
+use test_cluster::{Road, Scene, Server};
+
+/// How many nodes there are unless told, one measurement each.
+const NODES: [usize; 3] = [1, 2000, 5000];
+const STARTS: usize = 9;
+
+const KIB: usize = 1024;
+const DISK_MAX: usize = 4 * KIB * KIB;
+const REST_MAX: usize = 3 * KIB * KIB;
+const PEAK_MAX: usize = 8 * KIB * KIB;
+const READY_MAX: Duration = Duration::from_millis(100);
+const CHECK_IN_MAX: usize = 4 * KIB;
+
+/// One line of the table: what, how much at each number of nodes, and how much it may be.
+struct Row {
+    what: &'static str,
+    unit: &'static str,
+    seen: Vec<f64>,
+    max: Option<f64>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [program, manifest, numbers @ ..] = arguments.as_slice() else { panic!("usage: footprint PROGRAM MANIFEST [NODES …]") };
+    let numbers: Vec<usize> = numbers.iter().map(|number| number.parse().expect("a number of nodes")).collect();
+    let numbers = if numbers.is_empty() { NODES.to_vec() } else { numbers };
+    let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
+    let scene = Scene::on(Backend::Real, &manifest);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut made = 0;
+    for &nodes in &numbers {
+        make_nodes(&scene, made..nodes);
+        made = nodes;
+        eprintln!("measuring at {nodes} nodes");
+        for (row, seen) in measure(&scene, &program).into_iter().enumerate() {
+            match rows.get_mut(row) {
+                Some(row) => row.seen.extend(seen.seen),
+                None => rows.push(seen),
+            }
+        }
+    }
+    let bytes = scene.admin.get("/api/v1/nodes/n0").ok().to_string().len();
+    println!("Nodes of {bytes} bytes each.\n");
+    let missed = print(&numbers, &rows);
+    assert!(missed == 0, "{missed} rows of the table are over what is wanted");
+}
+
+fn print(numbers: &[usize], rows: &[Row]) -> usize {
+    let heads: String = numbers.iter().map(|nodes| format!(" {nodes} nodes |")).collect();
+    println!("| |{heads} wanted |\n|---|{}---|", "--:|".repeat(numbers.len()));
+    let mut missed = 0;
+    for Row { what, unit, seen, max } in rows {
+        let digits = usize::from(*unit == "MiB") * 2;
+        let cells: String = seen.iter().map(|value| format!(" {value:.digits$} |")).collect();
+        let over = max.is_some_and(|max| seen.iter().any(|value| *value > max));
+        missed += usize::from(over);
+        let wanted = max.map(|max| format!("at most {max:.0}{}", if over { ", MISSED" } else { "" })).unwrap_or_default();
+        println!("| {what}, {unit} |{cells} {wanted} |");
+    }
+    missed
+}
+
+/// Nodes of realistic size, by number.
+fn make_nodes(scene: &Scene, numbers: std::ops::Range<usize>) {
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let numbers = numbers.clone().skip(thread).step_by(8);
+            scope.spawn(move || {
+                for number in numbers {
+                    scene.fleet.node(&format!("n{number}"), &id(number), "boot").padded().create();
+                }
+            });
+        }
+    });
+}
+
+fn id(number: usize) -> String {
+    format!("{:032x}", number + 1)
+}
+
+fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
+    let mebibytes = |bytes: usize| bytes as f64 / (KIB * KIB) as f64;
+    let memory = |what, bytes, max: Option<usize>| Row { what, unit: "MiB", seen: vec![mebibytes(bytes)], max: max.map(mebibytes) };
+    let number = |what, unit, seen: usize, max: Option<usize>| Row { what, unit, seen: vec![seen as f64], max: max.map(|max| max as f64) };
+
+    let (host, port) = scene.admin.base().trim_start_matches("https://").rsplit_once(':').unwrap();
+    let (host, port) = (host.to_owned(), port.parse().unwrap());
+    let root = EmptyRoot::with(program, None);
+    root.mount(&scene.token, &std::fs::read_to_string(scene.ca().unwrap()).unwrap(), NAMESPACE);
+
+    // The very first start makes a CA and a certificate; it is not what is timed.
+    start(Start::in_root(&root, &host, port)).0.kill();
+    let mut starts: Vec<Duration> = (0..STARTS).map(|_| start(Start::in_root(&root, &host, port)).1).collect();
+    starts.sort();
+    let ready = starts[STARTS / 2];
+
+    let (server, _) = start(Start::in_root(&root, &host, port));
+    rests(&server);
+    let (fresh, fresh_peak) = (resident(&server, "VmRSS"), resident(&server, "VmHWM"));
+    steady_state(scene, &server);
+    let index_peak = resident(&server, "VmHWM");
+    reboot(scene, &server);
+    let reboot_peak = resident(&server, "VmHWM");
+    rests(&server);
+    let (rest, own) = (resident(&server, "VmRSS"), resident(&server, "RssAnon"));
+    drop(server);
+
+    let road = Road::to(&scene.admin);
+    let (server, _) = start(scene.server_through(&road, program));
+    steady_state(scene, &server);
+    rests(&server);
+    let check_in = calls(&road, || steady_state(scene, &server));
+    let granted = calls(&road, || reboot(scene, &server));
+    vec![
+        memory("the file", usize::try_from(std::fs::metadata(program).unwrap().len()).unwrap(), Some(DISK_MAX)),
+        Row { what: "start to ready, median", unit: "ms", seen: vec![ready.as_secs_f64() * 1e3], max: Some(READY_MAX.as_secs_f64() * 1e3) },
+        memory("resident at rest, just started", fresh, Some(REST_MAX)),
+        memory("peak until ready", fresh_peak, Some(PEAK_MAX)),
+        memory("peak, the nodes' ids read", index_peak, Some(PEAK_MAX)),
+        memory("peak, a reboot granted and over", reboot_peak, Some(PEAK_MAX)),
+        memory("resident at rest after that", rest, Some(REST_MAX)),
+        memory("of which its own, not the file's", own, None),
+        number("calls of a check-in that changes nothing", "requests", check_in.0, Some(1)),
+        number("answers to them", "bytes", check_in.1, Some(CHECK_IN_MAX)),
+        number("calls of a granted reboot and its check-in", "requests", granted.0, None),
+        number("answers to them", "bytes", granted.1, None),
+    ]
+}
+
+/// Starts a server as the manifest does; how long until it is ready.
+fn start(start: Start) -> (Server, Duration) {
+    let begun = Instant::now();
+    let server = start.env("RUST_LOG", "warn,reboot_manager=info").arg("--tls=bootstrap").start();
+    let ready = loop {
+        if is_ready(&server.ops) {
+            break begun.elapsed();
+        }
+        assert!(begun.elapsed() < SOON, "never ready: {}", server.log().join("\n"));
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    (server, ready)
+}
+
+fn is_ready(ops: &str) -> bool {
+    let mut answer = String::new();
+    let asked = TcpStream::connect(ops).and_then(|mut stream| {
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        stream.read_to_string(&mut answer)
+    });
+    asked.is_ok() && answer.starts_with("HTTP/1.1 200 ")
+}
+
+/// The server checks a node in, as it does every few minutes for each.
+fn steady_state(scene: &Scene, server: &Server) {
+    let answer = Secured::new(&scene.admin).call(&server.address, "steady-state", &id(0));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// A whole reboot of an empty node.
+fn reboot(scene: &Scene, server: &Server) {
+    let answer = Secured::new(&scene.admin).call(&server.address, "pre-reboot", &id(0));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    scene.fleet.reboot("n0");
+    steady_state(scene, server);
+}
+
+/// How many calls `work` makes, and the bytes it is answered.
+fn calls(road: &Road, work: impl FnOnce()) -> (usize, usize) {
+    let before = road.log().len();
+    work();
+    let log = road.log();
+    (log.len() - before, log[before..].iter().map(|call| call.received).sum())
+}
+
+/// Waits until it has done nothing for a while: no page fetched, no time of a processor used.
+fn rests(server: &Server) {
+    let used = || -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()).collect()
+    };
+    let mut last = (used(), Instant::now());
+    wait_for("the server rests", SOON, || {
+        let now = used();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        if last.1.elapsed() > QUIET { Ok(()) } else { Err("it works") }
+    });
+}
+
+/// A row of `/proc/PID/status`, in bytes.
+fn resident(server: &Server, row: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(row)).expect("the row");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * KIB
+}
+
+/// How long nothing must have happened.
+const QUIET: Duration = Duration::from_secs(2);

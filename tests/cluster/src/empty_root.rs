@@ -1,0 +1,95 @@
+//! What the program sees as `/` in a container without a base image: itself, and what a kubelet mounts; read-only, and not for root.
+//!
+//! Whoever makes one must be root, in a mount namespace of its own (`unshare --mount`).
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The user and the group of the image.
+pub const USER: u32 = 65532;
+
+/// Where the root says that a name server is.
+pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 153);
+
+const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The folder. It goes when this is dropped, which must be after the programs in it have ended.
+pub struct EmptyRoot {
+    folder: PathBuf,
+    emulated: bool,
+}
+
+impl EmptyRoot {
+    /// A root with the program and, if need be, what runs it.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    #[track_caller]
+    pub fn with(program: &Path, emulator: Option<&Path>) -> Self {
+        let folder = std::env::temp_dir().join(format!("empty-root-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
+        fs::copy(program, folder.join("reboot-manager")).expect("the program");
+        if let Some(emulator) = emulator {
+            fs::copy(emulator, folder.join("emulator")).expect("the emulator");
+        }
+        Self { folder, emulated: emulator.is_some() }
+    }
+
+    /// How to start the program in this root, as its user.
+    pub fn command(&self) -> Vec<OsString> {
+        let user = format!("--userspec={USER}:{USER}");
+        let mut command = vec!["/usr/sbin/chroot".into(), user.into(), self.folder.clone().into_os_string()];
+        if self.emulated {
+            command.push("/emulator".into());
+        }
+        command.push("/reboot-manager".into());
+        command
+    }
+
+    /// Adds what a kubelet mounts into a pod, and lets nobody write from now on.
+    ///
+    /// # Panics
+    /// When a file cannot be written, or we may not mount.
+    #[track_caller]
+    pub fn mount(&self, token: &str, authority: &str, namespace: &str) {
+        let write = |path: &str, text: &str| {
+            let path = self.folder.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of a file");
+            fs::write(path, text).expect("a file");
+        };
+        write(
+            "etc/resolv.conf",
+            &format!("search {namespace}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:5\n", NAME_SERVER),
+        );
+        write(&format!("{SERVICE_ACCOUNT}/token"), token);
+        write(&format!("{SERVICE_ACCOUNT}/ca.crt"), authority);
+        write(&format!("{SERVICE_ACCOUNT}/namespace"), namespace);
+        for options in [&["--bind"][..], &["-o", "remount,ro,bind"]] {
+            let mounted = Command::new("mount").args(options).arg(&self.folder).arg(&self.folder).status().expect("mount");
+            assert!(mounted.success(), "mount {options:?}: {mounted}");
+        }
+    }
+
+    /// Not even root can write.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn is_read_only(&self) {
+        let error = fs::write(self.folder.join("x"), "").expect_err("somebody can write");
+        assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{error}");
+    }
+}
+
+impl Drop for EmptyRoot {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.folder).stderr(Stdio::null()).status();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

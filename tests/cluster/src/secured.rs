@@ -1,0 +1,58 @@
+//! A node that calls the program over TLS and trusts the CA that `--tls bootstrap` publishes, and no other.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::scene::NAMESPACE;
+
+/// A client of the port that nodes call.
+pub struct Secured {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Secured {
+    /// One that trusts the published CA, for the address of the Service.
+    ///
+    /// # Panics
+    /// When there is no such CA or Service.
+    pub fn new(admin: &Api) -> Self {
+        let object = |path: &str| admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/{path}")).ok();
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let authority = text(&object("configmaps/reboot-manager-ca")["data"]["ca.crt"]);
+        let name = text(&object("services/reboot-manager")["spec"]["clusterIP"]);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).expect("a CA in PEM")).expect("a CA");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions of the provider")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { config: Arc::new(config), name: ServerName::try_from(name).expect("an address") }
+    }
+
+    /// Sends what an agent sends to `steady-state` or `pre-reboot`; the whole answer.
+    ///
+    /// # Panics
+    /// When the server shows another certificate, or does not answer.
+    #[track_caller]
+    pub fn call(&self, address: &str, endpoint: &str, id: &str) -> String {
+        let body = json!({"client_params": {"id": id, "group": "default"}}).to_string();
+        let head =
+            format!("POST /v1/{endpoint} HTTP/1.1\r\nHost: x\r\nfleet-lock-protocol: true\r\nContent-Length: {}\r\n\r\n", body.len());
+        let client = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).expect("a client");
+        let mut stream = StreamOwned::new(client, TcpStream::connect(address).expect("the server listens"));
+        stream.write_all(format!("{head}{body}").as_bytes()).expect("the request is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer, and its announced end");
+        answer
+    }
+}
