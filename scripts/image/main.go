@@ -1,0 +1,264 @@
+// Command image writes an OCI image of static programs, one for each architecture, from scratch: a layer that holds the program and
+// nothing else, an entry point and a user. The same input gives the same bytes.
+//
+// The result is one tar file with an OCI image layout (https://github.com/opencontainers/image-spec/blob/main/image-layout.md) and,
+// beside it in the same file, the manifest.json that older versions of docker load read.
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+const (
+	// The user and the group; kubernetes/deployment.yaml names them too.
+	user = "65532:65532"
+	// Where the program is.
+	entryPoint = "/reboot-manager"
+)
+
+// options are what the command line says.
+type options struct {
+	output, name, version, revision string
+	created                         time.Time
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("image: ")
+	var given options
+	var seconds int64
+	flag.StringVar(&given.output, "output", "", "the file to write")
+	flag.StringVar(&given.name, "name", "", "the image's name, without its tag")
+	flag.StringVar(&given.version, "version", "", "the program's version, which becomes the tag")
+	flag.StringVar(&given.revision, "revision", "", "the commit that it is built from")
+	flag.Int64Var(&seconds, "created", 0, "when that commit was made, in seconds of Unix time")
+	flag.Parse()
+	given.created = time.Unix(seconds, 0).UTC()
+	if given.output == "" || given.name == "" || given.version == "" || flag.NArg() == 0 {
+		log.Fatal("usage: image -output FILE -name NAME -version VERSION [-revision COMMIT] [-created SECONDS] ARCHITECTURE=PROGRAM …")
+	}
+	if err := write(given, flag.Args()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// write makes the images, the index of them, and the file.
+func write(given options, programs []string) error {
+	folder, err := os.MkdirTemp("", "image")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	var loadable []entry
+	for _, pair := range programs {
+		architecture, path, found := strings.Cut(pair, "=")
+		if !found {
+			return fmt.Errorf("%q is not ARCHITECTURE=PROGRAM", pair)
+		}
+		image, err := imageOf(given, architecture, path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", pair, err)
+		}
+		platform := &v1.Platform{OS: "linux", Architecture: architecture}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
+		entry, err := entryOf(given, architecture, image)
+		if err != nil {
+			return err
+		}
+		loadable = append(loadable, entry)
+	}
+	index = mutate.Annotations(index, annotations(given)).(v1.ImageIndex)
+
+	target, err := layout.Write(folder, empty.Index)
+	if err != nil {
+		return err
+	}
+	// The tag, as the layout has it, and the whole name, as containerd and Docker import it.
+	names := map[string]string{
+		"org.opencontainers.image.ref.name": given.version,
+		"io.containerd.image.name":          fullName(given.name) + ":" + given.version,
+	}
+	if err := target.AppendIndex(index, layout.WithAnnotations(names)); err != nil {
+		return err
+	}
+	manifest, err := json.Marshal(loadable)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "manifest.json"), manifest, 0o644); err != nil {
+		return err
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return err
+	}
+	fmt.Println(digest)
+	return pack(folder, given)
+}
+
+// imageOf is the image for one architecture.
+func imageOf(given options, architecture, path string) (v1.Image, error) {
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var content bytes.Buffer
+	writer := tar.NewWriter(&content)
+	if err := add(writer, strings.TrimPrefix(entryPoint, "/"), 0o755, program, given.created); err != nil {
+		return nil, err
+	}
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	opener := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil }
+	layer, err := tarball.LayerFromOpener(opener, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(9))
+	if err != nil {
+		return nil, err
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	history := v1.History{Created: v1.Time{Time: given.created}, CreatedBy: "scripts/build-image"}
+	image, err := mutate.Append(base, mutate.Addendum{Layer: layer, History: history})
+	if err != nil {
+		return nil, err
+	}
+	file, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Created = "linux", architecture, v1.Time{Time: given.created}
+	file.Config = v1.Config{Entrypoint: []string{entryPoint}, User: user, WorkingDir: "/", Labels: annotations(given)}
+	if image, err = mutate.ConfigFile(image, file); err != nil {
+		return nil, err
+	}
+	return mutate.Annotations(image, annotations(given)).(v1.Image), nil
+}
+
+// annotations say what the image is: https://github.com/opencontainers/image-spec/blob/main/annotations.md
+func annotations(given options) map[string]string {
+	texts := map[string]string{
+		"org.opencontainers.image.title":       "reboot-manager",
+		"org.opencontainers.image.description": "Lets Kubernetes nodes that update themselves reboot one after the other, drained",
+		"org.opencontainers.image.licenses":    "Apache-2.0",
+		"org.opencontainers.image.version":     given.version,
+		"org.opencontainers.image.created":     given.created.Format(time.RFC3339),
+	}
+	if given.revision != "" {
+		texts["org.opencontainers.image.revision"] = given.revision
+	}
+	return texts
+}
+
+// entry is an image in manifest.json.
+type entry struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// entryOf names the image's blobs. A file of this form has one architecture a name, so the tag says which.
+func entryOf(given options, architecture string, image v1.Image) (entry, error) {
+	config, err := image.ConfigName()
+	if err != nil {
+		return entry{}, err
+	}
+	made := entry{Config: blob(config), RepoTags: []string{given.name + ":" + given.version + "-" + architecture}}
+	layers, err := image.Layers()
+	if err != nil {
+		return entry{}, err
+	}
+	for _, layer := range layers {
+		digest, err := layer.Digest()
+		if err != nil {
+			return entry{}, err
+		}
+		made.Layers = append(made.Layers, blob(digest))
+	}
+	return made, nil
+}
+
+// blob is where a layout keeps the content with this digest.
+func blob(digest v1.Hash) string {
+	return "blobs/" + digest.Algorithm + "/" + digest.Hex
+}
+
+// fullName is what a name without a registry means to Docker and containerd.
+func fullName(name string) string {
+	first, _, found := strings.Cut(name, "/")
+	switch {
+	case !found:
+		return "docker.io/library/" + name
+	case strings.ContainsAny(first, ".:") || first == "localhost":
+		return name
+	default:
+		return "docker.io/" + name
+	}
+}
+
+// pack writes the files of the folder into one tar file, in the order of their names.
+func pack(folder string, given options) error {
+	var paths []string
+	err := filepath.WalkDir(folder, func(path string, found os.DirEntry, err error) error {
+		if err == nil && found.Type().IsRegular() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(paths)
+	output, err := os.Create(given.output)
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	writer := tar.NewWriter(output)
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		if err != nil {
+			return err
+		}
+		if err := add(writer, filepath.ToSlash(name), 0o644, content, given.created); err != nil {
+			return err
+		}
+	}
+	if err := writer.Close(); err != nil {
+		return err
+	}
+	return output.Close()
+}
+
+// add writes one file, owned by root, with nothing in its header that depends on this machine.
+func add(writer *tar.Writer, name string, mode int64, content []byte, changed time.Time) error {
+	header := tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content)), ModTime: changed, Format: tar.FormatUSTAR}
+	if err := writer.WriteHeader(&header); err != nil {
+		return err
+	}
+	_, err := writer.Write(content)
+	return err
+}
