@@ -161,3 +161,23 @@ fn the_version_of_kubernetes_that_is_called_tested_is_the_one_that_is_tested() {
     let tested: Vec<&str> = document.lines().filter(|line| line.contains("| tested: ")).collect();
     assert!(matches!(tested[..], [row] if row.starts_with(&format!("| {minor} | "))), "{tested:?} is not {version}");
 }
+
+#[test]
+fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    for workflow in ["advisories", "ci", "release"] {
+        let text = read(&format!(".github/workflows/{workflow}.yml"));
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
+        for path in words.filter(|word| word.starts_with("scripts/") || word.starts_with(".ci/")) {
+            assert!(root.join(path).exists(), "{workflow}.yml names {path}");
+        }
+    }
+    let looked_after = read(".github/dependabot.yml");
+    for folder in ["scripts", "tests"].iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap()) {
+        let folder = folder.unwrap().path();
+        if folder.join("go.mod").exists() {
+            let name = folder.strip_prefix(&root).unwrap().display().to_string();
+            assert!(looked_after.contains(&format!("/{name}")), ".github/dependabot.yml does not name /{name}");
+        }
+    }
+}
