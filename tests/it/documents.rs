@@ -181,3 +181,11 @@ fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
         }
     }
 }
+
+#[test]
+fn the_manifest_and_the_documents_name_the_image_of_this_version() {
+    let image = format!("image: reboot-manager:{}", env!("CARGO_PKG_VERSION"));
+    for path in ["kubernetes/deployment.yaml", "README.md"] {
+        assert!(read(path).contains(&image), "{path} does not say {image}");
+    }
+}
