@@ -12,7 +12,7 @@ mod identity;
 mod install;
 mod lock;
 mod moving;
-mod newcomer;
+pub(crate) mod newcomer;
 mod outage;
 mod own_pod;
 mod protocol;

@@ -15,7 +15,7 @@ use super::{Machine, NAMESPACE, binary, machines, scene};
 use crate::markdown::{Block, blocks, read};
 
 /// In this order; the last one takes everything away.
-const DOCUMENTS: [&str; 11] = [
+pub(crate) const DOCUMENTS: [&str; 11] = [
     "README.md",
     "docs/settings.md",
     "docs/metrics.md",
@@ -39,10 +39,6 @@ const BLOCK_SECONDS: &str = "180";
 fn the_commands_of_the_documents_work() {
     let scene = scene();
     let all: Vec<Block> = DOCUMENTS.into_iter().flat_map(blocks).filter(|block| block.language == "sh").collect();
-    for block in &all {
-        let is_told = |start| block.remark.as_ref().is_some_and(|remark| remark.starts_with(start));
-        assert!(block.remark.is_none() || is_told("not run here: ") || is_told("run by "), "{}: {:?}", block.place, block.remark);
-    }
     let run: Vec<&Block> = all.iter().filter(|block| block.remark.is_none()).collect();
     assert!(run.len() >= 15, "{} blocks", run.len());
     if scene.kubectl().is_none() {
