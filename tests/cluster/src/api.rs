@@ -1,5 +1,6 @@
 //! The administrator's client: JSON objects in and out, one blocking request a call.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,11 +122,25 @@ impl Api {
         } else {
             self.agent.run(request.body(body)?)?
         };
-        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let headers = texts(&response);
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
         Ok(Raw { status, headers, body })
+    }
+
+    /// Sends somebody else's request for a stream, and hands out the body as it comes.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub fn pass_on_stream(&self, target: &str, headers: &[(String, String)]) -> Result<(Raw, impl Read + Send + use<>), ureq::Error> {
+        let mut request = ureq::http::Request::builder().method("GET").uri(format!("{}{target}", self.base));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = self.agent.configure_request(request.body(())?).timeout_global(None).build();
+        let response = self.agent.run(request)?;
+        let raw = Raw { status: response.status().as_u16(), headers: texts(&response), body: Vec::new() };
+        Ok((raw, response.into_body().into_with_config().limit(u64::MAX).reader()))
     }
 
     /// GET.
@@ -158,4 +173,9 @@ impl Api {
         let options = grace.map(|seconds| serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": seconds}));
         self.call("DELETE", path, "application/json", options.as_ref())
     }
+}
+
+fn texts(response: &ureq::http::Response<ureq::Body>) -> Vec<(String, String)> {
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }

@@ -6,6 +6,7 @@
 mod connection;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,10 +35,14 @@ impl Request {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
+    /// The query as sent, empty when there is none.
+    pub fn raw_query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
     /// The decoded value of the first query parameter of this name.
     pub fn query(&self, name: &str) -> Option<String> {
-        let (_, query) = self.target.split_once('?')?;
-        query
+        self.raw_query()
             .split('&')
             .filter_map(|pair| pair.split_once('=').or(Some((pair, ""))))
             .find(|(key, _)| *key == name)
@@ -75,8 +80,23 @@ impl Response {
     }
 }
 
+/// Takes the next bytes of a body, which are sent at once; an error when the client has gone.
+pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+/// Makes a body. It ends in order with `true`; with `false` the connection is cut.
+pub type Speaker = dyn FnOnce(&mut Sink<'_>) -> io::Result<bool> + Send;
+
+/// A body that is made while it is sent.
+pub struct Stream(pub Box<Speaker>);
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
 /// What the server does with a request.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Reply {
     /// Closes the connection without an answer.
     Cut,
@@ -84,6 +104,8 @@ pub enum Reply {
     CutAfter(Vec<u8>),
     /// Answers.
     Send(Response),
+    /// Sends the head of this answer, and then the stream in place of its body.
+    Stream(Response, Stream),
 }
 
 /// Answers requests; called by many threads at once.

@@ -104,10 +104,11 @@ impl Target {
         if self.subresource.is_empty() { self.plural.clone() } else { format!("{}/{}", self.plural, self.subresource) }
     }
 
-    /// The verb that a method on this target is for RBAC.
-    pub fn verb(&self, method: &str) -> &'static str {
+    /// The verb that a method on this target, with this query, is for RBAC.
+    pub fn verb(&self, method: &str, query: &str) -> &'static str {
         match (method, self.name.is_empty()) {
             ("GET" | "HEAD", false) => "get",
+            ("GET", true) if query.split('&').any(|part| part == "watch=true" || part == "watch=1") => "watch",
             ("GET" | "HEAD", true) => "list",
             ("POST", _) => "create",
             ("PUT", _) => "update",
@@ -173,6 +174,11 @@ mod tests {
         check("/api/v1/namespaces/x/status", "", "namespaces/status", "x");
         check("/api/v1/namespaces/x/pods/p/eviction", "x", "pods/eviction", "p");
         check("/apis/coordination.k8s.io/v1/namespaces/x/leases/l", "x", "leases", "l");
+        let nodes = Target::parse("/api/v1/nodes").unwrap();
+        assert_eq!(
+            (nodes.verb("GET", ""), nodes.verb("GET", "limit=5&watch=true"), nodes.verb("GET", "watch=false")),
+            ("list", "watch", "list")
+        );
         for path in ["/", "/version", "/api/v1", "/apis/apps/v1", "/api/v1/pods/a/b/c"] {
             assert_eq!(Target::parse(path), None, "{path}");
         }

@@ -1,15 +1,18 @@
 //! The road between the program under test and an API server: a reverse proxy that counts, and that can be made to fail on purpose.
 //!
-//! It speaks plain HTTP to the program and whatever the API server speaks behind it. Answers are passed on whole: nothing is streamed.
+//! It speaks plain HTTP to the program and whatever the API server speaks behind it. Answers are passed on whole, but for watches, which
+//! [`Watches`] can hold up, cut and put words into.
 
 mod rule;
 #[cfg(test)]
 mod tests;
+mod watches;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use rule::{Calls, Fault, Hook, Rule};
+pub use watches::Watches;
 
 use rustls::ServerConfig;
 
@@ -23,7 +26,7 @@ use crate::resources::Target;
 pub struct Passed {
     /// Counts the calls, from 1.
     pub n: usize,
-    /// `get`, `list`, `create`, `update`, `patch`, `delete`, `deletecollection`; the method in lower case for paths outside the API.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; the method in lower case for paths outside the API.
     pub verb: String,
     /// As RBAC names it: `nodes`, `pods/eviction`; the path itself for paths outside the API.
     pub resource: String,
@@ -48,7 +51,7 @@ pub struct Passed {
 impl Passed {
     /// Whether this call may have changed something.
     pub fn is_write(&self) -> bool {
-        !["get", "list", "head"].contains(&self.verb.as_str()) && self.resource != "selfsubjectaccessreviews"
+        !["get", "list", "watch", "head"].contains(&self.verb.as_str()) && self.resource != "selfsubjectaccessreviews"
     }
 }
 
@@ -72,6 +75,7 @@ struct State {
     /// Grows when everything that waits is let go.
     released: u64,
     closing: bool,
+    watches: watches::State,
 }
 
 /// What a call met when it arrived.
@@ -176,15 +180,17 @@ impl Shared {
     }
 
     /// The whole way of one call.
-    fn travel(&self, request: &Request) -> Reply {
+    fn travel(self: &Arc<Self>, request: &Request) -> Reply {
         let (passed, met) = self.arrive(request);
         let reply = match self.on_the_way_there(&passed, &met) {
             Some(reply) => reply,
+            None if passed.verb == "watch" => self.pass_on_watch(request, passed.n, &met),
             None => self.pass_on(request, passed.n, &met),
         };
         let answer = match &reply {
             Reply::Send(response) => Some((response.status, response.body.len())),
             Reply::Cut | Reply::CutAfter(_) => None,
+            Reply::Stream(..) => return reply,
         };
         self.note(passed.n, |passed| {
             passed.status = answer.map(|(status, _)| status);
@@ -197,7 +203,7 @@ impl Shared {
     fn arrive(&self, request: &Request) -> (Passed, Met) {
         let target = Target::parse(request.path());
         let (verb, resource) = match &target {
-            Some(target) => (target.verb(&request.method).to_owned(), target.resource()),
+            Some(target) => (target.verb(&request.method, request.raw_query()).to_owned(), target.resource()),
             None => (request.method.to_ascii_lowercase(), request.path().to_owned()),
         };
         let mut state = self.state();
@@ -241,13 +247,10 @@ impl Shared {
     }
 
     fn pass_on(&self, request: &Request, n: usize, met: &Met) -> Reply {
-        let kept = |name: &str| ["accept", "authorization", "content-type", "user-agent"].contains(&name.to_ascii_lowercase().as_str());
-        let headers: Vec<(String, String)> = request.headers.iter().filter(|(name, _)| kept(name)).cloned().collect();
+        let headers = kept(request);
         let Ok(answer) = self.upstream.pass_on(&request.method, &request.target, &headers, &request.body) else { return Reply::Cut };
         let Some(passed) = self.note(n, |passed| passed.upstream = Some(answer.status)) else { return Reply::Cut };
-        let returned = |name: &str| ["content-type", "retry-after", "warning"].contains(&name);
-        let headers = answer.headers.into_iter().filter(|(name, _)| returned(name)).collect();
-        let mut response = Response { status: answer.status, headers, body: answer.body, chunked: false };
+        let mut response = Response { status: answer.status, headers: returned(answer.headers), body: answer.body, chunked: false };
         for fault in &met.faults {
             match &**fault {
                 Fault::After(hook) => hook(&passed),
@@ -282,4 +285,15 @@ impl Shared {
         self.changed.notify_all();
         Some(passed)
     }
+}
+
+/// The header fields of a request that are passed on.
+fn kept(request: &Request) -> Vec<(String, String)> {
+    let kept = |name: &str| ["accept", "authorization", "content-type", "user-agent"].contains(&name.to_ascii_lowercase().as_str());
+    request.headers.iter().filter(|(name, _)| kept(name)).cloned().collect()
+}
+
+/// The header fields of an answer that are passed on.
+fn returned(headers: Vec<(String, String)>) -> Vec<(String, String)> {
+    headers.into_iter().filter(|(name, _)| ["content-type", "retry-after", "warning"].contains(&name.as_str())).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{Handler, Reply, Request, Response};
+use super::{Handler, Reply, Request, Response, Stream};
 
 trait Wire: Read + Write {}
 
@@ -28,6 +28,11 @@ pub(super) fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, handler: 
                 return wire.flush();
             }
             Reply::Send(response) => send(&mut *wire, &request, &response)?,
+            Reply::Stream(response, stream) => {
+                if !send_stream(&mut *wire, &response, stream)? {
+                    return Ok(());
+                }
+            }
         }
         if close {
             return Ok(());
@@ -129,11 +134,39 @@ fn fill(wire: &mut dyn Wire, buffer: &mut Vec<u8>) -> io::Result<bool> {
     }
 }
 
-fn send(wire: &mut dyn Wire, request: &Request, response: &Response) -> io::Result<()> {
+fn head(response: &Response) -> Vec<u8> {
     let mut out = format!("HTTP/1.1 {} {}\r\n", response.status, phrase(response.status)).into_bytes();
     for (name, value) in &response.headers {
         out.extend(format!("{name}: {value}\r\n").bytes());
     }
+    out
+}
+
+/// Whether it ended in order.
+fn send_stream(wire: &mut dyn Wire, response: &Response, stream: Stream) -> io::Result<bool> {
+    let mut out = head(response);
+    out.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+    wire.write_all(&out)?;
+    wire.flush()?;
+    let in_order = (stream.0)(&mut |bytes| {
+        if bytes.is_empty() {
+            // An empty chunk would end the body.
+            return Ok(());
+        }
+        wire.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
+        wire.write_all(bytes)?;
+        wire.write_all(b"\r\n")?;
+        wire.flush()
+    })?;
+    if in_order {
+        wire.write_all(b"0\r\n\r\n")?;
+        wire.flush()?;
+    }
+    Ok(in_order)
+}
+
+fn send(wire: &mut dyn Wire, request: &Request, response: &Response) -> io::Result<()> {
+    let mut out = head(response);
     if response.chunked {
         out.extend(b"Transfer-Encoding: chunked\r\n\r\n");
         for chunk in response.body.chunks(CHUNK) {

@@ -178,3 +178,42 @@ fn a_server_that_is_away_cuts_and_one_that_is_back_answers() {
 }
 
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// The lines of a watch of nodes over the road, as they come.
+fn watch(fixture: &Fixture) -> mpsc::Receiver<Value> {
+    let (sender, receiver) = mpsc::channel();
+    let headers: Vec<_> = fixture.api.token().map(|token| ("Authorization".to_owned(), format!("Bearer {token}"))).into_iter().collect();
+    let (head, body) = fixture.api.pass_on_stream("/api/v1/nodes?watch=true&resourceVersion=1", &headers).unwrap();
+    assert_eq!(head.status, 200);
+    thread::spawn(move || {
+        for line in std::io::BufRead::lines(std::io::BufReader::new(body)).map_while(Result::ok) {
+            let _ = sender.send(serde_json::from_str(&line).unwrap());
+        }
+    });
+    receiver
+}
+
+#[test]
+fn watches_pass_as_they_come_and_are_held_falsified_and_cut() {
+    let fixture = fixture();
+    let events = watch(&fixture);
+    let next = || events.recv_timeout(Duration::from_secs(20)).map(|event| event["object"]["metadata"]["name"].clone());
+    fixture.create("a");
+    while next().unwrap() != "a" {}
+    let watches = fixture.road.watches();
+    watches.hold();
+    fixture.create("b");
+    watches.say(&json!({"object": {"metadata": {"name": "said"}}}));
+    assert!(events.recv_timeout(Duration::from_millis(200)).is_err(), "held");
+    watches.flow();
+    let mut both = [next().unwrap(), next().unwrap()].map(|name| name.as_str().unwrap().to_owned());
+    both.sort();
+    assert_eq!(both, ["b", "said"]);
+    watches.cut();
+    assert_eq!(next(), Err(mpsc::RecvTimeoutError::Disconnected));
+    let passed = fixture.road.log().remove(0);
+    assert_eq!((passed.verb.as_str(), passed.status, passed.done, passed.is_write()), ("watch", Some(200), true, false));
+    assert!(passed.received > 100);
+    fixture.road.plan(Rule::on("watch", "nodes").meet(Fault::internal500()));
+    assert_eq!(fixture.api.get("/api/v1/nodes?watch=true&resourceVersion=1").status, 500);
+}

@@ -2,7 +2,8 @@
 //!
 //! It keeps whole JSON objects and knows as much of each kind as a program that drains nodes, and the administrator who watches it, can see.
 //! Controllers run to the end after every write, before its answer: what they do is in the next read. There is no kubelet: pods become Ready
-//! and go away only through the API. Left out: watches, managed fields, admission, quotas, preemption, rollouts in steps.
+//! and go away only through the API. Nodes can be watched. Left
+//! out: other watches, managed fields, admission, quotas, preemption, rollouts in steps.
 
 mod controllers;
 mod defaults;
@@ -16,11 +17,12 @@ mod selector;
 mod status;
 mod store;
 mod validate;
+mod watch;
 mod write;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
@@ -41,12 +43,16 @@ pub struct Simulated {
 
 struct Cluster {
     state: Mutex<State>,
+    /// Something was written, or the listener closes.
+    changed: Condvar,
 }
 
 struct State {
     store: Store,
     controllers: bool,
     store_lost: bool,
+    /// How often the listener was closed: whoever watched then is cut.
+    stops: u64,
 }
 
 impl Cluster {
@@ -83,7 +89,8 @@ impl Simulated {
             routes::default_account(&mut store, namespace);
         }
         let admin_token = store.new_token(Caller::Admin);
-        let cluster = Arc::new(Cluster { state: Mutex::new(State { store, controllers: true, store_lost: false }) });
+        let state = State { store, controllers: true, store_lost: false, stops: 0 };
+        let cluster = Arc::new(Cluster { state: Mutex::new(state), changed: Condvar::new() });
         let config = tls.as_ref().map(|(config, _)| Arc::clone(config));
         let front = Server::start(config, handler(&cluster)).expect("a port of 127.0.0.1");
         let address = front.address();
@@ -124,6 +131,8 @@ impl Simulated {
 
     /// Closes the listener and all connections. The cluster's state is kept.
     pub fn stop(&mut self) {
+        self.cluster.state().stops += 1;
+        self.cluster.changed.notify_all();
         self.front = None;
     }
 
@@ -132,7 +141,7 @@ impl Simulated {
     /// # Panics
     /// When the port stays taken for ten seconds.
     pub fn restart(&mut self) {
-        self.front = None;
+        self.stop();
         let deadline = Instant::now() + RESTART_LIMIT;
         self.front = Some(loop {
             let config = self.tls.as_ref().map(|(config, _)| Arc::clone(config));
@@ -171,13 +180,25 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
             let refusal = status::Refusal::store_away();
             return Reply::Send(crate::http::Response::json(refusal.code, &refusal.body));
         }
+        if let Some(watch) = routes::watch(&state.store, request) {
+            let stops = state.stops;
+            drop(state);
+            return watch.map_or_else(Reply::Send, |watch| watch.reply(&cluster, stops));
+        }
         let response = routes::answer(&mut state.store, request);
         if state.controllers {
             controllers::settle(&mut state.store);
         }
         drop(state);
+        cluster.changed.notify_all();
         Reply::Send(response)
     })
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }
 
 const RESTART_LIMIT: Duration = Duration::from_secs(10);

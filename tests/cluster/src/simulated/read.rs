@@ -52,9 +52,6 @@ impl Form {
 
 /// Answers a LIST.
 pub(super) fn list(store: &Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
-    if request.query("watch").is_some_and(|value| value == "true" || value == "1") {
-        return Err(Refusal::bad_request("watch is not simulated"));
-    }
     let form = Form::of(request, true)?;
     let fields = selector::fields(resource.plural, &request.query("fieldSelector").unwrap_or_default())
         .map_err(|why| Refusal::bad_request(&format!("Unable to find {:?} that match: {why}", resource.qualified())))?;

@@ -9,6 +9,7 @@ use super::rbac::{self, Question};
 use super::read::{self, Form};
 use super::status::{self, Refusal};
 use super::store::{Caller, Key, Store, in_seconds, number, terminating, text};
+use super::watch::Watch;
 use super::write::{self, Place, Way};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
@@ -25,6 +26,22 @@ pub(super) fn answer(store: &mut Store, request: &Request) -> Response {
     serve(store, request).unwrap_or_else(|refusal| refused(&refusal))
 }
 
+/// What is watched from where on, when the request is for a watch and may be.
+pub(super) fn watch(store: &Store, request: &Request) -> Option<Result<Watch, Response>> {
+    let target = Target::parse(request.path())?;
+    let verb = target.verb(&request.method, request.raw_query());
+    let asked = || {
+        let caller = caller(store, request)?;
+        let question = Question { verb, target: &target };
+        if !rbac::allowed(store, &caller, &question) {
+            return Err(rbac::refusal(&caller, &question));
+        }
+        let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
+        Watch::asked(resource, request)
+    };
+    (verb == "watch").then(|| asked().map_err(|refusal| refused(&refusal)))
+}
+
 fn refused(refusal: &Refusal) -> Response {
     let mut response = Response::json(refusal.code, &refusal.body);
     if let Some(seconds) = number(&refusal.body, "/details/retryAfterSeconds") {
@@ -36,7 +53,7 @@ fn refused(refusal: &Refusal) -> Response {
 fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
     let caller = caller(store, request)?;
     let target = Target::parse(request.path()).ok_or_else(Refusal::no_such_path)?;
-    let verb = target.verb(&request.method);
+    let verb = target.verb(&request.method, request.raw_query());
     let question = Question { verb, target: &target };
     if !rbac::allowed(store, &caller, &question) {
         return Err(rbac::refusal(&caller, &question));

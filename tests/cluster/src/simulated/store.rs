@@ -3,7 +3,7 @@
 //! The store knows nothing of HTTP, of who asks, and of what a kind means.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 
 use jiff::Timestamp;
@@ -55,7 +55,24 @@ pub(super) struct Store {
     touched: BTreeSet<&'static str>,
     /// What was removed since the controllers last looked.
     removed: Vec<Removed>,
+    /// What happened to objects that can be watched, the oldest first.
+    happened: VecDeque<Happened>,
+    /// What was up to this revision is not kept any more.
+    pub(super) forgotten: u64,
 }
+
+/// One change of an object, for those who watch.
+#[derive(Debug, Clone)]
+pub(super) struct Happened {
+    pub(super) plural: &'static str,
+    pub(super) revision: u64,
+    /// `ADDED`, `DELETED` or `MODIFIED`.
+    pub(super) kind: &'static str,
+    pub(super) object: Value,
+}
+
+/// The resources that can be watched.
+pub(super) const WATCHED: &[&str] = &["nodes"];
 
 impl Store {
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
@@ -92,8 +109,26 @@ impl Store {
         }
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         self.touched.insert(plural);
+        let kind = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.remember(plural, kind, &object);
         self.objects.insert(key, object.clone());
         object
+    }
+
+    fn remember(&mut self, plural: &'static str, kind: &'static str, object: &Value) {
+        if !WATCHED.contains(&plural) {
+            return;
+        }
+        self.happened.push_back(Happened { plural, revision: self.revision, kind, object: object.clone() });
+        if self.happened.len() > HAPPENED_MAX {
+            self.forgotten = self.happened.pop_front().map_or(self.forgotten, |oldest| oldest.revision);
+        }
+    }
+
+    /// What happened to this resource after this revision, as far as it is kept.
+    pub(super) fn happened_after(&self, plural: &str, revision: u64) -> impl Iterator<Item = &Happened> {
+        let start = self.happened.partition_point(|happened| happened.revision <= revision);
+        self.happened.iter().skip(start).filter(move |happened| happened.plural == plural)
     }
 
     /// Changes a stored object in place, under a new resourceVersion when that makes a difference.
@@ -109,6 +144,9 @@ impl Store {
         if let Some(object) = self.objects.remove(key) {
             self.revision += 1;
             self.touched.insert(key.plural);
+            let mut last = object.clone();
+            last["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+            self.remember(key.plural, "DELETED", &last);
             self.removed.push(Removed { key: key.clone(), uid: text(&object, "/metadata/uid").to_owned() });
         }
     }
@@ -220,5 +258,7 @@ fn mix(count: u64) -> u64 {
     word ^ word >> 31
 }
 
+/// Changes that are kept for those who watch.
+const HAPPENED_MAX: usize = 2000;
 /// No vowels, so that no words come out.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

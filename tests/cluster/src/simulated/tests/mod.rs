@@ -5,6 +5,7 @@ mod budgets;
 mod controllers;
 mod eviction;
 mod rights;
+mod watches;
 
 use serde_json::{Value, json};
 

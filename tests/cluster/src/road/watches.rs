@@ -1,0 +1,142 @@
+//! Watches on the road: passed on as they come, and held up, cut or falsified on demand.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::{Arc, PoisonError};
+
+use super::{Fault, Met, Road, Shared, kept, returned};
+use crate::http::{Reply, Request, Response, Sink, Stream};
+
+/// All watches of a road, those that are open and those to come.
+pub struct Watches<'a>(pub(super) &'a Shared);
+
+#[derive(Default)]
+pub(super) struct State {
+    held: bool,
+    /// Grows when all that are open are cut.
+    cut: u64,
+    /// What the API server, or the test, has said in each that is open, by the number of its call.
+    open: Vec<(usize, Pipe)>,
+}
+
+#[derive(Default)]
+struct Pipe {
+    waiting: VecDeque<Vec<u8>>,
+    /// The API server has ended it: in order, or not.
+    over: Option<bool>,
+}
+
+impl Road {
+    /// The watches that pass here.
+    pub fn watches(&self) -> Watches<'_> {
+        Watches(&self.shared)
+    }
+}
+
+impl Watches<'_> {
+    /// From now on no event gets through, as when a connection has died without a word. What comes waits.
+    pub fn hold(&self) {
+        self.0.state().watches.held = true;
+    }
+
+    /// What waits gets through, and whatever comes.
+    pub fn flow(&self) {
+        self.0.state().watches.held = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Cuts those that are open.
+    pub fn cut(&self) {
+        self.0.state().watches.cut += 1;
+        self.0.changed.notify_all();
+    }
+
+    /// Puts this event into those that are open.
+    pub fn say(&self, event: &serde_json::Value) {
+        for (_, pipe) in &mut self.0.state().watches.open {
+            pipe.waiting.push_back(format!("{event}\n").into_bytes());
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    pub(super) fn pass_on_watch(self: &Arc<Self>, request: &Request, n: usize, met: &Met) -> Reply {
+        let Ok((answer, reader)) = self.upstream.pass_on_stream(&request.target, &kept(request)) else { return Reply::Cut };
+        let Some(passed) = self.note(n, |passed| passed.upstream = Some(answer.status)) else { return Reply::Cut };
+        let mut response = Response { status: answer.status, headers: returned(answer.headers), ..Response::default() };
+        for fault in &met.faults {
+            match &**fault {
+                Fault::After(hook) => hook(&passed),
+                Fault::CutAfter => return Reply::Cut,
+                Fault::FreezeAfter => self.wait(met, None),
+                Fault::StatusAfter(other) => return Reply::Send(other.clone()),
+                Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
+            }
+        }
+        if !(200..300).contains(&answer.status) {
+            let mut reader = reader;
+            let whole = reader.read_to_end(&mut response.body);
+            return if whole.is_ok() { Reply::Send(response) } else { Reply::Cut };
+        }
+        self.note(n, |passed| passed.status = Some(answer.status));
+        let mut state = self.state();
+        state.watches.open.push((n, Pipe::default()));
+        let cut = state.watches.cut;
+        drop(state);
+        let listener = Arc::clone(self);
+        std::thread::spawn(move || listener.listen(n, reader));
+        let shared = Arc::clone(self);
+        Reply::Stream(response, Stream(Box::new(move |sink| shared.speak(n, cut, sink))))
+    }
+
+    /// Fills the pipe with what the API server says.
+    fn listen(&self, n: usize, mut reader: impl Read) {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let read = reader.read(&mut buffer);
+            let mut state = self.state();
+            let Some(pipe) = state.watches.pipe(n) else { return };
+            match read {
+                Ok(0) | Err(_) => pipe.over = Some(read.is_ok()),
+                Ok(length) => pipe.waiting.push_back(buffer[..length].to_vec()),
+            }
+            let over = pipe.over.is_some();
+            drop(state);
+            self.changed.notify_all();
+            if over {
+                return;
+            }
+        }
+    }
+
+    /// Empties the pipe towards the program.
+    fn speak(&self, n: usize, cut: u64, sink: &mut Sink<'_>) -> io::Result<bool> {
+        let result = loop {
+            let waits = |state: &mut super::State| {
+                let quiet = state.watches.held || state.watches.pipe(n).is_some_and(|pipe| pipe.waiting.is_empty() && pipe.over.is_none());
+                quiet && state.watches.cut == cut && !state.closing
+            };
+            let mut state = self.changed.wait_while(self.state(), waits).unwrap_or_else(PoisonError::into_inner);
+            if state.watches.cut != cut || state.closing {
+                break Ok(false);
+            }
+            let Some(pipe) = state.watches.pipe(n) else { break Ok(false) };
+            let Some(bytes) = pipe.waiting.pop_front() else { break Ok(pipe.over.unwrap_or_default()) };
+            drop(state);
+            if let Err(gone) = sink(&bytes) {
+                break Err(gone);
+            }
+            self.note(n, |passed| passed.received += bytes.len());
+        };
+        self.state().watches.open.retain(|(open, _)| *open != n);
+        self.note(n, |passed| passed.done = true);
+        result
+    }
+}
+
+impl State {
+    fn pipe(&mut self, n: usize) -> Option<&mut Pipe> {
+        self.open.iter_mut().find(|(open, _)| *open == n).map(|(_, pipe)| pipe)
+    }
+}
