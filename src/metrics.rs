@@ -39,6 +39,8 @@ pub struct Metrics {
     certificate_expiry: Gauge,
     certificate_trouble: Gauge,
     connections: Family<Labels<1>, Counter>,
+    watch_open: Gauge,
+    watch_restarts: Family<Labels<1>, Counter>,
 }
 
 /// How a connection came to nothing.
@@ -54,6 +56,21 @@ pub enum Loss {
     NotAccepted,
     /// Its request was not complete, or its answer not taken, in time.
     TimedOut,
+}
+
+/// Why a watch of the nodes was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// Its events did not follow on each other.
+    Disorder,
+    /// It had run its time.
+    Done,
+    /// What came next was no longer kept (410).
+    Gone,
+    /// The connection was cut, or brought nothing for too long.
+    Lost,
+    /// It could not begin, or was not understood.
+    Refused,
 }
 
 /// Label names and values of one series.
@@ -87,6 +104,10 @@ impl Metrics {
         registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
         registry.register("certificate_trouble", "1 while the certificate cannot be renewed", certificate_trouble.clone());
         registry.register("connections_lost", "Connections that came to nothing, by reason", connections.clone());
+        let open = "1 while the nodes are watched; else lists are read for each request that asks who is marked";
+        let (watch_open, watch_restarts) = (Gauge::default(), Family::default());
+        registry.register("watch_open", open, watch_open.clone());
+        registry.register("watch_restarts", "Watches of the nodes that were over, by reason", watch_restarts.clone());
         registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self {
             registry,
@@ -102,6 +123,8 @@ impl Metrics {
             certificate_expiry,
             certificate_trouble,
             connections,
+            watch_open,
+            watch_restarts,
         }
     }
 
@@ -171,6 +194,24 @@ impl Metrics {
         self.certificate_trouble.set(i64::from(trouble));
     }
 
+    /// The nodes are watched.
+    pub fn watch_opened(&self) {
+        self.watch_open.set(1);
+    }
+
+    /// They are not any more, or could not be.
+    pub fn watch_ended(&self, end: WatchEnd) {
+        let reason = match end {
+            WatchEnd::Disorder => "disorder",
+            WatchEnd::Done => "done",
+            WatchEnd::Gone => "gone",
+            WatchEnd::Lost => "lost",
+            WatchEnd::Refused => "refused",
+        };
+        self.watch_open.set(0);
+        self.watch_restarts.get_or_create(&Labels([("reason", reason.to_owned())])).inc();
+    }
+
     /// The page.
     pub fn page(&self) -> Result<String, std::fmt::Error> {
         let mut page = String::new();
@@ -207,12 +248,16 @@ mod tests {
         metrics.auth_file(Some(3));
         metrics.auth_file(None);
         metrics.connection_lost(Loss::TimedOut);
+        metrics.watch_opened();
+        metrics.watch_ended(WatchEnd::Gone);
         let page = metrics.page().unwrap();
         for line in [
             "reboot_manager_requests_total{endpoint=\"pre-reboot\",code=\"404\",kind=\"slots_taken\"} 1",
             "reboot_manager_request_duration_seconds_bucket{le=\"0.005\",endpoint=\"pre-reboot\"} 1",
             "reboot_manager_evictions_total{result=\"evicted\"} 1",
             "reboot_manager_connections_lost_total{reason=\"timed_out\"} 1",
+            "reboot_manager_watch_open 0",
+            "reboot_manager_watch_restarts_total{reason=\"gone\"} 1",
             "reboot_manager_slots 2",
             "reboot_manager_holders 0",
             "reboot_manager_credentials 3",

@@ -6,6 +6,7 @@
 mod address;
 mod lease;
 mod machine_id;
+mod marks;
 mod names;
 mod node;
 mod pod;
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
+pub use marks::{Disorder, Marks, NodeEvent};
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
 pub use node::{Before, CORDON, CordonRecord, Host, Node, NodeIdentity, NodeMark, NodePatch, Readiness, STATUS, Status};
 pub use pod::{Controller, Phase, Pod};

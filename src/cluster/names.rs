@@ -21,10 +21,20 @@ impl NodeName {
 #[serde(transparent)]
 pub struct Uid(pub String);
 
-/// `metadata.resourceVersion`: opaque; a write that names it fails with 409 when the object has changed since.
+/// `metadata.resourceVersion`; a write that names it fails with 409 when the object has changed since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ResourceVersion(pub String);
+
+impl ResourceVersion {
+    /// As a number, by which the versions of all objects of one resource can be ordered: the later the write, the greater
+    /// (Kubernetes, "API Concepts", resource versions; KEP-5504, whose conformance test allows 128 bits). `None`: this
+    /// server numbers them in another way, and none can be compared.
+    pub fn number(&self) -> Option<u128> {
+        let plain = self.0.bytes().all(|byte| byte.is_ascii_digit()) && !self.0.starts_with('0');
+        plain.then(|| self.0.parse().ok())?
+    }
+}
 
 /// Which Lease object, and which version of it, a lock was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,5 +78,21 @@ impl fmt::Display for Uid {
 impl fmt::Display for PodKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_a_number_or_cannot_be_compared() {
+        let largest = u128::MAX.to_string();
+        let cases =
+            [("7", Some(7)), (largest.as_str(), Some(u128::MAX)), ("", None), ("0", None), ("07", None), ("+7", None), ("7a", None)];
+        for (text, number) in cases {
+            assert_eq!(ResourceVersion(text.to_owned()).number(), number, "{text}");
+        }
+        assert_eq!(ResourceVersion(format!("{largest}0")).number(), None);
     }
 }

@@ -110,14 +110,12 @@ pub struct NodePatch {
     pub unschedulable: Option<bool>,
 }
 
-/// Name and machine of a Node: what the directory of ids is made from.
+/// Mark and machine of a Node: what the directory of ids is made from, and what a watch of marks begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireIdentity")]
 pub struct NodeIdentity {
-    /// `metadata.name`.
-    pub name: NodeName,
-    /// `metadata.uid`.
-    pub uid: Uid,
+    /// Its name, identity and mark.
+    pub mark: NodeMark,
     /// `status.nodeInfo.machineID`; `None` when it is odd.
     pub machine_id: Option<MachineId>,
 }
@@ -205,6 +203,11 @@ impl NodeMark {
         self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
     }
 
+    /// Marked as rebooting, or with the record of a cordon of ours: it counts, or has to be put in order.
+    pub fn is_marked(&self) -> bool {
+        self.status == Status::Rebooting || self.record.is_some()
+    }
+
     /// In service, with no record of a cordon left: nothing has to be restored.
     pub fn is_in_service(&self) -> bool {
         self.status == Status::Ready && self.record.is_none()
@@ -238,21 +241,19 @@ struct WireNode {
 
 #[derive(Deserialize)]
 struct WireIdentity {
-    metadata: NameAndUid,
+    metadata: Metadata,
     #[serde(default)]
     status: WireMachine,
 }
 
 #[derive(Deserialize)]
-struct NameAndUid {
+struct NameAlone {
     name: NodeName,
-    #[serde(default)]
-    uid: Uid,
 }
 
 #[derive(Deserialize)]
 struct WireHost {
-    metadata: NameAndUid,
+    metadata: NameAlone,
     #[serde(default)]
     spec: WireSpec,
     #[serde(default)]
@@ -371,7 +372,7 @@ impl WireStatus {
 
 impl From<WireIdentity> for NodeIdentity {
     fn from(wire: WireIdentity) -> Self {
-        Self { name: wire.metadata.name, uid: wire.metadata.uid, machine_id: MachineId::parse(&wire.status.info.machine_id) }
+        Self { mark: wire.metadata.into(), machine_id: MachineId::parse(&wire.status.info.machine_id) }
     }
 }
 

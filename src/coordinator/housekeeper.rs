@@ -15,8 +15,11 @@ use crate::reboot::{Caller, Now, Observed};
 /// How often holders are looked at: one Lease, and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Every so many rounds all nodes are looked at for marks without a slot: one list of metadata.
+/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that takes a list.
 const ROUNDS_A_SCAN: u32 = 30;
+
+/// How long the first round waits for the watch, which has just read the list that it would read.
+const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
 
 /// Steps for one node in one round.
 const STEPS_MAX: usize = 12;
@@ -26,7 +29,7 @@ impl Coordinator {
     pub(super) fn keep_house(self: &Arc<Self>) {
         for round in 0u32.. {
             let result = self.tidy_holders().and_then(|()| if round % ROUNDS_A_SCAN == 0 { self.tidy_strays() } else { Ok(()) });
-            if let Err(trouble) = self.identities.refresh_old(&self.kube).and(result) {
+            if let Err(trouble) = self.identities.refresh_old(&self.kube, &self.watched).and(result) {
                 warn!("housekeeping is put off: {}", told(&trouble));
             }
             let every = HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter());
@@ -50,7 +53,12 @@ impl Coordinator {
     }
 
     fn tidy_strays(&self) -> Result<(), Trouble> {
-        for mark in self.kube.marked_nodes()?.into_inner() {
+        self.watched.wait_for_first(FIRST_WATCH_MAX);
+        let marked = match self.watched.lately() {
+            Some(marked) => marked,
+            None => self.kube.marked_nodes(|_mark| {})?.0.into_inner(),
+        };
+        for mark in marked {
             if mark.record.is_none() {
                 info!("node {} is marked as rebooting by hand or by another manager; it counts as one", mark.name);
                 continue;

@@ -8,9 +8,11 @@ mod draining;
 mod guarded;
 mod housekeeper;
 mod identify;
+mod marked;
 mod perform;
 mod trouble;
 mod waiting;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use admit::{Admitted, Looked};
 use draining::State;
 use guarded::Guarded;
 use identify::Identities;
+use marked::Watched;
 use perform::{Decided, Waiting};
 use trouble::Trouble;
 
@@ -53,6 +56,7 @@ pub struct Coordinator {
     limits: Limits,
     metrics: Arc<Metrics>,
     identities: Identities,
+    watched: Watched,
     state: Guarded<State>,
 }
 
@@ -76,11 +80,13 @@ impl Coordinator {
     /// Nothing is read or started yet.
     pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let identities = Identities::new(limits.workers / 2);
-        Arc::new(Self { kube, limits, metrics, identities, state: Guarded::new(State::default()) })
+        let watched = Watched::default();
+        Arc::new(Self { kube, limits, metrics, identities, watched, state: Guarded::new(State::default()) })
     }
 
-    /// Starts the background threads: housekeeping, and the deadlines of held requests.
+    /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        self.spawn("watch", |this| this.follow_nodes())?;
         self.spawn("housekeeper", |this| this.keep_house())?;
         self.spawn("deadlines", |this| this.watch_deadlines())
     }
@@ -122,7 +128,8 @@ impl Coordinator {
         let decide = |caller: &Caller, looked: Option<Looked>| {
             let mut seen = Observed::nothing(caller.uid.clone(), None);
             if let Some(Looked { node, at }) = looked {
-                seen.fold(Fact::Mark(Some(node.mark)), at);
+                seen.fold(Fact::Mark(Some(node.mark.clone())), at);
+                seen.fold(Fact::Node(Some(node), None), at);
             }
             self.decide(caller, &mut seen, |seen, now| steady_state::next(caller, seen, now))
         };
@@ -236,8 +243,9 @@ pub const STACK_BYTES: usize = 512 * 1024;
 
 /// Logs nodes whose clients can never be found.
 fn warn_of_odd_machine_ids(directory: &crate::fleetlock::Directory) {
-    if !directory.odd().is_empty() {
-        let names = crate::cluster::spoken(directory.odd());
+    let odd = directory.odd();
+    if !odd.is_empty() {
+        let names = crate::cluster::spoken(&odd);
         warn!("nodes whose machine-id is empty or malformed cannot be told apart and are left out: {names}");
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Coordinator, Trouble, clock};
-use crate::cluster::Status;
 use crate::kube::ApiError;
 use crate::lock::{patch, read};
 use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
@@ -66,11 +65,15 @@ impl Coordinator {
         let fact = match question {
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
             Question::Lock => Fact::Lock(self.lock()?),
-            Question::Mark => Fact::Mark(kube.node_mark(node)?),
-            Question::Marked => {
-                let marked = kube.marked_nodes()?.into_inner().into_iter().filter(|mark| mark.status == Status::Rebooting);
-                Fact::Marked(marked.map(|mark| mark.name).collect())
+            // A node that is marked is looked at whole next, so it is read whole at once.
+            Question::Mark if self.watched.contains(node) => {
+                let node = kube.node(node)?;
+                seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
+                Fact::Node(node, None)
             }
+            Question::Mark => Fact::Mark(kube.node_mark(node)?),
+            Question::Marked => Fact::Marked(self.marked(caller, seen)?),
+            Question::MarkedLately => Fact::MarkedLately(self.marked_lately(caller, seen)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node)?),
         };
@@ -87,7 +90,13 @@ impl Coordinator {
                 .kube
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
-            Change::Node { why, patch } => self.kube.patch_node(patch).map(|node| Fact::Node(Some(node), Some(*why))),
+            Change::Node { why, patch } => {
+                let before = self.watched.version();
+                self.kube.patch_node(patch).map(|node| {
+                    self.watched.check(before, &node.mark.version);
+                    Fact::Node(Some(node), Some(*why))
+                })
+            }
         };
         match result {
             Ok(fact) => {

@@ -1,6 +1,6 @@
 //! Which node an id stands for: an index made from the list of nodes, small enough for thousands of them.
 
-use crate::cluster::{HexId, NodeIdentity, NodeName, Uid};
+use crate::cluster::{HexId, MachineId, NodeIdentity, NodeName, Uid};
 
 use super::zincati_id;
 
@@ -27,40 +27,82 @@ pub enum Found {
 /// From id to node.
 #[derive(Debug, Default)]
 pub struct Directory {
-    nodes: Vec<NodeRef>,
-    /// Sorted; each node has two.
+    /// Where a node stands does not change as long as it is known. `None`: free.
+    places: Vec<Option<Known>>,
+    /// The places that are taken, in the order of the names in them.
+    by_name: Vec<u32>,
+    /// Sorted; each node that is not odd has two.
     ids: Vec<(HexId, u32)>,
-    /// Nodes whose machine-id cannot be used: no client of theirs is ever found.
-    odd: Vec<NodeName>,
+}
+
+#[derive(Debug)]
+struct Known {
+    node: NodeRef,
+    /// Its machine-id cannot be used: no client of its is ever found.
+    odd: bool,
 }
 
 impl Directory {
     /// Takes in one node. [`Directory::finish`] must follow the last.
     pub fn add(&mut self, node: NodeIdentity) {
-        let Some(machine) = node.machine_id else {
-            self.odd.push(node.name);
-            return;
-        };
-        let Ok(position) = u32::try_from(self.nodes.len()) else { return };
-        self.ids.push((machine.0, position));
-        self.ids.push((zincati_id(machine), position));
-        self.nodes.push(NodeRef { name: node.name, uid: node.uid });
+        let Ok(place) = u32::try_from(self.places.len()) else { return };
+        if let Some(machine) = node.machine_id {
+            self.ids.extend(ids(machine, place));
+        }
+        self.by_name.push(place);
+        self.places.push(Some(Known::from(node)));
     }
 
     /// Makes it searchable.
     #[must_use]
     pub fn finish(mut self) -> Self {
         self.ids.sort_unstable();
+        let places = &self.places;
+        self.by_name.sort_unstable_by_key(|place| name_at(places, *place));
         self.ids.shrink_to_fit();
-        self.nodes.shrink_to_fit();
+        self.by_name.shrink_to_fit();
+        self.places.shrink_to_fit();
         self
+    }
+
+    /// Puts one node in, in the place of whatever had its name, and keeps the rest searchable.
+    pub fn insert(&mut self, node: NodeIdentity) {
+        self.remove(&node.mark.name);
+        let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
+        let Ok(place) = u32::try_from(free) else { return };
+        for id in node.machine_id.into_iter().flat_map(|machine| ids(machine, place)) {
+            let at = self.ids.partition_point(|known| *known < id);
+            self.ids.insert(at, id);
+        }
+        let (Ok(at) | Err(at)) = self.position(&node.mark.name);
+        self.by_name.insert(at, place);
+        match self.places.get_mut(free) {
+            Some(slot) => *slot = Some(Known::from(node)),
+            None => self.places.push(Some(Known::from(node))),
+        }
+    }
+
+    /// Takes the node of this name out.
+    pub fn remove(&mut self, name: &NodeName) {
+        let Ok(at) = self.position(name) else { return };
+        let place = self.by_name.remove(at);
+        self.ids.retain(|(_, of)| *of != place);
+        if let Some(slot) = self.places.get_mut(place as usize) {
+            *slot = None;
+        }
+    }
+
+    /// Whether this very node is known, findable or not.
+    pub fn knows(&self, name: &NodeName, uid: &Uid) -> bool {
+        let known = self.position(name).ok().and_then(|at| self.at(self.by_name[at]));
+        known.is_some_and(|known| known.node.uid == *uid)
     }
 
     /// Looks an id up.
     pub fn find(&self, id: HexId) -> Found {
         let start = self.ids.partition_point(|(known, _)| *known < id);
         let matches = self.ids[start..].iter().take_while(|(known, _)| *known == id);
-        let mut nodes: Vec<&NodeRef> = matches.filter_map(|(_, position)| self.nodes.get(*position as usize)).collect();
+        let mut nodes: Vec<&NodeRef> = matches.filter_map(|(_, place)| self.at(*place)).map(|known| &known.node).collect();
         nodes.sort_unstable_by_key(|node| &node.name);
         match nodes.as_slice() {
             [] => Found::Nobody,
@@ -69,29 +111,60 @@ impl Directory {
         }
     }
 
-    /// How many nodes can be found.
+    /// How many nodes are known.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.by_name.len()
     }
 
-    /// Nobody can be found.
+    /// Nobody is known.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.by_name.is_empty()
     }
 
-    /// Nodes that were left out because of their machine-id.
-    pub fn odd(&self) -> &[NodeName] {
-        &self.odd
+    /// Nodes that cannot be found because of their machine-id, by name.
+    pub fn odd(&self) -> Vec<NodeName> {
+        let known = self.by_name.iter().filter_map(|place| self.at(*place));
+        known.filter(|known| known.odd).map(|known| known.node.name.clone()).collect()
     }
+
+    fn at(&self, place: u32) -> Option<&Known> {
+        self.places.get(place as usize)?.as_ref()
+    }
+
+    fn position(&self, name: &NodeName) -> Result<usize, usize> {
+        self.by_name.binary_search_by_key(&Some(name), |place| name_at(&self.places, *place))
+    }
+}
+
+impl From<NodeIdentity> for Known {
+    fn from(node: NodeIdentity) -> Self {
+        Self { node: NodeRef { name: node.mark.name, uid: node.mark.uid }, odd: node.machine_id.is_none() }
+    }
+}
+
+fn name_at(places: &[Option<Known>], place: u32) -> Option<&NodeName> {
+    places.get(place as usize)?.as_ref().map(|known| &known.node.name)
+}
+
+/// The ids of the node with this machine-id, which is in this place.
+fn ids(machine: MachineId, place: u32) -> [(HexId, u32); 2] {
+    [(machine.0, place), (zincati_id(machine), place)]
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
-    use crate::cluster::MachineId;
 
     fn node(name: &str, machine: &str) -> NodeIdentity {
-        NodeIdentity { name: NodeName(name.to_owned()), uid: Uid(format!("uid-{name}")), machine_id: MachineId::parse(machine) }
+        node_of(name, &format!("uid-{name}"), machine)
+    }
+
+    fn node_of(name: &str, uid: &str, machine: &str) -> NodeIdentity {
+        let wire = json!({"metadata": {"name": name, "uid": uid}, "status": {"nodeInfo": {"machineID": machine}}});
+        serde_json::from_value(wire).unwrap()
     }
 
     #[test]
@@ -110,6 +183,47 @@ mod tests {
         assert_eq!(find(shared), clones);
         assert_eq!(find("35ba2101ae3f4d45b96e9c51f461bbff"), clones);
         assert_eq!(find(&"1".repeat(32)), Found::Nobody);
-        assert_eq!((directory.len(), directory.odd()), (3, &[NodeName("odd".to_owned())][..]));
+        assert_eq!((directory.len(), directory.odd()), (4, vec![NodeName("odd".to_owned())]));
+    }
+
+    proptest! {
+        /// Nodes that come and go one by one leave what reading them all would have made.
+        #[test]
+        fn a_directory_kept_is_as_one_read(steps in proptest::collection::vec((0u8..6, 0u8..5, any::<bool>()), 0..40), read in 0usize..40) {
+            let mut nodes = std::collections::BTreeMap::new();
+            let read_anew = |nodes: &std::collections::BTreeMap<String, (String, String)>| {
+                let mut directory = Directory::default();
+                nodes.iter().for_each(|(name, (uid, machine))| directory.add(node_of(name, uid, machine)));
+                directory.finish()
+            };
+            let mut kept = Directory::default();
+            for (position, (name, machine, goes)) in steps.into_iter().enumerate() {
+                let (name, uid) = (format!("n{name}"), format!("uid-{position}"));
+                // Machine 0 is an odd one.
+                let machine = if machine == 0 { "odd".to_owned() } else { format!("{machine:032x}") };
+                if goes {
+                    nodes.remove(&name);
+                    kept.remove(&NodeName(name));
+                } else {
+                    kept.insert(node_of(&name, &uid, &machine));
+                    nodes.insert(name, (uid, machine));
+                }
+                if position == read {
+                    kept = read_anew(&nodes);
+                }
+                let anew = read_anew(&nodes);
+                prop_assert_eq!((kept.len(), kept.odd(), kept.ids.len()), (anew.len(), anew.odd(), anew.ids.len()));
+                for machine in 0..5u8 {
+                    let machine = MachineId::parse(&format!("{machine:032x}"));
+                    for id in machine.into_iter().flat_map(|machine| [machine.0, zincati_id(machine)]) {
+                        prop_assert_eq!(kept.find(id), anew.find(id));
+                    }
+                }
+                for (name, (uid, _)) in &nodes {
+                    prop_assert!(kept.knows(&NodeName(name.clone()), &Uid(uid.clone())));
+                    prop_assert!(!kept.knows(&NodeName(name.clone()), &Uid("another".to_owned())));
+                }
+            }
+        }
     }
 }

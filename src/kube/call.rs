@@ -22,6 +22,8 @@ pub enum Verb {
     Patch,
     /// PUT.
     Update,
+    /// GET of the changes of many, as they happen.
+    Watch,
 }
 
 impl Verb {
@@ -34,20 +36,21 @@ impl Verb {
             Self::List => "list",
             Self::Patch => "patch",
             Self::Update => "update",
+            Self::Watch => "watch",
         }
     }
 
     pub(super) fn method(self) -> Method {
         match self {
             Self::Create => Method::POST,
-            Self::Get | Self::List => Method::GET,
+            Self::Get | Self::List | Self::Watch => Method::GET,
             Self::Patch => Method::PATCH,
             Self::Update => Method::PUT,
         }
     }
 
     pub(super) fn intent(self) -> Intent {
-        if matches!(self, Self::Get | Self::List) { Intent::Read } else { Intent::Write }
+        if matches!(self, Self::Get | Self::List | Self::Watch) { Intent::Read } else { Intent::Write }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Every call this program makes, by name. What is not here it cannot do; kubernetes/deployment.yaml grants just this.
 
+use std::ops::ControlFlow;
+
 use serde::de::{Deserialize, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::permissions::{Permission, needed};
 use super::{ApiError, Call, Client, Content, Form, Verb};
 use crate::cluster::{
-    CaMap, Complete, Host, Lease, Node, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion, Service, Status,
-    TlsSecret, Uid,
+    CaMap, Complete, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
+    Service, TlsSecret, Uid,
 };
 
 /// The Lease's name.
@@ -38,9 +40,18 @@ impl Kube {
         &self.namespace
     }
 
-    /// Name and machine of every node, added one at a time: a whole Node is 10 KB and more, so none is kept.
-    pub fn identities<A>(&self, empty: impl Fn() -> A, add: impl FnMut(&mut A, NodeIdentity)) -> Result<Complete<A>, ApiError> {
-        self.client.list(&list("nodes", "the machine-ids of all nodes", "/api/v1/nodes".to_owned(), Form::Whole), empty, add)
+    /// Mark and machine of every node, added one at a time: a whole Node is 10 KB and more, so none is kept.
+    pub fn identities<A>(
+        &self,
+        empty: impl Fn() -> A,
+        add: impl FnMut(&mut A, NodeIdentity),
+    ) -> Result<(Complete<A>, ResourceVersion), ApiError> {
+        self.client.list_at(&list("nodes", "the machine-ids of all nodes", "/api/v1/nodes".to_owned(), Form::Whole), empty, add)
+    }
+
+    /// Mark and machine of one node.
+    pub fn identity(&self, name: &NodeName) -> Result<Option<NodeIdentity>, ApiError> {
+        found(self.client.read(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole)))
     }
 
     /// One Node.
@@ -54,14 +65,23 @@ impl Kube {
     }
 
     /// The nodes marked `Rebooting`, or with a record of our cordon. Annotations cannot be selected by, so this reads the
-    /// metadata of all.
-    pub fn marked_nodes(&self) -> Result<Complete<Vec<NodeMark>>, ApiError> {
+    /// metadata of all; each is shown to `met`, which may meet one more than once.
+    pub fn marked_nodes(&self, mut met: impl FnMut(&NodeMark)) -> Result<(Complete<Vec<NodeMark>>, ResourceVersion), ApiError> {
         let call = list("nodes", "the marks of all nodes", "/api/v1/nodes".to_owned(), Form::Metadata);
-        self.client.list(&call, Vec::new, |marked, mark: NodeMark| {
-            if mark.status == Status::Rebooting || mark.record.is_some() {
+        self.client.list_at(&call, Vec::new, |marked, mark: NodeMark| {
+            met(&mark);
+            if mark.is_marked() {
                 marked.push(mark);
             }
         })
+    }
+
+    /// What happens to the metadata of all nodes after `version`: the server has agreed to tell when `open` is called, and
+    /// then each event is told to `take`. Ends well when `take` or the server has had enough.
+    pub fn watch_nodes(&self, version: u128, open: impl FnOnce(), take: impl FnMut(NodeEvent) -> ControlFlow<()>) -> Result<(), ApiError> {
+        let path = format!("/api/v1/nodes?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
+        let call = Call { verb: Verb::Watch, resource: "nodes", object: "the marks of all nodes", path, form: Form::Metadata };
+        self.client.watch(&call, open, take)
     }
 
     /// Writes a Node's mark and cordon, at the version it was read at.

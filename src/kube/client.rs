@@ -16,9 +16,9 @@ use thiserror::Error;
 use ureq::http::{HeaderValue, Request, Response, header, request};
 use ureq::{AsSendBody, Body};
 
-use crate::cluster::Complete;
+use crate::cluster::{Complete, ResourceVersion};
 
-use super::call::{Call, Content, Observation};
+use super::call::{Call, Content, Observation, Verb};
 use super::clock;
 use super::credential::{CredentialError, Credentials, Presented};
 use super::error::{ApiError, Failure, NoAnswer, NotUnderstood};
@@ -45,7 +45,7 @@ pub struct Client {
     server: String,
     credentials: Credentials,
     wire: Wire,
-    limits: Limits,
+    pub(super) limits: Limits,
     observer: Arc<Observer>,
 }
 
@@ -84,7 +84,20 @@ impl Client {
 
     /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
     /// so is the accumulator: `fold` must keep nothing elsewhere.
-    pub fn list<T, A>(&self, call: &Call<'_>, empty: impl Fn() -> A, mut fold: impl FnMut(&mut A, T)) -> Result<Complete<A>, ApiError>
+    pub fn list<T, A>(&self, call: &Call<'_>, empty: impl Fn() -> A, fold: impl FnMut(&mut A, T)) -> Result<Complete<A>, ApiError>
+    where
+        T: DeserializeOwned,
+    {
+        self.list_at(call, empty, fold).map(|(items, _)| items)
+    }
+
+    /// The same, and the version at which it is the whole of what there was.
+    pub fn list_at<T, A>(
+        &self,
+        call: &Call<'_>,
+        empty: impl Fn() -> A,
+        mut fold: impl FnMut(&mut A, T),
+    ) -> Result<(Complete<A>, ResourceVersion), ApiError>
     where
         T: DeserializeOwned,
     {
@@ -93,7 +106,7 @@ impl Client {
         loop {
             let mut gathered = empty();
             let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
-                Ok(()) => return Ok(Complete::of_all_pages(gathered)),
+                Ok(version) => return Ok((Complete::of_all_pages(gathered), version)),
                 Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.asked(), failure)),
                 Err(Stopped::StartOver(failure)) => failure,
             };
@@ -107,12 +120,12 @@ impl Client {
         }
     }
 
-    fn pages<T, A, F>(&self, call: &Call<'_>, gathered: &mut A, fold: &mut F, deadline: Instant) -> Result<(), Stopped>
+    fn pages<T, A, F>(&self, call: &Call<'_>, gathered: &mut A, fold: &mut F, deadline: Instant) -> Result<ResourceVersion, Stopped>
     where
         T: DeserializeOwned,
         F: FnMut(&mut A, T),
     {
-        let (mut next, mut items) = (None, 0);
+        let (mut next, mut items, mut version) = (None, 0, None);
         loop {
             let path = page_path(&call.path, next.as_deref());
             let time = self.limits.page.min(left(deadline));
@@ -121,23 +134,28 @@ impl Client {
                 other => Stopped::ForGood(other),
             })?;
             let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
-            let following = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
+            let end = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
                 Failure::Lost(cut) => Stopped::StartOver(Failure::Lost(cut)),
                 other => Stopped::ForGood(other),
             })?;
-            match following {
+            // Pages of two moments have no version in common: then it is none that can be compared.
+            version = match version {
+                Some(first) if first != end.version => Some(ResourceVersion::default()),
+                _ => Some(end.version),
+            };
+            match end.next {
                 // A server that sends us in a circle would never come to an end.
                 Some(following) if next.as_ref() == Some(&following) => {
                     return Err(Stopped::ForGood(Failure::NotUnderstood(NotUnderstood::NoList("the same page again".to_owned()))));
                 }
                 Some(following) => next = Some(following),
-                None => return Ok(()),
+                None => return Ok(version.unwrap_or_default()),
             }
         }
     }
 
     /// Sends a request until it succeeds, must not be repeated, or its time is over.
-    fn run<R>(
+    pub(super) fn run<R>(
         &self,
         call: &Call<'_>,
         path: &str,
@@ -188,10 +206,10 @@ impl Client {
         let head = self.head(call, path, presented)?;
         let started = clock::now().steady;
         let answer = match body {
-            None => head.body(()).map_err(unsendable).map(|request| self.send(request, presented, time)),
+            None => head.body(()).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time)),
             Some((content, bytes)) => {
                 let head = head.header(header::CONTENT_TYPE, content.media_type());
-                head.body(bytes).map_err(unsendable).map(|request| self.send(request, presented, time))
+                head.body(bytes).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time))
             }
         }?;
         let code = answer.as_ref().ok().map(|response| response.status().as_u16());
@@ -201,10 +219,19 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(Failure::Answered(Box::new(status_of(response)))) }
     }
 
-    fn send<B: AsSendBody>(&self, request: Request<B>, presented: &Presented, time: Duration) -> Result<Response<Body>, NoAnswer> {
+    fn send<B: AsSendBody>(
+        &self,
+        verb: Verb,
+        request: Request<B>,
+        presented: &Presented,
+        time: Duration,
+    ) -> Result<Response<Body>, NoAnswer> {
         let agent = self.wire.agent(&presented.tls).map_err(NoAnswer::Untrusted)?;
-        let request = agent.configure_request(request).timeout_global(Some(time)).timeout_per_call(Some(time)).build();
-        Ok(agent.run(request)?)
+        let mut request = agent.configure_request(request).timeout_global(Some(time)).timeout_per_call(Some(time));
+        if verb == Verb::Watch {
+            request = request.timeout_recv_body(Some(time)).timeout_per_read(Some(self.limits.silence));
+        }
+        Ok(agent.run(request.build())?)
     }
 
     fn head(&self, call: &Call<'_>, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
@@ -250,13 +277,13 @@ fn left(deadline: Instant) -> Duration {
 }
 
 /// From 0 to 1. Only has to differ from client to client; the standard library's own random seed does.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     let random = RandomState::new().hash_one(0_u8);
     f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// Twice what the API server stores of one object.
-const OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(super) const OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// 500 objects of half a megabyte. They are not kept.
 const PAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// A `Status` is a few hundred bytes.

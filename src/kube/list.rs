@@ -13,10 +13,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::error::{Failure, NoAnswer, NotUnderstood};
+use crate::cluster::ResourceVersion;
 
 /// Reads one page from `reader` and folds each item into `gathered`. `items` counts them, over all pages.
-/// Returns what to continue with, if this was not the last page.
-pub(super) fn read_page<T, A, F>(reader: impl Read, gathered: &mut A, fold: &mut F, items: &mut usize) -> Result<Option<String>, Failure>
+/// Returns what the page says of itself.
+pub(super) fn read_page<T, A, F>(reader: impl Read, gathered: &mut A, fold: &mut F, items: &mut usize) -> Result<PageEnd, Failure>
 where
     T: DeserializeOwned,
     F: FnMut(&mut A, T),
@@ -30,7 +31,16 @@ where
         let message = page.message.map(|message| format!(", \u{201c}{message}\u{201d}")).unwrap_or_default();
         return Err(Failure::NotUnderstood(NotUnderstood::NoList(format!("kind {kind:?}{message}"))));
     }
-    Ok(page.next.filter(|next| !next.is_empty()))
+    Ok(PageEnd { next: page.next.filter(|next| !next.is_empty()), version: page.version })
+}
+
+/// What a page says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PageEnd {
+    /// What to continue with, if it was not the last page.
+    pub(super) next: Option<String>,
+    /// The version of the whole list: all its pages are of one moment.
+    pub(super) version: ResourceVersion,
 }
 
 /// The path of a page of `path`, which may have a query already.
@@ -60,10 +70,12 @@ pub(super) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_jso
     Failure::NotUnderstood(otherwise(error))
 }
 
+#[derive(Default)]
 struct Page {
     kind: Option<String>,
     message: Option<String>,
     next: Option<String>,
+    version: ResourceVersion,
     has_items: bool,
 }
 
@@ -91,12 +103,15 @@ impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> Visitor<'de> for PageSeed
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Page, M::Error> {
         let Self { gathered, fold, items, .. } = self;
-        let mut page = Page { kind: None, message: None, next: None, has_items: false };
+        let mut page = Page::default();
         while let Some(key) = map.next_key::<Key>()? {
             match key {
                 Key::Kind => page.kind = map.next_value()?,
                 Key::Message => page.message = map.next_value()?,
-                Key::Metadata => page.next = map.next_value::<Option<ListMeta>>()?.and_then(|metadata| metadata.next),
+                Key::Metadata => {
+                    let metadata = map.next_value::<Option<ListMeta>>()?.unwrap_or_default();
+                    (page.next, page.version) = (metadata.next, metadata.version);
+                }
                 Key::Items if page.has_items => return Err(serde::de::Error::duplicate_field("items")),
                 Key::Items => {
                     map.next_value_seed(ItemsSeed { gathered: &mut *gathered, fold: &mut *fold, items: &mut *items, item: PhantomData })?;
@@ -163,10 +178,12 @@ enum Key {
     Other,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct ListMeta {
     #[serde(rename = "continue")]
     next: Option<String>,
+    #[serde(default, rename = "resourceVersion")]
+    version: ResourceVersion,
 }
 
 /// As kubectl and client-go ask for.

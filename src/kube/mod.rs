@@ -1,6 +1,6 @@
 //! The Kubernetes API over ureq: where it is and who we are (`location`, `kubeconfig`, `proxy`,
-//! `credential`, `exec_plugin`), one exchange over HTTP (`wire`, `tls`), requests and lists (`call`,
-//! `client`, `list`), when to try again (`retry`), and what went wrong (`error`, `status`). `calls` is
+//! `credential`, `exec_plugin`), one exchange over HTTP (`wire`, `tls`), requests, lists and watches
+//! (`call`, `client`, `list`, `watch`), when to try again (`retry`), and what went wrong (`error`, `status`). `calls` is
 //! every call this program makes, `permissions` the rights they need.
 //!
 //! It decides nothing about nodes or pods. It must never log or print a credential, follow a redirect, hand out a part of a
@@ -26,6 +26,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod watch;
 mod wire;
 
 pub use call::{Asked, Call, Content, Form, Observation, Verb};

@@ -9,7 +9,7 @@ use super::calls::{CA, TLS};
 /// One right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// `get`, `list`, `create`, `patch`.
+    /// `get`, `list`, `watch`, `create`, `patch`.
     pub verb: &'static str,
     /// API group; empty for core.
     pub group: &'static str,
@@ -42,6 +42,7 @@ pub fn needed(service: Option<&str>) -> Vec<Permission> {
 const ALWAYS: &[Permission] = &[
     cluster("get", "nodes", ""),
     cluster("list", "nodes", ""),
+    cluster("watch", "nodes", ""),
     cluster("patch", "nodes", ""),
     cluster("list", "pods", ""),
     cluster("create", "pods", "eviction"),

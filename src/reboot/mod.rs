@@ -28,7 +28,7 @@ use crate::fleetlock::{GroupName, Kind, answers_to};
 use crate::lock::{Holder, LockState};
 
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
-pub use observed::{Fact, Lock, Observed, Seen, Strangers, Tenure};
+pub use observed::{Fact, Lock, Marked, Observed, Seen, Strangers, Tenure};
 pub use outcome::{Outcome, Refusal, Settled};
 
 /// Who calls: a node of the directory, and the words it called with.
@@ -87,8 +87,10 @@ pub enum Question {
     Lock,
     /// The caller's Node, its metadata alone.
     Mark,
-    /// The nodes marked `Rebooting`, of all there are.
+    /// The nodes marked `Rebooting`, with nobody missing; [`Marked`] says what that means.
     Marked,
+    /// The nodes marked `Rebooting`, as far as is known.
+    MarkedLately,
     /// The caller's Node, whole.
     Node,
     /// The pods of the caller's node.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Complete, LeaseVersion, Node, NodeMark, NodeName, Pod, Term, Uid};
+use crate::cluster::{Complete, LeaseVersion, Node, NodeMark, NodeName, Pod, ResourceVersion, Term, Uid};
 use crate::lock::{Holder, LockState};
 
 /// A fact, and its place in the order in which facts were seen.
@@ -13,7 +13,8 @@ use crate::lock::{Holder, LockState};
 pub struct Seen<T> {
     /// The fact.
     pub value: T,
-    /// Facts seen later have a greater one. A fact's reading begins after every fact with a smaller one was complete.
+    /// Facts seen later have a greater one. A fact's reading begins after every fact with a smaller one was complete; of
+    /// [`Marked`] that holds for who is named, and its own words say for how long nobody is missing.
     pub tick: u64,
     /// When its reading began.
     pub at: Instant,
@@ -41,6 +42,26 @@ pub struct Lock {
     pub written: Option<LockChange>,
 }
 
+/// Nodes marked as rebooting.
+///
+/// **Who is named** was marked when this fact's reading began, or later. Only of `holders`, who held a slot in the lock
+/// seen last, that was not looked up: they may have gone back meanwhile.
+///
+/// **Nobody is missing** of those whose mark was written before a certain moment and is still there. Of
+/// [`Fact::MarkedLately`] nothing is said about that moment. Of [`Fact::Marked`] it is:
+///
+/// - When this request has marked its own node and seen nothing of it since: the moment of that very write,
+///   [`Observed::own_mark`]. More is not needed for the rule that of two who mark themselves at the same time one sees the
+///   other: whoever marked itself before we did is named here; whoever did so after finds our mark when it looks again.
+/// - Else: the moment when the reading began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Looked up, each of them.
+    pub names: Vec<NodeName>,
+    /// Not looked up, because they held a slot.
+    pub holders: Vec<NodeName>,
+}
+
 /// Something that was read, or the answer to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
@@ -50,8 +71,10 @@ pub enum Fact {
     Lock(Lock),
     /// The Node's metadata; `None`: there is no such Node.
     Mark(Option<NodeMark>),
-    /// The nodes marked as rebooting.
-    Marked(Vec<NodeName>),
+    /// The nodes marked as rebooting, with nobody missing.
+    Marked(Marked),
+    /// The nodes marked as rebooting, as far as is known.
+    MarkedLately(Marked),
     /// The Node, as read or as it is after the change named; `None`: there is no such Node.
     Node(Option<Node>, Option<NodeChange>),
     /// The pods of the node.
@@ -63,6 +86,7 @@ pub enum Fact {
 pub struct Observed {
     uid: Uid,
     ticks: u64,
+    own_mark: Option<ResourceVersion>,
     /// The tenure this request acts under: the first it has seen, or the one it has made.
     pub tenure: Option<Tenure>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
@@ -73,8 +97,10 @@ pub struct Observed {
     pub lock: Option<Seen<Lock>>,
     /// The Node's metadata.
     pub mark: Option<Seen<Option<NodeMark>>>,
-    /// The nodes marked as rebooting.
-    pub marked: Option<Seen<Vec<NodeName>>>,
+    /// The nodes marked as rebooting, with nobody missing.
+    pub marked: Option<Seen<Marked>>,
+    /// The nodes marked as rebooting, as far as is known: enough to refuse, never to approve.
+    pub marked_lately: Option<Seen<Marked>>,
     /// The Node.
     pub node: Option<Seen<Option<Node>>>,
     /// The pods of the node.
@@ -84,7 +110,20 @@ pub struct Observed {
 impl Observed {
     /// Nothing seen yet of the node `uid`. `tenure`: the one an earlier part of the same request acted under.
     pub fn nothing(uid: Uid, tenure: Option<Tenure>) -> Self {
-        Self { uid, ticks: 0, tenure, first: None, elsewhere: None, lock: None, mark: None, marked: None, node: None, pods: None }
+        Self {
+            uid,
+            ticks: 0,
+            own_mark: None,
+            tenure,
+            first: None,
+            elsewhere: None,
+            lock: None,
+            mark: None,
+            marked: None,
+            marked_lately: None,
+            node: None,
+            pods: None,
+        }
     }
 
     /// Takes in a fact whose reading began at `at`.
@@ -106,12 +145,15 @@ impl Observed {
             }
             Fact::Mark(value) => self.mark = Some(Seen { value, tick, at }),
             Fact::Marked(value) => self.marked = Some(Seen { value, tick, at }),
+            Fact::MarkedLately(value) => self.marked_lately = Some(Seen { value, tick, at }),
             Fact::Node(value, change) => {
                 if change != Some(NodeChange::Restore) {
                     // Our own mark may be new on it, even if the answer to its writing was lost: who else is marked has to be
                     // asked again now that it can be seen.
                     self.marked = None;
                 }
+                let written = value.as_ref().filter(|_| change == Some(NodeChange::Mark));
+                self.own_mark = written.map(|node| node.mark.version.clone());
                 self.node = Some(Seen { value, tick, at });
             }
             Fact::Pods(value) => self.pods = Some(Seen { value, tick, at }),
@@ -126,26 +168,37 @@ impl Observed {
     /// The Node is not what it was seen to be, or may not be.
     pub fn forget_node(&mut self) {
         self.node = None;
+        self.own_mark = None;
     }
 
-    /// The nodes marked as rebooting that hold no slot in `lock`, the node `own` left out. `None`: not looked, or the
-    /// lock was read before the marks, so that a node which took its slot since would be mistaken for a stranger.
-    pub fn strangers(&self, lock: &Seen<Lock>, own: &NodeName) -> Strangers {
-        let Some(marked) = &self.marked else { return Strangers::NotLooked };
-        let strange = |name: &&NodeName| *name != own && !lock.value.state.holders.iter().any(|holder| holder.node == **name);
-        let names: Vec<NodeName> = marked.value.iter().filter(strange).cloned().collect();
+    /// The version that this request's own mark has given the Node, when nothing was seen of the Node since.
+    pub fn own_mark(&self) -> Option<&ResourceVersion> {
+        self.own_mark.as_ref()
+    }
+}
+
+impl Marked {
+    /// The nodes that are marked and hold no slot in `lock`, the node `own` left out.
+    pub fn strangers(seen: Option<&Seen<Self>>, lock: &Seen<Lock>, own: &NodeName) -> Strangers {
+        let Some(marked) = seen else { return Strangers::NotLooked };
+        let holds = |name: &NodeName| lock.value.state.holders.iter().any(|holder| holder.node == *name);
+        if marked.value.holders.iter().any(|name| !holds(name)) {
+            return Strangers::NotLooked;
+        }
+        let names: Vec<NodeName> = marked.value.names.iter().filter(|name| *name != own && !holds(name)).cloned().collect();
         if !names.is_empty() && lock.tick < marked.tick { Strangers::LockTooOld } else { Strangers::Are(names) }
     }
 }
 
-/// Answer of [`Observed::strangers`].
+/// Answer of [`Marked::strangers`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strangers {
     /// These; possibly none.
     Are(Vec<NodeName>),
-    /// There may be some, but the lock has to be read again first.
+    /// There may be some, but the lock was read before the marks, so that a node which took its slot since would be
+    /// mistaken for one: it has to be read again first.
     LockTooOld,
-    /// Nobody has looked.
+    /// Nobody has looked, or not at one whose slot is gone since.
     NotLooked,
 }
 

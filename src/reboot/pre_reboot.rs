@@ -3,7 +3,7 @@
 use super::{
     Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
 };
-use super::{Lock, Strangers, mark, restore, superseded};
+use super::{Lock, Marked, Strangers, mark, restore, superseded};
 use crate::cluster::{Node, NodeName, spoken};
 use crate::drain::DrainPlan;
 use crate::fleetlock::Kind;
@@ -43,8 +43,10 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, rules: &Rules, now
         let sentence = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
         return Step::Answer(Refusal::outcome(Kind::SlotsTaken, sentence));
     }
-    match seen.strangers(lock, &caller.node) {
-        Strangers::NotLooked => Step::Look(Question::Marked),
+    // Whom this look misses, the one after the mark finds; it only spares a node the mark when it would have to wait. A node
+    // that has just given its place back because of that one goes by it.
+    match Marked::strangers(seen.marked.as_ref().or(seen.marked_lately.as_ref()), lock, &caller.node) {
+        Strangers::NotLooked => Step::Look(Question::MarkedLately),
         Strangers::LockTooOld => Step::Look(Question::Lock),
         Strangers::Are(names) if others.len() + names.len() >= rules.slots => other_rebooting(caller, &names, "has to wait"),
         Strangers::Are(_) => {
@@ -84,7 +86,7 @@ fn go_back(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, node: &Node) -> 
 fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
     let term = lock.value.term(holder.term);
     let room = rules.slots.saturating_sub(lock.value.state.others(&caller.node).len()).max(1);
-    let strangers = seen.strangers(lock, &caller.node);
+    let strangers = Marked::strangers(seen.marked.as_ref(), lock, &caller.node);
     if let Strangers::Are(names) = &strangers
         && holder.approved.is_none()
         && names.iter().filter(|name| **name < caller.node).count() >= room

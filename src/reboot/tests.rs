@@ -1,6 +1,8 @@
 //! A small world in which the rules run as they ship: nodes with pods, one Lease, and any number of requests and
 //! housekeepers whose steps are interleaved at random, abandoned, and answered with the answer lost.
 
+mod marks;
+
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -69,6 +71,10 @@ struct World {
     moment: usize,
     stage: Stage,
     older_manager_at: OlderManager,
+    /// Each change of a mark: the version it was written at, the machine, and whether it was marked then.
+    marks: Vec<(u64, usize, bool)>,
+    /// By how much the watch is behind when it is asked next, as far as it may be.
+    lag: u64,
 }
 
 /// What else goes on.
@@ -120,6 +126,8 @@ impl World {
             moment: 1,
             stage: Stage::Quiet,
             older_manager_at: OlderManager::Idle,
+            marks: Vec::new(),
+            lag: 0,
         }
     }
 
@@ -249,9 +257,10 @@ impl World {
             Question::Lock => Fact::Lock(Lock { state: self.lock.clone(), version: self.lease.clone(), written: None }),
             Question::Mark => Fact::Mark(Some(node.mark.clone())),
             Question::Marked => {
-                let marked = self.machines.iter().filter(|machine| machine.node.mark.status == Status::Rebooting);
-                Fact::Marked(marked.map(|machine| machine.node.name().clone()).collect())
+                let own = actor.seen.own_mark().map(|version| u64::try_from(version.number().unwrap()).unwrap());
+                Fact::Marked(own.map_or_else(|| self.listed(), |own| self.watched(actor, own)))
             }
+            Question::MarkedLately => Fact::MarkedLately(self.watched(actor, 0)),
             Question::Node => {
                 actor.looked = self.moment;
                 Fact::Node(Some(node.clone()), None)
@@ -263,6 +272,36 @@ impl World {
             }
         };
         actor.seen.fold(fact, self.now().instant);
+    }
+
+    fn listed(&self) -> Marked {
+        let marked = self.machines.iter().filter(|machine| machine.node.mark.status == Status::Rebooting);
+        Marked { names: marked.map(|machine| machine.node.name().clone()).collect(), holders: Vec::new() }
+    }
+
+    /// As a watch shows the marks that has come to the version `least` and may be behind in all that was written since;
+    /// those that are neither the actor's nor a holder's are looked up.
+    fn watched(&self, actor: &Actor, least: u64) -> Marked {
+        let upto = self.versions.saturating_sub(self.lag).max(least);
+        let mut marked = std::collections::BTreeSet::new();
+        for (_, machine, on) in self.marks.iter().filter(|(version, ..)| *version <= upto) {
+            if *on {
+                marked.insert(*machine)
+            } else {
+                marked.remove(machine)
+            };
+        }
+        let mut watched = Marked::default();
+        for machine in marked.into_iter().filter(|machine| *machine != actor.machine) {
+            let node = &self.machines[machine].node;
+            let lock = actor.seen.lock.as_ref();
+            if lock.is_some_and(|lock| lock.value.state.holders.iter().any(|holder| holder.node == *node.name())) {
+                watched.holders.push(node.name().clone());
+            } else if node.mark.status == Status::Rebooting {
+                watched.names.push(node.name().clone());
+            }
+        }
+        watched
     }
 
     fn write(&mut self, actor: &mut Actor, change: Change, luck: Luck) {
@@ -283,6 +322,7 @@ impl World {
                 node.mark.status = patch.status;
                 node.mark.record.clone_from(&patch.record);
                 node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
+                self.marks.push((self.versions, actor.machine, patch.status == Status::Rebooting));
                 actor.looked = self.moment;
                 Some(Fact::Node(Some(node.clone()), Some(*why)))
             }
@@ -347,6 +387,7 @@ impl World {
         let alone = self.machines[..last].iter().all(|machine| machine.node.mark.status != Status::Rebooting);
         let machine = &mut self.machines[last];
         let mark = |status: Status| {
+            self.marks.push((self.versions, last, status == Status::Rebooting));
             machine.node.mark.status = status;
             machine.node.mark.version = version;
             machine.node.unschedulable = status == Status::Rebooting;
@@ -371,6 +412,14 @@ impl World {
         self.check_slots();
     }
 
+    /// Somebody writes the annotation.
+    fn mark_by_hand(&mut self, machine: usize, status: Status) {
+        self.versions += 1;
+        self.marks.push((self.versions, machine, status == Status::Rebooting));
+        let mark = &mut self.machines[machine].node.mark;
+        (mark.status, mark.version) = (status, ResourceVersion(self.versions.to_string()));
+    }
+
     fn check_slots(&self) {
         let out = self.machines.iter().filter(|machine| machine.client == Client::Approved).count();
         assert!(out <= SLOTS, "{out} nodes are approved");
@@ -378,6 +427,8 @@ impl World {
 
     fn act(&mut self, choice: u32) {
         self.moment += 1;
+        // Mostly the watch is up to date; now and then it is far behind.
+        self.lag = [0, 0, 1, 2, 5, 1000][(choice / 7) as usize % 6];
         let machine = (choice / 64) as usize % self.own();
         match choice % 64 {
             13 if self.stage == Stage::LeaseDeleted && (choice / 64).is_multiple_of(3) => self.delete_lease(),
@@ -408,6 +459,7 @@ impl World {
     /// No more faults: everything runs to its end and housekeeping goes round; nobody restarts. What a client has that was
     /// heard, and neither waits for an answer nor was told yes, must be as if nothing had been.
     fn quiesce(&mut self) {
+        self.lag = 0;
         while self.older_manager_at != OlderManager::Idle {
             self.older_manager();
         }

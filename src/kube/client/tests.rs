@@ -379,3 +379,66 @@ fn the_token_is_never_shown() {
     assert!(LOGGED.load(Ordering::Relaxed) > 0);
     assert_eq!(LEAKED.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_list_has_a_version_when_all_its_pages_have_the_same() {
+    for (second, version) in [("7", Some(7)), ("8", None)] {
+        let server = Server::start(move |number, _| match number {
+            0 => answer(200, r#"{"kind":"List","metadata":{"continue":"c","resourceVersion":"7"},"items":[{"name":"a"}]}"#),
+            _ => answer(200, &format!(r#"{{"kind":"List","metadata":{{"resourceVersion":"{second}"}},"items":[]}}"#)),
+        });
+        let (client, _) = client(&server);
+        let listed = client.list_at(&call(Verb::List, "/x"), || 0, |count: &mut usize, _: Item| *count += 1).unwrap();
+        assert_eq!((listed.0.into_inner(), listed.1.number()), (1, version));
+    }
+}
+
+/// The head of an answer that has no end yet, and one event.
+fn one_event() -> Reply {
+    let event = "{\"name\":\"a\"}\n";
+    Reply::More(format!("HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n", event.len()).into_bytes())
+}
+
+fn watch(client: &Client, take: impl FnMut(Item) -> std::ops::ControlFlow<()>) -> Result<bool, ApiError> {
+    let mut opened = false;
+    let call = Call { form: Form::Metadata, ..call(Verb::Watch, "/api/v1/nodes?watch=true") };
+    client.watch(&call, || opened = true, take).map(|()| opened)
+}
+
+#[test]
+fn an_event_is_taken_when_it_comes_and_not_when_the_next_does() {
+    let server = Server::start(|_, _| one_event());
+    let (client, seen) = client(&server);
+    let mut names = Vec::new();
+    let opened = watch(&client, |item: Item| {
+        names.push(item.name);
+        std::ops::ControlFlow::Break(())
+    });
+    assert_eq!((opened.unwrap(), names), (true, vec!["a".to_owned()]));
+    assert_eq!(codes(&seen), [Some(200)]);
+    assert_eq!(seen.lock().unwrap()[0].verb, Verb::Watch);
+    let head = server.received()[0].head.to_ascii_lowercase();
+    assert!(head.starts_with("get /api/v1/nodes?watch=true&timeoutseconds="), "{head}");
+    assert!(head.contains("accept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"), "{head}");
+}
+
+#[test]
+fn a_watch_that_brings_nothing_for_too_long_is_given_up() {
+    let server = Server::start(|_, _| one_event());
+    let limits = Limits { silence: Duration::from_millis(200), ..Limits::default() };
+    let client = Client::connect(&location(&server.url(), "", "token: x"), limits, Arc::new(|_: &_| {})).unwrap();
+    let mut taken = 0;
+    let error = watch(&client, |_| {
+        taken += 1;
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(matches!(error, Err(ApiError::Unreachable { source: NoAnswer::TimedOut(_), .. })), "{error:?}");
+    assert_eq!((taken, server.received().len()), (1, 1), "nor is it taken up again here");
+}
+
+#[test]
+fn a_watch_that_is_denied_is_not_open() {
+    let server = Server::start(|_, _| answer(403, ""));
+    let (client, _) = client(&server);
+    assert!(matches!(watch(&client, |_| panic!("an event")), Err(ApiError::Refused { .. })));
+}

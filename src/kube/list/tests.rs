@@ -17,11 +17,16 @@ struct Metadata {
 const PAGE: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7","continue":"abc","remainingItemCount":1},
     "items":[{"metadata":{"name":"a","labels":{"x":"é\"]}"}},"spec":{"deep":[[{}]]}},{"metadata":{"name":"b"},"status":null}],"later":1}"#;
 
-fn read(page: &str) -> (Vec<String>, usize, Result<Option<String>, Failure>) {
+fn read_whole(page: &str) -> (Vec<String>, usize, Result<PageEnd, Failure>) {
     let (mut names, mut items) = (Vec::new(), 0);
     let result =
         read_page(page.as_bytes(), &mut names, &mut |names: &mut Vec<String>, thing: Thing| names.push(thing.metadata.name), &mut items);
     (names, items, result)
+}
+
+fn read(page: &str) -> (Vec<String>, usize, Result<Option<String>, Failure>) {
+    let (names, items, result) = read_whole(page);
+    (names, items, result.map(|end| end.next))
 }
 
 #[track_caller]
@@ -37,6 +42,7 @@ fn items_are_folded_in_order() {
     let (names, items, next) = read(PAGE);
     assert_eq!((names, items), (vec!["a".to_owned(), "b".to_owned()], 2));
     assert_eq!(next.unwrap().as_deref(), Some("abc"));
+    assert_eq!(read_whole(PAGE).2.unwrap().version, ResourceVersion("7".to_owned()));
 }
 
 #[test]

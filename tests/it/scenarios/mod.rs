@@ -18,6 +18,7 @@ mod own_pod;
 mod protocol;
 mod real_client;
 mod reboot;
+mod watch;
 
 use std::fs::OpenOptions;
 use std::io::Write;

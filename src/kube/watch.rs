@@ -1,0 +1,123 @@
+//! A watch: the changes of many objects, one after the other, for as long as the connection lasts.
+//!
+//! It must never go on where it broke off: what was missed is for the caller to find out, with a list. Never more than
+//! one event is in memory.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::ops::ControlFlow;
+
+use serde::de::DeserializeOwned;
+
+use super::call::Call;
+use super::client::{Client, OBJECT_BYTES_MAX, jitter};
+use super::error::{ApiError, Failure, NotUnderstood};
+use super::list::failure;
+
+impl Client {
+    /// Watches until the server ends it in order, or `take` breaks off; `open` is called when it has begun. An error is
+    /// everything else, above all a connection that is cut, or brings nothing for longer than [`super::Limits::silence`].
+    pub fn watch<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        open: impl FnOnce(),
+        take: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ApiError> {
+        let time = self.limits.watch.mul_f64(0.5 + jitter() / 2.0);
+        // The server ends it a little before the client's own limit would cut it.
+        let path = format!("{}&timeoutSeconds={}", call.path, time.as_secs().max(1));
+        let stream = self.run(call, &path, None, time + self.limits.call, Ok);
+        let events = stream.and_then(|answer| {
+            open();
+            read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take)
+        });
+        events.map_err(|failure| ApiError::of(call.asked(), failure))
+    }
+}
+
+/// Reads events from `reader`, which end where it does, and gives each to `take`.
+fn read_events<T: DeserializeOwned>(reader: impl Read, mut take: impl FnMut(T) -> ControlFlow<()>) -> Result<(), Failure> {
+    let left = Cell::new(OBJECT_BYTES_MAX);
+    let events = serde_json::Deserializer::from_reader(BufReader::new(Bounded { reader, left: &left })).into_iter::<T>();
+    for event in events {
+        let event = event.map_err(|error| failure(error, NotUnderstood::Object))?;
+        left.set(OBJECT_BYTES_MAX);
+        if take(event).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Bounds each event, of which there may be any number.
+struct Bounded<'a, R> {
+    reader: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        let left = self.left.get().checked_sub(length as u64).ok_or_else(|| io::Error::other("an event is too large"))?;
+        self.left.set(left);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const EVENTS: &str = "{\"type\":\"ADDED\",\"object\":{\"a\":\"}\"}}\n{\"type\":\"BOOKMARK\",\"object\":{}}\n";
+
+    fn read(text: &str) -> (Vec<Value>, Result<(), Failure>) {
+        let mut events = Vec::new();
+        let result = read_events(text.as_bytes(), |event| {
+            events.push(event);
+            ControlFlow::Continue(())
+        });
+        (events, result)
+    }
+
+    #[test]
+    fn events_are_taken_in_order() {
+        let (events, result) = read(EVENTS);
+        assert_eq!(events, [json!({"type": "ADDED", "object": {"a": "}"}}), json!({"type": "BOOKMARK", "object": {}})]);
+        assert!(result.is_ok());
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_an_event_is_cut() {
+        let first = EVENTS.find('\n').unwrap();
+        for length in 1..EVENTS.trim_end().len() {
+            let (events, result) = read(&EVENTS[..length]);
+            assert_eq!(events.len(), usize::from(length >= first), "{length}");
+            let whole = [first, first + 1].contains(&length);
+            assert!(if whole { result.is_ok() } else { matches!(result, Err(Failure::Lost(_))) }, "{length}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn each_event_is_bounded_and_not_their_sum() {
+        let event = |bytes: usize| format!("{{\"a\":\"{}\"}}\n", "x".repeat(bytes));
+        let (events, result) = read(&event(1 << 20).repeat(8));
+        assert!((events.len(), result.is_ok()) == (8, true));
+        let (events, result) = read(&event(5 << 20));
+        assert!(events.is_empty() && matches!(result, Err(Failure::Lost(_))), "{result:?}");
+    }
+
+    #[test]
+    fn the_rest_is_left_when_enough_was_taken() {
+        let mut taken = 0;
+        let take = |_: Value| {
+            taken += 1;
+            ControlFlow::Break(())
+        };
+        assert!(read_events(format!("{EVENTS}broken").as_bytes(), take).is_ok());
+        assert_eq!(taken, 1);
+    }
+}

@@ -1,0 +1,265 @@
+//! What a watch of the nodes shows spares lists, and decides nothing by itself: whatever becomes of it, nobody passes who
+//! should not, nobody waits who need not, and it begins anew.
+
+use serde_json::{Value, json};
+use test_cluster::objects::Placement;
+use test_cluster::road::{Fault, Passed, Rule};
+use test_cluster::wait::wait_for;
+use test_cluster::{Scene, Server};
+
+use super::{Machine, SOON, machine, machines, scene, server};
+
+/// How often watches were over for this reason, and whether one is open.
+fn watches(server: &Server, reason: &str) -> (u64, bool) {
+    let (_, page) = server.page("/metrics");
+    let value = |series: &str| page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0);
+    let over = value(&format!("reboot_manager_watch_restarts_total{{reason=\"{reason}\"}} "));
+    (over, value("reboot_manager_watch_open ") == 1)
+}
+
+#[track_caller]
+fn wait_for_watch(server: &Server, reason: &str, times: u64) {
+    wait_for(&format!("a watch is open after {times} that were over: {reason}"), SOON, || match watches(server, reason) {
+        (over, true) if over >= times => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+/// A server that watches.
+#[track_caller]
+fn watching(scene: &Scene, wait: &str) -> Server {
+    let server = server(scene, wait);
+    wait_for_watch(&server, "lost", 0);
+    server
+}
+
+/// The calls that `act` causes, and perhaps some of housekeeping.
+fn calls(scene: &Scene, act: impl FnOnce()) -> Vec<Passed> {
+    let before = scene.road.log().len();
+    act();
+    scene.road.log().split_off(before)
+}
+
+fn count(calls: &[Passed], verb: &str, resource: &str) -> usize {
+    calls.iter().filter(|call| (call.verb.as_str(), call.resource.as_str()) == (verb, resource)).count()
+}
+
+#[test]
+fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = watching(&scene, "20s");
+    for (machine, others) in [(one, 0), (two, 40)] {
+        for number in 0..others {
+            self::machine(&scene, &format!("other-{number}"), 100 + number);
+        }
+        let granted = calls(&scene, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
+        assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
+        // Take, mark, approve.
+        assert_eq!((count(&granted, "patch", "leases") + count(&granted, "create", "leases"), count(&granted, "patch", "nodes")), (2, 1));
+        // Node and Lease; and, if housekeeping happens to come by, once more.
+        let read = (count(&granted, "get", "nodes"), count(&granted, "get", "leases"), count(&granted, "list", "pods"));
+        assert!((1..=2).contains(&read.0) && (1..=2).contains(&read.1) && read.2 == 1, "{granted:#?}");
+        let returned = calls(&scene, || machine.comes_back(&scene, &server));
+        assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
+        scene.wait_for_no_holder();
+    }
+}
+
+#[test]
+fn a_node_marked_by_hand_costs_whoever_waits_for_it_no_list() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = watching(&scene, "5s");
+    scene.set_status("n2", "Rebooting");
+    one.agent(&server).steady_state().expect(200, "steady_state");
+    wait_for("the mark has got around", SOON, || {
+        let refused = calls(&scene, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
+        if count(&refused, "list", "nodes") == 0 { Ok(()) } else { Err(format!("{refused:#?}")) }
+    });
+    assert!(scene.holders().is_empty(), "n1 is spared the mark");
+    assert!(!scene.is_cordoned("n1"));
+    scene.set_status("n2", "Ready");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+}
+
+#[test]
+fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
+    let scene = scene();
+    let [one, two, _three] = machines(&scene);
+    let server = watching(&scene, "5s");
+    scene.road.watches().hold();
+    scene.set_status("n2", "Rebooting");
+    let answer = one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    assert!(answer.value.contains("keeps its place") && answer.value.contains("n2"), "n1 is the first by name: {}", answer.value);
+    scene.set_status("n2", "Ready");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    one.comes_back(&scene, &server);
+    // And the other way round.
+    scene.wait_for_no_holder();
+    scene.set_status("n1", "Rebooting");
+    two.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    assert!(!scene.is_cordoned("n2") && scene.holders().is_empty(), "n2 is not the first by name");
+    scene.set_status("n1", "Ready");
+    scene.road.watches().flow();
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = watching(&scene, "5s");
+    scene.set_status("n2", "Rebooting");
+    wait_for("the watch has shown it", SOON, || {
+        let refused = calls(&scene, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
+        // The node that is in the way was looked up, and nothing was written.
+        let looked_up = refused.iter().any(|call| call.verb == "get" && call.path.ends_with("/n2"));
+        if looked_up { Ok(()) } else { Err(format!("{refused:#?}")) }
+    });
+    scene.road.watches().hold();
+    scene.set_status("n2", "Ready");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+}
+
+#[test]
+fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
+    let patch = json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "3000"}}});
+    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    scene.wait_for_running("n1", 1);
+    let server = watching(&scene, "60s");
+    let held = one.agent(&server).send("pre-reboot");
+    server.wait_for_log("draining", SOON);
+    scene.road.watches().hold();
+    scene.set_status("n2", "Rebooting");
+    let answer = held.answer().expect(404, "other_rebooting");
+    assert!(answer.value.contains("n2"), "{}", answer.value);
+    assert_eq!(one.pods(&scene), Vec::<String>::new(), "it was about to be approved");
+}
+
+#[test]
+fn versions_that_go_backwards_prove_nothing() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = watching(&scene, "5s");
+    // As after etcd was restored from a backup: the watch has come to a version that no write will have for long.
+    let ahead = json!({"type": "BOOKMARK", "object": {"kind": "Node", "metadata": {"resourceVersion": "999999999999"}}});
+    let received = |scene: &Scene| scene.road.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
+    let before = received(&scene);
+    scene.road.watches().say(&ahead);
+    wait_for("it is sent", SOON, || if received(&scene) > before { Ok(()) } else { Err(before) });
+    scene.road.watches().hold();
+    scene.set_status("n2", "Rebooting");
+    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    scene.road.watches().flow();
+    scene.set_status("n2", "Ready");
+    one.until_approved(&server);
+    wait_for_watch(&server, "disorder", 1);
+}
+
+/// Whatever ends a watch: it begins anew, and what was missed meanwhile is known.
+#[test]
+fn a_watch_that_is_over_begins_anew_with_what_was_missed() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = watching(&scene, "5s");
+    let modified = |object: &Value| json!({"type": "MODIFIED", "object": object});
+    let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}});
+    let cases = [
+        ("lost", None),
+        ("gone", Some(gone)),
+        ("disorder", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "1"}})))),
+        ("disorder", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "abc"}})))),
+        ("refused", Some(modified(&json!({"metadata": {"name": 7}})))),
+        ("refused", Some(json!("not an event"))),
+    ];
+    for (reason, said) in cases {
+        let (before, _) = watches(&server, reason);
+        // What is waiting when it is cut is lost.
+        scene.road.watches().hold();
+        scene.set_status("n2", "Rebooting");
+        match said {
+            None => scene.road.watches().cut(),
+            Some(event) => scene.road.watches().say(&event),
+        }
+        scene.road.watches().flow();
+        wait_for_watch(&server, reason, before + 1);
+        let refused = calls(&scene, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
+        assert_eq!(count(&refused, "list", "nodes"), 0, "{reason}: the mark is known: {refused:#?}");
+        two.agent(&server).steady_state().expect(200, "steady_state");
+    }
+    one.until_approved(&server);
+}
+
+#[test]
+fn without_a_watch_everything_is_found_by_lists() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    scene.road.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::status_after(410)));
+    scene.road.plan(Rule::on("watch", "nodes").from(2).meet(Fault::internal500()));
+    let server = server(&scene, "5s");
+    wait_for("it is refused", SOON, || match (watches(&server, "gone"), watches(&server, "refused")) {
+        ((1, false), (1.., false)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    scene.set_status("n2", "Rebooting");
+    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    assert!(!scene.is_cordoned("n1") && scene.holders().is_empty());
+    scene.set_status("n2", "Ready");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    one.comes_back(&scene, &server);
+    scene.road.clear();
+    wait_for_watch(&server, "refused", 1);
+}
+
+#[test]
+fn a_watch_is_open_again_when_the_api_server_is_back() {
+    let mut scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = scene.server_direct(&super::binary()).arg("--pre-reboot-wait=5s").start();
+    wait_for_watch(&server, "lost", 0);
+    scene.stop_api_server();
+    wait_for("it is noticed", SOON, || if watches(&server, "lost").1 { Err("open") } else { Ok(()) });
+    scene.start_api_server();
+    wait_for("a watch is open", SOON * 2, || if watches(&server, "lost").1 { Ok(()) } else { Err("none") });
+    scene.set_status("n2", "Rebooting");
+    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    scene.set_status("n2", "Ready");
+    one.until_approved(&server);
+}
+
+#[test]
+fn nodes_that_come_and_go_are_known_without_a_list() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = watching(&scene, "5s");
+    let has_heard = |what: &str| {
+        // A mark made after it is known from the watch.
+        scene.set_status("n2", "Rebooting");
+        wait_for(&format!("the watch has brought {what}"), SOON, || {
+            let refused = calls(&scene, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
+            if count(&refused, "list", "nodes") == 0 { Ok(()) } else { Err(format!("{refused:#?}")) }
+        });
+        scene.set_status("n2", "Ready");
+    };
+    let is_found = |newcomer: &Machine| {
+        let found = calls(&scene, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
+        assert_eq!(count(&found, "list", "nodes"), 0, "{}: {found:#?}", newcomer.node);
+        newcomer.is_in_service(&scene);
+    };
+    let three = machine(&scene, "n3", 3);
+    let four = machine(&scene, "n4", 4);
+    has_heard("n3 and n4");
+    is_found(&three);
+    is_found(&four);
+    // Another machine under a name that was there before.
+    scene.admin.delete("/api/v1/nodes/n3", None).ok();
+    let anew = machine(&scene, "n3", 33);
+    has_heard("the new n3");
+    is_found(&anew);
+    three.agent(&server).pre_reboot().expect(404, "unknown_node");
+}
