@@ -72,7 +72,7 @@ fn the_manifest_applies_in_both_ways_and_then_nothing_differs() {
     for way in ["--server-side=true", "--server-side=false"] {
         uninstall(&scene);
         run(kubectl(), &["apply", way, "-f", FILE]);
-        run(kubectl(), &["rollout", "status", "-n", NAMESPACE, "deployment/reboot-manager", "--timeout=60s"]);
+        run(kubectl(), &["rollout", "status", "-n", NAMESPACE, "deployment/reboot-manager", "--timeout=120s"]);
         runs(&scene);
         let again = run(kubectl(), &["apply", way, "-f", FILE]);
         assert!(again.stderr.is_empty(), "no warning: {again:?}");
