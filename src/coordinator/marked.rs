@@ -27,7 +27,7 @@ pub(super) struct Watched {
 struct State {
     /// `None`: no watch is open, or what it brings makes no sense.
     marks: Option<Marks>,
-    /// A version that was awaited in vain: until the watch has come to it, it is not asked.
+    /// A version that was awaited in vain: until the watch has come to it, it is neither asked nor waited for.
     overdue: u128,
     /// A watch was tried at least once.
     tried: bool,
@@ -87,7 +87,9 @@ impl Watched {
     /// The marks with none missing that was written before `version`; `None` when the watch does not come to it in time.
     pub(super) fn since(&self, version: &ResourceVersion, limit: Duration) -> Option<Vec<NodeMark>> {
         let version = version.number()?;
-        let mut state = self.state.wait(limit, |state| state.marks.as_ref().is_none_or(|marks| marks.version() >= version));
+        let is_settled =
+            |state: &mut State| state.marks.as_ref().is_none_or(|marks| marks.version() >= version || marks.version() < state.overdue);
+        let mut state = self.state.wait(limit, is_settled);
         let marks = state.marks.as_ref()?;
         if marks.version() < version {
             state.overdue = state.overdue.max(version);
@@ -209,11 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_is_late_is_not_asked_until_it_has_caught_up() {
+    fn a_watch_that_is_late_is_not_asked_again_until_it_has_caught_up() {
         let watched = open();
         assert!(watched.lately().is_some());
         assert_eq!(watched.since(&at(12), AT_ONCE), None);
         assert_eq!(watched.lately(), None);
+        assert_eq!(watched.since(&at(13), Duration::from_secs(60)), None, "nor is it waited for again");
         brings(&watched, "b", 13);
         assert!(watched.lately().is_some());
     }

@@ -115,7 +115,7 @@ fn reason(end: &Result<(), End>) -> WatchEnd {
         Ok(()) => WatchEnd::Done,
         Err(End::Disorder(Disorder::Ended { code: 410, .. }) | End::Watch(ApiError::Gone { .. })) => WatchEnd::Gone,
         Err(End::Disorder(_) | End::Doubted | End::Unordered) => WatchEnd::Disorder,
-        Err(End::Watch(ApiError::Unreachable { .. })) => WatchEnd::Lost,
+        Err(End::List(Trouble::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. })) => WatchEnd::Lost,
         Err(End::List(_) | End::Watch(_)) => WatchEnd::Refused,
     }
 }
