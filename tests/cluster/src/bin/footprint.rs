@@ -119,6 +119,7 @@ fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
     let (server, _) = start(Start::in_root(&root, &host, port));
     rests(&server);
     let (fresh, fresh_peak) = (resident(&server, "VmRSS"), resident(&server, "VmHWM"));
+    let busy = processor_time(&server);
     steady_state(scene, &server);
     let index_peak = resident(&server, "VmHWM");
     reboot(scene, &server);
@@ -136,6 +137,7 @@ fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
     vec![
         memory("the file", usize::try_from(std::fs::metadata(program).unwrap().len()).unwrap(), Some(DISK_MAX)),
         Row { what: "start to ready, median", unit: "ms", seen: vec![ready.as_secs_f64() * 1e3], max: Some(READY_MAX.as_secs_f64() * 1e3) },
+        Row { what: "processor time of that, with all nodes' ids read", unit: "ms", seen: vec![busy.as_secs_f64() * 1e3], max: None },
         memory("resident at rest, just started", fresh, Some(REST_MAX)),
         memory("peak until ready", fresh_peak, Some(PEAK_MAX)),
         memory("peak, the nodes' ids read", index_peak, Some(PEAK_MAX)),
@@ -208,6 +210,14 @@ fn rests(server: &Server) {
         }
         if last.1.elapsed() > QUIET { Ok(()) } else { Err("it works") }
     });
+}
+
+/// User and system time of all its threads so far.
+fn processor_time(server: &Server) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// A row of `/proc/PID/status`, in bytes.
