@@ -1,8 +1,6 @@
 //! Nodes: what marks one as rebooting, whose cordon it carries, and which machine it is.
 
 use core::net::IpAddr;
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -222,7 +220,16 @@ struct Metadata {
     #[serde(default, rename = "resourceVersion")]
     version: ResourceVersion,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: Option<Annotations>,
+}
+
+/// The two that are ours; a node may have many kilobytes of others.
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(default, rename = "rebootmanager/status")]
+    status: Option<String>,
+    #[serde(default, rename = "rebootmanager/cordon")]
+    cordon: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -316,14 +323,14 @@ struct WireCondition {
 
 impl From<Metadata> for NodeMark {
     fn from(wire: Metadata) -> Self {
-        let annotations = wire.annotations.unwrap_or_default();
-        let status = match annotations.get(STATUS).map(String::as_str) {
+        let Annotations { status, cordon } = wire.annotations.unwrap_or_default();
+        let status = match status.as_deref() {
             None => Status::Unset,
             Some("Ready") => Status::Ready,
             Some("Rebooting") => Status::Rebooting,
             Some(_) => Status::Other,
         };
-        let record = annotations.get(CORDON).and_then(|text| serde_json::from_str(text).ok());
+        let record = cordon.and_then(|text| serde_json::from_str(&text).ok());
         Self { name: wire.name, uid: wire.uid, version: wire.version, status, record }
     }
 }

@@ -35,9 +35,12 @@ pub struct Directory {
     ids: Vec<(HexId, u32)>,
 }
 
+/// A node in as little memory as it takes: there are thousands.
 #[derive(Debug)]
 struct Known {
-    node: NodeRef,
+    /// Its name, and right behind it its UID.
+    name_and_uid: Box<str>,
+    name_bytes: u32,
     /// Its machine-id cannot be used: no client of its is ever found.
     odd: bool,
 }
@@ -95,19 +98,19 @@ impl Directory {
     /// Whether this very node is known, findable or not.
     pub fn knows(&self, name: &NodeName, uid: &Uid) -> bool {
         let known = self.position(name).ok().and_then(|at| self.at(self.by_name[at]));
-        known.is_some_and(|known| known.node.uid == *uid)
+        known.is_some_and(|known| known.uid() == uid.0)
     }
 
     /// Looks an id up.
     pub fn find(&self, id: HexId) -> Found {
         let start = self.ids.partition_point(|(known, _)| *known < id);
         let matches = self.ids[start..].iter().take_while(|(known, _)| *known == id);
-        let mut nodes: Vec<&NodeRef> = matches.filter_map(|(_, place)| self.at(*place)).map(|known| &known.node).collect();
-        nodes.sort_unstable_by_key(|node| &node.name);
+        let mut nodes: Vec<&Known> = matches.filter_map(|(_, place)| self.at(*place)).collect();
+        nodes.sort_unstable_by_key(|node| node.name());
         match nodes.as_slice() {
             [] => Found::Nobody,
-            [one] => Found::Node((*one).clone()),
-            many => Found::Many(many.iter().map(|node| node.name.clone()).collect()),
+            [one] => Found::Node(NodeRef { name: NodeName(one.name().to_owned()), uid: Uid(one.uid().to_owned()) }),
+            many => Found::Many(many.iter().map(|node| NodeName(node.name().to_owned())).collect()),
         }
     }
 
@@ -124,7 +127,7 @@ impl Directory {
     /// Nodes that cannot be found because of their machine-id, by name.
     pub fn odd(&self) -> Vec<NodeName> {
         let known = self.by_name.iter().filter_map(|place| self.at(*place));
-        known.filter(|known| known.odd).map(|known| known.node.name.clone()).collect()
+        known.filter(|known| known.odd).map(|known| NodeName(known.name().to_owned())).collect()
     }
 
     fn at(&self, place: u32) -> Option<&Known> {
@@ -132,18 +135,30 @@ impl Directory {
     }
 
     fn position(&self, name: &NodeName) -> Result<usize, usize> {
-        self.by_name.binary_search_by_key(&Some(name), |place| name_at(&self.places, *place))
+        self.by_name.binary_search_by_key(&Some(name.as_str()), |place| name_at(&self.places, *place))
     }
 }
 
 impl From<NodeIdentity> for Known {
     fn from(node: NodeIdentity) -> Self {
-        Self { node: NodeRef { name: node.mark.name, uid: node.mark.uid }, odd: node.machine_id.is_none() }
+        let (NodeName(name), Uid(uid)) = (node.mark.name, node.mark.uid);
+        let name_bytes = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        Self { name_and_uid: (name + &uid).into_boxed_str(), name_bytes, odd: node.machine_id.is_none() }
     }
 }
 
-fn name_at(places: &[Option<Known>], place: u32) -> Option<&NodeName> {
-    places.get(place as usize)?.as_ref().map(|known| &known.node.name)
+impl Known {
+    fn name(&self) -> &str {
+        self.name_and_uid.get(..self.name_bytes as usize).unwrap_or_default()
+    }
+
+    fn uid(&self) -> &str {
+        self.name_and_uid.get(self.name_bytes as usize..).unwrap_or_default()
+    }
+}
+
+fn name_at(places: &[Option<Known>], place: u32) -> Option<&str> {
+    places.get(place as usize)?.as_ref().map(Known::name)
 }
 
 /// The ids of the node with this machine-id, which is in this place.
