@@ -63,7 +63,9 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
     ops.fleetlock_listens();
     info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
-    ops.look();
+    if let Err(missing) = coordinator.ready() {
+        missing.lines().for_each(|line| warn!("not ready: {line}"));
+    }
     if let Some(signal) = signals.forever().next() {
         info!("signal {signal}: stopping");
     }

@@ -30,11 +30,11 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The port that probes and Prometheus call.
 pub struct Ops {
     door: Door,
-    context: Arc<Context>,
+    open: Arc<AtomicBool>,
 }
 
 struct Context {
-    open: AtomicBool,
+    open: Arc<AtomicBool>,
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
     ready: Mutex<Option<(Instant, Result<(), String>)>>,
@@ -44,22 +44,15 @@ impl Ops {
     /// Listens on `address`, for so many `connections` at once.
     pub fn start(address: SocketAddr, connections: usize, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let limits = DoorLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
-        let context =
-            Arc::new(Context { open: AtomicBool::new(false), coordinator, metrics: Arc::clone(&metrics), ready: Mutex::new(None) });
-        let answering = Arc::clone(&context);
-        let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| answering.handle(request))?;
-        Ok(Self { door, context })
+        let open = Arc::new(AtomicBool::new(false));
+        let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics), ready: Mutex::new(None) };
+        let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| context.handle(request))?;
+        Ok(Self { door, open })
     }
 
     /// From now on nodes can call; before, this replica is not ready, whatever Kubernetes says.
     pub fn fleetlock_listens(&self) {
-        self.context.open.store(true, Ordering::Relaxed);
-    }
-
-    /// Looks whether this replica is ready, and says in the log when it is not. Probes that come meanwhile wait for this answer
-    /// instead of asking Kubernetes, too.
-    pub fn look(&self) {
-        let _told = self.context.ready();
+        self.open.store(true, Ordering::Relaxed);
     }
 
     /// Where it listens.
