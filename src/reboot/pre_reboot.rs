@@ -3,7 +3,7 @@
 use super::{
     Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
 };
-use super::{Lock, Marked, Strangers, mark, restore, superseded};
+use super::{Lock, Marked, Strangers, mark, may_be_marked_since, restore, superseded};
 use crate::cluster::{Node, NodeName, spoken};
 use crate::drain::DrainPlan;
 use crate::fleetlock::Kind;
@@ -21,7 +21,10 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         return superseded(&caller.node);
     }
     match holder {
-        None => enter(caller, seen, lock, rules, now),
+        None => match enter(caller, seen, lock, rules, now) {
+            Step::Answer(refused) => leave_nothing(seen_node, lock, node).unwrap_or(Step::Answer(refused)),
+            step => step,
+        },
         // Whether an approved node is still cordoned, only a look from after its approval can tell: in an older one the mark
         // may be missing because it had not been made yet, and a new tenure would take the approval away.
         Some(holder) if is_uncordoned(holder, node, &lock.value) && seen_node.tick < lock.tick => Step::Look(Question::Node),
@@ -29,7 +32,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
             true => enter(caller, seen, lock, rules, now),
             false => lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock)),
         },
-        Some(holder) if is_beyond(caller, lock, holder, rules) => go_back(caller, lock, holder, node),
+        Some(holder) if is_beyond(caller, lock, holder, rules) => go_back(caller, lock),
         Some(holder) => contest(caller, seen, lock, holder, node, rules).unwrap_or_else(|| leave(caller, seen, lock, holder, rules, now)),
     }
 }
@@ -73,12 +76,20 @@ fn is_beyond(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, rules: &Rules)
     holder.approved.is_none() && lock.value.state.others(&caller.node).iter().filter(before).count() >= rules.slots
 }
 
-/// Gives the place back: first the node, then the slot.
-fn go_back(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, node: &Node) -> Step {
-    match node.mark.is_marked_for(&lock.value.term(holder.term)) {
-        true => restore(node),
-        false => lock.value.change(LockChange::Free, lock.value.state.free(&caller.uid)),
-    }
+/// Gives the place back: first the slot, so that no other request of this node can approve it any more, then, as for
+/// whoever has no slot, the node.
+fn go_back(caller: &Caller, lock: &Seen<Lock>) -> Step {
+    lock.value.change(LockChange::Free, lock.value.state.free(&caller.uid))
+}
+
+/// Before a node without a slot is refused, a mark of ours that it carries is undone; unless that is of another Lease:
+/// then the node may be rebooting, and housekeeping sees to it.
+fn leave_nothing(seen_node: &Seen<Option<Node>>, lock: &Seen<Lock>, node: &Node) -> Option<Step> {
+    let record = node.mark.record.as_ref()?;
+    let same_lease = lock.value.version.as_ref().is_some_and(|version| version.uid == record.term.lease);
+    // A lock read before the node may be older than the tenure that the mark is of.
+    let next = if may_be_marked_since(seen_node, lock, None) { Step::Look(Question::Lock) } else { restore(node) };
+    same_lease.then_some(next)
 }
 
 /// With a slot: mark, then look who else has marked itself. The first by name keeps its place, the others go back; and
@@ -91,7 +102,7 @@ fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder,
         && holder.approved.is_none()
         && names.iter().filter(|name| **name < caller.node).count() >= room
     {
-        return Some(go_back(caller, lock, holder, node));
+        return Some(go_back(caller, lock));
     }
     if !node.is_cordoned_for(&term) {
         // A lock read before the node may be of a tenure that is over, and the mark of the next must not be undone.

@@ -661,6 +661,31 @@ fn a_look_from_before_the_mark_takes_no_approval_away() {
 }
 
 #[test]
+fn a_request_that_goes_back_lets_no_other_of_its_node_approve() {
+    let mut world = World { stage: Stage::OlderManager, ..World::new(2) };
+    // The other manager's node comes first by name.
+    world.machines[1].node.mark.name = NodeName("a".to_owned());
+    world.machines[0].pods = 0;
+    let asked = Work::PreReboot(world.caller(0));
+    let old = world.spawn(0, asked);
+    // Node, lock, marks, take, mark: it is to look again who is marked.
+    world.run(old, 5);
+    let asked = Work::PreReboot(world.caller(0));
+    let young = world.spawn(0, asked);
+    // Node, lock, marks, pods: it is to approve.
+    world.run(young, 4);
+    world.older_manager_at = OlderManager::Looked;
+    world.older_manager();
+    world.machines[0].listens_to = Some(young);
+    // Marks, lock; then it goes back.
+    world.run(old, 3);
+    world.run(young, 100);
+    assert_eq!(world.machines[0].client, Client::Up, "approved while it was put back in service");
+    world.run(old, 100);
+    assert_eq!((world.lock.holders.len(), world.machines[0].node.unschedulable), (0, false));
+}
+
+#[test]
 fn a_slot_that_was_only_read_proves_nothing() {
     let world = World::new(1);
     let (caller, now) = (world.caller(0), world.now());
