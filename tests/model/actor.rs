@@ -1,0 +1,203 @@
+//! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
+
+use reboot_manager::cluster::{Complete, Node, NodeName, Phase, Pod, PodKey, Uid};
+use reboot_manager::reboot::housekeeping::{self, Tidy};
+use reboot_manager::reboot::{Caller, Change, Drain, Fact, Lock, Marked, Now, Observed, Outcome, Question, Step, pre_reboot, steady_state};
+
+use crate::mutations;
+use crate::world::{Stage, World};
+
+/// What somebody is at.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// A housekeeper, with the holder of a slot.
+    Holder(Uid),
+    PreReboot(Caller),
+    SteadyState(Caller),
+    /// A housekeeper, with a node that it saw marked.
+    Stray(NodeName, Uid),
+}
+
+#[derive(Clone)]
+pub(crate) struct Actor {
+    pub(crate) work: Work,
+    pub(crate) machine: usize,
+    pub(crate) seen: Observed,
+    /// The agent waits for the answer.
+    pub(crate) heard: bool,
+    /// The tenure of the drain that it waits for, if it waits for one.
+    pub(crate) drain: Option<u64>,
+    /// The sets of marked nodes (one bit a set) that there have been since it has last read or written its Node.
+    pub(crate) marks_since: u32,
+    /// Somebody from outside has uncordoned the node since it last looked at it.
+    pub(crate) uncordoned: bool,
+    /// A pod has come since it listed them.
+    pub(crate) pods_came: bool,
+    /// How many pods there were when it came; only the mutations look at that.
+    pub(crate) pods_at_first: u8,
+}
+
+/// The next step of a request or a housekeeper.
+pub(crate) enum Next {
+    Answer(Outcome),
+    Change(Change),
+    Drain(Drain),
+    /// A housekeeper has nothing to do.
+    Idle,
+    Look(Question),
+}
+
+impl Actor {
+    pub(crate) fn new(work: Work, machine: usize, world: &World) -> Self {
+        let uid = match &work {
+            Work::PreReboot(caller) | Work::SteadyState(caller) => caller.uid.clone(),
+            Work::Holder(uid) | Work::Stray(_, uid) => uid.clone(),
+        };
+        let heard = matches!(work, Work::PreReboot(_) | Work::SteadyState(_));
+        Self {
+            work,
+            machine,
+            seen: Observed::nothing(uid, None),
+            heard,
+            drain: None,
+            marks_since: 0,
+            uncordoned: false,
+            pods_came: false,
+            pods_at_first: world.machines[machine].pods,
+        }
+    }
+
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self.work, Work::PreReboot(_) | Work::SteadyState(_))
+    }
+
+    /// Whether it was sent by the agent of this very Node.
+    pub(crate) fn is_of(&self, node: &Node) -> bool {
+        matches!(&self.work, Work::PreReboot(caller) | Work::SteadyState(caller) if caller.uid == node.mark.uid)
+    }
+
+    /// What the shipped rules say; with a mutation, what it makes of that.
+    pub(crate) fn next(&self, stage: &Stage, now: Now) -> Next {
+        let next = match &self.work {
+            Work::PreReboot(caller) => pre_reboot::next(caller, &self.seen, &stage.rules, now).into(),
+            Work::SteadyState(caller) => steady_state::next(caller, &self.seen, now).into(),
+            Work::Holder(uid) => housekeeping::holder(uid, &self.seen, now.clock).into(),
+            Work::Stray(name, uid) => housekeeping::stray(name, uid, &self.seen, now.clock).into(),
+        };
+        match stage.setup.mutation {
+            None => next,
+            Some(mutation) => mutations::of(mutation, self, next, now),
+        }
+    }
+
+    /// Takes in what was read or written.
+    pub(crate) fn fold(&mut self, fact: Fact, world: &World, now: Now) {
+        match &fact {
+            Fact::Node(..) => {
+                self.uncordoned = false;
+                self.marks_since = 1 << world.marked();
+            }
+            Fact::Pods(_) => self.pods_came = false,
+            Fact::Elsewhere(_) | Fact::Lock(_) | Fact::Mark(_) | Fact::Marked(_) | Fact::MarkedLately(_) => {}
+        }
+        self.seen.fold(fact, now.instant);
+    }
+
+    /// What was written, or was to be written, is not known.
+    pub(crate) fn forget(&mut self, change: &Change) {
+        match change {
+            Change::Lock { .. } => self.seen.forget_lock(),
+            Change::Node { .. } => self.seen.forget_node(),
+        }
+    }
+
+    /// Goes on after its drain: everything is looked at again, under the same tenure.
+    pub(crate) fn resume(&mut self) {
+        let tenure = self.seen.tenure.clone();
+        if let Work::PreReboot(caller) = &self.work {
+            self.seen = Observed::nothing(caller.uid.clone(), tenure);
+        }
+        self.drain = None;
+        self.uncordoned = false;
+        self.pods_came = false;
+    }
+
+    /// Who it is, in a trace.
+    pub(crate) fn name(&self, stage: &Stage) -> String {
+        let node = &stage.names[self.machine];
+        let late = if self.heard || !self.is_request() { "" } else { "abandoned " };
+        match self.work {
+            Work::PreReboot(_) => format!("{late}pre-reboot of {node}"),
+            Work::SteadyState(_) => format!("{late}steady-state of {node}"),
+            Work::Holder(_) => format!("housekeeping, holder {node}"),
+            Work::Stray(..) => format!("housekeeping, marked {node}"),
+        }
+    }
+}
+
+/// The answer of the API server to a question, as things are now.
+pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Question) -> Fact {
+    match question {
+        Question::Elsewhere => Fact::Elsewhere(true),
+        Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
+        Question::Mark => Fact::Mark(world.node(machine).map(|node| node.mark.clone())),
+        Question::Marked => Fact::Marked(listed(stage, world)),
+        Question::MarkedLately => Fact::MarkedLately(listed(stage, world)),
+        Question::Node => Fact::Node(world.node(machine).cloned(), None),
+        Question::Pods => Fact::Pods(pods(world.machines[machine].pods)),
+    }
+}
+
+/// Who is marked now, by a list of all nodes.
+pub(crate) fn listed(stage: &Stage, world: &World) -> Marked {
+    Marked { names: names(stage, world.marked()), holders: Vec::new() }
+}
+
+/// Who is marked, as `coordinator` has it of its watch, which shows the set `shown`: of those the ones without a slot are
+/// looked up, and named if they are still marked; the holders are not looked up.
+pub(crate) fn watched(stage: &Stage, world: &World, actor: &Actor, shown: u8) -> Marked {
+    let holders = actor.seen.lock.iter().flat_map(|lock| &lock.value.state.holders);
+    let holders: u8 = holders.filter_map(|holder| stage.names.iter().position(|name| *name == holder.node)).map(|at| 1 << at).sum();
+    let others = shown & !(1 << actor.machine);
+    Marked { names: names(stage, others & world.marked() & !holders), holders: names(stage, others & holders) }
+}
+
+fn names(stage: &Stage, set: u8) -> Vec<NodeName> {
+    stage.names.iter().enumerate().filter(|(at, _)| set >> at & 1 == 1).map(|(_, name)| name.clone()).collect()
+}
+
+/// So many pods that have to go.
+pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
+    let pod = |number: u8| Pod {
+        key: PodKey { namespace: "shop".to_owned(), name: format!("p{number}") },
+        uid: Uid(format!("p{number}")),
+        controller: None,
+        mirror: false,
+        created: None,
+        ends: None,
+        phase: Phase::Live,
+        service_account: String::new(),
+    };
+    Complete::of_all_pages((0..count).map(pod).collect())
+}
+
+impl From<Step> for Next {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Answer(outcome) => Self::Answer(outcome),
+            Step::Change(change) => Self::Change(change),
+            Step::Drain(drain) => Self::Drain(drain),
+            Step::Look(question) => Self::Look(question),
+        }
+    }
+}
+
+impl From<Tidy> for Next {
+    fn from(tidy: Tidy) -> Self {
+        match tidy {
+            Tidy::Change(change) => Self::Change(change),
+            Tidy::Done(_) => Self::Idle,
+            Tidy::Look(question) => Self::Look(question),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Walks all states of a model, breadth first, so that a counterexample is among the shortest there are.
+//!
+//! A state is remembered by a digest of its key alone (128 bits of SHA-256); two states with one key must be the same to
+//! everything that can follow.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+
+use ring::digest::{SHA256, digest};
+
+/// What can be walked.
+pub(crate) trait Model {
+    type State: Clone;
+
+    /// Where everything begins.
+    fn start(&self) -> Self::State;
+
+    /// Everything that can happen next. `told` asks for a sentence about each.
+    fn moves(&self, state: &Self::State, told: Told) -> Vec<Move<Self::State>>;
+
+    /// What tells states apart.
+    fn key(&self, state: &Self::State) -> Vec<u8>;
+
+    /// Why this state must not be, if it must not.
+    fn wrong(&self, state: &Self::State) -> Option<String>;
+
+    /// Whether everybody has what they want: from every state one like this must be reachable.
+    fn is_goal(&self, state: &Self::State) -> bool;
+
+    /// A line about a state, for traces.
+    fn show(&self, state: &Self::State) -> String;
+}
+
+/// Whether moves are described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    No,
+    Yes,
+}
+
+/// One thing that can happen.
+pub(crate) struct Move<S> {
+    /// What, when it was asked for.
+    pub(crate) what: String,
+    /// What comes of it.
+    pub(crate) to: S,
+    /// The promise that it breaks, if it breaks one.
+    pub(crate) broken: Option<String>,
+}
+
+/// What was walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Explored {
+    pub(crate) states: usize,
+    pub(crate) moves: usize,
+    pub(crate) depth: usize,
+    pub(crate) goals: usize,
+}
+
+/// A promise broken, and how it came to it.
+#[derive(Debug)]
+pub(crate) struct Counterexample {
+    pub(crate) broken: String,
+    pub(crate) trace: Vec<String>,
+    pub(crate) states: usize,
+}
+
+/// The number of a state, in the order of discovery.
+type Number = u32;
+
+struct Walk {
+    numbers: HashMap<[u8; 16], Number>,
+    /// For each state: where it was first come from, and by which of the moves there.
+    parents: Vec<(Number, u16)>,
+    /// All moves, as from and to.
+    edges: Vec<(Number, Number)>,
+    goals: Vec<Number>,
+}
+
+/// Walks everything; more than `limit` states is an error of whoever set the bounds.
+pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Counterexample> {
+    let mut walk = Walk { numbers: HashMap::new(), parents: vec![(0, 0)], edges: Vec::new(), goals: Vec::new() };
+    let start = model.start();
+    walk.numbers.insert(short(&model.key(&start)), 0);
+    let mut level = vec![(0, start)];
+    let mut depth = 0;
+    while !level.is_empty() {
+        let mut next = Vec::new();
+        for (number, state) in level {
+            if model.is_goal(&state) {
+                walk.goals.push(number);
+            }
+            for (position, step) in (0..).zip(model.moves(&state, Told::No)) {
+                if step.broken.is_some() {
+                    return Err(walk.counterexample(model, number, Some(position)));
+                }
+                let new = Number::try_from(walk.parents.len()).unwrap();
+                let to = *walk.numbers.entry(short(&model.key(&step.to))).or_insert(new);
+                walk.edges.push((number, to));
+                if to == new {
+                    walk.parents.push((number, position));
+                    if model.wrong(&step.to).is_some() {
+                        return Err(walk.counterexample(model, new, None));
+                    }
+                    next.push((new, step.to));
+                }
+            }
+        }
+        assert!(walk.parents.len() <= limit, "more than {limit} states; {} in the last level", next.len());
+        level = next;
+        depth += usize::from(!level.is_empty());
+    }
+    if let Some(stuck) = walk.stuck() {
+        return Err(walk.counterexample(model, stuck, None));
+    }
+    Ok(Explored { states: walk.parents.len(), moves: walk.edges.len(), depth, goals: walk.goals.len() })
+}
+
+fn short(key: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest(&SHA256, key).as_ref()[..16]);
+    short
+}
+
+impl Walk {
+    /// The first state from which no goal can be reached.
+    fn stuck(&self) -> Option<Number> {
+        let count = self.parents.len();
+        let mut first = vec![0usize; count + 1];
+        for (_, to) in &self.edges {
+            first[*to as usize + 1] += 1;
+        }
+        for at in 0..count {
+            first[at + 1] += first[at];
+        }
+        let mut filled = first.clone();
+        let mut sources: Vec<Number> = vec![0; self.edges.len()];
+        for (from, to) in &self.edges {
+            sources[filled[*to as usize]] = *from;
+            filled[*to as usize] += 1;
+        }
+        let mut reaches = vec![false; count];
+        let mut open = self.goals.clone();
+        open.iter().for_each(|goal| reaches[*goal as usize] = true);
+        while let Some(state) = open.pop() {
+            for source in &sources[first[state as usize]..first[state as usize + 1]] {
+                if !std::mem::replace(&mut reaches[*source as usize], true) {
+                    open.push(*source);
+                }
+            }
+        }
+        reaches.iter().position(|reaches| !reaches).and_then(|at| Number::try_from(at).ok())
+    }
+
+    /// Goes the way from the start to the state `last`, and by its move `then`, once more, and tells it.
+    fn counterexample<M: Model>(&self, model: &M, last: Number, then: Option<u16>) -> Counterexample {
+        let mut positions: Vec<u16> = then.into_iter().collect();
+        let mut at = last;
+        while at != 0 {
+            let (from, position) = self.parents[at as usize];
+            positions.push(position);
+            at = from;
+        }
+        let mut state = model.start();
+        let mut trace = vec![model.show(&state)];
+        let mut broken = model.wrong(&state);
+        for position in positions.into_iter().rev() {
+            let step = model.moves(&state, Told::Yes).swap_remove(position.into());
+            state = step.to;
+            trace.push(format!("{}\n        {}", step.what, model.show(&state)));
+            broken = step.broken.or_else(|| model.wrong(&state));
+        }
+        let broken = broken.unwrap_or_else(|| "from here there is no way to an end".to_owned());
+        Counterexample { broken, trace, states: self.parents.len() }
+    }
+}
+
+impl fmt::Display for Counterexample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        for (number, line) in self.trace.iter().enumerate() {
+            writeln!(text, "{number:4}  {line}")?;
+        }
+        write!(f, "{}\n{text}      ({} states were seen)", self.broken, self.states)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts up to `top`; at 3 it may fall into a hole, and 7 is wrong.
+    struct Counter {
+        top: u8,
+        hole: bool,
+    }
+
+    impl Model for Counter {
+        type State = u8;
+
+        fn start(&self) -> u8 {
+            0
+        }
+
+        fn moves(&self, state: &u8, _told: Told) -> Vec<Move<u8>> {
+            let step = |to: u8| Move { what: format!("to {to}"), to, broken: None };
+            let up = (*state < self.top).then(|| step(state + 1));
+            let hole = (*state == 3 && self.hole).then(|| step(100));
+            up.into_iter().chain(hole).collect()
+        }
+
+        fn key(&self, state: &u8) -> Vec<u8> {
+            vec![*state]
+        }
+
+        fn wrong(&self, state: &u8) -> Option<String> {
+            (*state == 7).then(|| "seven".to_owned())
+        }
+
+        fn is_goal(&self, state: &u8) -> bool {
+            *state == self.top
+        }
+
+        fn show(&self, state: &u8) -> String {
+            state.to_string()
+        }
+    }
+
+    #[test]
+    fn all_states_are_walked() {
+        let explored = explore(&Counter { top: 5, hole: false }, 10).unwrap();
+        assert_eq!(explored, Explored { states: 6, moves: 5, depth: 5, goals: 1 });
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_with_the_way_to_it() {
+        let found = explore(&Counter { top: 9, hole: false }, 10).unwrap_err();
+        assert_eq!((found.broken.as_str(), found.trace.len()), ("seven", 8));
+        assert!(found.to_string().contains("to 7"), "{found}");
+    }
+
+    #[test]
+    fn a_state_without_a_way_to_an_end_is_found() {
+        let found = explore(&Counter { top: 5, hole: true }, 10).unwrap_err();
+        assert!(found.broken.contains("no way to an end"), "{found}");
+        assert!(found.to_string().contains("to 100"), "{found}");
+    }
+
+    #[test]
+    #[should_panic(expected = "more than 3 states")]
+    fn bounds_that_are_too_wide_are_told() {
+        let _ = explore(&Counter { top: 5, hole: false }, 3);
+    }
+}

@@ -1,0 +1,332 @@
+//! Everything that requests, housekeepers and agents can do next.
+
+use std::rc::Rc;
+
+use reboot_manager::cluster::Status;
+use reboot_manager::reboot::{Change, Fact, Marked, Outcome, Question};
+
+use crate::actor::{Actor, Next, Work, listed, pods, read, watched};
+use crate::explore::{Move, Told};
+use crate::mutations::{self, Mutation};
+use crate::world::{Client, Flight, Marks, Stage, World};
+
+/// The moves from one state, as they are gathered.
+pub(crate) struct Moves<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) world: &'a World,
+    told: Told,
+    found: Vec<Move<World>>,
+}
+
+/// All moves from `world`.
+pub(crate) fn all(stage: &Stage, world: &World, told: Told) -> Vec<Move<World>> {
+    let mut moves = Moves { stage, world, told, found: Vec::new() };
+    (0..world.actors.len()).for_each(|position| moves.of_actor(position));
+    (0..stage.setup.nodes).for_each(|machine| moves.of_agent(machine));
+    moves.of_housekeepers();
+    moves.of_outsiders();
+    moves.found
+}
+
+impl Moves<'_> {
+    /// Adds what comes of `change`; it may say which promise that breaks.
+    pub(crate) fn add(&mut self, what: impl FnOnce() -> String, change: impl FnOnce(&mut World) -> Option<String>) {
+        let mut to = self.world.clone();
+        to.tick();
+        let broken = change(&mut to);
+        to.ground_flights();
+        let what = if self.told == Told::Yes { what() } else { String::new() };
+        self.found.push(Move { what, to, broken });
+    }
+
+    fn of_actor(&mut self, position: usize) {
+        let (stage, actor) = (self.stage, Rc::clone(&self.world.actors[position]));
+        let name = || actor.name(stage);
+        if self.world.may.deaths > 0 {
+            self.add(
+                || format!("{}: its replica dies", name()),
+                |world| {
+                    world.may.deaths -= 1;
+                    world.actors.remove(position);
+                    None
+                },
+            );
+        }
+        if let Some(term) = actor.drain {
+            return self.of_drain(position, term);
+        }
+        match actor.next(stage, stage.now(self.world)) {
+            Next::Answer(outcome) => {
+                self.add(|| format!("{}: answers {}", name(), told(&outcome)), |world| answer(stage, world, position, &outcome));
+            }
+            Next::Change(change) => self.of_change(position, &change),
+            Next::Drain(drain) => self.add(
+                || format!("{}: waits for the drain of tenure {}", name(), drain.term),
+                |world| {
+                    world.actor(position).drain = Some(drain.term);
+                    None
+                },
+            ),
+            Next::Idle => self.add(
+                || format!("{}: is done", name()),
+                |world| {
+                    world.actors.remove(position);
+                    None
+                },
+            ),
+            Next::Look(question @ (Question::Marked | Question::MarkedLately)) => self.of_look_at_marks(position, question),
+            Next::Look(Question::Pods) => self.add(
+                || format!("{}: lists the pods", name()),
+                |world| {
+                    let count = mutations::pods(stage.setup.mutation, &actor, world.machines[actor.machine].pods);
+                    fold(stage, world, position, Fact::Pods(pods(count)))
+                },
+            ),
+            Next::Look(question) => self.add(
+                || format!("{}: looks at {question:?}", name()),
+                |world| fold(stage, world, position, read(stage, world, actor.machine, question)),
+            ),
+        }
+    }
+
+    /// Who is marked: a list of all nodes shows it as it is now, a watch may be behind. After its own mark a request is shown
+    /// nothing older than that; before it, any mark may be missing.
+    fn of_look_at_marks(&mut self, position: usize, question: Question) {
+        let (stage, world, actor) = (self.stage, self.world, Rc::clone(&self.world.actors[position]));
+        let lately = question == Question::MarkedLately;
+        let mut answers: Vec<Marked> = Vec::new();
+        if mutations::is_blind(stage.setup.mutation, &actor) {
+            answers.push(Marked::default());
+        } else if !lately && actor.seen.own_mark().is_none() {
+            answers.push(listed(stage, world));
+        } else {
+            for set in 0..1u8 << stage.names.len() {
+                let possible = match stage.setup.marks {
+                    Marks::Now => set == world.marked(),
+                    Marks::Late => lately || actor.marks_since >> set & 1 == 1,
+                };
+                let answer = watched(stage, world, &actor, set);
+                if possible && !answers.contains(&answer) {
+                    answers.push(answer);
+                }
+            }
+        }
+        for answer in answers {
+            let what = format!("{answer:?}");
+            let fact = if lately { Fact::MarkedLately(answer) } else { Fact::Marked(answer) };
+            self.add(|| format!("{}: looks who is marked: {what}", actor.name(stage)), |world| fold(stage, world, position, fact));
+        }
+    }
+
+    /// A write is done; or not; or done and the answer lost; or given up and done later.
+    fn of_change(&mut self, position: usize, change: &Change) {
+        let (stage, actor) = (self.stage, Rc::clone(&self.world.actors[position]));
+        let mutation = stage.setup.mutation;
+        let careless = mutation == Some(Mutation::OverwritesWhateverIsThere);
+        let what = |how: &str| format!("{}: {}{how}", actor.name(stage), change.purpose());
+        let would_be_done = careless || self.world.would_be_done(actor.machine, change);
+        self.add(
+            || what(if would_be_done { "" } else { ": conflict" }),
+            |world| {
+                let done = mutations::pretended(mutation, change, world).or_else(|| world.apply(actor.machine, change, careless));
+                match done {
+                    Some(fact) => return fold(stage, world, position, fact),
+                    None if mutation == Some(Mutation::NeverLooksAgain) => {}
+                    None => world.actor(position).forget(change),
+                }
+                end_if_done(stage, world, position)
+            },
+        );
+        if would_be_done && self.world.may.faults > 0 {
+            for done in [false, true] {
+                self.add(
+                    || what(if done { ": done, and the answer is lost" } else { ": not done" }),
+                    |world| {
+                        world.may.faults -= 1;
+                        if done {
+                            world.apply(actor.machine, change, careless);
+                        }
+                        world.actor(position).forget(change);
+                        end_if_done(stage, world, position)
+                    },
+                );
+            }
+        }
+        if would_be_done && self.world.may.late_writes > 0 {
+            self.add(
+                || what(": given up, and still on its way"),
+                |world| {
+                    world.may.late_writes -= 1;
+                    world.flights.push(Rc::new(Flight { machine: actor.machine, change: change.clone() }));
+                    world.actor(position).forget(change);
+                    end_if_done(stage, world, position)
+                },
+            );
+        }
+    }
+
+    /// A request that waits for its drain: pods go as long as the slot is held; when they are gone, or the cordon is,
+    /// the request goes on; it can be answered "not yet" at any time.
+    fn of_drain(&mut self, position: usize, term: u64) {
+        let (stage, actor) = (self.stage, Rc::clone(&self.world.actors[position]));
+        let machine = &self.world.machines[actor.machine];
+        let name = || actor.name(stage);
+        let uid = machine.node.as_ref().map(|node| &node.mark.uid);
+        let holder = uid.and_then(|uid| self.world.lock.state.holder(uid));
+        let is_void = !holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none());
+        if machine.pods > 0 && !is_void {
+            self.add(
+                || format!("{}: a pod is evicted and goes", name()),
+                |world| {
+                    world.machine(actor.machine).pods -= 1;
+                    None
+                },
+            );
+        }
+        let is_cordoned = machine.node.as_ref().is_some_and(|node| node.is_cordoned_for(&self.world.lock.term(term)));
+        if machine.pods == 0 || !is_cordoned || is_void {
+            self.add(
+                || format!("{}: goes on after its drain", name()),
+                |world| {
+                    world.actor(position).resume();
+                    None
+                },
+            );
+        }
+        self.add(
+            || format!("{}: is answered that the drain goes on, or has ended", name()),
+            |world| {
+                world.actors.remove(position);
+                None
+            },
+        );
+    }
+
+    fn of_agent(&mut self, machine: usize) {
+        let (stage, state) = (self.stage, &self.world.machines[machine]);
+        let waits = self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine);
+        let room = self.world.actors.iter().filter(|actor| actor.is_request()).count() < stage.setup.requests;
+        let asks = match state.client {
+            Client::Up => state.wants > 0,
+            Client::Approved => self.world.may.second_thoughts > 0,
+            Client::Back => true,
+        };
+        if !asks || !room || state.node.is_none() || (waits && self.world.may.second_calls == 0) {
+            return;
+        }
+        let back = state.client == Client::Back;
+        self.add(
+            || format!("{}: {}{}", stage.names[machine], if back { "checks in" } else { "asks" }, if waits { ", anew" } else { "" }),
+            |world| {
+                hang_up(world, machine, waits);
+                world.may.second_thoughts -= u8::from(state.client == Client::Approved);
+                let caller = stage.caller(world, machine);
+                if !back {
+                    return begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world));
+                }
+                world.machine(machine).out = false;
+                world.machine(machine).kept = false;
+                world.actors.push(Rc::new(Actor::new(Work::SteadyState(caller), machine, world)));
+                None
+            },
+        );
+    }
+
+    fn of_housekeepers(&mut self) {
+        if self.world.actors.iter().filter(|actor| !actor.is_request()).count() >= self.stage.setup.housekeepers {
+            return;
+        }
+        let stage = self.stage;
+        for holder in &self.world.lock.state.holders {
+            let Some(machine) = stage.names.iter().position(|name| *name == holder.node) else { continue };
+            self.add(
+                || format!("housekeeping: looks after the holder {}", holder.node),
+                |world| begin(stage, world, Actor::new(Work::Holder(holder.uid.clone()), machine, world)),
+            );
+        }
+        for machine in 0..stage.names.len() {
+            let Some(node) = self.world.node(machine) else { continue };
+            if node.mark.record.is_some() || (node.mark.status == Status::Rebooting && !stage.is_ours(machine)) {
+                let work = || Work::Stray(node.name().clone(), node.mark.uid.clone());
+                self.add(
+                    || format!("housekeeping: looks after the marked node {}", node.name()),
+                    |world| begin(stage, world, Actor::new(work(), machine, world)),
+                );
+            }
+        }
+    }
+}
+
+/// Somebody begins, with its first look: before that it can neither do anything nor be disturbed.
+fn begin(stage: &Stage, world: &mut World, actor: Actor) -> Option<String> {
+    let machine = actor.machine;
+    world.actors.push(Rc::new(actor));
+    let position = world.actors.len() - 1;
+    match world.actors[position].next(stage, stage.now(world)) {
+        Next::Look(question) => fold(stage, world, position, read(stage, world, machine, question)),
+        Next::Answer(_) | Next::Change(_) | Next::Drain(_) | Next::Idle => None,
+    }
+}
+
+/// Takes in a fact.
+fn fold(stage: &Stage, world: &mut World, position: usize, fact: Fact) -> Option<String> {
+    let mut actor = (*world.actors[position]).clone();
+    actor.fold(fact, world, stage.now(world));
+    world.actors[position] = Rc::new(actor);
+    end_if_done(stage, world, position)
+}
+
+/// A refusal or a "settled" changes nothing but what its agent knows, so it need not be a step of its own. A yes is one:
+/// much can happen between its last write and the moment when it is heard.
+fn end_if_done(stage: &Stage, world: &mut World, position: usize) -> Option<String> {
+    match world.actors[position].next(stage, stage.now(world)) {
+        Next::Answer(outcome @ (Outcome::Refused(_) | Outcome::Settled(_))) => answer(stage, world, position, &outcome),
+        Next::Idle => {
+            world.actors.remove(position);
+            None
+        }
+        Next::Answer(Outcome::Approved(..)) | Next::Change(_) | Next::Drain(_) | Next::Look(_) => None,
+    }
+}
+
+/// An answer arrives, if its agent still waits for it.
+fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) -> Option<String> {
+    let actor = world.actors.remove(position);
+    let machine = world.machine(actor.machine);
+    match outcome {
+        Outcome::Approved(..) if actor.heard => {
+            machine.client = Client::Approved;
+            // Who deletes a Node says that its machine is gone: from then on no yes to it counts.
+            let node = machine.node.as_ref().filter(|node| actor.is_of(node))?;
+            machine.out = true;
+            machine.kept = !actor.uncordoned;
+            let name = &stage.names[actor.machine];
+            // What outsiders do between the last look and the answer, no answer can know.
+            if !node.unschedulable && !actor.uncordoned {
+                return Some(format!("PROMISE BROKEN: {name} is told yes and is not cordoned"));
+            }
+            if machine.pods > 0 && !actor.uncordoned && !actor.pods_came {
+                return Some(format!("PROMISE BROKEN: {name} is told yes with pods left that have to go"));
+            }
+        }
+        Outcome::Settled(_) if actor.heard && machine.client == Client::Back => machine.client = Client::Up,
+        Outcome::Approved(..) | Outcome::Refused(_) | Outcome::Settled(_) => {}
+    }
+    None
+}
+
+/// The agent does not wait any longer for what it has asked.
+pub(crate) fn hang_up(world: &mut World, machine: usize, costs: bool) {
+    world.may.second_calls -= u8::from(costs);
+    for actor in world.actors.iter_mut().filter(|actor| actor.machine == machine && actor.heard) {
+        Rc::make_mut(actor).heard = false;
+    }
+}
+
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Approved(..) => "YES".to_owned(),
+        Outcome::Refused(refusal) => format!("no: {}", refusal.sentence),
+        Outcome::Settled(settled) => format!("{settled:?}"),
+    }
+}

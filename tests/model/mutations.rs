@@ -1,0 +1,121 @@
+//! Our own rules, broken on purpose, each in one place: the checker must find out. `runs` holds the table.
+
+use jiff::SignedDuration;
+use reboot_manager::cluster::{Before, NodePatch};
+use reboot_manager::fleetlock::Kind;
+use reboot_manager::reboot::{Change, Fact, Lock, LockChange, NodeChange, Now, Outcome};
+
+use crate::actor::{Actor, Next, Work};
+use crate::world::World;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// Approves by a list of pods from before the cordon.
+    ApprovesByAnOldList,
+    /// Approves by the Lease as it was read, and writes nothing.
+    ApprovesWithoutWriting,
+    /// Does not look at the pods at all.
+    DoesNotList,
+    /// Does not look who is marked once it has marked itself.
+    DoesNotLookAgain,
+    /// A housekeeper frees a slot that has been held for long.
+    FreesAfterAWhile,
+    /// Takes every cordon for its own.
+    ForgetsWhoseCordonItIs,
+    /// Marks without cordoning.
+    MarksWithoutCordon,
+    /// After a conflict goes on with what it had seen.
+    NeverLooksAgain,
+    /// A check-in counts although the node was told yes since.
+    NeverSuperseded,
+    /// Writes without the version it has read.
+    OverwritesWhateverIsThere,
+    /// A housekeeper restores a marked node whether it holds a slot or not.
+    RestoresHolders,
+    /// Uncordons whatever the record says.
+    RestoresSchedulable,
+    /// Takes a slot when all are taken.
+    TakesBeyondTheSlots,
+    /// Never frees a slot.
+    WithholdsSlots,
+}
+
+/// What becomes of the next step.
+pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Next, now: Now) -> Next {
+    match (mutation, next) {
+        (Mutation::FreesAfterAWhile, Next::Idle) => free_old(actor, now).unwrap_or(Next::Idle),
+        (Mutation::ForgetsWhoseCordonItIs, Next::Change(Change::Node { why: NodeChange::Mark, mut patch })) => {
+            patch.record.iter_mut().for_each(|record| record.before = Before::Schedulable);
+            Next::Change(Change::Node { why: NodeChange::Mark, patch })
+        }
+        (Mutation::MarksWithoutCordon, Next::Change(Change::Node { why: NodeChange::Mark, patch })) => {
+            Next::Change(Change::Node { why: NodeChange::Mark, patch: NodePatch { unschedulable: None, ..patch } })
+        }
+        (Mutation::NeverSuperseded, Next::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::Superseded => {
+            check_in(actor, now).unwrap_or(Next::Answer(Outcome::Refused(refusal)))
+        }
+        (Mutation::RestoresHolders, Next::Idle) => restore_marked(actor).unwrap_or(Next::Idle),
+        (Mutation::RestoresSchedulable, Next::Change(Change::Node { why: NodeChange::Restore, patch })) => {
+            Next::Change(Change::Node { why: NodeChange::Restore, patch: NodePatch { unschedulable: Some(false), ..patch } })
+        }
+        (Mutation::TakesBeyondTheSlots, Next::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::SlotsTaken => {
+            take(actor, now).unwrap_or(Next::Answer(Outcome::Refused(refusal)))
+        }
+        (Mutation::WithholdsSlots, Next::Change(Change::Lock { why: LockChange::Free, .. })) => Next::Idle,
+        (_, next) => next,
+    }
+}
+
+/// How many pods it sees.
+pub(crate) fn pods(mutation: Option<Mutation>, actor: &Actor, pods: u8) -> u8 {
+    match mutation {
+        Some(Mutation::ApprovesByAnOldList) => actor.pods_at_first,
+        Some(Mutation::DoesNotList) => 0,
+        _ => pods,
+    }
+}
+
+/// Whether it takes it for granted that nobody is marked.
+pub(crate) fn is_blind(mutation: Option<Mutation>, actor: &Actor) -> bool {
+    mutation == Some(Mutation::DoesNotLookAgain) && actor.seen.tenure.is_some()
+}
+
+/// What it takes for the answer to a write that it has not made.
+pub(crate) fn pretended(mutation: Option<Mutation>, change: &Change, world: &World) -> Option<Fact> {
+    match change {
+        Change::Lock { why: LockChange::Approve, next, .. } if mutation == Some(Mutation::ApprovesWithoutWriting) => {
+            let version = world.lock.version.clone();
+            Some(Fact::Lock(Lock { state: next.clone(), version, written: Some(LockChange::Approve) }))
+        }
+        _ => None,
+    }
+}
+
+fn lock_change(actor: &Actor, why: LockChange, change: impl FnOnce(&Lock) -> reboot_manager::lock::LockState) -> Option<Next> {
+    let lock = &actor.seen.lock.as_ref()?.value;
+    Some(Next::Change(Change::Lock { why, next: change(lock), basis: lock.version.clone() }))
+}
+
+fn free_old(actor: &Actor, now: Now) -> Option<Next> {
+    let Work::Holder(uid) = &actor.work else { return None };
+    let holder = actor.seen.lock.as_ref()?.value.state.holder(uid)?;
+    let long = now.clock.duration_since(holder.since) >= SignedDuration::from_secs(120);
+    long.then(|| lock_change(actor, LockChange::Free, |lock| lock.state.free(uid))).flatten()
+}
+
+fn check_in(actor: &Actor, now: Now) -> Option<Next> {
+    let Work::SteadyState(caller) = &actor.work else { return None };
+    actor.seen.lock.as_ref()?.value.state.holder(&caller.uid).filter(|holder| holder.checked_in.is_none())?;
+    lock_change(actor, LockChange::CheckIn, |lock| lock.state.check_in(&caller.uid, now.clock))
+}
+
+fn restore_marked(actor: &Actor) -> Option<Next> {
+    let Work::Stray(..) = &actor.work else { return None };
+    let node = actor.seen.node.as_ref()?.value.as_ref().filter(|node| !node.mark.is_in_service())?;
+    Some(Next::Change(Change::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }))
+}
+
+fn take(actor: &Actor, now: Now) -> Option<Next> {
+    let Work::PreReboot(caller) = &actor.work else { return None };
+    lock_change(actor, LockChange::Take, |lock| lock.state.take(&caller.node, &caller.uid, &caller.group, now.clock))
+}

@@ -1,0 +1,245 @@
+//! What others do: machines and kubelets, administrators, time, and an older manager that only knows annotations.
+
+use reboot_manager::cluster::Status;
+
+use crate::actor::Work;
+use crate::moves::{Moves, hang_up};
+use crate::world::{Client, Machine, Older, Stage, World};
+
+impl Moves<'_> {
+    pub(crate) fn of_outsiders(&mut self) {
+        (0..self.stage.setup.nodes).for_each(|machine| {
+            self.of_machine(machine);
+            self.of_administrator(machine);
+        });
+        if self.world.may.lease_deletions > 0 && self.world.lock.version.is_some() {
+            self.add(
+                || "somebody deletes the Lease".to_owned(),
+                |world| {
+                    world.may.lease_deletions -= 1;
+                    world.delete_lease();
+                    None
+                },
+            );
+        }
+        if self.stage.setup.time {
+            self.add(
+                || "a minute passes".to_owned(),
+                |world| {
+                    world.minute();
+                    None
+                },
+            );
+        }
+        self.of_flights();
+        if let Some(machine) = self.stage.older {
+            self.of_older_manager(machine);
+        }
+    }
+
+    fn of_machine(&mut self, machine: usize) {
+        let (name, state) = (&self.stage.names[machine], &self.world.machines[machine]);
+        if state.client == Client::Approved {
+            let prompt = self.stage.setup.prompt;
+            self.add(|| format!("{name}: reboots"), |world| reboot(world, machine, prompt));
+        }
+        if state.node.as_ref().is_some_and(|node| node.boot_id != state.boots.to_string()) {
+            self.add(
+                || format!("{name}: its kubelet reports the boot"),
+                |world| {
+                    report(world, machine);
+                    None
+                },
+            );
+        }
+        if self.world.may.restarts > 0 && state.client != Client::Back {
+            self.add(
+                || format!("{name}: its agent is restarted without a reboot"),
+                |world| {
+                    world.may.restarts -= 1;
+                    hang_up(world, machine, false);
+                    world.machine(machine).client = Client::Back;
+                    None
+                },
+            );
+        }
+        if self.world.may.arrivals > 0 && state.node.is_some() {
+            self.add(
+                || format!("{name}: a pod comes"),
+                |world| {
+                    world.may.arrivals -= 1;
+                    world.machine(machine).pods += 1;
+                    disturb(world, machine, |actor| actor.pods_came |= actor.seen.pods.is_some());
+                    None
+                },
+            );
+        }
+        if state.node.is_none() {
+            let stage = self.stage;
+            self.add(|| format!("{name}: its kubelet makes its Node anew"), |world| register(stage, world, machine));
+        } else if self.world.may.node_deletions > 0 {
+            self.add(|| format!("somebody deletes the Node {name}"), |world| delete_node(world, machine));
+        }
+    }
+
+    fn of_administrator(&mut self, machine: usize) {
+        let name = &self.stage.names[machine];
+        let Some(node) = self.world.node(machine) else { return };
+        // On a node that is marked a cordon cannot be told from ours: docs/proof.md.
+        if self.world.may.cordons > 0 && !node.unschedulable && node.mark.status != Status::Rebooting {
+            self.add(
+                || format!("an administrator cordons {name}"),
+                |world| {
+                    world.may.cordons -= 1;
+                    world.machine(machine).cordoned = true;
+                    world.change_node(machine, |node| node.unschedulable = true);
+                    None
+                },
+            );
+        }
+        if self.world.may.uncordons > 0 && node.unschedulable {
+            self.add(
+                || format!("an administrator uncordons {name}"),
+                |world| {
+                    world.may.uncordons -= 1;
+                    let state = world.machine(machine);
+                    state.cordoned = false;
+                    state.kept = false;
+                    world.change_node(machine, |node| node.unschedulable = false);
+                    disturb(world, machine, |actor| actor.uncordoned = true);
+                    None
+                },
+            );
+        }
+    }
+
+    fn of_flights(&mut self) {
+        for (position, flight) in self.world.flights.iter().enumerate() {
+            self.add(
+                || format!("late: {}", flight.change.purpose()),
+                |world| {
+                    world.apply(flight.machine, &flight.change, false);
+                    world.flights.remove(position);
+                    None
+                },
+            );
+            self.add(
+                || format!("never done: {}", flight.change.purpose()),
+                |world| {
+                    world.flights.remove(position);
+                    None
+                },
+            );
+        }
+    }
+
+    /// The older manager looks who is marked, cordons and marks its node, looks again, and goes back when one that comes
+    /// before it is marked, too.
+    fn of_older_manager(&mut self, machine: usize) {
+        let name = &self.stage.names[machine];
+        let others: Vec<usize> = (0..self.stage.setup.nodes).filter(|other| self.world.marked() >> other & 1 == 1).collect();
+        let before = others.iter().any(|other| self.stage.names[*other] < *name);
+        let set = |world: &mut World, status: Status| {
+            world.change_node(machine, |node| {
+                node.mark.status = status;
+                node.unschedulable = status == Status::Rebooting;
+            });
+        };
+        match self.world.older {
+            Older::Idle if self.world.may.older > 0 && others.is_empty() => self.add(
+                || format!("the older manager looks; nobody is marked, so {name} may"),
+                |world| {
+                    world.may.older -= 1;
+                    world.older = Older::Looked;
+                    None
+                },
+            ),
+            Older::Idle => {}
+            Older::Looked => self.add(
+                || format!("the older manager marks and cordons {name}"),
+                |world| {
+                    world.older = Older::Marked;
+                    set(world, Status::Rebooting);
+                    None
+                },
+            ),
+            Older::Marked if before => self.add(
+                || format!("the older manager looks again; {name} goes back"),
+                |world| {
+                    world.older = Older::Idle;
+                    set(world, Status::Ready);
+                    None
+                },
+            ),
+            Older::Marked => self.add(
+                || format!("the older manager looks again; {name} is told YES"),
+                |world| {
+                    world.older = Older::Approved;
+                    world.older_rightly = others.is_empty();
+                    world.machine(machine).out = true;
+                    None
+                },
+            ),
+            Older::Approved => self.add(
+                || format!("{name} has rebooted; the older manager marks it ready"),
+                |world| {
+                    world.older = Older::Idle;
+                    world.older_rightly = true;
+                    world.machine(machine).out = false;
+                    set(world, Status::Ready);
+                    None
+                },
+            ),
+        }
+    }
+}
+
+/// A machine is not back within a minute of its last request, and a request that has not come to its decision by then is
+/// given up (`coordinator::perform`); one that waits for its drain has a tenure, by which it is told apart.
+fn reboot(world: &mut World, machine: usize, prompt: bool) -> Option<String> {
+    hang_up(world, machine, false);
+    world.actors.retain(|actor| actor.machine != machine || !matches!(actor.work, Work::PreReboot(_)) || actor.drain.is_some());
+    let state: &mut Machine = world.machine(machine);
+    state.client = Client::Back;
+    state.wants = state.wants.saturating_sub(1);
+    state.boots += 1;
+    if prompt {
+        report(world, machine);
+    }
+    None
+}
+
+/// From now on there is evidence that the machine is back, and its cordon may be undone.
+fn report(world: &mut World, machine: usize) {
+    let state = world.machine(machine);
+    (state.out, state.kept) = (false, false);
+    let boots = state.boots.to_string();
+    world.change_node(machine, |node| node.boot_id = boots);
+}
+
+/// Its slot is freed then, on purpose: whoever deletes a Node says that the machine is gone.
+fn delete_node(world: &mut World, machine: usize) -> Option<String> {
+    world.may.node_deletions -= 1;
+    let state = world.machine(machine);
+    state.node = None;
+    (state.out, state.kept, state.cordoned) = (false, false, false);
+    state.pods = 0;
+    world.note_marks();
+    None
+}
+
+fn register(stage: &Stage, world: &mut World, machine: usize) -> Option<String> {
+    let state = world.machine(machine);
+    state.generation += 1;
+    state.node = Some(stage.node(machine, state.generation, state.boots, false));
+    world.note_marks();
+    None
+}
+
+fn disturb(world: &mut World, machine: usize, how: impl Fn(&mut crate::actor::Actor)) {
+    for position in 0..world.actors.len() {
+        if world.actors[position].machine == machine {
+            how(world.actor(position));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The promises, each with the sentence of the README ("Why it is safe") that it stands for. Two more, about the cordon
+//! and the pods at the moment of a yes ("A yes means drained"), are judged where a yes is heard: `moves::answer`.
+
+use reboot_manager::cluster::Status;
+
+use crate::actor::{Actor, Next, Work, read};
+use crate::explore::{Model, Move, Told};
+use crate::key::Key;
+use crate::moves;
+use crate::world::{Client, Machine, Older, Stage, World};
+
+impl Model for Stage {
+    type State = World;
+
+    fn start(&self) -> World {
+        self.world()
+    }
+
+    fn moves(&self, world: &World, told: Told) -> Vec<Move<World>> {
+        moves::all(self, world, told)
+    }
+
+    fn key(&self, world: &World) -> Vec<u8> {
+        Key::of(self, world)
+    }
+
+    fn wrong(&self, world: &World) -> Option<String> {
+        self.too_many_out(world)
+            .or_else(|| self.slot_lost(world))
+            .or_else(|| self.cordon_wrong(world))
+            .or_else(|| self.is_quiet(world).then(|| self.something_leaked(world)).flatten())
+            .map(|what| format!("PROMISE BROKEN: {what}"))
+    }
+
+    /// Everybody has rebooted as often as wanted, has said that it is up, and nobody is at anything.
+    fn is_goal(&self, world: &World) -> bool {
+        self.is_quiet(world)
+    }
+
+    fn show(&self, world: &World) -> String {
+        let node = |machine: usize| {
+            let state = &world.machines[machine];
+            let Some(node) = &state.node else { return format!("{}: no Node", self.names[machine]) };
+            let cordon = if node.unschedulable { ", cordoned" } else { "" };
+            let term = node.mark.record.as_ref().map(|record| format!(" of tenure {}", record.term.term)).unwrap_or_default();
+            format!("{}: {:?}, {:?}{term}{cordon}, {} pods", node.name(), state.client, node.mark.status, state.pods)
+        };
+        let nodes: Vec<String> = (0..self.names.len()).map(node).collect();
+        let holder = |holder: &reboot_manager::lock::Holder| {
+            let approved = if holder.approved.is_some() { " approved" } else { "" };
+            let back = if holder.checked_in.is_some() { " checked-in" } else { "" };
+            format!("{} (tenure {}{approved}{back})", holder.node, holder.term)
+        };
+        let holders: Vec<String> = world.lock.state.holders.iter().map(holder).collect();
+        format!("Lease: [{}]; {}", holders.join(", "), nodes.join("; "))
+    }
+}
+
+impl Stage {
+    /// "Never more nodes than slots": nodes that were told yes and have not said since that they are up. An older
+    /// manager's node counts when that manager, too, looked and saw nobody; when it comes in between by its name, it is
+    /// the hole that `seed` shows, and nothing of ours can close it.
+    fn too_many_out(&self, world: &World) -> Option<String> {
+        let counts = |at: &usize| world.machines[*at].out && (self.is_ours(*at) || world.older_rightly);
+        let out: Vec<_> = (0..self.names.len()).filter(counts).map(|at| self.names[at].as_str()).collect();
+        (out.len() > self.setup.slots).then(|| format!("{} may reboot at once; there are {} slots", out.join(" and "), self.setup.slots))
+    }
+
+    /// "A slot is freed on evidence": from the yes to the check-in, or to the kubelet's report of another boot, the node stands in the Lease as approved, whatever
+    /// older requests, housekeepers and other replicas do. Only who deletes the Lease, or the Node, takes the slot away.
+    /// When somebody has uncordoned the node and it asks again, its tenure begins anew, not approved yet; but it has one.
+    fn slot_lost(&self, world: &World) -> Option<String> {
+        let holds = |state: &Machine| {
+            let holder = state.node.as_ref().and_then(|node| world.lock.state.holder(&node.mark.uid));
+            holder.is_some_and(|holder| holder.approved.is_some() || !state.kept)
+        };
+        let lost = |at: &usize| world.machines[*at].out && !world.lease_deleted && !holds(&world.machines[*at]);
+        (0..self.setup.nodes).find(lost).map(|at| format!("{} was told yes and has no slot any more", self.names[at]))
+    }
+
+    /// "A node that you had cordoned stays cordoned", at every moment; and "A yes means drained": nobody but an outsider
+    /// uncordons a node that was told yes before it is back: has checked in, or its kubelet has reported another boot.
+    fn cordon_wrong(&self, world: &World) -> Option<String> {
+        for at in 0..self.setup.nodes {
+            let (state, name) = (&world.machines[at], &self.names[at]);
+            let Some(node) = &state.node else { continue };
+            if state.cordoned && !node.unschedulable {
+                return Some(format!("the administrator's cordon of {name} is gone"));
+            }
+            if state.kept && !node.unschedulable {
+                return Some(format!("{name} was told yes and is not cordoned any more"));
+            }
+        }
+        None
+    }
+
+    /// Nobody is at anything or wants anything.
+    fn is_quiet(&self, world: &World) -> bool {
+        let at_rest = |at: usize| {
+            let state = &world.machines[at];
+            state.client == Client::Up && state.wants == 0 && state.node.is_some()
+        };
+        let ours = (0..self.setup.nodes).all(at_rest);
+        ours && world.actors.is_empty() && world.flights.is_empty() && world.older == Older::Idle
+    }
+
+    /// "Nothing leaks": when all is quiet and housekeeping has gone round, no slot is held, no mark is left, and each
+    /// node is cordoned if and only if an administrator wants it.
+    fn something_leaked(&self, world: &World) -> Option<String> {
+        let mut world = world.clone();
+        for _ in 0..ROUNDS {
+            world.minute();
+            world.minute();
+            self.keep_house(&mut world);
+        }
+        if let Some(holder) = world.lock.state.holders.first() {
+            return Some(format!("all is quiet, and {} still holds a slot", holder.node));
+        }
+        for at in 0..self.setup.nodes {
+            let (state, name) = (&world.machines[at], &self.names[at]);
+            let Some(node) = &state.node else { continue };
+            if node.mark.status == Status::Rebooting || node.mark.record.is_some() {
+                return Some(format!("all is quiet, and {name} is still marked"));
+            }
+            if node.unschedulable != state.cordoned {
+                return Some(format!("all is quiet, and the cordon of {name} is not as the administrator left it"));
+            }
+        }
+        None
+    }
+
+    /// One round of a housekeeper, undisturbed.
+    fn keep_house(&self, world: &mut World) {
+        for holder in world.lock.state.holders.clone() {
+            let machine = self.names.iter().position(|name| *name == holder.node).unwrap();
+            self.run(world, Actor::new(Work::Holder(holder.uid), machine, world));
+        }
+        for machine in 0..self.setup.nodes {
+            let Some(node) = world.node(machine).filter(|node| node.mark.record.is_some()).cloned() else { continue };
+            self.run(world, Actor::new(Work::Stray(node.name().clone(), node.mark.uid.clone()), machine, world));
+        }
+    }
+
+    fn run(&self, world: &mut World, mut actor: Actor) {
+        for _ in 0..STEPS_MAX {
+            let now = self.now(world);
+            match actor.next(self, now) {
+                Next::Look(question) => actor.fold(read(self, world, actor.machine, question), world, now),
+                Next::Change(change) => match world.apply(actor.machine, &change, false) {
+                    Some(fact) => actor.fold(fact, world, now),
+                    None => actor.forget(&change),
+                },
+                Next::Answer(_) | Next::Drain(_) | Next::Idle => return,
+            }
+        }
+        panic!("housekeeping does not come to an end");
+    }
+}
+
+/// Rounds of housekeeping until nothing can be left to do: restore, free, and one to spare.
+const ROUNDS: usize = 3;
+
+/// As in `coordinator::housekeeper`.
+const STEPS_MAX: usize = 12;
