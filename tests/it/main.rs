@@ -9,6 +9,7 @@
 
 mod agent;
 mod commands;
+mod crash_consistency;
 mod documents;
 mod front_door;
 mod markdown;

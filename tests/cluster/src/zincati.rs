@@ -75,6 +75,14 @@ impl Zincati {
         send(&self.address, &self.request(endpoint))
     }
 
+    /// The same, to a server that may be gone.
+    pub fn try_send(&self, endpoint: &str) -> Option<Pending> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(120))).ok()?;
+        stream.write_all(&self.request(endpoint)).ok()?;
+        Some(Pending { stream, begun: Instant::now() })
+    }
+
     /// What it sends for `pre-reboot` or `steady-state`.
     pub fn request(&self, endpoint: &str) -> Vec<u8> {
         let body = json!({"client_params": {"id": self.id, "group": self.group}});

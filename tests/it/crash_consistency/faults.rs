@@ -1,0 +1,44 @@
+//! What a call may meet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use test_cluster::road::Fault;
+
+use super::cluster::Current;
+
+/// A kind of fault.
+pub(super) struct FaultKind {
+    pub(super) name: &'static str,
+    /// Makes it; the server that is running is at hand, to be killed.
+    pub(super) fault: fn(&Arc<Current>) -> Fault,
+}
+
+/// Each meets every call in turn.
+pub(super) const FAULTS: &[FaultKind] = &[
+    FaultKind { name: "the server is killed before the call", fault: |current| Fault::before(kill(current)) },
+    FaultKind { name: "the server is killed after the call", fault: |current| Fault::after(kill(current)) },
+    FaultKind { name: "done, and the answer is lost", fault: |_| Fault::CutAfter },
+    FaultKind { name: "done, and answered 504", fault: |_| Fault::status_after(504) },
+    FaultKind { name: "the connection is cut", fault: |_| Fault::CutBefore },
+    FaultKind { name: "409", fault: |_| Fault::conflict409() },
+    FaultKind { name: "429 with Retry-After", fault: |_| Fault::toomany429(1) },
+    FaultKind { name: "429 without Retry-After", fault: |_| status(429, "TooManyRequests") },
+    FaultKind { name: "500", fault: |_| Fault::internal500() },
+    FaultKind { name: "504", fault: |_| status(504, "Timeout") },
+];
+
+/// Longer than the client waits for an answer: it gives the call up, and then it is done.
+pub(super) const LATE: &[FaultKind] = &[FaultKind { name: "30 s late", fault: |_| Fault::Slow(Duration::from_secs(30)) }];
+
+fn kill(current: &Arc<Current>) -> impl Fn(&test_cluster::road::Passed) + Send + Sync + 'static {
+    let current = Arc::clone(current);
+    move |_| current.kill()
+}
+
+fn status(code: u16, reason: &str) -> Fault {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code,
+        "message": "the road says so"});
+    Fault::status(code, &body)
+}

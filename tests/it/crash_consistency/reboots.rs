@@ -1,0 +1,73 @@
+//! The kinds of reboot that faults are met in.
+
+use serde_json::json;
+use test_cluster::objects::Placement;
+
+use super::cluster::Small;
+
+/// A kind of reboot.
+pub(super) struct Reboot {
+    pub(super) name: &'static str,
+    /// The nodes that ask, all at once.
+    pub(super) nodes: &'static [&'static str],
+    /// Writes that it makes at least.
+    pub(super) writes_min: usize,
+    /// Before anybody asks.
+    pub(super) before: fn(&Small),
+    /// Once, when the program has asked for an eviction.
+    pub(super) meanwhile: fn(&Small),
+    /// Between a node's boot and its check-in.
+    pub(super) booted: fn(&Small, &str),
+    /// When it has checked in.
+    pub(super) checked_in: fn(&Small, &str),
+}
+
+const PLAIN: Reboot = Reboot {
+    name: "granted with pods",
+    nodes: &["n1"],
+    // take, mark, evict two pods, approve, check in, restore, free
+    writes_min: 7,
+    before: |small| {
+        small.scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
+        small.scene.fleet.bare_pod("shop", "b", Placement::On("n1"));
+        small.scene.wait_for_running("n1", 2);
+    },
+    meanwhile: |_| {},
+    booted: |_, _| {},
+    checked_in: |_, _| {},
+};
+
+/// Each meets every fault.
+pub(super) const REBOOTS: &[Reboot] = &[
+    PLAIN,
+    Reboot {
+        name: "held by a budget, then freed",
+        before: |small| {
+            small.scene.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+            small.scene.fleet.budget("shop", "web", 1, "web");
+            small.scene.wait_for_running("n1", 1);
+        },
+        meanwhile: |small| {
+            small.scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+            small.scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+        },
+        ..PLAIN
+    },
+    Reboot { name: "two nodes at once", nodes: &["n1", "n2"], writes_min: 12, before: |_| {}, ..PLAIN },
+    Reboot {
+        name: "checked in before its kubelet is ready",
+        writes_min: 5,
+        before: |_| {},
+        booted: |small, node| small.scene.fleet.set_ready(node, false),
+        checked_in: |small, node| small.scene.fleet.set_ready(node, true),
+        ..PLAIN
+    },
+    Reboot {
+        name: "cordoned by an administrator before",
+        writes_min: 5,
+        before: |small| {
+            small.scene.admin.merge("/api/v1/nodes/n1", &json!({"spec": {"unschedulable": true}})).ok();
+        },
+        ..PLAIN
+    },
+];
