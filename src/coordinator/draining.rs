@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::guarded::Guarded;
 use super::trouble::told;
 use super::{Asking, Coordinator, Trouble, clock};
 use crate::cluster::{NodeName, Pod, Uid};
-use crate::drain::{DrainPlan, Eviction, Pace, Progress, Said, meaning};
+use crate::drain::{AT_ONCE, DrainPlan, Eviction, Pace, Progress, Said, meaning};
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
 use crate::reboot::{Caller, Drain, Observed};
 
-/// How often the pods of a draining node are listed. A node that is empty is noticed within this.
+/// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
+
+/// A list older than this says little about which pods there are: no more evictions are asked for by it.
+const LIST_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The same once nothing has moved for [`STANDSTILL`] lists: no eviction granted, no pod terminating.
 const LIST_EVERY_IN_STANDSTILL: Duration = Duration::from_secs(3);
@@ -51,7 +55,7 @@ pub(super) struct Running {
 /// What a drain keeps from one look to the next.
 #[derive(Default)]
 struct SoFar {
-    pace: Pace,
+    pace: Guarded<Pace>,
     lists: u32,
     /// Lists since anything has moved.
     standing: u32,
@@ -62,8 +66,8 @@ struct SoFar {
 enum Round {
     /// The drain is over.
     End(End),
-    /// Pods are left.
-    GoesOn,
+    /// Pods are left; the next look comes after this.
+    GoesOn(Duration),
 }
 
 /// How a drain ended.
@@ -110,8 +114,8 @@ impl Coordinator {
         loop {
             let every = match self.drain_once(caller, drain, &mut so_far) {
                 Ok(Round::End(end)) => return self.end_drain(caller, drain, end),
-                Ok(Round::GoesOn) if so_far.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
-                Ok(Round::GoesOn) => LIST_EVERY,
+                Ok(Round::GoesOn(_)) if so_far.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
+                Ok(Round::GoesOn(rest)) => rest,
                 Err(trouble) => {
                     let clause = format!("cannot be drained now: {}", told(&trouble));
                     warn!("node {} {clause}", caller.node);
@@ -142,23 +146,41 @@ impl Coordinator {
             info!("node {}: empty", caller.node);
             return Ok(Round::End(End::AskAgain));
         }
-        so_far.pace.forget_gone(&plan);
-        let mut moving = !plan.ending.is_empty();
-        loop {
-            let due = so_far.pace.due(&plan, clock::now().instant);
-            if due.is_empty() || self.is_void(caller, drain) || (moving && !self.holds_slot(caller, drain)?) {
-                break;
-            }
-            for (pod, eviction) in self.evict(&due) {
+        so_far.pace.lock().forget_gone(&plan);
+        let moving = self.evict_what_is_due(caller, drain, &plan, &so_far.pace)?;
+        so_far.standing = if moving { 0 } else { so_far.standing + 1 };
+        let pace = so_far.pace.lock();
+        self.report(caller, drain, pace.progress(&plan));
+        Ok(Round::GoesOn(pace.rest(&plan, clock::now().instant, LIST_EVERY)))
+    }
+
+    /// Evicts by this plan, several hands side by side, until nothing is due or the plan is old. Whether anything moves.
+    fn evict_what_is_due(&self, caller: &Caller, drain: &Drain, plan: &DrainPlan, pace: &Guarded<Pace>) -> Result<bool, Trouble> {
+        let listed = clock::now().instant;
+        if !pace.lock().rest(plan, listed, LIST_EVERY).is_zero() {
+            return Ok(!plan.ending.is_empty());
+        }
+        let hand = || -> Result<bool, Trouble> {
+            let mut moving = !plan.ending.is_empty();
+            while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
+                if self.is_void(caller, drain) || (moving && !self.holds_slot(caller, drain)?) {
+                    break;
+                }
+                let Some(pod) = pace.lock().begin(plan, clock::now().instant) else { break };
+                let eviction = self.evict(&pod);
                 tell(&caller.node, &pod, &eviction);
                 moving |= matches!(eviction, Eviction::Evicted | Eviction::Gone);
                 let now = clock::now();
-                so_far.pace.record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                pace.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
             }
-        }
-        self.report(caller, drain, so_far.pace.progress(&plan));
-        so_far.standing = if moving { 0 } else { so_far.standing + 1 };
-        Ok(Round::GoesOn)
+            Ok(moving)
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..AT_ONCE).map(|_| scope.spawn(hand)).collect();
+            let mut all = vec![hand()];
+            all.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
+            all.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
+        })
     }
 
     /// Whether the slot is still held under the drain's tenure, by the Lease as it is now.
@@ -182,23 +204,13 @@ impl Coordinator {
         Ok(DrainPlan::of(&pods, ours, drain.since, able))
     }
 
-    /// Asks for these evictions side by side.
-    fn evict(&self, due: &[Pod]) -> Vec<(Pod, Eviction)> {
-        let ask = |pod: &Pod| {
-            let eviction = match self.kube.evict(&pod.key, &pod.uid) {
-                Ok(()) => Eviction::Evicted,
-                Err(error) => meaning(&pod.key, &said(&error)),
-            };
-            self.metrics.eviction(&eviction);
-            (pod.clone(), eviction)
+    fn evict(&self, pod: &Pod) -> Eviction {
+        let eviction = match self.kube.evict(&pod.key, &pod.uid) {
+            Ok(()) => Eviction::Evicted,
+            Err(error) => meaning(&pod.key, &said(&error)),
         };
-        std::thread::scope(|scope| {
-            let ask = &ask;
-            let others: Vec<_> = due.iter().skip(1).map(|pod| scope.spawn(move || ask(pod))).collect();
-            let mut answers: Vec<_> = due.iter().take(1).map(ask).collect();
-            answers.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
-            answers
-        })
+        self.metrics.eviction(&eviction);
+        eviction
     }
 
     fn report(&self, caller: &Caller, drain: &Drain, progress: Progress) {

@@ -8,5 +8,5 @@ mod pace;
 mod plan;
 
 pub use answer::{Eviction, Said, meaning};
-pub use pace::{Pace, Progress};
+pub use pace::{AT_ONCE, Pace, Progress};
 pub use plan::{DrainPlan, Ours, Stays};

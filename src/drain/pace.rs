@@ -1,9 +1,13 @@
 //! Which evictions are asked for next, and when; and the sentence about what is still awaited.
 //!
 //! Pods of one PodDisruptionBudget go one after the other: while it says no, one question every few seconds stands for
-//! all of them, and a yes opens the way for the next at once.
+//! all of them, and a yes opens the way for the next at once. Which budget is a pod's, only a refusal says; pods of one
+//! controller are thought to have the same.
+//!
+//! A few evictions are under way at once, and none waits for another: while one budget counts, the API server holds up an
+//! eviction for half a second when another, or the controller of budgets, has written the budget just then.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -12,10 +16,13 @@ use super::{DrainPlan, Eviction};
 use crate::cluster::{Pod, Uid, spoken};
 
 /// Evictions under way at once: enough to keep an API server's answer time from adding up, few enough to be polite.
-const AT_ONCE: usize = 4;
+pub const AT_ONCE: usize = 4;
 
 /// The wait after a first refusal; it grows by half each time, up to [`WAIT_MAX`].
 const WAIT_FIRST: Duration = Duration::from_millis(500);
+
+/// The same for a budget: it has room again as soon as a pod elsewhere is ready, which is often soon.
+const BUDGET_WAIT_FIRST: Duration = Duration::from_millis(250);
 
 /// The longest wait between two questions about the same pod or budget.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -28,6 +35,8 @@ const WAIT_SETTLED: Duration = Duration::from_secs(2);
 pub struct Pace {
     pods: HashMap<Uid, Tries>,
     budgets: HashMap<String, Wait>,
+    /// The budget that refused a pod of this controller last.
+    owners: HashMap<Owner, String>,
     /// No eviction at all before this: the API server asked for patience.
     quiet_until: Option<Instant>,
 }
@@ -41,8 +50,13 @@ pub struct Progress {
     pub blocked: bool,
 }
 
+/// A controller: namespace, kind and name.
+type Owner = (String, String, String);
+
 #[derive(Debug, Default)]
 struct Tries {
+    asked: u32,
+    under_way: bool,
     wait: Wait,
     budget: Option<String>,
     refusal: Option<Refusal>,
@@ -61,35 +75,54 @@ struct Refusal {
 }
 
 impl Pace {
-    /// The pods to evict now, at most a few, and of each budget that has refused at most one.
-    pub fn due(&self, plan: &DrainPlan, now: Instant) -> Vec<Pod> {
-        let mut due: Vec<Pod> = Vec::new();
-        if self.quiet_until.is_some_and(|until| until > now) {
-            return due;
-        }
-        let mut asked: Vec<&str> = Vec::new();
-        for pod in plan.candidates() {
-            let tries = self.pods.get(&pod.uid);
-            if tries.is_some_and(|tries| tries.wait.is_over(now).eq(&false)) {
-                continue;
-            }
-            if let Some(budget) = tries.and_then(|tries| tries.budget.as_deref()) {
-                if asked.contains(&budget) || self.budgets.get(budget).is_some_and(|wait| !wait.is_over(now)) {
-                    continue;
-                }
-                asked.push(budget);
-            }
-            due.push(pod.clone());
-            if due.len() == AT_ONCE {
-                break;
-            }
-        }
-        due
+    /// The next pod to evict now; from here on its eviction is under way, until [`Pace::record`].
+    pub fn begin(&mut self, plan: &DrainPlan, now: Instant) -> Option<Pod> {
+        let pod = self.due(plan, now).into_iter().next()?.clone();
+        self.pods.entry(pod.uid.clone()).or_default().under_way = true;
+        Some(pod)
+    }
+
+    /// The pods to evict now, at most a few with those under way, and of each budget that has refused at most one: the one
+    /// that was asked for least, so that no pod that may go waits behind one that may not.
+    fn due<'a>(&self, plan: &'a DrainPlan, now: Instant) -> Vec<&'a Pod> {
+        let (under_way, mut candidates): (Vec<&Pod>, Vec<&Pod>) =
+            plan.candidates().iter().partition(|pod| self.tries(pod, |tries| tries.under_way));
+        candidates.sort_by_key(|pod| self.tries(pod, |tries| tries.asked));
+        let mut budgets: BTreeSet<&str> = under_way.iter().filter_map(|pod| self.budget(pod)).collect();
+        let is_due =
+            |pod: &&Pod| self.next(pod).is_none_or(|next| next <= now) && self.budget(pod).is_none_or(|budget| budgets.insert(budget));
+        candidates.into_iter().filter(is_due).take(AT_ONCE.saturating_sub(under_way.len())).collect()
+    }
+
+    /// How long until an eviction is due, as things stand; at most `limit`.
+    pub fn rest(&self, plan: &DrainPlan, now: Instant, limit: Duration) -> Duration {
+        let rests = plan.candidates().iter().map(|pod| self.next(pod).map_or(Duration::ZERO, |next| next.saturating_duration_since(now)));
+        rests.min().unwrap_or(limit).min(limit)
+    }
+
+    /// The budget that a pod is known or thought to have.
+    fn budget(&self, pod: &Pod) -> Option<&str> {
+        let own = self.pods.get(&pod.uid).and_then(|tries| tries.budget.as_deref());
+        own.or_else(|| self.owners.get(&owner(pod)?).map(String::as_str))
+    }
+
+    fn tries<T: Default>(&self, pod: &Pod, read: impl FnOnce(&Tries) -> T) -> T {
+        self.pods.get(&pod.uid).map(read).unwrap_or_default()
+    }
+
+    /// Before this moment the pod is not asked for.
+    fn next(&self, pod: &Pod) -> Option<Instant> {
+        let own = self.pods.get(&pod.uid).and_then(|tries| tries.wait.next);
+        let budget = self.budget(pod).and_then(|budget| self.budgets.get(budget)).and_then(|wait| wait.next);
+        [own, budget, self.quiet_until].into_iter().flatten().max()
     }
 
     /// Takes in what became of the eviction of `pod`. `jitter` is in 0..1 and spreads replicas apart.
     pub fn record(&mut self, pod: &Pod, eviction: Eviction, now: Instant, clock: Timestamp, jitter: f64) {
+        let known = self.budget(pod).map(str::to_owned);
         let tries = self.pods.entry(pod.uid.clone()).or_default();
+        tries.asked += 1;
+        tries.under_way = false;
         let refuse = |tries: &mut Tries, why: String| {
             let since = tries.refusal.as_ref().map_or(clock, |refusal| refusal.since);
             tries.refusal = Some(Refusal { since, why });
@@ -98,7 +131,8 @@ impl Pace {
             Eviction::Evicted | Eviction::Gone => {
                 tries.refusal = None;
                 tries.wait.next = Some(now + WAIT_SETTLED);
-                if let Some(budget) = tries.budget.take() {
+                tries.budget = None;
+                if let Some(budget) = known {
                     self.budgets.remove(&budget);
                 }
             }
@@ -109,19 +143,22 @@ impl Pace {
                     Some(budget) => {
                         tries.wait.next = None;
                         tries.budget = Some(budget.clone());
-                        self.budgets.entry(budget).or_default().refused(now, jitter);
+                        if let Some(owner) = owner(pod) {
+                            self.owners.insert(owner, budget.clone());
+                        }
+                        self.budgets.entry(budget).or_default().refused(BUDGET_WAIT_FIRST, now, jitter);
                     }
-                    None => tries.wait.refused(now, jitter),
+                    None => tries.wait.refused(WAIT_FIRST, now, jitter),
                 }
             }
             Eviction::RateLimited { after } => {
                 refuse(tries, "stays: the API server asks for patience".to_owned());
-                tries.wait.refused(now, jitter);
+                tries.wait.refused(WAIT_FIRST, now, jitter);
                 self.quiet_until = Some(now + after.clamp(WAIT_FIRST, WAIT_MAX));
             }
             Eviction::Refused { why } | Eviction::Unclear { why } => {
                 refuse(tries, format!("stays: {why}"));
-                tries.wait.refused(now, jitter);
+                tries.wait.refused(WAIT_FIRST, now, jitter);
             }
         }
     }
@@ -155,30 +192,42 @@ impl Pace {
 }
 
 impl Wait {
-    fn is_over(&self, now: Instant) -> bool {
-        self.next.is_none_or(|next| next <= now)
-    }
-
-    fn refused(&mut self, now: Instant, jitter: f64) {
-        let grown = WAIT_FIRST.mul_f64(1.5f64.powi(self.tries.min(20).cast_signed()));
+    fn refused(&mut self, first: Duration, now: Instant, jitter: f64) {
+        let grown = first.mul_f64(1.5f64.powi(self.tries.min(20).cast_signed()));
         self.next = Some(now + grown.min(WAIT_MAX).mul_f64(0.8 + 0.4 * jitter));
         self.tries += 1;
     }
 }
 
+fn owner(pod: &Pod) -> Option<Owner> {
+    let controller = pod.controller.as_ref()?;
+    Some((pod.key.namespace.clone(), controller.kind.clone(), controller.name.clone()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Controller;
 
     fn pod(name: &str) -> Pod {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).unwrap()
+    }
+
+    /// The same, all of one controller.
+    fn owned(names: &[&str], controller: &str) -> Vec<Pod> {
+        let mut pods = plan(names).evict;
+        for pod in &mut pods {
+            pod.controller =
+                Some(Controller { api_version: "apps/v1".to_owned(), kind: "ReplicaSet".to_owned(), name: controller.to_owned() });
+        }
+        pods
     }
 
     fn plan(names: &[&str]) -> DrainPlan {
         DrainPlan { evict: names.iter().map(|name| pod(name)).collect(), ..DrainPlan::default() }
     }
 
-    fn names(pods: &[Pod]) -> Vec<&str> {
+    fn names<'a>(pods: &[&'a Pod]) -> Vec<&'a str> {
         pods.iter().map(|pod| pod.key.name.as_str()).collect()
     }
 
@@ -207,11 +256,50 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn a_few_evictions_are_under_way_at_once_and_each_pod_in_one_of_them() {
+        let (mut pace, plan, start) = (Pace::default(), plan(&["a", "b", "c", "d", "e", "f"]), Instant::now());
+        let begun: Vec<Pod> = std::iter::from_fn(|| pace.begin(&plan, start)).collect();
+        assert_eq!(begun.iter().map(|pod| pod.key.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        pace.record(&begun[2], Eviction::Evicted, start, CLOCK, 0.5);
+        assert_eq!(pace.begin(&plan, start), Some(plan.evict[4].clone()));
+        assert_eq!(pace.begin(&plan, start), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn while_a_budget_that_has_refused_is_asked_no_other_pod_of_it_is() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let evict = [owned(&["a", "b", "c"], "web"), plan(&["d"]).evict].concat();
+        let plan = DrainPlan { evict, ..DrainPlan::default() };
+        pace.record(&plan.evict[0], by_budget(), start, CLOCK, 0.5);
+        let later = start + BUDGET_WAIT_FIRST;
+        assert_eq!(pace.begin(&plan, later), Some(plan.evict[1].clone()));
+        assert_eq!(pace.begin(&plan, later), Some(plan.evict[3].clone()), "not c");
+        assert_eq!(pace.begin(&plan, later), None);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn a_refusal_stands_for_all_pods_of_a_controller_and_the_next_question_is_about_another() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let plan = DrainPlan { evict: owned(&["a", "b", "c"], "web"), ..DrainPlan::default() };
+        pace.record(&plan.evict[0], by_budget(), start, CLOCK, 0.5);
+        assert!(pace.due(&plan, start).is_empty(), "b and c are thought to have the same budget");
+        assert_eq!(pace.rest(&plan, start, WAIT_MAX), BUDGET_WAIT_FIRST);
+        let later = start + BUDGET_WAIT_FIRST;
+        assert_eq!(names(&pace.due(&plan, later)), ["b"], "perhaps only a is protected");
+        assert_eq!(pace.rest(&plan, later, WAIT_MAX), Duration::ZERO);
+        pace.record(&plan.evict[1], Eviction::Evicted, later, CLOCK, 0.5);
+        assert_eq!(names(&pace.due(&plan, later)), ["c"], "a yes opens the way for the next");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
     fn every_refusal_is_tried_again_and_told_since_when() {
         let (mut pace, plan, start) = (Pace::default(), plan(&["a", "b"]), Instant::now());
         pace.record(&plan.evict[0], Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.0);
         assert_eq!(names(&pace.due(&plan, start)), ["b"]);
-        assert_eq!(names(&pace.due(&plan, start + WAIT_MAX)), ["a", "b"]);
+        assert_eq!(names(&pace.due(&plan, start + WAIT_MAX)), ["b", "a"]);
         pace.record(&plan.evict[0], by_budget(), start, "2026-01-01T00:00:00Z".parse().unwrap(), 0.0);
         let progress = pace.progress(&plan);
         assert!(progress.blocked);
