@@ -1,5 +1,6 @@
 //! Nodes and workloads, made through the API, so that the simulated cluster and the real one get the same.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
@@ -74,6 +75,11 @@ impl NodeMaker<'_> {
     }
 }
 
+/// The machine-id of the node of that number: what [`Fleet::padded_nodes`] gives them.
+pub fn machine_id(number: usize) -> String {
+    format!("{:032x}", number + 1)
+}
+
 impl Fleet {
     /// Works through `api`, which must be allowed everything.
     pub fn new(api: Api) -> Self {
@@ -89,6 +95,20 @@ impl Fleet {
     pub fn node(&self, name: &str, machine_id: &str, boot_id: &str) -> NodeMaker<'_> {
         let status = objects::node_status(name, machine_id, boot_id);
         NodeMaker { api: &self.api, name: name.to_owned(), labels: Map::new(), taints: Vec::new(), pod_network: None, status }
+    }
+
+    /// Nodes `n0`, `n1`, … of realistic size, by number.
+    pub fn padded_nodes(&self, numbers: Range<usize>) {
+        std::thread::scope(|scope| {
+            for first in 0..HANDS {
+                let numbers = numbers.clone().skip(first).step_by(HANDS);
+                scope.spawn(move || {
+                    for number in numbers {
+                        self.node(&format!("n{number}"), &machine_id(number), "boot").padded().create();
+                    }
+                });
+            }
+        });
     }
 
     /// Gives the node another boot id, as after a reboot, and returns it.
@@ -207,3 +227,6 @@ fn items(list: Answer) -> Vec<Value> {
         other => panic!("a list without items: {other}"),
     }
 }
+
+/// How many nodes are made at a time.
+const HANDS: usize = 8;

@@ -189,9 +189,21 @@ impl Server {
 
     /// Peak resident memory in KiB.
     pub fn peak_rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
-        line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
+        self.memory_kib("VmHWM:")
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// Processor time so far, of threads that have ended, too; in the kernel's steps of 10 ms.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
+        // The second field is the name, in brackets, and may hold spaces; of what follows the 12th and 13th are wanted.
+        let (_, fields) = stat.rsplit_once(')').expect("the name");
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// How many threads it has.
@@ -202,6 +214,12 @@ impl Server {
     /// How many files and sockets it has open.
     pub fn descriptors(&self) -> usize {
         self.count("fd")
+    }
+
+    fn memory_kib(&self, row: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
+        let line = status.lines().find(|line| line.starts_with(row)).expect("the row");
+        line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
     }
 
     fn count(&self, folder: &str) -> usize {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use test_cluster::empty_root::EmptyRoot;
+use test_cluster::fleet::machine_id;
 use test_cluster::scene::{Backend, NAMESPACE, SOON};
 use test_cluster::secured::Secured;
 use test_cluster::server::Start;
@@ -51,7 +52,7 @@ fn main() {
     let mut rows: Vec<Row> = Vec::new();
     let mut made = 0;
     for &nodes in &numbers {
-        make_nodes(&scene, made..nodes);
+        scene.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("measuring at {nodes} nodes");
         for (row, seen) in measure(&scene, &program).into_iter().enumerate() {
@@ -80,24 +81,6 @@ fn print(numbers: &[usize], rows: &[Row]) -> usize {
         println!("| {what}, {unit} |{cells} {wanted} |");
     }
     missed
-}
-
-/// Nodes of realistic size, by number.
-fn make_nodes(scene: &Scene, numbers: std::ops::Range<usize>) {
-    std::thread::scope(|scope| {
-        for thread in 0..8 {
-            let numbers = numbers.clone().skip(thread).step_by(8);
-            scope.spawn(move || {
-                for number in numbers {
-                    scene.fleet.node(&format!("n{number}"), &id(number), "boot").padded().create();
-                }
-            });
-        }
-    });
-}
-
-fn id(number: usize) -> String {
-    format!("{:032x}", number + 1)
 }
 
 fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
@@ -176,13 +159,13 @@ fn is_ready(ops: &str) -> bool {
 
 /// The server checks a node in, as it does every few minutes for each.
 fn steady_state(scene: &Scene, server: &Server) {
-    let answer = Secured::new(&scene.admin).call(&server.address, "steady-state", &id(0));
+    let answer = Secured::new(&scene.admin).call(&server.address, "steady-state", &machine_id(0));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 /// A whole reboot of an empty node.
 fn reboot(scene: &Scene, server: &Server) {
-    let answer = Secured::new(&scene.admin).call(&server.address, "pre-reboot", &id(0));
+    let answer = Secured::new(&scene.admin).call(&server.address, "pre-reboot", &machine_id(0));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     scene.fleet.reboot("n0");
     steady_state(scene, server);

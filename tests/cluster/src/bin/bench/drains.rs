@@ -1,0 +1,95 @@
+//! One node full of pods, drained in turn by the program and by `kubectl drain`; without a budget, and with one that lets a tenth of the
+//! pods be away.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+use test_cluster::fleet::machine_id;
+use test_cluster::objects::{self, Placement};
+use test_cluster::scene::SOON;
+use test_cluster::wait::wait_for;
+use test_cluster::{Scene, Server};
+
+const PODS: u32 = 100;
+
+/// Times each of the two drains without a budget, and with one.
+const ROUNDS: [(&str, Option<u32>, usize); 2] = [("none", None, 4), ("90 of 100 pods have to be available", Some(PODS / 10 * 9), 2)];
+
+/// The pods run on one of these and move to the other; no other node may have them.
+const STAGE: [&str; 2] = ["stage-0", "stage-1"];
+
+/// Machine ids of the two, past those of all other nodes.
+const STAGE_IDS: usize = 1_000_000;
+
+const LABEL: &str = "bench/stage";
+
+pub(super) fn measure(scene: &Scene, program: &Path) {
+    println!("\n| drain of {PODS} pods | budget | s, each round | pods alive at the end |\n|---|---|---|---|");
+    for (number, name) in STAGE.iter().enumerate() {
+        scene.fleet.node(name, &machine_id(STAGE_IDS + number), "boot").label(LABEL, "yes").create();
+    }
+    let server = scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").arg("--pre-reboot-wait=600s").start();
+    scene.set_cordon(STAGE[1], true);
+    let mut deployment = objects::deployment("shop", "web", PODS, Placement::Free);
+    deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({LABEL: "yes"});
+    scene.fleet.create(&deployment);
+    scene.wait_for_running(STAGE[0], PODS as usize);
+    scene.set_cordon(STAGE[1], false);
+    let mut full = 0;
+    for (name, available, rounds) in ROUNDS {
+        if let Some(available) = available {
+            scene.fleet.budget("shop", "web", available, "web");
+        }
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..rounds * 2 {
+            healthy(scene, available);
+            let node = STAGE[full];
+            if round % 2 == 0 {
+                ours.push(reboot_manager(scene, &server, full));
+            } else {
+                theirs.push(kubectl(scene, node));
+            }
+            full = 1 - full;
+            scene.wait_for_running(STAGE[full], PODS as usize);
+        }
+        for (who, seen) in [("reboot-manager, from the request to the 200", ours), ("`kubectl drain`", theirs)] {
+            let times: Vec<String> = seen.iter().map(|(seconds, _)| format!("{seconds:.1}")).collect();
+            let alive: Vec<String> = seen.iter().map(|(_, alive)| alive.to_string()).collect();
+            println!("| {who} | {name} | {} | {} |", times.join(", "), alive.join(", "));
+        }
+    }
+}
+
+/// Waits until the budget, if there is one, has all the room it will have.
+fn healthy(scene: &Scene, available: Option<u32>) {
+    let Some(available) = available else { return };
+    wait_for("the budget sees all pods", SOON, || {
+        let budget = scene.admin.get("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web").ok();
+        let allowed = budget["status"]["disruptionsAllowed"].clone();
+        if allowed == json!(PODS - available) { Ok(()) } else { Err(format!("it allows {allowed}")) }
+    });
+}
+
+/// Seconds from the request to the approval, and the pods on the node at that moment.
+fn reboot_manager(scene: &Scene, server: &Server, stage: usize) -> (f64, usize) {
+    let zincati = server.zincati(&machine_id(STAGE_IDS + stage));
+    let begun = Instant::now();
+    zincati.pre_reboot().expect(200, "approved");
+    let took = begun.elapsed().as_secs_f64();
+    let alive = scene.fleet.pods_on(STAGE[stage]).len();
+    scene.fleet.reboot(STAGE[stage]);
+    zincati.steady_state().expect(200, "steady_state");
+    (took, alive)
+}
+
+fn kubectl(scene: &Scene, node: &str) -> (f64, usize) {
+    let mut kubectl = scene.kubectl().expect("kubectl");
+    let begun = Instant::now();
+    let output = kubectl.args(["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force"]).output().expect("kubectl runs");
+    let took = begun.elapsed().as_secs_f64();
+    let alive = scene.fleet.pods_on(node).len();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    scene.set_cordon(node, false);
+    (took, alive)
+}

@@ -1,0 +1,53 @@
+//! A whole fleet checks in, twice: the first time each node is marked, the second time nothing has to change.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use test_cluster::Scene;
+use test_cluster::fleet::machine_id;
+
+use super::agents;
+use super::answers::Answers;
+use super::samples::{self, Samples};
+
+/// A server that has answered this fleet must fit in this, by the promise of 8 MiB at 5,000 nodes.
+const RSS_KIB_MAX: u64 = 8 * 1024;
+
+pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration) -> Vec<String> {
+    let scene = Scene::new(manifest);
+    scene.fleet.padded_nodes(0..nodes);
+    let server = scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager::commands=info").start();
+    let (answers, samples) = (Answers::default(), Samples::new());
+    let names = ["first check-in", "second check-in"];
+    for name in names {
+        let begun = Instant::now();
+        let due = (0..nodes).map(|machine| (begun + time * u32::try_from(machine).unwrap() / u32::try_from(nodes).unwrap(), machine));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    samples.look(&server);
+                    std::thread::sleep(samples::EVERY);
+                }
+            });
+            agents::play(due, |machine| {
+                let answer = server.zincati(&machine_id(machine)).send("steady-state").try_answer();
+                answers.add(name, answer.as_ref());
+                None
+            });
+            over.store(true, Ordering::Release);
+        });
+    }
+    answers.print();
+    samples.print();
+    let peak = server.peak_rss_kib();
+    println!("Peak RSS: {peak} KiB.\n");
+    let unheard = |name: &&&'static str| answers.count(name, "200 `steady_state`") != nodes;
+    let told = |name: &&'static str| format!("{name}: not every one of {nodes} nodes was told that it is in service");
+    let mut broken: Vec<String> = names.iter().filter(unheard).map(told).collect();
+    if peak > RSS_KIB_MAX {
+        broken.push(format!("{peak} KiB resident at the peak; {RSS_KIB_MAX} is the limit"));
+    }
+    broken
+}

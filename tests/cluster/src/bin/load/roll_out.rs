@@ -1,0 +1,190 @@
+//! Roll-outs: all nodes have an update and ask at once, and again after each refusal, until all have rebooted.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use test_cluster::fleet::machine_id;
+use test_cluster::objects::Placement;
+use test_cluster::scene::SOON;
+use test_cluster::wait::wait_for;
+use test_cluster::{Scene, Server};
+
+use super::answers::Answers;
+use super::samples::{self, Samples};
+use super::watchman::Watchman;
+use super::{INTERVAL, agents};
+
+/// How long a machine takes to reboot, in life.
+const REBOOT: Duration = Duration::from_secs(60);
+
+/// A play of roll-outs.
+#[derive(Clone, Copy)]
+pub(super) struct Roll {
+    pub(super) nodes: usize,
+    /// Of one Deployment; a budget lets a fifth of them be away.
+    pub(super) pods: u32,
+    pub(super) slots: usize,
+    /// How much faster than in life.
+    pub(super) speed: u32,
+    /// New roll-outs begin until this has passed; with nothing, there is one.
+    pub(super) time: Duration,
+}
+
+/// Where a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Machine {
+    /// Has rebooted, and tells that it is up until it is heard.
+    Back,
+    /// It has rebooted and is in service again.
+    Done,
+    /// Was told yes, and reboots.
+    Rebooting,
+    /// Runs, with an update to boot into.
+    Up,
+}
+
+/// What the threads share.
+struct Stage<'a> {
+    roll: Roll,
+    scene: &'a Scene,
+    server: &'a Server,
+    watchman: &'a Watchman<'a>,
+    answers: &'a Answers,
+    machines: Vec<Mutex<Machine>>,
+    reboots: &'a AtomicUsize,
+}
+
+impl Roll {
+    pub(super) fn play(self, program: &Path, manifest: &str) -> Vec<String> {
+        let scene = Scene::new(manifest);
+        self.furnish(&scene);
+        let start =
+            scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager::commands=info").arg("--slots").arg(&self.slots.to_string());
+        let server = start.start();
+        let (answers, samples, watchman) = (Answers::default(), Samples::new(), Watchman::new(&scene, self.slots));
+        let (reboots, over, begun) = (AtomicUsize::new(0), AtomicBool::new(false), Instant::now());
+        let mut rolls = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    samples.look(&server);
+                    watchman.look_at_lease();
+                    std::thread::sleep(samples::EVERY);
+                }
+            });
+            while rolls == 0 || begun.elapsed() < self.time {
+                let machines = (0..self.nodes).map(|_| Mutex::new(Machine::Up)).collect();
+                let (scene, server, watchman, answers, reboots) = (&scene, &server, &watchman, &answers, &reboots);
+                Stage { roll: self, scene, server, watchman, answers, machines, reboots }.play();
+                rolls += 1;
+            }
+            over.store(true, Ordering::Release);
+        });
+        self.as_it_was(&scene, &watchman);
+        answers.print();
+        samples.print();
+        let (reboots, most) = (reboots.into_inner(), watchman.most());
+        println!(
+            "{rolls} roll-outs, {reboots} reboots in {:.0} s; at most {most} nodes approved at once.\n",
+            begun.elapsed().as_secs_f64()
+        );
+        let grown = if self.time.is_zero() { Vec::new() } else { samples.grown() };
+        if reboots != rolls * self.nodes {
+            watchman.break_promise(format!("{reboots} reboots in {rolls} roll-outs of {} nodes", self.nodes));
+        }
+        [watchman.broken(), grown].concat()
+    }
+
+    /// Nodes with a few pods each, and a budget for them.
+    fn furnish(self, scene: &Scene) {
+        scene.fleet.padded_nodes(0..self.nodes);
+        scene.fleet.deployment("shop", "web", self.pods, Placement::Free);
+        scene.fleet.budget("shop", "web", self.pods * 4 / 5, "web");
+        self.wait_for_pods(scene);
+    }
+
+    fn wait_for_pods(self, scene: &Scene) {
+        let wanted = self.pods as usize;
+        wait_for("all pods run", 5 * SOON, || {
+            let pods = scene.fleet.pods_of("shop", "web");
+            let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
+            if running == wanted { Ok(()) } else { Err(format!("{running} of {wanted}")) }
+        });
+    }
+
+    /// Nothing is left of the roll-outs: no holder, no cordon, every pod runs somewhere.
+    fn as_it_was(self, scene: &Scene, watchman: &Watchman<'_>) {
+        scene.wait_for_no_holder();
+        self.wait_for_pods(scene);
+        for number in 0..self.nodes {
+            let node = format!("n{number}");
+            if scene.is_cordoned(&node) || scene.status(&node).as_deref() != Some("Ready") {
+                watchman.break_promise(format!("node {node} is left behind: {:?}", scene.status(&node)));
+            }
+        }
+    }
+}
+
+impl Stage<'_> {
+    fn play(&self) {
+        let begun = Instant::now();
+        agents::play((0..self.roll.nodes).map(|machine| (begun, machine)), |machine| self.act(machine));
+    }
+
+    /// The next request of a machine; when it wants to act again.
+    fn act(&self, number: usize) -> Option<Instant> {
+        let mut machine = self.machines[number].lock().expect("one thread a machine");
+        match *machine {
+            Machine::Back => self.check_in(number, &mut machine),
+            Machine::Done => None,
+            Machine::Rebooting => self.come_back(number, &mut machine),
+            Machine::Up => Some(self.ask(number, &mut machine)),
+        }
+    }
+
+    fn ask(&self, number: usize, machine: &mut Machine) -> Instant {
+        let answer = self.server.zincati(&machine_id(number)).send("pre-reboot").try_answer();
+        self.answers.add("pre-reboot", answer.as_ref());
+        match answer {
+            Some(answer) if answer.status == 200 => {
+                self.watchman.approved(&name(number));
+                *machine = Machine::Rebooting;
+                Instant::now() + REBOOT / self.roll.speed
+            }
+            _ => self.later(number),
+        }
+    }
+
+    fn come_back(&self, number: usize, machine: &mut Machine) -> Option<Instant> {
+        let node = name(number);
+        self.watchman.look_at(&node);
+        self.scene.fleet.reboot(&node);
+        self.watchman.comes_back();
+        *machine = Machine::Back;
+        self.check_in(number, machine)
+    }
+
+    fn check_in(&self, number: usize, machine: &mut Machine) -> Option<Instant> {
+        let answer = self.server.zincati(&machine_id(number)).send("steady-state").try_answer();
+        self.answers.add("steady-state", answer.as_ref());
+        if answer.is_none_or(|answer| answer.status != 200) {
+            return Some(self.later(number));
+        }
+        *machine = Machine::Done;
+        self.reboots.fetch_add(1, Ordering::SeqCst);
+        None
+    }
+
+    /// Five minutes and up to a tenth more, in this play's time.
+    fn later(&self, number: usize) -> Instant {
+        let tenth = INTERVAL / 10 / self.roll.speed;
+        let spread = u32::try_from(number * 7919 % 100).unwrap();
+        Instant::now() + INTERVAL / self.roll.speed + tenth * spread / 100
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("n{number}")
+}

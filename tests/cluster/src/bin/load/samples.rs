@@ -1,0 +1,81 @@
+//! What the process has and uses, looked at all the while; and whether that has grown.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use test_cluster::Server;
+
+/// Between two looks.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
+
+/// How much the last quarter's highest may be above the second's. A leak of one for each reboot, or each hundred requests, is many times that.
+const RSS_KIB_MORE_MAX: u64 = 1024;
+const THREADS_MORE_MAX: u64 = 16;
+const DESCRIPTORS_MORE_MAX: u64 = 32;
+
+/// Looks, in order.
+pub(super) struct Samples {
+    begun: Instant,
+    seen: Mutex<Vec<Sample>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Duration,
+    cpu: Duration,
+    /// KiB resident, threads, descriptors.
+    values: [u64; 3],
+}
+
+impl Samples {
+    pub(super) fn new() -> Self {
+        Self { begun: Instant::now(), seen: Mutex::default() }
+    }
+
+    pub(super) fn look(&self, server: &Server) {
+        let values = [server.rss_kib(), server.threads() as u64, server.descriptors() as u64];
+        self.seen.lock().expect("samples").push(Sample { at: self.begun.elapsed(), cpu: server.cpu_time(), values });
+    }
+
+    /// The highest of each quarter, as a table.
+    pub(super) fn print(&self) {
+        println!("| quarter of {:.0} s | RSS, KiB | threads | descriptors | CPU, % of one core |", self.length().as_secs_f64());
+        println!("|---|--:|--:|--:|--:|");
+        for quarter in 0..4 {
+            let [rss, threads, descriptors] = self.highest(quarter);
+            println!("| {} | {rss} | {threads} | {descriptors} | {:.1} |", quarter + 1, self.cpu_share(quarter));
+        }
+        println!();
+    }
+
+    /// What has grown from the second quarter to the last.
+    pub(super) fn grown(&self) -> Vec<String> {
+        let (second, last) = (self.highest(1), self.highest(3));
+        let limits = [("KiB resident", RSS_KIB_MORE_MAX), ("threads", THREADS_MORE_MAX), ("descriptors", DESCRIPTORS_MORE_MAX)];
+        let grew = |index: &usize| last[*index] > second[*index] + limits[*index].1;
+        let told = |index: usize| format!("{} {} in the second quarter, {} in the last", limits[index].0, second[index], last[index]);
+        (0..limits.len()).filter(grew).map(told).collect()
+    }
+
+    fn length(&self) -> Duration {
+        self.seen.lock().expect("samples").last().map_or(Duration::ZERO, |sample| sample.at)
+    }
+
+    fn quarter(&self, number: u32) -> Vec<Sample> {
+        let length = self.length();
+        let (from, to) = (length * number / 4, length * (number + 1) / 4);
+        self.seen.lock().expect("samples").iter().filter(|sample| sample.at >= from && sample.at <= to).copied().collect()
+    }
+
+    fn highest(&self, quarter: u32) -> [u64; 3] {
+        let samples = self.quarter(quarter);
+        [0, 1, 2].map(|index| samples.iter().map(|sample| sample.values[index]).max().unwrap_or_default())
+    }
+
+    fn cpu_share(&self, quarter: u32) -> f64 {
+        let samples = self.quarter(quarter);
+        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return 0.0 };
+        let (used, passed) = (last.cpu - first.cpu, last.at - first.at);
+        100.0 * used.as_secs_f64() / passed.as_secs_f64().max(f64::EPSILON)
+    }
+}
