@@ -47,11 +47,11 @@ const QUICK: Play = Play {
     hours: Roll { nodes: 30, pods: 60, slots: 3, speed: 150, time: Duration::from_secs(40) },
 };
 
-/// Ten hours in twenty minutes, besides a large fleet and a long day.
+/// Ten hours in fifteen minutes, besides a large fleet and a long day.
 const LONG: Play = Play {
     check_ins: CheckIns { nodes: 5000, speed: 10 },
     update_day: Roll { nodes: 500, pods: 250, slots: 5, speed: 30, time: Duration::ZERO },
-    hours: Roll { nodes: 60, pods: 120, slots: 5, speed: 30, time: Duration::from_secs(1200) },
+    hours: Roll { nodes: 60, pods: 120, slots: 5, speed: 40, time: Duration::from_secs(900) },
 };
 
 fn main() -> ExitCode {
