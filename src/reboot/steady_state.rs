@@ -27,7 +27,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     // node has rebooted there is nothing left to undo; so a replica whose clock is ahead cannot keep a node from checking in.
     if holder
         .and_then(|holder| holder.approved.as_ref())
-        .is_some_and(|approved| approved.at > caller.arrived && approved.boot == node.boot_id)
+        .is_some_and(|approved| approved.at > caller.arrived && (approved.boot == node.boot_id || approved.boot.is_empty()))
     {
         return superseded(&caller.node);
     }

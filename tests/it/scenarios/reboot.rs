@@ -86,7 +86,7 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
     let scene = scene();
     let [one, _two] = machines(&scene);
     let pod = scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
-    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "3000"}}});
+    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "8000"}}});
     scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
     assert_eq!(pod["metadata"]["name"], "slow");
     scene.wait_for_running("n1", 1);
@@ -145,7 +145,7 @@ fn a_client_that_hangs_up_leaves_nothing_behind() {
     let scene = scene();
     let [one, _two] = machines(&scene);
     scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
-    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "3000"}}});
+    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "8000"}}});
     scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
     scene.wait_for_running("n1", 1);
     let server = server(&scene, "60s");
