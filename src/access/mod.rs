@@ -91,3 +91,27 @@ impl From<Denied> for Reply {
         Self::refusal(denied.kind, denied.sentence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_names_its_user_and_covers_what_its_credential_does() {
+        let group = |name: &str| GroupName::parse(name).unwrap();
+        let node = |name: &str| NodeName(name.to_owned());
+        assert_eq!(Permit::Anyone.user(), None);
+        assert!(Permit::Anyone.covers_group(&group("any")).is_ok() && Permit::Anyone.covers_node(&node("any")).is_ok());
+
+        let text = "credentials: [{user: workers, password: long-enough, groups: [default], nodes: [n1]}]";
+        let credentials = Credentials::parse(text, &Secret([1; 32])).unwrap();
+        let permit = Permit::Holder(credentials.find(b"workers:long-enough").unwrap());
+        assert_eq!(permit.user(), Some("workers"));
+        assert!(permit.covers_group(&group("default")).is_ok() && permit.covers_node(&node("n1")).is_ok());
+        let denied = [permit.covers_group(&group("other")), permit.covers_node(&node("n2"))].map(Result::unwrap_err);
+        assert_eq!([denied[0].kind, denied[1].kind], [Kind::ForbiddenGroup, Kind::ForbiddenNode]);
+        for (denied, says) in denied.into_iter().zip(["user workers does not cover group other", "user workers does not cover node n2"]) {
+            assert!(Reply::from(denied.clone()).value().contains(says), "{denied:?}");
+        }
+    }
+}
