@@ -1,5 +1,7 @@
 //! The Service in front of the replicas: the addresses at which nodes call it.
 
+use core::net::IpAddr;
+
 use serde::Deserialize;
 
 /// A v1 Service.
@@ -29,7 +31,8 @@ impl From<WireService> for Service {
     fn from(wire: WireService) -> Self {
         // `clusterIP` is the first of `clusterIPs`; servers older than both families have only it.
         let addresses = wire.spec.cluster_ips.unwrap_or_else(|| wire.spec.cluster_ip.into_iter().collect());
-        Self { addresses: addresses.into_iter().filter(|address| !address.is_empty() && address != "None").collect() }
+        // `None` and an empty text are none, and neither is anything else that a certificate could not hold for.
+        Self { addresses: addresses.into_iter().filter(|address| address.parse::<IpAddr>().is_ok()).collect() }
     }
 }
 
@@ -46,6 +49,7 @@ mod tests {
             (json!({"clusterIP": "10.0.0.1"}), vec!["10.0.0.1"]),
             (json!({"clusterIP": "None", "clusterIPs": ["None"]}), vec![]),
             (json!({"clusterIP": ""}), vec![]),
+            (json!({"clusterIPs": ["10.0.0.1\\", "fd00::1"]}), vec!["fd00::1"]),
             (json!({}), vec![]),
         ];
         for (spec, want) in cases {

@@ -14,6 +14,9 @@ const ID_MAX: usize = 253;
 /// Characters a group's name may have at most, as a Kubernetes label value.
 const GROUP_MAX: usize = 63;
 
+/// Characters of a parser's error that are told.
+const ERROR_SHOWN_MAX: usize = 240;
+
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
@@ -92,8 +95,7 @@ fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
 /// Reads a request whose body is complete.
 pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> Result<Request, Malformed> {
     let endpoint = check(head, base)?;
-    let wire: WireRequest = serde_json::from_slice(body)
-        .map_err(|error| Malformed::bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}")))?;
+    let wire: WireRequest = serde_json::from_slice(body).map_err(|error| Malformed::body(&error))?;
     let id = wire.client_params.id;
     if id.is_empty() || id.chars().count() > ID_MAX {
         return Err(Malformed::bad(format!("client_params.id must have 1 to {ID_MAX} characters; it has {}", id.chars().count())));
@@ -135,6 +137,12 @@ impl Malformed {
     /// The body could not be read to its end.
     pub fn bad(sentence: String) -> Self {
         Self { kind: Kind::BadRequest, sentence }
+    }
+
+    fn body(error: &serde_json::Error) -> Self {
+        // It quotes a text that stands where none belongs, whole.
+        let error: String = error.to_string().chars().take(ERROR_SHOWN_MAX).collect();
+        Self::bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}"))
     }
 
     fn not_found(target: &str, base: &str) -> Self {
@@ -259,6 +267,17 @@ mod tests {
     fn every_cut_body_is_refused() {
         for end in 0..BODY.len() {
             assert!(parse(post("/v1/pre-reboot"), &BODY.as_bytes()[..end], "/").is_err(), "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn an_answer_quotes_little_of_what_a_stranger_sent() {
+        let long = "x".repeat(5000);
+        let bodies =
+            [format!("{{\"client_params\": \"{long}\"}}"), format!("{{\"client_params\": {{\"id\": \"a\", \"group\": \"{long}\"}}}}")];
+        for body in bodies {
+            let told = parse(post("/v1/pre-reboot"), body.as_bytes(), "/").unwrap_err();
+            assert!(told.sentence.chars().count() < 400, "{} characters", told.sentence.chars().count());
         }
     }
 
