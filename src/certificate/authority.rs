@@ -34,7 +34,7 @@ const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// Why no certificate was made.
 #[derive(Debug, Error)]
-pub(super) enum Unable {
+pub enum Unable {
     /// The CA cannot be used.
     #[error("the CA cannot be used; docs/tls.md, \"Another CA\"")]
     Authority(#[from] Broken),
@@ -47,14 +47,14 @@ pub(super) enum Unable {
 }
 
 /// A CA that can sign.
-pub(super) struct Authority {
+pub struct Authority {
     loaded: Loaded,
     key: KeyPair,
 }
 
 impl Authority {
     /// A new CA, which may sign for these host names and for any address.
-    pub(super) fn make(names: &[String], now: Timestamp) -> Result<Pair, Unable> {
+    pub fn make(names: &[String], now: Timestamp) -> Result<Pair, Unable> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = subject(&key);
         hold(&mut params, now, now + CA_LIFE);
@@ -69,7 +69,7 @@ impl Authority {
     }
 
     /// The CA that is stored.
-    pub(super) fn load(pair: &Pair) -> Result<Self, Unable> {
+    pub fn load(pair: &Pair) -> Result<Self, Unable> {
         let loaded = Loaded::of(pair)?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| Broken::KeyForm)?;
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).map_err(|_not_p256| Broken::KeyForm)?;
@@ -87,7 +87,7 @@ impl Authority {
     }
 
     /// A new certificate for these addresses and host names.
-    pub(super) fn issue(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, Unable> {
+    pub fn issue(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, Unable> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -115,7 +115,7 @@ impl Authority {
     }
 
     /// What is to be done with a certificate that is stored.
-    pub(super) fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Renewal, Broken> {
+    pub fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Renewal, Broken> {
         let held = Loaded::of(pair)?;
         let verifier = verifier(self.loaded.leaf()).ok_or(Broken::Form)?;
         let mut names = BTreeSet::new();

@@ -46,7 +46,7 @@ pub enum Broken {
 
 /// A certificate and its key, which belong together.
 #[derive(Clone)]
-pub(super) struct Loaded {
+pub struct Loaded {
     /// As TLS uses them.
     pub(super) key: Arc<CertifiedKey>,
     /// From when to when.
@@ -54,7 +54,8 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) fn of(pair: &Pair) -> Result<Self, Broken> {
+    /// Reads both texts, and sees that they belong together.
+    pub fn of(pair: &Pair) -> Result<Self, Broken> {
         let chain =
             CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(Broken::Certificate)?;
         let leaf = chain.first().ok_or(Broken::None)?;

@@ -27,8 +27,11 @@ use thiserror::Error;
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 
-use loaded::Broken;
 use served::Served;
+
+pub use authority::{Authority, Unable};
+pub use loaded::{Broken, Loaded};
+pub use renewal::{Renewal, Validity, Why};
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,16 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 
 /// From when to when a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Validity {
+pub struct Validity {
     /// `notBefore`.
-    pub(super) not_before: Timestamp,
+    pub not_before: Timestamp,
     /// `notAfter`.
-    pub(super) not_after: Timestamp,
+    pub not_after: Timestamp,
 }
 
 /// What is to be done with a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Renewal {
+pub enum Renewal {
     /// It stays.
     Keep,
     /// Another one is made.
@@ -26,7 +26,7 @@ pub(super) enum Renewal {
 
 /// Why another certificate is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// Two thirds of its life are over.
     Age(Timestamp),
     /// It is not of our CA, or unreadable.

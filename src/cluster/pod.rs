@@ -33,10 +33,9 @@ pub struct Pod {
 }
 
 /// What controls a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Controller {
     /// `apiVersion`, as `apps/v1`.
-    #[serde(rename = "apiVersion")]
     pub api_version: String,
     /// `kind`, as `DaemonSet`.
     pub kind: String,
@@ -83,8 +82,10 @@ struct WireMetadata {
 struct WireOwner {
     #[serde(default)]
     controller: Option<bool>,
-    #[serde(flatten)]
-    owner: Controller,
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    kind: String,
+    name: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -106,7 +107,7 @@ impl From<WirePod> for Pod {
         Self {
             key: PodKey { namespace: meta.namespace, name: meta.name },
             uid: meta.uid,
-            controller: controller.map(|owner| owner.owner),
+            controller: controller.map(|WireOwner { api_version, kind, name, .. }| Controller { api_version, kind, name }),
             mirror: meta.annotations.unwrap_or_default().contains_key(MIRROR),
             created: meta.created,
             ends: meta.ends,

@@ -204,7 +204,7 @@ impl Chunk {
 impl Received {
     /// The request as it is handed on, with one more header line: complete, with a length, and the last of its
     /// connection. A header of the client with the name of the added one is left out.
-    pub(super) fn rewritten(&self, (name, value): (&str, &str)) -> Vec<u8> {
+    pub fn rewritten(&self, (name, value): (&str, &str)) -> Vec<u8> {
         let mut text = format!("{} {} {}\r\n{name}: {value}\r\n", self.method, self.target, self.version);
         for (field, value) in &self.headers {
             if !CONNECTION.iter().chain([&name]).any(|taken| field.eq_ignore_ascii_case(taken)) {

@@ -186,9 +186,12 @@ pub enum NotUnderstood {
 
 /// What became of one attempt that did not succeed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// The server said no.
     Answered(Box<ApiStatus>),
+    /// No answer, or a part of one.
     Lost(NoAnswer),
+    /// An answer of another form.
     NotUnderstood(NotUnderstood),
 }
 

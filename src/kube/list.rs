@@ -17,7 +17,7 @@ use crate::cluster::ResourceVersion;
 
 /// Reads one page from `reader` and folds each item into `gathered`. `items` counts them, over all pages.
 /// Returns what the page says of itself.
-pub(super) fn read_page<T, A, F>(reader: impl Read, gathered: &mut A, fold: &mut F, items: &mut usize) -> Result<PageEnd, Failure>
+pub fn read_page<T, A, F>(reader: impl Read, gathered: &mut A, fold: &mut F, items: &mut usize) -> Result<PageEnd, Failure>
 where
     T: DeserializeOwned,
     F: FnMut(&mut A, T),
@@ -36,11 +36,11 @@ where
 
 /// What a page says of itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PageEnd {
+pub struct PageEnd {
     /// What to continue with, if it was not the last page.
-    pub(super) next: Option<String>,
+    pub next: Option<String>,
     /// The version of the whole list: all its pages are of one moment.
-    pub(super) version: ResourceVersion,
+    pub version: ResourceVersion,
 }
 
 /// The path of a page of `path`, which may have a query already.

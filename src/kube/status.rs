@@ -25,7 +25,7 @@ pub struct ApiStatus {
 
 impl ApiStatus {
     /// Reads the body of an answer that is not a success.
-    pub(super) fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
+    pub fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
         let Ok(told) = serde_json::from_slice::<StatusBody>(body) else {
             let message = String::from_utf8_lossy(body).trim().chars().take(MESSAGE_CHARACTERS_MAX).collect();
             return Self { code, message, retry_after_seconds, ..Self::default() };

@@ -1,0 +1,36 @@
+//! The file of credentials.
+
+use reboot_manager::access::{Credentials, Secret};
+use serde_json::Value;
+
+/// What the files of the corpus have for passwords.
+pub(crate) const PASSWORD: &str = "hunter2hunter2";
+
+pub(crate) fn run(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    // A password that stands elsewhere, too, may be shown as what it is there.
+    let secret = text.matches(PASSWORD).count() == text.matches(&format!("password: {PASSWORD}")).count();
+    let shown = match Credentials::parse(&text, &Secret([1; 32])) {
+        Ok(credentials) => {
+            assert!(!credentials.is_empty());
+            let lists: Value = serde_saphyr::from_str(&text).expect("the same YAML");
+            let entries = lists["credentials"].as_array().expect("a list");
+            assert_eq!(entries.len(), credentials.len());
+            for entry in entries {
+                // Without its quotes a number is no text for us, but one for this reader.
+                if let (Some(user), Some(password)) = (entry["user"].as_str(), entry["password"].as_str()) {
+                    let found = credentials.find(format!("{user}:{password}").as_bytes()).expect("who is listed is known");
+                    assert_eq!(found.user, user);
+                }
+            }
+            assert!(credentials.find(b"nobody:listed-here-ever").is_none() || text.contains("nobody"));
+            format!("{credentials:?}")
+        }
+        Err(mistake) => {
+            let told = mistake.to_string();
+            assert!(told.chars().count() < 1000, "{told}");
+            told
+        }
+    };
+    assert!(!secret || !shown.contains(PASSWORD), "{shown}");
+}

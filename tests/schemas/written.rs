@@ -1,0 +1,79 @@
+//! Every body that the program sends: each of its calls is made once, to a server that writes down what it gets and does
+//! nothing of it.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use reboot_manager::cluster::{Before, CordonRecord, KeyPem, Node, NodeName, NodePatch, Pair, PodKey, ResourceVersion, Term, Uid};
+use reboot_manager::fleetlock::GroupName;
+use reboot_manager::kube::{self, CA, Client, Environment, Given, Kube, Location, TLS};
+use reboot_manager::lock::{self, LockState};
+use serde_json::{Value, json};
+use test_cluster::http::{Reply, Request, Response, Server};
+
+/// One request that has a body.
+pub(crate) struct Body {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) value: Value,
+}
+
+pub(crate) fn every_body() -> Vec<Body> {
+    let seen: Arc<Mutex<Vec<Body>>> = Arc::default();
+    let recorder = Arc::clone(&seen);
+    let handler = move |request: &Request| {
+        if let Ok(value) = serde_json::from_slice(&request.body) {
+            recorder.lock().unwrap().push(Body { method: request.method.clone(), path: request.path().to_owned(), value });
+        }
+        // A review of rights is asked about each of them; everything else is told that it is not there.
+        let reviewed = request.path().ends_with("reviews");
+        let answer = if reviewed { json!({"status": {"allowed": false}}) } else { json!({"kind": "Status", "reason": "NotFound"}) };
+        Reply::Send(Response::json(if reviewed { 201 } else { 404 }, &answer))
+    };
+    let server = Server::start(None, Arc::new(handler)).unwrap();
+    make_every_call(&kube(&server));
+    drop(server);
+    std::mem::take(&mut *seen.lock().unwrap())
+}
+
+fn kube(server: &Server) -> Kube {
+    let path = std::env::temp_dir().join(format!("reboot-manager-schemas-{}", std::process::id()));
+    let kubeconfig = json!({
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", server.address())}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+    });
+    fs::write(&path, kubeconfig.to_string()).unwrap();
+    let given = Given { kubeconfig: Some(path.clone()), environment: Environment::default(), ..Given::default() };
+    let location = Location::find(&given).unwrap();
+    fs::remove_file(&path).unwrap();
+    let client = Client::connect(&location, kube::Limits::default(), Arc::new(|_: &_| {})).unwrap();
+    Kube::new(client, "reboot-manager".to_owned(), Some("reboot-manager".to_owned()))
+}
+
+fn make_every_call(kube: &Kube) {
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}, "spec": {"unschedulable": true}})).unwrap();
+    let term = Term { lease: Uid("1".to_owned()), term: 1 };
+    let record = CordonRecord { before: Before::Schedulable, term };
+    let version = ResourceVersion("7".to_owned());
+    let pair = Pair { certificate: "certificate".to_owned(), key: KeyPem::new("key".to_owned()) };
+    let group = GroupName::parse("default").unwrap();
+    let lock = LockState::default().take(&NodeName("n1".to_owned()), &Uid("1".to_owned()), &group, Timestamp::UNIX_EPOCH);
+    let pod = PodKey { namespace: "shop".to_owned(), name: "web-0".to_owned() };
+
+    let mut marked = node.clone();
+    marked.mark.record = Some(record.clone());
+    kube.patch_node(&NodePatch::mark(&node, record)).unwrap_err();
+    kube.patch_node(&NodePatch::restore(&marked)).unwrap_err();
+    kube.evict(&pod, &Uid("1".to_owned())).unwrap_err();
+    for lock in [&lock, &LockState::default()] {
+        kube.write_lease(&lock::patch(lock, Some(&version), Timestamp::UNIX_EPOCH).0, false).unwrap_err();
+    }
+    kube.write_lease(&lock::patch(&lock, None, Timestamp::UNIX_EPOCH).0, true).unwrap_err();
+    assert!(kube.missing_permissions().unwrap().len() > 10);
+    kube.create_tls_secret(TLS, &pair).unwrap_err();
+    kube.patch_tls_secret(TLS, &version, &pair).unwrap_err();
+    kube.create_ca_map(CA, "certificate").unwrap_err();
+    kube.patch_ca_map(CA, &version, "certificate").unwrap_err();
+}
