@@ -79,3 +79,32 @@ impl Samples {
         100.0 * used.as_secs_f64() / passed.as_secs_f64().max(f64::EPSILON)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One look in the middle of each quarter.
+    fn grown(quarters: [[u64; 3]; 4]) -> Vec<String> {
+        let samples = Samples::new();
+        let ends = [(0, quarters[0]), (800, quarters[3])];
+        let middles = quarters.iter().zip([100, 300, 500, 700]).map(|(values, at)| (at, *values));
+        for (at, values) in ends.into_iter().chain(middles) {
+            samples.seen.lock().unwrap().push(Sample { at: Duration::from_millis(at), cpu: Duration::ZERO, values });
+        }
+        samples.seen.lock().unwrap().sort_by_key(|sample| sample.at);
+        samples.grown()
+    }
+
+    #[test]
+    fn what_grows_from_the_second_quarter_to_the_last_is_told() {
+        let flat = [5000, 60, 120];
+        assert_eq!(grown([[9000, 90, 200], flat, flat, [5000 + RSS_KIB_MORE_MAX, 60 + THREADS_MORE_MAX, 120]]), Vec::<String>::new());
+        let told = grown([flat, flat, flat, [5001 + RSS_KIB_MORE_MAX, 60, 121 + DESCRIPTORS_MORE_MAX]]);
+        assert_eq!(
+            told,
+            ["KiB resident 5000 in the second quarter, 6025 in the last", "descriptors 120 in the second quarter, 153 in the last"]
+        );
+        assert_eq!(grown([flat, flat, flat, [5000, 61 + THREADS_MORE_MAX, 120]]).len(), 1);
+    }
+}
