@@ -62,6 +62,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_host_is_ready_takes_pods_and_has_no_taint_but_those_we_tolerate() {
+        let host = |ready: &str, spec: &str| -> Host {
+            let wire = format!(
+                "{{\"metadata\": {{\"name\": \"n1\"}}, \"spec\": {{{spec}}}, \"status\": {{\"conditions\": [{{\"type\": \"Ready\", \"status\": \"{ready}\"}}]}}}}"
+            );
+            serde_json::from_str(&wire).unwrap()
+        };
+        let taint = |key: &str, effect: &str| format!("\"taints\": [{{\"key\": \"{key}\", \"effect\": \"{effect}\"}}]");
+        let cases = [
+            ("True", String::new(), true),
+            ("False", String::new(), false),
+            ("Unknown", String::new(), false),
+            ("True", "\"unschedulable\": true".to_owned(), false),
+            ("True", taint("node-role.kubernetes.io/control-plane", "NoSchedule"), true),
+            ("True", taint("gpu", "PreferNoSchedule"), true),
+            ("True", taint("gpu", "NoSchedule"), false),
+            ("True", taint("gpu", "NoExecute"), false),
+        ];
+        for (ready, spec, takes_us) in cases {
+            assert_eq!(host(ready, &spec), Host { name: NodeName("n1".to_owned()), takes_us }, "{ready} {spec}");
+        }
+    }
+
+    #[test]
     fn names_are_spoken_as_a_person_would() {
         let all = ["a", "b", "c", "d", "e"];
         let cases = [(0, "none"), (1, "a"), (2, "a and b"), (3, "a, b and c"), (5, "a, b and 3 more")];

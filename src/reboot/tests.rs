@@ -1,6 +1,7 @@
 //! A small world in which the rules run as they ship: nodes with pods, one Lease, and any number of requests and
 //! housekeepers whose steps are interleaved at random, abandoned, and answered with the answer lost.
 
+mod answers;
 mod caller;
 mod marks;
 
