@@ -170,6 +170,12 @@ impl World {
     /// The client of a machine sends what it would send now; an earlier request of its own is abandoned but runs on.
     fn call(&mut self, machine: usize) {
         let caller = self.caller(machine);
+        // A machine that asks again does not reboot before it is told yes again. Only that bounds what a deleted Lease costs: the
+        // old yes stood nowhere else. Everywhere else the old yes is taken to hold, whatever is asked after it.
+        let asked_again = self.stage == Stage::LeaseDeleted && self.machines[machine].client == Client::Approved;
+        if asked_again {
+            self.machines[machine].client = Client::Up;
+        }
         let work = match self.machines[machine].client {
             Client::Up | Client::Approved => Work::PreReboot(caller),
             Client::Back => Work::SteadyState(caller),
