@@ -598,6 +598,7 @@ fn proofs_that_are_old_or_out_of_order_approve_nothing() {
     };
     assert!(approve(at(1, 0), at(2, 0), at(3, 0), 0).is_some());
     assert!(approve(at(1, 0), at(2, 0), at(3, 0), PROOF_AGE_MAX.as_secs()).is_some());
+    assert!(approve(at(1, 0), at(2, 0), at(2, 0), 0).is_none(), "the slot was not seen after the pods");
     assert!(approve(at(1, 0), at(2, 9), at(3, 9), PROOF_AGE_MAX.as_secs() + 1).is_none(), "frozen after the cordon was seen");
     assert!(approve(at(2, 0), at(1, 0), at(3, 0), 0).is_none(), "listed before the cordon");
     assert!(approve(at(1, 0), at(3, 0), at(2, 0), 0).is_none(), "slot seen before the list");
