@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -200,6 +201,12 @@ impl Fleet {
     #[track_caller]
     pub fn bare_pod(&self, namespace: &str, name: &str, placement: Placement<'_>) -> Value {
         self.create(&objects::bare_pod(namespace, name, placement))
+    }
+
+    /// Makes a pod without an owner on `node` that takes `ends_after` to end, once it is told to.
+    #[track_caller]
+    pub fn slow_pod(&self, namespace: &str, name: &str, node: &str, ends_after: Duration) -> Value {
+        self.create(&objects::slow_pod(namespace, name, Placement::On(node), ends_after))
     }
 
     /// Makes what the API shows of a static pod on `node`; it is called `<name>-<node>`.

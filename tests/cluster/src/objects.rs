@@ -1,6 +1,10 @@
 //! Kubernetes objects as a test wants them: small pods, Nodes of a realistic size. Values only; [`crate::fleet`] creates them.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
+
+use crate::kubelet::TERMINATION_MS;
 
 /// Where pods may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,14 @@ pub fn job(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
 pub fn bare_pod(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
     let mut pod = object("v1", "Pod", Some(namespace), name, &template(name, placement)["spec"]);
     pod["metadata"]["labels"] = labels(name);
+    pod
+}
+
+/// The same, which takes `ends_after` to end, and has ten seconds more than that.
+pub fn slow_pod(namespace: &str, name: &str, placement: Placement<'_>, ends_after: Duration) -> Value {
+    let mut pod = bare_pod(namespace, name, placement);
+    pod["metadata"]["annotations"] = json!({ TERMINATION_MS: ends_after.as_millis().to_string() });
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(ends_after.as_secs() + 10);
     pod
 }
 

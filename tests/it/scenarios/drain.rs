@@ -64,9 +64,7 @@ fn a_budget_that_never_yields_is_named_and_other_nodes_are_unharmed() {
 fn a_pod_that_arrives_during_the_drain_is_drained_too() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "first", Placement::On("n1"));
-    let patch = json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "2500"}}});
-    scene.admin.merge("/api/v1/namespaces/shop/pods/first", &patch).ok();
+    scene.fleet.slow_pod("shop", "first", "n1", Duration::from_millis(2500));
     scene.wait_for_running("n1", 1);
     let server = server(&scene, "60s");
     let pending = one.agent(&server).send("pre-reboot");

@@ -85,10 +85,7 @@ fn a_granted_node_that_asks_again_is_granted_cheaply_and_looked_at_again() {
 fn the_answer_comes_within_a_second_of_the_node_being_empty() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    let pod = scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
-    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "8000"}}});
-    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
-    assert_eq!(pod["metadata"]["name"], "slow");
+    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
     scene.wait_for_running("n1", 1);
     let server = server(&scene, "60s");
     let pending = one.agent(&server).send("pre-reboot");
@@ -103,9 +100,7 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
 fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
-    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "4000"}}});
-    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(4));
     scene.wait_for_running("n1", 1);
     let server = server(&scene, "1s");
     let answer = one.agent(&server).pre_reboot().expect(404, "draining");
@@ -144,9 +139,7 @@ fn held_still(scene: &test_cluster::Scene, evictions: usize) -> bool {
 fn a_client_that_hangs_up_leaves_nothing_behind() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
-    let patch = serde_json::json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "8000"}}});
-    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
     scene.wait_for_running("n1", 1);
     let server = server(&scene, "60s");
     let pending = one.agent(&server).send("pre-reboot");

@@ -1,8 +1,9 @@
 //! What a watch of the nodes shows spares lists, and decides nothing by itself: whatever becomes of it, nobody passes who
 //! should not, nobody waits who need not, and it begins anew.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use test_cluster::objects::Placement;
 use test_cluster::road::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Scene, Server};
@@ -126,9 +127,7 @@ fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody() {
 fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "slow", Placement::On("n1"));
-    let patch = json!({"metadata": {"annotations": {test_cluster::kubelet::TERMINATION_MS: "3000"}}});
-    scene.admin.merge("/api/v1/namespaces/shop/pods/slow", &patch).ok();
+    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
     scene.wait_for_running("n1", 1);
     let server = watching(&scene, "60s");
     let held = one.agent(&server).send("pre-reboot");
