@@ -781,6 +781,22 @@ fn housekeeping_decides_by_evidence_that_is_younger_than_the_lock() {
 }
 
 #[test]
+fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
+    let mut world = World::new(1);
+    world.call(0);
+    world.run(1, 100);
+    let holder = world.lock.holders[0].clone();
+    let another = Holder { term: holder.term + 1, ..holder.clone() };
+    let node = Seen { value: Some(world.machines[0].node.clone()), tick: 2, at: world.start };
+    let state = || Lock { state: world.lock.clone(), version: world.lease.clone(), written: None };
+    let since = |tick, holder| may_be_marked_since(&node, &Seen { value: state(), tick, at: world.start }, holder);
+    assert!(since(1, None));
+    assert!(since(1, Some(&another)), "the mark is of another tenure than the slot");
+    assert!(!since(1, Some(&holder)), "the mark is of this very tenure");
+    assert!(!since(2, None) && !since(3, None), "the lock is not older");
+}
+
+#[test]
 fn a_node_is_cordoned_only_when_it_is_marked_for_this_tenure_and_unschedulable() {
     let mut world = World::new(1);
     world.call(0);
