@@ -25,6 +25,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     let holder = lock.value.state.holder(&caller.uid);
     // An approval of after this request arrived is not undone by it, however long the request has been under way. Once the
     // node has rebooted there is nothing left to undo; so a replica whose clock is ahead cannot keep a node from checking in.
+    // An adopted slot names no boot: there the time alone counts.
     if holder
         .and_then(|holder| holder.approved.as_ref())
         .is_some_and(|approved| approved.at > caller.arrived && (approved.boot == node.boot_id || approved.boot.is_empty()))

@@ -3,6 +3,7 @@
 
 mod answers;
 mod caller;
+mod edges;
 mod marks;
 
 use std::time::{Duration, Instant};
@@ -561,15 +562,11 @@ fn an_undisturbed_node_is_approved_and_comes_back() {
     world.machines[1].cordoned = true;
     for machine in [0, 1] {
         world.call(machine);
-        while !world.actors.is_empty() {
-            world.step(0, Luck::Good);
-        }
+        world.run_out();
         assert_eq!(world.machines[machine].client, Client::Approved);
         world.restart(machine);
         world.call(machine);
-        while !world.actors.is_empty() {
-            world.step(0, Luck::Good);
-        }
+        world.run_out();
     }
     assert_eq!(world.approvals, 2);
     world.check_nothing_leaked();
@@ -712,9 +709,7 @@ impl World {
         self.actors.clear();
         self.seconds += 3600;
         self.keep_house();
-        while !self.actors.is_empty() {
-            self.step(0, Luck::Good);
-        }
+        self.run_out();
     }
 }
 

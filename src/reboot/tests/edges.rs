@@ -1,0 +1,168 @@
+//! Single rules at their edges, on values made by hand: what an interleaving at random meets too seldom.
+
+use super::*;
+
+/// A node that is approved: what a request reads of it.
+struct Scene {
+    world: World,
+    uid: Uid,
+}
+
+impl Scene {
+    fn approved() -> Self {
+        let mut world = World::new(1);
+        world.call(0);
+        world.run(1, 100);
+        assert_eq!(world.machines[0].client, Client::Approved);
+        Self { world, uid: Uid("u0".to_owned()) }
+    }
+
+    fn node(&self) -> Node {
+        self.world.machines[0].node.clone()
+    }
+
+    fn lock(&self) -> Lock {
+        Lock { state: self.world.lock.clone(), version: self.world.lease.clone(), written: None }
+    }
+
+    fn seen<T>(&self, value: T, tick: u64) -> Seen<T> {
+        Seen { value, tick, at: self.world.start }
+    }
+
+    /// Node and lock, read at these ticks.
+    fn observed(&self, node: Node, node_tick: u64, lock: Lock, lock_tick: u64) -> Observed {
+        let mut observed = Observed::nothing(self.uid.clone(), None);
+        observed.node = Some(self.seen(Some(node), node_tick));
+        observed.lock = Some(self.seen(lock, lock_tick));
+        observed
+    }
+
+    fn holder(&self, observed: &Observed) -> Tidy {
+        housekeeping::holder(&self.uid, observed, self.world.now().clock)
+    }
+
+    fn stray(&self, observed: &Observed) -> Tidy {
+        housekeeping::stray(&NodeName("n0".to_owned()), &self.uid, observed, self.world.now().clock)
+    }
+}
+
+/// Marked for the tenure after the one it is marked for.
+fn marked_anew(mut node: Node) -> Node {
+    node.mark.record.as_mut().unwrap().term.term += 1;
+    node
+}
+
+#[test]
+fn evidence_of_the_same_look_is_not_younger() {
+    let scene = Scene::approved();
+    let together = scene.observed(scene.node(), 1, scene.lock(), 1);
+    assert!(matches!(scene.holder(&together), Tidy::Look(Question::Node)));
+    assert!(matches!(scene.stray(&together), Tidy::Look(Question::Lock)));
+}
+
+#[test]
+fn a_list_of_the_same_look_as_the_cordon_proves_nothing() {
+    let scene = Scene::approved();
+    let lock = Lock { written: Some(LockChange::Approve), ..scene.lock() };
+    let cordoned = |tick| Cordoned::of(&scene.seen(Some(scene.node()), tick), &lock, 1).unwrap();
+    let emptied = || Emptied::of(&scene.seen(Complete::of_all_pages(Vec::new()), 2), &cordoned(1), |_| DrainPlan::default()).unwrap();
+    let slot = || HeldSlot::of(&scene.seen(lock.clone(), 3), &scene.uid).unwrap();
+    assert!(Approval::of(cordoned(1), emptied(), slot(), scene.world.start).is_ok());
+    assert!(Approval::of(cordoned(2), emptied(), slot(), scene.world.start).is_err());
+}
+
+#[test]
+fn housekeeping_restores_no_mark_that_may_be_newer_than_the_lock() {
+    let scene = Scene::approved();
+    let mut lock = scene.lock();
+    lock.state = lock.state.check_in(&scene.uid, scene.world.now().clock);
+    let holder = |node, node_tick, lock_tick| scene.holder(&scene.observed(node, node_tick, lock.clone(), lock_tick));
+    assert!(matches!(holder(scene.node(), 2, 1), Tidy::Change(Change::Node { why: NodeChange::Restore, .. })));
+    assert!(matches!(holder(marked_anew(scene.node()), 2, 1), Tidy::Look(Question::Lock)));
+    assert!(matches!(holder(marked_anew(scene.node()), 1, 2), Tidy::Change(Change::Node { why: NodeChange::Restore, .. })));
+}
+
+#[test]
+fn a_stray_is_the_very_node_and_marked() {
+    let scene = Scene::approved();
+    let freed = || Lock { state: scene.world.lock.free(&scene.uid), ..scene.lock() };
+    let stray = |node| scene.stray(&scene.observed(node, 1, freed(), 2));
+    assert!(matches!(stray(scene.node()), Tidy::Change(Change::Node { why: NodeChange::Restore, .. })));
+    let mut anew = scene.node();
+    anew.mark.uid = Uid("another".to_owned());
+    assert!(matches!(stray(anew), Tidy::Done(None)), "a node of that name made anew");
+    let mut ready = scene.node();
+    (ready.mark.status, ready.mark.record) = (Status::Ready, None);
+    assert!(matches!(stray(ready), Tidy::Done(None)), "in service");
+}
+
+#[test]
+fn who_is_adopted_is_approved_and_nobody_else() {
+    let scene = Scene::approved();
+    let other = NodeName("other".to_owned());
+    let group = GroupName::parse("default").unwrap();
+    let now = scene.world.now().clock;
+    let state = LockState::default().take(&other, &Uid("other".to_owned()), &group, now);
+    let version = scene.world.lease.clone().map(|version| LeaseVersion { uid: Uid("new".to_owned()), ..version });
+    let adopted = scene.stray(&scene.observed(scene.node(), 1, Lock { state, version, written: None }, 2));
+    let Tidy::Change(Change::Lock { why: LockChange::Adopt, next, .. }) = adopted else { panic!("{adopted:?}") };
+    let approved: Vec<(&str, bool)> = next.holders.iter().map(|holder| (holder.node.as_str(), holder.approved.is_some())).collect();
+    assert_eq!(approved, [("other", false), ("n0", true)]);
+}
+
+#[test]
+fn each_purpose_has_its_own_words() {
+    use LockChange::{Adopt, Approve, CheckIn, Free, Take};
+    let scene = Scene::approved();
+    let lock = |why| Change::Lock { why, next: LockState::default(), basis: None };
+    let node = |why| Change::Node { why, patch: NodePatch::restore(&scene.node()) };
+    let changes = [lock(Adopt), lock(Approve), lock(CheckIn), lock(Free), lock(Take), node(NodeChange::Mark), node(NodeChange::Restore)];
+    let words: std::collections::BTreeSet<&str> = changes.iter().map(Change::purpose).collect();
+    assert!(words.len() == changes.len() && words.iter().all(|words| words.contains(' ')), "{words:?}");
+}
+
+#[test]
+fn only_a_mark_just_written_is_our_own() {
+    let scene = Scene::approved();
+    let mut observed = Observed::nothing(scene.uid.clone(), None);
+    for (change, own) in [(Some(NodeChange::Mark), true), (Some(NodeChange::Restore), false), (None, false)] {
+        observed.fold(Fact::Node(Some(scene.node()), change), scene.world.start);
+        assert_eq!(observed.own_mark().is_some(), own, "{change:?}");
+    }
+    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Mark)), scene.world.start);
+    assert_eq!(observed.own_mark(), Some(&scene.node().mark.version));
+    observed.forget_node();
+    assert_eq!(observed.own_mark(), None);
+}
+
+#[test]
+fn strangers_are_the_marked_who_hold_nothing_and_are_not_asked_for() {
+    let scene = Scene::approved();
+    let name = |name: &str| NodeName(name.to_owned());
+    let strangers = |names: &[&str], marked, lock, own: &str| {
+        let names = names.iter().map(|node| name(node)).collect();
+        let marked = scene.seen(Marked { names, holders: Vec::new() }, marked);
+        Marked::strangers(Some(&marked), &scene.seen(scene.lock(), lock), &name(own))
+    };
+    let are = |names: &[&str]| Strangers::Are(names.iter().map(|node| name(node)).collect());
+    assert_eq!(strangers(&["n0", "n1", "n2"], 1, 2, "n1"), are(&["n2"]), "n0 holds a slot, and n1 asks");
+    assert_eq!(strangers(&["n2"], 2, 1, "n1"), Strangers::LockTooOld);
+    assert_eq!(strangers(&["n2"], 2, 2, "n1"), are(&["n2"]), "the lock is not older");
+    assert_eq!(strangers(&["n0", "n1"], 2, 1, "n1"), are(&[]), "nobody can be mistaken for a stranger");
+}
+
+#[test]
+fn a_tenure_follows_itself_with_nothing_but_a_check_in_since() {
+    let tenure = |term, approved: Option<i64>, checked_in| Tenure {
+        term,
+        approved: approved.map(|at| Timestamp::from_second(at).unwrap()),
+        checked_in,
+    };
+    let first = tenure(1, Some(1), false);
+    assert!(first.follows(&first) && tenure(1, Some(1), true).follows(&first));
+    assert!(tenure(1, Some(1), true).follows(&tenure(1, Some(1), true)));
+    assert!(!first.follows(&tenure(1, Some(1), true)), "a check-in is not taken back");
+    assert!(!tenure(2, Some(1), true).follows(&first), "another tenure");
+    assert!(!tenure(1, Some(2), true).follows(&first), "approved anew");
+    assert!(!first.follows(&tenure(1, None, false)), "approved since");
+}
