@@ -166,3 +166,50 @@ fn a_tenure_follows_itself_with_nothing_but_a_check_in_since() {
     assert!(!tenure(1, Some(2), true).follows(&first), "approved anew");
     assert!(!first.follows(&tenure(1, None, false)), "approved since");
 }
+
+impl Scene {
+    fn pre_reboot(&self, seen: &Observed, slots: usize) -> Step {
+        pre_reboot::next(&self.world.caller(0), seen, &Rules { slots, ours: Ours::default() }, self.world.now())
+    }
+
+    /// The lock in which so many others hold slots, too.
+    fn lock_with(&self, others: usize) -> Lock {
+        let (group, now) = (GroupName::parse("default").unwrap(), self.world.now().clock);
+        let take = |state: LockState, other: usize| state.take(&NodeName(format!("x{other}")), &Uid(format!("x{other}")), &group, now);
+        Lock { state: (0..others).fold(self.world.lock.clone(), take), ..self.lock() }
+    }
+}
+
+fn takes(step: &Step) -> bool {
+    matches!(step, Step::Change(Change::Lock { why: LockChange::Take, .. }))
+}
+
+#[track_caller]
+fn refused(step: Step) -> String {
+    let Step::Answer(outcome) = step else { panic!("{step:?}") };
+    crate::fleetlock::Reply::from(outcome).value().to_owned()
+}
+
+#[test]
+fn an_approved_node_that_was_uncordoned_starts_anew_once_it_is_sure_and_there_is_room() {
+    let scene = Scene::approved();
+    let uncordoned = || Node { unschedulable: false, ..scene.node() };
+    let next = |node, lock, others| scene.pre_reboot(&scene.observed(uncordoned(), node, scene.lock_with(others), lock), 1);
+    assert!(matches!(next(1, 2, 0), Step::Look(Question::Node)), "the mark may not have been made yet");
+    assert!(takes(&next(2, 1, 0)) && takes(&next(1, 1, 0)));
+    assert_eq!(refused(next(2, 1, 1)), "node n0 has to wait: the slot is held by x0 since 2027-01-15T08:00:00Z");
+}
+
+#[test]
+fn a_refusal_counts_the_slots_in_words() {
+    let scene = Scene::approved();
+    let freed = |others| {
+        let lock = scene.lock_with(others);
+        Lock { state: lock.state.free(&scene.uid), ..lock }
+    };
+    let mut ready = scene.node();
+    (ready.mark.status, ready.mark.record, ready.unschedulable) = (Status::Ready, None, false);
+    let says = |slots| refused(scene.pre_reboot(&scene.observed(ready.clone(), 1, freed(slots), 2), slots));
+    assert!(says(1).contains("has to wait: the slot is held by x0 since "), "{}", says(1));
+    assert!(says(2).contains("has to wait: all slots are held by x0 since "), "{}", says(2));
+}
