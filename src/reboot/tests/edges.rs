@@ -213,3 +213,124 @@ fn a_refusal_counts_the_slots_in_words() {
     assert!(says(1).contains("has to wait: the slot is held by x0 since "), "{}", says(1));
     assert!(says(2).contains("has to wait: all slots are held by x0 since "), "{}", says(2));
 }
+
+impl Scene {
+    /// The lock in which the node holds its first tenure, not approved yet; `before` others took a slot before it, `after` after it.
+    fn lock_held(&self, before: usize, after: usize) -> Lock {
+        let (group, now) = (GroupName::parse("default").unwrap(), self.world.now().clock);
+        let take = |state: LockState, name: &str| state.take(&NodeName(name.to_owned()), &Uid(name.to_owned()), &group, now);
+        let mut state = (0..before).fold(LockState::default(), |state, other| take(state, &format!("x{other}")));
+        state = state.take(&NodeName("n0".to_owned()), &self.uid, &group, now);
+        state = (0..after).fold(state, |state, other| take(state, &format!("y{other}")));
+        Lock { state, ..self.lock() }
+    }
+
+    /// The node, marked for the tenure that it holds in this lock.
+    fn node_held(&self, lock: &Lock) -> Node {
+        let mut node = self.node();
+        node.mark.record.as_mut().unwrap().term.term = lock.state.holder(&self.uid).unwrap().term;
+        node
+    }
+
+    /// As of the lock, then the node, then the marks, then the pods.
+    fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
+        let node = self.node_held(&lock);
+        let mut observed = self.observed(node, 2, lock, 1);
+        let names = marked.iter().map(|name| NodeName((*name).to_owned())).collect();
+        // No node is a stranger that was read to be marked after the lock.
+        observed.marked = Some(self.seen(Marked { names, holders: Vec::new() }, 1));
+        observed.pods = Some(self.seen(Complete::of_all_pages(pods), 4));
+        observed
+    }
+}
+
+fn goes_back(step: &Step) -> bool {
+    matches!(step, Step::Change(Change::Lock { why: LockChange::Free, .. }))
+}
+
+fn approves(step: &Step) -> bool {
+    matches!(step, Step::Change(Change::Lock { why: LockChange::Approve, .. }))
+}
+
+#[test]
+fn beyond_the_slots_is_who_came_last_or_beside_one_that_is_approved() {
+    let scene = Scene::approved();
+    let next = |lock: Lock, slots| scene.pre_reboot(&scene.looked(lock, &[], Vec::new()), slots);
+    assert!(goes_back(&next(scene.lock_held(1, 0), 1)), "the other was first");
+    assert!(approves(&next(scene.lock_held(0, 1), 1)), "the other came after it");
+    assert!(approves(&next(scene.lock_held(1, 0), 2)), "there is room for both");
+    let mut lock = scene.lock_held(0, 1);
+    lock.state = lock.state.approve(&Uid("y0".to_owned()), "0", scene.world.now().clock);
+    assert!(goes_back(&next(lock, 1)), "the other came after it and is approved");
+    let mut lock = scene.lock_held(1, 0);
+    lock.state = lock.state.approve(&scene.uid, "0", scene.world.now().clock);
+    assert!(approves(&next(lock, 1)), "who is approved does not go back");
+}
+
+#[test]
+fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
+    let scene = Scene::approved();
+    let mut ready = scene.node();
+    (ready.mark.status, ready.mark.record, ready.unschedulable) = (Status::Ready, None, false);
+    let next = |node, lock| scene.pre_reboot(&scene.observed(ready.clone(), node, scene.lock_held(0, 0), lock), 1);
+    assert!(matches!(next(1, 2), Step::Change(Change::Node { why: NodeChange::Mark, .. })));
+    assert!(matches!(next(2, 1), Step::Look(Question::Lock)));
+    assert!(matches!(next(1, 1), Step::Look(Question::Lock)));
+}
+
+#[test]
+fn who_else_is_marked_is_asked_before_the_approval_and_not_after_it() {
+    let scene = Scene::approved();
+    assert!(matches!(scene.pre_reboot(&scene.observed(scene.node(), 2, scene.lock_held(0, 0), 1), 1), Step::Look(Question::Marked)));
+    assert!(matches!(scene.pre_reboot(&scene.observed(scene.node(), 2, scene.lock(), 1), 1), Step::Look(Question::Pods)));
+    let one = refused(scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["z"], Vec::new()), 1));
+    assert!(one.contains(": node z marked rebootmanager/status=Rebooting without a slot"), "{one}");
+    let two = refused(scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["y", "z"], Vec::new()), 1));
+    assert!(two.contains(": nodes y and z marked rebootmanager/status=Rebooting without a slot"), "{two}");
+    assert!(goes_back(&scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["a"], Vec::new()), 1)), "the other is the first by name");
+}
+
+#[test]
+fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
+    let scene = Scene::approved();
+    let pod = |uid: &str| -> Pod {
+        let wire =
+            json!({"metadata": {"namespace": "shop", "name": uid, "uid": uid}, "spec": {"nodeName": "n0"}, "status": {"phase": "Running"}});
+        serde_json::from_value(wire).unwrap()
+    };
+    let rules = Rules { slots: 1, ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() } };
+    let next = |pods| pre_reboot::next(&scene.world.caller(0), &scene.looked(scene.lock_held(0, 0), &[], pods), &rules, scene.world.now());
+    assert!(matches!(next(vec![pod("us")]), Step::Look(Question::Elsewhere)));
+    assert!(matches!(next(vec![pod("other")]), Step::Drain(_)));
+    assert!(matches!(next(vec![pod("us"), pod("other")]), Step::Drain(_)), "the others go first");
+    assert!(approves(&next(vec![])));
+}
+
+#[test]
+fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
+    let scene = Scene::approved();
+    let next = |lock_tick| {
+        let mut seen = scene.looked(Lock { written: Some(LockChange::Approve), ..scene.lock() }, &[], Vec::new());
+        seen.lock.as_mut().unwrap().tick = lock_tick;
+        scene.pre_reboot(&seen, 1)
+    };
+    assert!(matches!(next(5), Step::Answer(Outcome::Approved(..))));
+    assert!(approves(&next(4)) && approves(&next(3)));
+}
+
+#[test]
+fn a_request_goes_on_only_under_its_own_tenure() {
+    let scene = Scene::approved();
+    let next = |lock: Lock| {
+        let mut seen = scene.looked(lock, &[], Vec::new());
+        seen.tenure = Some(Tenure { term: 1, approved: None, checked_in: false });
+        scene.pre_reboot(&seen, 1)
+    };
+    assert!(approves(&next(scene.lock_held(0, 0))));
+    let mut lock = scene.lock_held(0, 0);
+    lock.state = lock.state.check_in(&scene.uid, scene.world.now().clock);
+    assert!(refused(next(lock)).contains("has called again since"), "checked in since");
+    let mut lock = scene.lock_held(1, 0);
+    lock.state = lock.state.free(&Uid("x0".to_owned()));
+    assert!(refused(next(lock)).contains("has called again since"), "a later tenure");
+}
