@@ -334,3 +334,18 @@ fn a_request_goes_on_only_under_its_own_tenure() {
     lock.state = lock.state.free(&Uid("x0".to_owned()));
     assert!(refused(next(lock)).contains("has called again since"), "a later tenure");
 }
+
+#[test]
+fn a_check_in_from_before_the_approval_is_void_and_a_later_one_counts() {
+    let scene = Scene::approved();
+    let holder = &scene.world.lock.holders[0];
+    let at = holder.approved.as_ref().unwrap().at;
+    let next = |arrived| {
+        let mut seen = scene.observed(scene.node(), 2, scene.lock(), 3);
+        seen.mark = Some(scene.seen(Some(scene.node().mark), 1));
+        seen.first = Some(Some(Tenure::of(holder)));
+        steady_state::next(&Caller { arrived, ..scene.world.caller(0) }, &seen, scene.world.now())
+    };
+    assert!(refused(next(at - jiff::SignedDuration::from_micros(1))).contains("has called again since"));
+    assert!(matches!(next(at), Step::Change(Change::Lock { why: LockChange::CheckIn, .. })));
+}
