@@ -315,10 +315,43 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
     fn a_rate_limit_quiets_everything_for_a_while() {
-        let (mut pace, plan, start) = (Pace::default(), plan(&["a"]), Instant::now());
+        let (mut pace, plan, start) = (Pace::default(), plan(&["a", "b"]), Instant::now());
         pace.record(&plan.evict[0], Eviction::RateLimited { after: Duration::from_secs(600) }, start, CLOCK, 0.0);
-        assert!(pace.due(&plan, start).is_empty());
-        assert_eq!(names(&pace.due(&plan, start + WAIT_MAX)), ["a"]);
+        assert!(pace.due(&plan, start).is_empty(), "b too");
+        assert_eq!(names(&pace.due(&plan, start + WAIT_MAX)), ["b", "a"]);
         assert!(pace.progress(&plan).clause.contains("patience"));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn each_refusal_makes_the_wait_longer_by_half() {
+        let (mut pace, plan, start) = (Pace::default(), plan(&["a"]), Instant::now());
+        for rest in [500, 750, 1125] {
+            pace.record(&plan.evict[0], Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.5);
+            assert_eq!(pace.rest(&plan, start, WAIT_MAX), Duration::from_millis(rest));
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn what_is_known_of_a_pod_that_has_gone_is_forgotten() {
+        let (mut pace, plan, start) = (Pace::default(), plan(&["a", "b"]), Instant::now());
+        for pod in &plan.evict {
+            pace.record(pod, Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.5);
+        }
+        let left = DrainPlan { evict: plan.evict[..1].to_vec(), ..DrainPlan::default() };
+        pace.forget_gone(&left);
+        assert_eq!(names(&pace.due(&plan, start)), ["b"], "as if it had never been asked for");
+        assert_eq!(pace.progress(&plan).clause, "has 2 pods left: pod shop/a stays: webhook since 1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_is_ending_is_told_beside_what_is_blocked() {
+        let ending = || DrainPlan { ending: vec![pod("e")], ..plan(&["a"]) };
+        let mut pace = Pace::default();
+        assert_eq!(pace.progress(&ending()).clause, "has 2 pods left: terminating: shop/e");
+        pace.pods.entry(Uid("a".to_owned())).or_default().refusal = Some(Refusal { since: CLOCK, why: "stays: x".to_owned() });
+        let both = "has 2 pods left: pod shop/a stays: x since 1970-01-01T00:00:00Z; terminating: shop/e";
+        assert_eq!(pace.progress(&ending()).clause, both);
     }
 }

@@ -177,9 +177,18 @@ mod tests {
         check(&ending, true, "ending");
         check(&own(early), true, "last");
         check(&own(early), false, "Own");
+        check(&own(SINCE), true, "last");
         check(&own(late), true, "Own");
         check(&json!({"metadata": {"uid": "me"}}), true, "last");
         check(&json!({"metadata": {"namespace": "rm"}}), true, "evict");
+    }
+
+    #[test]
+    fn without_a_uid_our_own_pod_is_known_by_namespace_and_name() {
+        let ours = Ours { name: Some("me".to_owned()), namespace: Some("rm".to_owned()), ..Ours::default() };
+        for (namespace, name, is) in [("rm", "me", true), ("rm", "p", false), ("shop", "me", false), ("shop", "p", false)] {
+            assert_eq!(ours.is(&pod(&json!({"metadata": {"namespace": namespace, "name": name}}))), is, "{namespace}/{name}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod scene;
 pub mod secured;
 pub mod server;
 pub mod simulated;
+pub mod usage;
 pub mod wait;
 pub mod zincati;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::Zincati;
 use crate::empty_root::EmptyRoot;
+use crate::usage;
 use crate::wait::wait_for;
 
 /// How long the program may take to listen.
@@ -189,41 +190,27 @@ impl Server {
 
     /// Peak resident memory in KiB.
     pub fn peak_rss_kib(&self) -> u64 {
-        self.memory_kib("VmHWM:")
+        usage::memory_kib(self.pid(), "VmHWM:")
     }
 
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
-        self.memory_kib("VmRSS:")
+        usage::memory_kib(self.pid(), "VmRSS:")
     }
 
     /// Processor time so far, of threads that have ended, too; in the kernel's steps of 10 ms.
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
-        // The second field is the name, in brackets, and may hold spaces; of what follows the 12th and 13th are wanted.
-        let (_, fields) = stat.rsplit_once(')').expect("the name");
-        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
+        usage::cpu_time(self.pid())
     }
 
     /// How many threads it has.
     pub fn threads(&self) -> usize {
-        self.count("task")
+        usage::count(self.pid(), "task")
     }
 
     /// How many files and sockets it has open.
     pub fn descriptors(&self) -> usize {
-        self.count("fd")
-    }
-
-    fn memory_kib(&self, row: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
-        let line = status.lines().find(|line| line.starts_with(row)).expect("the row");
-        line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
-    }
-
-    fn count(&self, folder: &str) -> usize {
-        std::fs::read_dir(format!("/proc/{}/{folder}", self.pid())).expect("/proc").count()
+        usage::count(self.pid(), "fd")
     }
 
     #[track_caller]

@@ -21,7 +21,7 @@ use test_cluster::scene::{Backend, NAMESPACE, SOON};
 use test_cluster::secured::Secured;
 use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
-use test_cluster::{Road, Scene, Server};
+use test_cluster::{Road, Scene, Server, usage};
 
 /// How many nodes there are unless told, one measurement each.
 const NODES: [usize; 3] = [1, 2000, 5000];
@@ -102,7 +102,7 @@ fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
     let (server, _) = start(Start::in_root(&root, &host, port));
     rests(&server);
     let (fresh, fresh_peak) = (resident(&server, "VmRSS"), resident(&server, "VmHWM"));
-    let busy = processor_time(&server);
+    let busy = server.cpu_time();
     steady_state(scene, &server);
     let index_peak = resident(&server, "VmHWM");
     reboot(scene, &server);
@@ -195,19 +195,9 @@ fn rests(server: &Server) {
     });
 }
 
-/// User and system time of all its threads so far.
-fn processor_time(server: &Server) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
-    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
-    Duration::from_millis(ticks * 10)
-}
-
 /// A row of `/proc/PID/status`, in bytes.
 fn resident(server: &Server, row: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(row)).expect("the row");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * KIB
+    usize::try_from(usage::memory_kib(server.pid(), row)).expect("a small number") * KIB
 }
 
 /// How long nothing must have happened.

@@ -2,7 +2,7 @@
 //! pods be away.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use test_cluster::fleet::machine_id;
@@ -10,6 +10,8 @@ use test_cluster::objects::{self, Placement};
 use test_cluster::scene::SOON;
 use test_cluster::wait::wait_for;
 use test_cluster::{Scene, Server};
+
+use crate::peers::Peer;
 
 const PODS: u32 = 100;
 
@@ -19,12 +21,15 @@ const ROUNDS: [(&str, Option<u32>, usize); 2] = [("none", None, 4), ("90 of 100 
 /// The pods run on one of these and move to the other; no other node may have them.
 const STAGE: [&str; 2] = ["stage-0", "stage-1"];
 
+/// How long another server is asked for the grant.
+const PEER_DRAIN_MAX: Duration = Duration::from_secs(90);
+
 /// Machine ids of the two, past those of all other nodes.
 const STAGE_IDS: usize = 1_000_000;
 
 const LABEL: &str = "bench/stage";
 
-pub(super) fn measure(scene: &Scene, program: &Path) {
+pub(super) fn measure(scene: &Scene, program: &Path, peers: &[Peer]) {
     println!("\n| drain of {PODS} pods | budget | s, each round | pods alive at the end |\n|---|---|---|---|");
     for (number, name) in STAGE.iter().enumerate() {
         scene.fleet.node(name, &machine_id(STAGE_IDS + number), "boot").label(LABEL, "yes").create();
@@ -57,6 +62,21 @@ pub(super) fn measure(scene: &Scene, program: &Path) {
             let times: Vec<String> = seen.iter().map(|(seconds, _)| format!("{seconds:.1}")).collect();
             let alive: Vec<String> = seen.iter().map(|(_, alive)| alive.to_string()).collect();
             println!("| {who} | {name} | {} | {} |", times.join(", "), alive.join(", "));
+        }
+        for peer in peers {
+            healthy(scene, available);
+            let running = peer.start(scene, scene.admin.base(), scene.ca().as_deref());
+            let begun = Instant::now();
+            let granted = running.until_granted(STAGE_IDS + full, PEER_DRAIN_MAX);
+            let (took, alive) = (begun.elapsed().as_secs_f64(), scene.fleet.pods_on(STAGE[full]).len());
+            let took = if granted { format!("{took:.1}") } else { format!("not within {took:.0}") };
+            println!("| {}, from the first request to the 200 | {name} | {took} | {alive} |", peer.name());
+            drop(running);
+            // Whatever it left undone.
+            scene.set_cordon(STAGE[full], true);
+            kubectl(scene, STAGE[full]);
+            full = 1 - full;
+            scene.wait_for_running(STAGE[full], PODS as usize);
         }
     }
 }

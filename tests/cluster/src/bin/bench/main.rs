@@ -1,7 +1,8 @@
 //! Measures the program on a real control plane: what a request costs at each number of nodes, beside the least that a server must pay
 //! which lists the Nodes for each request; and a drain beside `kubectl drain`. scripts/bench does all set-up.
 //!
-//! Usage: `bench PROGRAM MANIFEST PLOT [NODES …]`. It prints Markdown and writes the plot, an SVG, into the file PLOT.
+//! Usage: `bench PROGRAM MANIFEST PLOT [PEER=FILE …] [NODES …]`. It prints Markdown and writes the plot, an SVG, into the file PLOT.
+//! A PEER is another FleetLock server, by its name in `peers.rs`, and FILE its program.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
 )]
 
 mod drains;
+mod peers;
 mod plot;
 mod requests;
 
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use test_cluster::Scene;
 use test_cluster::scene::Backend;
 
+use peers::Peer;
 use requests::At;
 
 /// How many nodes there are unless told, one measurement each.
@@ -29,6 +32,8 @@ const NODES_MIN: usize = 80;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [program, manifest, plot, numbers @ ..] = arguments.as_slice() else { panic!("usage: bench PROGRAM MANIFEST PLOT [NODES …]") };
+    let (given, numbers): (Vec<&String>, Vec<&String>) = numbers.iter().partition(|word| word.contains('='));
+    let peers: Vec<Peer> = given.into_iter().map(|word| Peer::of(word)).collect();
     let mut numbers: Vec<usize> = numbers.iter().map(|number| number.parse().expect("a number of nodes")).collect();
     if numbers.is_empty() {
         numbers = NODES.to_vec();
@@ -38,20 +43,22 @@ fn main() {
     let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
     let scene = Scene::on(Backend::Real, &manifest);
     machine(&program);
-    let (mut made, mut all) = (0, Vec::new());
+    let (mut made, mut all, mut others) = (0, Vec::new(), Vec::new());
     for nodes in numbers {
         eprintln!("bench: making nodes, up to {nodes}");
         scene.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("bench: measuring at {nodes} nodes");
         all.push(requests::measure(&scene, &program, nodes));
+        others.extend(peers.iter().map(|peer| peer.measure(&scene, nodes)));
     }
     let bytes = scene.admin.get("/api/v1/nodes/n7").ok().to_string().len();
     println!("Nodes of {bytes} bytes each.\n");
     requests_table(&all);
     process_table(&all);
+    peers::tables(&others);
     std::fs::write(plot, plot::of(&all)).expect("the plot is written");
-    drains::measure(&scene, &program);
+    drains::measure(&scene, &program, &peers);
 }
 
 /// What the figures were measured on and with.

@@ -72,7 +72,7 @@ pub(super) fn measure(scene: &Scene, program: &Path, nodes: usize) -> At {
 }
 
 impl Row {
-    fn of(what: &'static str, times: &[Duration]) -> Self {
+    pub(super) fn of(what: &'static str, times: &[Duration]) -> Self {
         let mut milliseconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         milliseconds.sort_by(f64::total_cmp);
         Self { what, milliseconds, cpu: None, requests: 0, bytes: 0 }
@@ -86,12 +86,12 @@ impl Row {
         self.milliseconds[self.milliseconds.len() - 1]
     }
 
-    fn with_cpu(mut self, cpu: Duration) -> Self {
+    pub(super) fn with_cpu(mut self, cpu: Duration) -> Self {
         self.cpu = Some(cpu.as_secs_f64() * 1e3 / self.milliseconds.len() as f64);
         self
     }
 
-    fn with_calls(mut self, calls: (usize, usize)) -> Self {
+    pub(super) fn with_calls(mut self, calls: (usize, usize)) -> Self {
         (self.requests, self.bytes) = calls;
         self
     }
@@ -158,14 +158,8 @@ impl Pair<'_> {
         (times, self.direct.cpu_time().saturating_sub(before))
     }
 
-    /// The calls of one request, and the bytes it is answered.
     fn calls(&self, work: impl FnOnce()) -> (usize, usize) {
-        quiet(&self.road);
-        let before = sum(&self.road);
-        work();
-        quiet(&self.road);
-        let after = sum(&self.road);
-        (after.0 - before.0, after.1 - before.1)
+        calls(&self.road, work)
     }
 }
 
@@ -215,10 +209,20 @@ fn quiet_server(scene: &Scene, program: &Path) -> Server {
     scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").start()
 }
 
-fn time(work: impl FnOnce()) -> Duration {
+pub(super) fn time(work: impl FnOnce()) -> Duration {
     let begun = Instant::now();
     work();
     begun.elapsed()
+}
+
+/// The calls of one request, and the bytes it is answered.
+pub(super) fn calls(road: &Road, work: impl FnOnce()) -> (usize, usize) {
+    quiet(road);
+    let before = sum(road);
+    work();
+    quiet(road);
+    let after = sum(road);
+    (after.0 - before.0, after.1 - before.1)
 }
 
 /// Without what a watch brings, which comes whenever any node changes and not because of a request.

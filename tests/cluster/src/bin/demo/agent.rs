@@ -3,8 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ring::hmac;
-use test_cluster::fleet::Fleet;
+use test_cluster::fleet::{Fleet, zincati_id};
 use test_cluster::kubelet::Kubelet;
 use test_cluster::{Server, Zincati};
 
@@ -91,20 +90,6 @@ impl Agent {
     }
 }
 
-/// What Zincati makes of a machine-id: systemd's application-specific id, <https://www.freedesktop.org/software/systemd/man/sd-id128.html>.
-fn zincati_id(machine_id: &str) -> String {
-    let key = u128::from_str_radix(machine_id, 16).unwrap_or_default().to_be_bytes();
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &ZINCATI.to_be_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(&tag.as_ref()[..16]);
-    id[6] = id[6] & 0x0f | 0x40;
-    id[8] = id[8] & 0x3f | 0x80;
-    format!("{:032x}", u128::from_be_bytes(id))
-}
-
-/// Zincati's application id.
-const ZINCATI: u128 = 0xde35_106b_6ec2_4688_b63a_fdda_a156_679b;
-
 /// Between two requests of a refused agent; Zincati's is five minutes.
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -116,14 +101,3 @@ const BOOT: Duration = Duration::from_secs(3);
 
 /// A demo that takes longer than this, even on a slow machine, has failed.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-#[cfg(test)]
-mod tests {
-    use super::zincati_id;
-
-    #[test]
-    fn ids_are_those_of_zincati() {
-        assert_eq!(zincati_id("1c09ca98649c4c7abc779cd04c96812e"), "978a225b3d7b40e9acd7ce9b62f68444");
-        assert_eq!(zincati_id("dfd7882acda64c34aca76193c46f5d4e"), "35ba2101ae3f4d45b96e9c51f461bbff");
-    }
-}
