@@ -137,7 +137,15 @@ mod tests {
         for pair in ["b:old-password", "a:", "a", "", "a:old-passwor", "a:old-password\0"] {
             assert!(credentials.find(pair.as_bytes()).is_none(), "{pair}");
         }
-        assert_eq!(credentials.len(), 3);
+        assert_eq!((credentials.len(), credentials.is_empty()), (3, false));
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        assert!(is_same(&[1, 2], &[1, 2]));
+        for (one, other) in [(&[1, 2][..], &[2, 1][..]), (&[1, 2], &[1, 3]), (&[1, 2], &[1]), (&[1, 1], &[2, 2]), (&[0, 0], &[4, 4])] {
+            assert!(!is_same(one, other), "{one:?} {other:?}");
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ mod tests {
             assert_eq!(HexId::parse(text).is_some(), readable, "{text}");
         }
         assert_eq!(MachineId::parse(&"0".repeat(32)), None);
+        assert_eq!(format!("{:?}", HexId::parse(good).unwrap()), format!("HexId({good})"));
     }
 
     proptest! {

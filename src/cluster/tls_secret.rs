@@ -126,7 +126,9 @@ mod tests {
         let object = json!({"metadata": {"resourceVersion": "7"}, "data": pair.data()});
         let read: TlsSecret = serde_json::from_value(object).unwrap();
         assert_eq!(read.pair, pair);
-        assert!(!format!("{read:?}").contains("hush"));
+        assert!(format!("{read:?}").contains("key: (hidden)"), "{read:?}");
+        let object = json!({"metadata": {"resourceVersion": "7"}, "data": CaMap::data("C")});
+        assert_eq!(serde_json::from_value::<CaMap>(object).unwrap().certificate, "C");
     }
 
     #[test]

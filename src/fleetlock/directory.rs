@@ -186,10 +186,12 @@ mod tests {
     fn nodes_are_found_by_either_id_and_clones_are_named() {
         let shared = "dfd7882acda64c34aca76193c46f5d4e";
         let mut directory = Directory::default();
+        assert!(directory.is_empty());
         for node in [node("b", shared), node("a", shared), node("c", "1c09ca98649c4c7abc779cd04c96812e"), node("odd", "xyz")] {
             directory.add(node);
         }
         let directory = directory.finish();
+        assert!(!directory.is_empty());
         let find = |id: &str| directory.find(HexId::parse(id).unwrap());
         let c = Found::Node(NodeRef { name: NodeName("c".to_owned()), uid: Uid("uid-c".to_owned()) });
         assert_eq!(find("978a225b3d7b40e9acd7ce9b62f68444"), c);

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use test_cluster::certificate::self_signed;
 use test_cluster::fleet::{machine_id, zincati_id};
 use test_cluster::objects;
 use test_cluster::scene::{NAMESPACE, SOON};
@@ -81,8 +82,11 @@ impl Peer {
         let direct = || self.start(scene, scene.admin.base(), scene.ca().as_deref());
         let mut starts: Vec<Duration> = (0..STARTS).map(|_| time(|| drop(direct()))).collect();
         starts.sort();
-        let road = Road::to(&scene.admin);
-        let pair = Pair { seen: self.start(scene, &road.base(), None), direct: direct(), road };
+        // Their client library sends its token over TLS only.
+        let (made, ca) = (self_signed(), scene.folder().join("road.pem"));
+        std::fs::write(&ca, &made.pem).expect("the certificate is written");
+        let road = Road::secured(&scene.admin, &made);
+        let pair = Pair { seen: self.start(scene, &format!("https://{}", road.address()), Some(&ca)), direct: direct(), road };
         // The first grant makes the Lease, without which a check-in may fail.
         pair.direct.grant(10);
         pair.direct.check_in(10);
