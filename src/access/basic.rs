@@ -78,6 +78,9 @@ mod tests {
             check(&[header], Err("not that of HTTP Basic"));
         }
         check(&[&basic(&"x".repeat(HEADER_BYTES_MAX))], Err("not that of HTTP Basic"));
+        let padded = |length: usize| right.replacen(' ', &" ".repeat(length + 1 - right.len()), 1);
+        check(&[&padded(HEADER_BYTES_MAX)], Ok("workers"));
+        check(&[&padded(HEADER_BYTES_MAX + 1)], Err("not that of HTTP Basic"));
     }
 
     #[test]

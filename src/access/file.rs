@@ -162,6 +162,43 @@ mod tests {
     }
 
     #[test]
+    fn each_part_has_its_lengths_and_characters() {
+        let taken = |user: &str, password: &str, nodes: &str| {
+            let text = format!(
+                "credentials:\n- user: {}\n  password: {}\n  groups: [a]\n  nodes: [{nodes}]\n",
+                serde_json::to_string(user).unwrap(),
+                serde_json::to_string(password).unwrap()
+            );
+            read(&text).is_ok()
+        };
+        let long = |length: usize| "x".repeat(length);
+        let (user, password) = ("u", "hunterhunter");
+        for (given, good) in [(long(USER_BYTES_MAX), true), (long(USER_BYTES_MAX + 1), false), (String::new(), false)] {
+            assert_eq!(taken(&given, password, "n"), good, "user {given:?}");
+        }
+        for given in ["a\tb", "a\u{7f}", ":"] {
+            assert!(!taken(given, password, "n"), "user {given:?}");
+        }
+        let lengths = [(PASSWORD_MIN - 1, false), (PASSWORD_MIN, true), (PASSWORD_MAX, true), (PASSWORD_MAX + 1, false)];
+        for (length, good) in lengths {
+            assert_eq!(taken(user, &long(length), "n"), good, "a password of {length}");
+        }
+        assert!(!taken(user, "hunter\nhunter", "n"), "a control character");
+        for (given, good) in [
+            (long(NODE_MAX), true),
+            (long(NODE_MAX + 1), false),
+            ("n1, n-2.eu".to_owned(), true),
+            ("n1, n1".to_owned(), false),
+            ("N".to_owned(), false),
+            ("a_b".to_owned(), false),
+            ("''".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(taken(user, password, &given), good, "nodes [{given}]");
+        }
+    }
+
+    #[test]
     fn yaml_and_json_are_read() {
         let yaml = "# who may call\ncredentials:\n- user: workers\n  password: hunterhunter\n  groups: [default]\n";
         let json = r#"{"credentials": [{"user": "w", "password": "hunter:2 \"é\"", "groups": ["*"], "nodes": ["n1"]}]}"#;
