@@ -200,6 +200,10 @@ impl Running {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
+    pub(super) fn try_check_in(&self, node: usize) {
+        let _ = self.agent(node).send("steady-state").try_answer();
+    }
+
     fn deny(&self, node: usize) {
         let answer = self.agent(node).pre_reboot();
         assert_ne!(answer.status, 200, "{answer:?}");
