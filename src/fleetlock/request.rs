@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_its_length_and_an_endpoint_its_name() {
+        for (length, good) in [(0, false), (1, true), (GROUP_MAX, true), (GROUP_MAX + 1, false)] {
+            assert_eq!(GroupName::parse(&"g".repeat(length)).is_ok(), good, "{length}");
+        }
+        assert_eq!([Endpoint::PreReboot, Endpoint::SteadyState].map(Endpoint::name), ["pre-reboot", "steady-state"]);
+    }
+
+    #[test]
     fn what_zincati_and_fleetlockctl_send_is_read() {
         let request = parse(post("/v1/pre-reboot"), BODY.as_bytes(), "/").unwrap();
         assert_eq!(request.endpoint, Endpoint::PreReboot);

@@ -86,11 +86,15 @@ fn what_follows_the_request_is_not_looked_at() {
 fn a_body_is_awaited_with_100_continue() {
     let head = post("Content-Length: 2\r\nExpect: 100-Continue\r\n", "");
     let mut reader = Reader::new(SIZES);
-    assert_eq!(reader.push(&head), Ok(Progress::Continue));
+    assert!(!reader.has_begun());
+    assert_eq!(reader.push(&head[..1]), Ok(Progress::More));
+    assert!(reader.has_begun());
+    assert_eq!(reader.push(&head[1..]), Ok(Progress::Continue));
     assert_eq!(reader.push(b"{"), Ok(Progress::More));
     assert!(matches!(reader.push(b"}"), Ok(Progress::Whole(_))));
     assert!(matches!(read(&post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}")), Ok(Progress::Whole(_))));
     assert!(matches!(read(&post("Expect: 100-continue\r\n", "")), Ok(Progress::Whole(_))), "no body, nothing to wait for");
+    assert_eq!(Reader::new(SIZES).push(&post("Content-Length: 2\r\n", "")), Ok(Progress::More), "not asked for");
 }
 
 #[test]
