@@ -95,6 +95,19 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_told() {
+        let said = [Why::Age(at(END)), Why::Foreign("x".to_owned()), Why::Missing(vec!["a".to_owned(), "b".to_owned()]), Why::New]
+            .map(|why| why.to_string());
+        let wanted = [
+            "the old one ends 2027-01-01T00:00:00Z",
+            "the old one is not from this CA: x",
+            "the old one does not hold for a, b",
+            "there was none",
+        ];
+        assert_eq!(said, wanted);
+    }
+
+    #[test]
     fn a_certificate_stays_for_two_thirds_of_its_life() {
         let (last, name) = ("2036-01-01T00:00:00Z", &["10.0.0.1"][..]);
         // 365 days: two thirds are 243 days and 8 hours.

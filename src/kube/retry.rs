@@ -178,8 +178,10 @@ mod tests {
     fn attempts_and_time_are_limited() {
         let waits: Vec<_> = (1..=4).map(|number| next(&attempt(Intent::Read, number), Seen::Lost)).collect();
         assert_eq!(waits, [wait(250), wait(500), wait(1_000), Next::GiveUp]);
-        let late = Attempt { left: Duration::from_millis(200), ..attempt(Intent::Read, 1) };
-        assert_eq!(next(&late, Seen::Lost), Next::GiveUp);
+        for (left, then) in [(249, Next::GiveUp), (250, Next::GiveUp), (251, wait(250))] {
+            let late = Attempt { left: Duration::from_millis(left), ..attempt(Intent::Read, 1) };
+            assert_eq!(next(&late, Seen::Lost), then, "{left} ms are left");
+        }
     }
 
     #[test]
