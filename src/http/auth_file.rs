@@ -81,8 +81,8 @@ impl AuthFile {
         SystemRandom::new().fill(&mut secret.0).map_err(|_unspecified| AuthFileError::NoRandom)?;
         let text = read(&path)?;
         let credentials = parse(&path, &text, &secret)?;
-        log::info!("credentials: {} in {}", credentials.len(), path.display());
-        metrics.auth_file(Some(credentials.len()));
+        log::info!("credentials: {} in {}", credentials.count(), path.display());
+        metrics.auth_file(Some(credentials.count()));
         let this = Arc::new(Self { path, secret, metrics, current: Mutex::new(Arc::new(credentials)) });
         let (watched, first) = (Arc::clone(&this), this.shown(&Ok(text)));
         let thread = std::thread::Builder::new().name("auth-file".to_owned()).stack_size(crate::coordinator::STACK_BYTES);
@@ -116,8 +116,8 @@ impl AuthFile {
         history.settled = history.last.clone();
         match text.and_then(|text| parse(&self.path, &text, &self.secret)) {
             Ok(credentials) => {
-                log::info!("credentials: {} in {}, which has changed", credentials.len(), self.path.display());
-                self.metrics.auth_file(Some(credentials.len()));
+                log::info!("credentials: {} in {}, which has changed", credentials.count(), self.path.display());
+                self.metrics.auth_file(Some(credentials.count()));
                 *self.current.lock().unwrap_or_else(|_poisoned| std::process::abort()) = Arc::new(credentials);
             }
             Err(error) => {
