@@ -1,6 +1,7 @@
 //! The protocol: method, target, value of the header and base path on a line each, then the body.
 
 use reboot_manager::fleetlock::{Endpoint, GroupName, Head, Reply, parse};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 pub(crate) fn run(input: &[u8]) {
@@ -16,9 +17,12 @@ pub(crate) fn run(input: &[u8]) {
             let last = target.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').rsplit('/').next();
             assert_eq!(last, Some(request.endpoint.name()));
             assert!(matches!(request.endpoint, Endpoint::PreReboot | Endpoint::SteadyState));
-            let json: Value = serde_json::from_slice(body).expect("JSON");
-            assert_eq!(json["client_params"]["id"], request.id.as_str());
-            assert_eq!(json["client_params"]["group"], request.group.to_string());
+            serde_json::from_slice::<IgnoredAny>(body).expect("JSON");
+            // Half a surrogate is JSON, too; it can be no text, and stand where nobody reads.
+            if let Ok(json) = serde_json::from_slice::<Value>(body) {
+                assert_eq!(json["client_params"]["id"], request.id.as_str());
+                assert_eq!(json["client_params"]["group"], request.group.to_string());
+            }
             assert!((1..=253).contains(&request.id.chars().count()), "{:?}", request.id);
             assert_eq!(GroupName::parse(&request.group.to_string()).ok(), Some(request.group));
         }
