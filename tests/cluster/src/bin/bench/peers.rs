@@ -91,17 +91,17 @@ impl Peer {
         pair.direct.grant(10);
         pair.direct.check_in(10);
         pair.seen.check_in(10);
-        let mut check_in = pair.row("check-in that changes nothing");
+        let mut check_in = Taken::of("check-in that changes nothing");
         check_in.count(&pair, |server| server.check_in(10));
         (0..ROUNDS).for_each(|_| check_in.time(&pair, |server| server.check_in(10)));
 
-        let mut denied = pair.row("denied pre-reboot");
+        let mut denied = Taken::of("denied pre-reboot");
         pair.direct.grant(30);
         denied.count(&pair, |server| server.deny(31));
         (0..ROUNDS).for_each(|_| denied.time(&pair, |server| server.deny(31)));
         pair.direct.check_in(30);
 
-        let (mut granted, mut back) = (pair.row("granted pre-reboot of an empty node"), pair.row("its check-in after the reboot"));
+        let (mut granted, mut back) = (Taken::of("granted pre-reboot of an empty node"), Taken::of("its check-in after the reboot"));
         granted.count(&pair, |server| server.grant(50));
         back.count(&pair, |server| server.check_in(50));
         for node in (51..).take(ROUNDS) {
@@ -158,12 +158,6 @@ struct Pair {
     road: Road,
 }
 
-impl Pair {
-    fn row(&self, what: &'static str) -> Taken {
-        Taken { what, times: Vec::new(), cpu: Duration::ZERO, calls: (0, 0) }
-    }
-}
-
 /// What one kind of request took.
 struct Taken {
     what: &'static str,
@@ -173,6 +167,10 @@ struct Taken {
 }
 
 impl Taken {
+    fn of(what: &'static str) -> Self {
+        Self { what, times: Vec::new(), cpu: Duration::ZERO, calls: (0, 0) }
+    }
+
     fn count(&mut self, pair: &Pair, work: impl FnOnce(&Running)) {
         self.calls = calls(&pair.road, || work(&pair.seen));
     }
