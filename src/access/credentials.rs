@@ -50,8 +50,7 @@ impl Credentials {
         for entry in entries {
             let tag = hmac::sign(&key, format!("{}:{}", entry.credential.user, entry.password).as_bytes());
             if known.iter().any(|(other, _)| other.as_ref() == tag.as_ref()) {
-                let user = &entry.credential.user;
-                return Err(Mistake::at(entry.line, format!("user {user:?} is listed twice with the same password")));
+                return Err(Mistake::at(entry.line, "this user is listed twice with the same password".to_owned()));
             }
             known.push((tag, Arc::new(entry.credential)));
         }
@@ -152,6 +151,6 @@ mod tests {
     #[test]
     fn the_same_pair_twice_is_a_mistake() {
         let error = parse(&format!("{FILE}- {{user: a, password: new-password, groups: [other]}}\n")).unwrap_err();
-        assert_eq!(error.to_string(), "line 5: user \"a\" is listed twice with the same password");
+        assert_eq!(error.to_string(), "line 5: this user is listed twice with the same password");
     }
 }

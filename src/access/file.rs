@@ -8,7 +8,8 @@
 //!     nodes: [worker-1]        # optional: only these nodes
 //! ```
 //!
-//! Strict: what is not understood is refused, with its line. An error never repeats a value, which may be a password.
+//! Strict: what is not understood is refused, with its line. An error repeats nothing of the file: what
+//! stands where a user or a key should may be a password.
 
 use std::collections::BTreeSet;
 
@@ -126,10 +127,7 @@ fn nodes(nodes: Spanned<Vec<String>>) -> Result<Vec<NodeName>, Mistake> {
 /// The library's own message may quote the file.
 fn unreadable(error: &Error) -> Mistake {
     let sentence = match error.without_snippet() {
-        Error::SerdeUnknownField { field, expected, .. } => {
-            let field: String = field.chars().take(KEY_SHOWN_MAX).collect();
-            format!("there is no key {field:?}; there are: {}", expected.join(", "))
-        }
+        Error::SerdeUnknownField { expected, .. } => format!("there is a key that is none of: {}", expected.join(", ")),
         Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
         Error::DuplicateMappingKey { .. } => "a key stands twice".to_owned(),
         _ => "this is not as it must be: credentials, a list of {user, password, groups, nodes}; quote a text that has special characters"
@@ -137,9 +135,6 @@ fn unreadable(error: &Error) -> Mistake {
     };
     Mistake { line: error.location().as_ref().map(Location::line), sentence }
 }
-
-/// A key is no secret, but what stands in its place by mistake may be long.
-const KEY_SHOWN_MAX: usize = 40;
 
 const USER_BYTES_MAX: usize = 256;
 
@@ -213,8 +208,10 @@ mod tests {
         let entry = |lines: &str| format!("credentials:\n- user: u\n  password: hunterhunter\n{lines}");
         check("", "credentials");
         check("credentials: []", "no credentials");
-        check("credential: []", "line 1: there is no key \"credential\"; there are: credentials");
-        check(&entry("  group: [a]\n"), "line 4: there is no key \"group\"; there are: user, password, groups, nodes");
+        check("credential: []", "line 1: there is a key that is none of: credentials");
+        check(&entry("  group: [a]\n"), "line 4: there is a key that is none of: user, password, groups, nodes");
+        check("credentials:\n- {user: u, password hunterhunter}\n", "line 2: there is a key");
+        check("credentials:\n- {user: u, !password: hunterhunter}\n", "line 2: there is a key");
         check(&entry("  nodes: [a]\n"), "the key groups is missing");
         check(&entry("  groups: [a]\n  user: v\n"), "line 5: a key stands twice");
         check(&entry("  groups: []\n"), "line 4: groups must be");
