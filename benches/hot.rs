@@ -98,7 +98,7 @@ fn page() -> Path {
     Box::new(move || {
         let page: Page = serde_json::from_slice(black_box(wire.as_bytes())).unwrap();
         let mut directory = Directory::default();
-        page.items.into_iter().for_each(|node| directory.add(node));
+        page.items.iter().for_each(|node| directory.add(node));
         black_box(directory.finish().find(zincati_id(machine)));
     })
 }

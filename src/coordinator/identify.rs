@@ -135,7 +135,7 @@ impl Identities {
                 Ok(Some(node)) => {
                     log::info!("node {name} is new");
                     let mut current = self.current.lock();
-                    current.directory.insert(node);
+                    current.directory.insert(&node);
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -183,7 +183,7 @@ impl Identities {
             if node.mark.is_marked() {
                 marked.push(node.mark.clone());
             }
-            directory.add(node);
+            directory.add(&node);
         })?;
         let (directory, marked) = all.into_inner();
         let directory = directory.finish();

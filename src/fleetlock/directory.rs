@@ -24,146 +24,192 @@ pub enum Found {
     Node(NodeRef),
 }
 
-/// From id to node.
+/// From id to node, in as little memory as it takes: there are thousands of nodes.
 #[derive(Debug, Default)]
 pub struct Directory {
-    /// Where a node stands does not change as long as it is known. `None`: free.
-    places: Vec<Option<Known>>,
-    /// The places that are taken, in the order of the names in them.
-    by_name: Vec<u32>,
-    /// Sorted; each node that is not odd has two.
-    ids: Vec<(HexId, u32)>,
+    /// Sorted by name.
+    nodes: Vec<Known>,
+    /// What [`Known`] points into. Texts of nodes that have gone may be among it.
+    texts: String,
+    /// How each id begins and whose it is, sorted. Each node that is not odd has two.
+    ids: Vec<(u32, u32)>,
 }
 
-/// A node in as little memory as it takes: there are thousands.
+/// A node. Its name is in the directory's texts, and right behind it the UID if that is no UUID.
 #[derive(Debug)]
 struct Known {
-    /// Its name, and right behind it its UID.
-    name_and_uid: Box<str>,
-    name_bytes: u32,
-    /// Its machine-id cannot be used: no client of its is ever found.
-    odd: bool,
+    at: u32,
+    name_bytes: u8,
+    uid: KnownUid,
+    /// `None`: odd; no client of its is ever found.
+    machine: Option<MachineId>,
+}
+
+/// Kubernetes makes UUIDs, but promises no more than a text.
+#[derive(Debug)]
+enum KnownUid {
+    Uuid(HexId),
+    Text { bytes: u8 },
 }
 
 impl Directory {
     /// Takes in one node. [`Directory::finish`] must follow the last.
-    pub fn add(&mut self, node: NodeIdentity) {
-        let Ok(place) = u32::try_from(self.places.len()) else { return };
-        if let Some(machine) = node.machine_id {
-            self.ids.extend(ids(machine, place));
-        }
-        self.by_name.push(place);
-        self.places.push(Some(Known::from(node)));
+    pub fn add(&mut self, node: &NodeIdentity) {
+        let known = self.take_texts(node);
+        self.nodes.extend(known);
     }
 
     /// Makes it searchable.
     #[must_use]
     pub fn finish(mut self) -> Self {
+        let texts = &self.texts;
+        self.nodes.sort_unstable_by_key(|known| known.name(texts));
+        self.nodes.shrink_to_fit();
+        self.texts.shrink_to_fit();
+        self.ids = Vec::with_capacity(self.nodes.len() * 2);
+        for (place, known) in self.nodes.iter().enumerate() {
+            self.ids.extend(known.ids(place));
+        }
         self.ids.sort_unstable();
-        let places = &self.places;
-        self.by_name.sort_unstable_by_key(|place| name_at(places, *place));
-        self.ids.shrink_to_fit();
-        self.by_name.shrink_to_fit();
-        self.places.shrink_to_fit();
         self
     }
 
     /// Puts one node in, in the place of whatever had its name, and keeps the rest searchable.
-    pub fn insert(&mut self, node: NodeIdentity) {
+    pub fn insert(&mut self, node: &NodeIdentity) {
         self.remove(&node.mark.name);
-        let free = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
-        let Ok(place) = u32::try_from(free) else { return };
-        for id in node.machine_id.into_iter().flat_map(|machine| ids(machine, place)) {
+        let (Ok(place) | Err(place)) = self.position(&node.mark.name);
+        self.drop_texts();
+        let Some(known) = self.take_texts(node) else { return };
+        self.ids.iter_mut().filter(|(_, of)| *of as usize >= place).for_each(|(_, of)| *of += 1);
+        for id in known.ids(place) {
             let at = self.ids.partition_point(|known| *known < id);
             self.ids.insert(at, id);
         }
-        let (Ok(at) | Err(at)) = self.position(&node.mark.name);
-        self.by_name.insert(at, place);
-        match self.places.get_mut(free) {
-            Some(slot) => *slot = Some(Known::from(node)),
-            None => self.places.push(Some(Known::from(node))),
-        }
+        self.nodes.insert(place, known);
     }
 
     /// Takes the node of this name out.
     pub fn remove(&mut self, name: &NodeName) {
-        let Ok(at) = self.position(name) else { return };
-        let place = self.by_name.remove(at);
-        self.ids.retain(|(_, of)| *of != place);
-        if let Some(slot) = self.places.get_mut(place as usize) {
-            *slot = None;
-        }
+        let Ok(place) = self.position(name) else { return };
+        self.nodes.remove(place);
+        self.ids.retain(|(_, of)| *of as usize != place);
+        self.ids.iter_mut().filter(|(_, of)| *of as usize > place).for_each(|(_, of)| *of -= 1);
     }
 
     /// Whether this very node is known, findable or not.
     pub fn knows(&self, name: &NodeName, uid: &Uid) -> bool {
-        let known = self.position(name).ok().and_then(|at| self.at(self.by_name[at]));
-        known.is_some_and(|known| known.uid() == uid.0)
+        self.position(name).is_ok_and(|place| self.nodes[place].uid(&self.texts) == *uid)
     }
 
     /// Looks an id up.
     pub fn find(&self, id: HexId) -> Found {
-        let start = self.ids.partition_point(|(known, _)| *known < id);
-        let matches = self.ids[start..].iter().take_while(|(known, _)| *known == id);
-        let mut nodes: Vec<&Known> = matches.filter_map(|(_, place)| self.at(*place)).collect();
-        nodes.sort_unstable_by_key(|node| node.name());
-        match nodes.as_slice() {
-            [] => Found::Nobody,
-            [one] => Found::Node(NodeRef { name: NodeName(one.name().to_owned()), uid: Uid(one.uid().to_owned()) }),
-            many => Found::Many(many.iter().map(|node| NodeName(node.name().to_owned())).collect()),
+        let start = self.ids.partition_point(|(known, _)| *known < beginning(id));
+        let alike = self.ids[start..].iter().take_while(|(known, _)| *known == beginning(id));
+        let mut places: Vec<u32> = alike.map(|(_, place)| *place).collect();
+        places.dedup();
+        let known = places.into_iter().filter_map(|place| self.nodes.get(place as usize));
+        let nodes: Vec<NodeRef> = known.filter(|known| known.has(id)).map(|known| self.told(known)).collect();
+        match <[NodeRef; 1]>::try_from(nodes) {
+            Ok([one]) => Found::Node(one),
+            Err(none) if none.is_empty() => Found::Nobody,
+            Err(many) => Found::Many(many.into_iter().map(|node| node.name).collect()),
         }
     }
 
     /// How many nodes are known.
     pub fn len(&self) -> usize {
-        self.by_name.len()
+        self.nodes.len()
     }
 
     /// Nobody is known.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.nodes.is_empty()
     }
 
     /// Nodes that cannot be found because of their machine-id, by name.
     pub fn odd(&self) -> Vec<NodeName> {
-        let known = self.by_name.iter().filter_map(|place| self.at(*place));
-        known.filter(|known| known.odd).map(|known| NodeName(known.name().to_owned())).collect()
+        self.nodes.iter().filter(|known| known.machine.is_none()).map(|known| self.told(known).name).collect()
     }
 
-    fn at(&self, place: u32) -> Option<&Known> {
-        self.places.get(place as usize)?.as_ref()
+    fn told(&self, known: &Known) -> NodeRef {
+        NodeRef { name: NodeName(known.name(&self.texts).to_owned()), uid: known.uid(&self.texts) }
     }
 
     fn position(&self, name: &NodeName) -> Result<usize, usize> {
-        self.by_name.binary_search_by_key(&Some(name.as_str()), |place| name_at(&self.places, *place))
+        self.nodes.binary_search_by_key(&name.as_str(), |known| known.name(&self.texts))
     }
-}
 
-impl From<NodeIdentity> for Known {
-    fn from(node: NodeIdentity) -> Self {
-        let (NodeName(name), Uid(uid)) = (node.mark.name, node.mark.uid);
-        let name_bytes = u32::try_from(name.len()).unwrap_or(u32::MAX);
-        Self { name_and_uid: (name + &uid).into_boxed_str(), name_bytes, odd: node.machine_id.is_none() }
+    /// Keeps the texts of a node; `None`: they are longer than those of any node there can be.
+    fn take_texts(&mut self, node: &NodeIdentity) -> Option<Known> {
+        let (name, Uid(uid)) = (node.mark.name.as_str(), &node.mark.uid);
+        let (at, name_bytes) = (u32::try_from(self.texts.len()).ok()?, u8::try_from(name.len()).ok()?);
+        let known_uid = match HexId::parse(uid).filter(|id| uuid(*id) == *uid) {
+            Some(id) => KnownUid::Uuid(id),
+            None => KnownUid::Text { bytes: u8::try_from(uid.len()).ok()? },
+        };
+        self.texts.push_str(name);
+        if let KnownUid::Text { .. } = known_uid {
+            self.texts.push_str(uid);
+        }
+        Some(Known { at, name_bytes, uid: known_uid, machine: node.machine_id })
+    }
+
+    /// Forgets the texts of nodes that have gone once they are the most of all.
+    fn drop_texts(&mut self) {
+        let used: usize = self.nodes.iter().map(|known| known.texts(&self.texts).len()).sum();
+        if self.texts.len() / 2 <= used {
+            return;
+        }
+        let mut texts = String::with_capacity(used);
+        for known in &mut self.nodes {
+            let at = u32::try_from(texts.len()).unwrap_or_default();
+            texts.push_str(known.texts(&self.texts));
+            known.at = at;
+        }
+        self.texts = texts;
     }
 }
 
 impl Known {
-    fn name(&self) -> &str {
-        self.name_and_uid.get(..self.name_bytes as usize).unwrap_or_default()
+    fn texts<'a>(&self, texts: &'a str) -> &'a str {
+        let uid_bytes = match self.uid {
+            KnownUid::Uuid(_) => 0,
+            KnownUid::Text { bytes } => usize::from(bytes),
+        };
+        texts.get(self.at as usize..).and_then(|from| from.get(..usize::from(self.name_bytes) + uid_bytes)).unwrap_or_default()
     }
 
-    fn uid(&self) -> &str {
-        self.name_and_uid.get(self.name_bytes as usize..).unwrap_or_default()
+    fn name<'a>(&self, texts: &'a str) -> &'a str {
+        self.texts(texts).get(..usize::from(self.name_bytes)).unwrap_or_default()
+    }
+
+    fn uid(&self, texts: &str) -> Uid {
+        Uid(match self.uid {
+            KnownUid::Uuid(id) => uuid(id),
+            KnownUid::Text { .. } => self.texts(texts).get(usize::from(self.name_bytes)..).unwrap_or_default().to_owned(),
+        })
+    }
+
+    fn has(&self, id: HexId) -> bool {
+        self.machine.is_some_and(|machine| machine.0 == id || zincati_id(machine) == id)
+    }
+
+    /// What stands in the ids for the node in this place.
+    fn ids(&self, place: usize) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let ids = self.machine.into_iter().flat_map(|machine| [machine.0, zincati_id(machine)]);
+        ids.filter_map(move |id| Some((beginning(id), u32::try_from(place).ok()?)))
     }
 }
 
-fn name_at(places: &[Option<Known>], place: u32) -> Option<&str> {
-    places.get(place as usize)?.as_ref().map(Known::name)
+fn beginning(HexId([a, b, c, d, ..]): HexId) -> u32 {
+    u32::from_be_bytes([a, b, c, d])
 }
 
-/// The ids of the node with this machine-id, which is in this place.
-fn ids(machine: MachineId, place: u32) -> [(HexId, u32); 2] {
-    [(machine.0, place), (zincati_id(machine), place)]
+/// As Kubernetes writes it.
+fn uuid(id: HexId) -> String {
+    let mut text = id.to_string();
+    [8, 13, 18, 23].into_iter().for_each(|at| text.insert(at, '-'));
+    text
 }
 
 #[cfg(test)]
@@ -188,7 +234,7 @@ mod tests {
         let mut directory = Directory::default();
         assert!(directory.is_empty());
         for node in [node("b", shared), node("a", shared), node("c", "1c09ca98649c4c7abc779cd04c96812e"), node("odd", "xyz")] {
-            directory.add(node);
+            directory.add(&node);
         }
         let directory = directory.finish();
         assert!(!directory.is_empty());
@@ -203,6 +249,35 @@ mod tests {
         assert_eq!((directory.len(), directory.odd()), (4, vec![NodeName("odd".to_owned())]));
     }
 
+    #[test]
+    fn a_node_takes_little_memory_and_none_once_it_has_gone() {
+        assert_eq!(size_of::<Known>(), 40);
+        let mut directory = Directory::default();
+        for round in 0..1000 {
+            directory.insert(&node_of(&format!("n{round}"), "8e5c2b1e-1c1d-4b57-8d36-0b7c6d1f0a11", &format!("{:032x}", round + 1)));
+            directory.remove(&NodeName(format!("n{}", round - 1)));
+        }
+        assert_eq!((directory.len(), directory.ids.len()), (1, 2));
+        assert!(directory.texts.len() < 20, "{}", directory.texts);
+    }
+
+    #[test]
+    fn only_what_is_written_as_a_uuid_is_kept_as_one() {
+        let mut directory = Directory::default();
+        let uids =
+            ["8e5c2b1e-1c1d-4b57-8d36-0b7c6d1f0a11", "8E5C2B1E-1c1d-4b57-8d36-0b7c6d1f0a11", "8e5c2b1e1c1d4b578d360b7c6d1f0a11", "1", ""];
+        for (number, uid) in uids.into_iter().enumerate() {
+            directory.insert(&node_of(&format!("n{number}"), uid, &format!("{:032x}", number + 1)));
+        }
+        for (number, uid) in uids.into_iter().enumerate() {
+            let node = NodeRef { name: NodeName(format!("n{number}")), uid: Uid(uid.to_owned()) };
+            assert!(directory.knows(&node.name, &node.uid));
+            assert_eq!(directory.find(HexId::parse(&format!("{:032x}", number + 1)).unwrap()), Found::Node(node));
+        }
+        directory.insert(&node_of("endless", &"u".repeat(300), "1c09ca98649c4c7abc779cd04c96812e"));
+        assert_eq!(directory.len(), uids.len());
+    }
+
     proptest! {
         /// Nodes that come and go one by one leave what reading them all would have made.
         #[test]
@@ -210,26 +285,27 @@ mod tests {
             let mut nodes = std::collections::BTreeMap::new();
             let read_anew = |nodes: &std::collections::BTreeMap<String, (String, String)>| {
                 let mut directory = Directory::default();
-                nodes.iter().for_each(|(name, (uid, machine))| directory.add(node_of(name, uid, machine)));
+                nodes.iter().for_each(|(name, (uid, machine))| directory.add(&node_of(name, uid, machine)));
                 directory.finish()
             };
             let mut kept = Directory::default();
             for (position, (name, machine, goes)) in steps.into_iter().enumerate() {
-                let (name, uid) = (format!("n{name}"), format!("uid-{position}"));
+                let uid = if position % 2 == 0 { format!("uid-{position}") } else { uuid(HexId([u8::try_from(position).unwrap(); 16])) };
+                let name = format!("n{name}");
                 // Machine 0 is an odd one.
                 let machine = if machine == 0 { "odd".to_owned() } else { format!("{machine:032x}") };
                 if goes {
                     nodes.remove(&name);
                     kept.remove(&NodeName(name));
                 } else {
-                    kept.insert(node_of(&name, &uid, &machine));
+                    kept.insert(&node_of(&name, &uid, &machine));
                     nodes.insert(name, (uid, machine));
                 }
                 if position == read {
                     kept = read_anew(&nodes);
                 }
                 let anew = read_anew(&nodes);
-                prop_assert_eq!((kept.len(), kept.odd(), kept.ids.len()), (anew.len(), anew.odd(), anew.ids.len()));
+                prop_assert_eq!((kept.len(), kept.odd(), &kept.ids), (anew.len(), anew.odd(), &anew.ids));
                 for machine in 0..5u8 {
                     let machine = MachineId::parse(&format!("{machine:032x}"));
                     for id in machine.into_iter().flat_map(|machine| [machine.0, zincati_id(machine)]) {
