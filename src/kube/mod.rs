@@ -8,6 +8,7 @@
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
+mod buffers;
 mod call;
 mod calls;
 mod client;

@@ -18,7 +18,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use thiserror::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport, TransportAdapter};
+
+use super::buffers::PassingBuffers;
 
 /// How the server's certificate is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +128,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         // Counted from now, not from before the socket was opened: a connection may take twice the limit.
         socket.set_timeout(details.timeout);
         session.complete_io(&mut socket)?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        let buffers = PassingBuffers::new(details.config.input_buffer_size());
         Ok(Some(Either::B(TlsTransport { buffers, stream: StreamOwned::new(session, socket) })))
     }
 }
@@ -139,7 +141,7 @@ impl fmt::Debug for TlsConnector {
 
 /// A connection with TLS around it.
 pub(super) struct TlsTransport {
-    buffers: LazyBuffers,
+    buffers: PassingBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
 }
 
@@ -152,6 +154,7 @@ impl Transport for TlsTransport {
         self.stream.get_mut().set_timeout(timeout);
         let output = &self.buffers.output()[..amount];
         self.stream.write_all(output)?;
+        self.buffers.sent();
         Ok(())
     }
 

@@ -40,7 +40,8 @@ impl Client {
 /// Reads events from `reader`, which end where it does, and gives each to `take`.
 fn read_events<T: DeserializeOwned>(reader: impl Read, mut take: impl FnMut(T) -> ControlFlow<()>) -> Result<(), Failure> {
     let left = Cell::new(OBJECT_BYTES_MAX);
-    let events = serde_json::Deserializer::from_reader(BufReader::new(Bounded { reader, left: &left })).into_iter::<T>();
+    let reader = BufReader::with_capacity(EVENT_BYTES, Bounded { reader, left: &left });
+    let events = serde_json::Deserializer::from_reader(reader).into_iter::<T>();
     for event in events {
         let event = event.map_err(|error| failure(error, NotUnderstood::Object))?;
         left.set(OBJECT_BYTES_MAX);
@@ -65,6 +66,9 @@ impl<R: Read> Read for Bounded<'_, R> {
         Ok(length)
     }
 }
+
+/// Most events have less: a node's metadata.
+const EVENT_BYTES: usize = 2048;
 
 #[cfg(test)]
 mod tests {
