@@ -10,6 +10,7 @@ pub mod reboot;
 
 pub mod kube;
 pub mod metrics;
+pub mod threads;
 
 pub mod certificate;
 pub mod coordinator;

@@ -17,10 +17,11 @@ use super::authority::{Authority, Unable};
 use super::loaded::{Broken, Loaded};
 use super::renewal::{LIFE, Renewal, Why};
 use super::served::Served;
-use super::{clock, spawn};
+use super::{THREAD, clock};
 use crate::cluster::Pair;
 use crate::kube::{self, ApiError, Kube, told};
 use crate::metrics::Metrics;
+use crate::threads;
 
 /// How often the objects are looked at: four small reads.
 const EVERY: Duration = Duration::from_secs(600);
@@ -48,7 +49,7 @@ pub(super) enum Trouble {
 
 /// Starts the thread that keeps the certificate. It does not give up.
 pub(super) fn start(kube: Arc<Kube>, service: String, served: Arc<Served>, metrics: Arc<Metrics>) -> io::Result<()> {
-    spawn(move || Bootstrap { kube, service }.keep(&served, &metrics))
+    threads::start(THREAD, move || Bootstrap { kube, service }.keep(&served, &metrics))
 }
 
 struct Bootstrap {
@@ -60,10 +61,7 @@ impl Bootstrap {
     fn keep(&self, served: &Served, metrics: &Metrics) {
         let (mut alarm, mut shown, mut pause) = (Alarm::default(), None, Duration::from_millis(500));
         loop {
-            let looked = self.look(clock::now()).and_then(|pair| {
-                let loaded = Loaded::of(&pair).map_err(|broken| Trouble::Lost(self.object(kube::TLS), broken))?;
-                Ok((pair, loaded))
-            });
+            let looked = threads::aside(|| self.look_and_load());
             match looked {
                 Ok((pair, loaded)) => {
                     alarm.over();
@@ -88,6 +86,12 @@ impl Bootstrap {
                 }
             }
         }
+    }
+
+    fn look_and_load(&self) -> Result<(Pair, Loaded), Trouble> {
+        let pair = self.look(clock::now())?;
+        let loaded = Loaded::of(&pair).map_err(|broken| Trouble::Lost(self.object(kube::TLS), broken))?;
+        Ok((pair, loaded))
     }
 
     /// Completes what is stored; the pair to serve. Whenever somebody else was first it looks from the beginning.

@@ -14,10 +14,11 @@ use super::alarm::Alarm;
 use super::loaded::{Broken, Loaded};
 use super::renewal::Validity;
 use super::served::Served;
-use super::{clock, spawn};
+use super::{THREAD, clock};
 use crate::cluster::{KeyPem, Pair};
 use crate::kube::told;
 use crate::metrics::Metrics;
+use crate::threads;
 
 /// How often the files are read: two small reads.
 const EVERY: Duration = Duration::from_secs(3);
@@ -40,7 +41,7 @@ pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, met
         metrics.certificate(loaded.validity.not_after);
         served.swap(loaded.key);
     }
-    spawn(move || watch(&mut files, &served, &metrics)).map_err(Unable::Thread)
+    threads::start(THREAD, move || watch(&mut files, &served, &metrics)).map_err(Unable::Thread)
 }
 
 fn watch(files: &mut Files, served: &Served, metrics: &Metrics) {

@@ -111,11 +111,5 @@ impl Source {
     }
 }
 
-/// A thread of this module. Its stack is enough for a TLS handshake with Kubernetes; a page that is not touched costs
-/// nothing.
-fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name("certificate".to_owned()).stack_size(STACK_BYTES);
-    thread.spawn(work).map(|_running| ())
-}
-
-const STACK_BYTES: usize = 512 * 1024;
+/// The name of this module's thread.
+const THREAD: &str = "certificate";

@@ -11,6 +11,7 @@ use crate::cluster::{HexId, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::reboot::housekeeping::{self, Tidy};
 use crate::reboot::{Caller, Now, Observed};
+use crate::threads;
 
 /// How often holders are looked at: one Lease, and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
@@ -28,8 +29,7 @@ impl Coordinator {
     /// Runs until the process stops. The first scan comes at once: a predecessor may have crashed.
     pub(super) fn keep_house(self: &Arc<Self>) {
         for round in 0u32.. {
-            let result = self.tidy_holders().and_then(|()| if round % ROUNDS_A_SCAN == 0 { self.tidy_strays() } else { Ok(()) });
-            if let Err(trouble) = self.identities.refresh_old(&self.kube, &self.watched).and(result) {
+            if let Err(trouble) = threads::aside(|| self.tidy_all(round)) {
                 warn!("housekeeping is put off: {}", told(&trouble));
             }
             let every = HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter());
@@ -37,6 +37,11 @@ impl Coordinator {
                 return;
             }
         }
+    }
+
+    fn tidy_all(&self, round: u32) -> Result<(), Trouble> {
+        let result = self.tidy_holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.tidy_strays() } else { Ok(()) });
+        self.identities.refresh_old(&self.kube, &self.watched).and(result)
     }
 
     fn tidy_holders(&self) -> Result<(), Trouble> {

@@ -25,6 +25,7 @@ use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
+use crate::threads;
 
 use admit::{Admitted, Looked};
 use draining::State;
@@ -228,8 +229,7 @@ impl Coordinator {
 
     fn spawn(self: &Arc<Self>, name: &str, work: impl Fn(Arc<Self>) + Send + 'static) -> std::io::Result<()> {
         let this = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
-        thread.spawn(move || work(this)).map(|_running| ())
+        threads::start(name, move || work(this))
     }
 
     /// Says a change that matters to the people who run the nodes.
@@ -237,9 +237,6 @@ impl Coordinator {
         info!("node {node}: {purpose}");
     }
 }
-
-/// Enough for a TLS handshake; a page that is not touched costs nothing.
-pub const STACK_BYTES: usize = 512 * 1024;
 
 /// Logs nodes whose clients can never be found.
 fn warn_of_odd_machine_ids(directory: &crate::fleetlock::Directory) {

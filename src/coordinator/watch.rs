@@ -16,6 +16,7 @@ use super::{Coordinator, Trouble, clock};
 use crate::cluster::{Disorder, Marks, NodeEvent};
 use crate::kube::ApiError;
 use crate::metrics::WatchEnd;
+use crate::threads;
 
 /// The pause after the first failure; doubled with each that follows.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -72,7 +73,7 @@ impl Coordinator {
 
     /// One list, and one watch from its version on.
     fn follow_once(&self) -> Result<(), End> {
-        let mut marks = Some(self.first_marks()?);
+        let mut marks = Some(threads::aside(|| self.first_marks())?);
         let version = marks.as_ref().map_or(0, Marks::version);
         let mut end = Ok(());
         let open = || {

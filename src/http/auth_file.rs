@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::access::{Credentials, Mistake, Secret};
 use crate::metrics::Metrics;
+use crate::threads;
 
 /// How often the file is read; a change is in force after twice this.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -85,9 +86,7 @@ impl AuthFile {
         metrics.auth_file(Some(credentials.count()));
         let this = Arc::new(Self { path, secret, metrics, current: Mutex::new(Arc::new(credentials)) });
         let (watched, first) = (Arc::clone(&this), this.shown(&Ok(text)));
-        let thread = std::thread::Builder::new().name("auth-file".to_owned()).stack_size(crate::coordinator::STACK_BYTES);
-        thread
-            .spawn(move || watched.watch(History { settled: first.clone(), last: first }))
+        threads::start("auth-file", move || watched.watch(History { settled: first.clone(), last: first }))
             .map_err(|source| AuthFileError::Unreadable { path: this.path.clone(), source })?;
         Ok(this)
     }

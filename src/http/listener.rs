@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tiny_http::Response;
 
+use super::crew::Crew;
 use super::guests::Guests;
 use super::handoff::{Handoff, Peer};
 use super::head::Sizes;
 use super::intake::Intake;
 use super::now;
 use crate::metrics::{Loss, Metrics};
+use crate::threads;
 
-/// Enough for a TLS handshake, in a build without optimisation too. Pages that are not touched cost nothing.
-const STACK_BYTES: usize = 128 * 1024;
+/// Enough for a TLS handshake as a server, in a build without optimisation too.
+const GUEST_STACK_BYTES: usize = 128 * 1024;
 
 /// Pauses after an `accept` that failed: they double.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -63,13 +64,12 @@ impl Door {
     ) -> io::Result<Self> {
         let listener = listen(address)?;
         let handoff = Arc::new(Handoff::open()?);
-        work(&handoff, name, limits.workers, handle)?;
+        Crew::hire(name, limits.workers, Arc::clone(&handoff), handle)?;
         let guests = Arc::new(Guests::new(limits.connections, Arc::clone(&metrics)));
         let intake = Intake { tls, request_max: limits.request, sizes: limits.sizes, handoff, metrics };
         let shared = Arc::new(Shared { name: name.to_owned(), guests, intake, stopping: AtomicBool::new(false) });
         let (address, accepting) = (listener.local_addr()?, Arc::clone(&shared));
-        let thread = std::thread::Builder::new().name(format!("{name}-door")).stack_size(STACK_BYTES);
-        thread.spawn(move || accepting.accept(&listener))?;
+        threads::start_small(&format!("{name}-door"), GUEST_STACK_BYTES, move || accepting.accept(&listener))?;
         Ok(Self { address, shared })
     }
 
@@ -132,8 +132,7 @@ impl Shared {
             return;
         };
         let this = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(self.name.clone()).stack_size(STACK_BYTES);
-        if let Err(error) = thread.spawn(move || this.intake.receive(&guest, peer, accepted)) {
+        if let Err(error) = threads::start_small(&self.name, GUEST_STACK_BYTES, move || this.intake.receive(&guest, peer, accepted)) {
             log::warn!("{}: no thread for {peer}: {error}", self.name);
             self.intake.metrics.connection_lost(Loss::NoThread);
         }
@@ -146,27 +145,4 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         IpAddr::V6(ip) if ip.is_unspecified() => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).map_err(|_also| error),
         _ => Err(error),
     })
-}
-
-/// Starts the threads that answer.
-fn work(
-    handoff: &Arc<Handoff>,
-    name: &str,
-    count: usize,
-    handle: impl Fn(tiny_http::Request, Peer) + Send + Sync + 'static,
-) -> io::Result<()> {
-    let handle = Arc::new(handle);
-    for _ in 0..count {
-        let (handoff, handle) = (Arc::clone(handoff), Arc::clone(&handle));
-        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(crate::coordinator::STACK_BYTES);
-        thread.spawn(move || {
-            while let Ok(request) = handoff.server().recv() {
-                match handoff.peer(&request) {
-                    Some(peer) => handle(request, peer),
-                    None => drop(request.respond(Response::empty(403))),
-                }
-            }
-        })?;
-    }
-    Ok(())
 }

@@ -1,9 +1,10 @@
 //! The world outside: the FleetLock port and the ops port. Each is a door of our own with tiny_http behind it.
 //!
 //! `listener` accepts, `guests` keeps count, `intake` reads one request (`head`) under one deadline, `handoff` takes it
-//! to tiny_http and the answer back. Nothing here knows Kubernetes; requests go to the `coordinator`.
+//! to tiny_http and the answer back, a `crew` of threads answers. Nothing here knows Kubernetes; requests go to the `coordinator`.
 
 mod auth_file;
+mod crew;
 mod descriptors;
 mod guests;
 mod handoff;

@@ -3,6 +3,7 @@
 //! what they were.
 
 mod client;
+mod crew;
 mod held;
 mod oversized;
 mod scarce;

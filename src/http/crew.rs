@@ -1,0 +1,78 @@
+//! The threads that answer requests. One waits; whoever takes a request sends for another before it answers, and goes when another
+//! waits. So a quiet server has one of them, with a stack that no request has filled.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tiny_http::{Request, Response};
+
+use super::handoff::{Handoff, Peer};
+use crate::threads;
+
+/// Everything its threads share.
+pub(super) struct Crew {
+    name: String,
+    handoff: Arc<Handoff>,
+    handle: Box<dyn Fn(Request, Peer) + Send + Sync>,
+    /// How many there may be.
+    count_max: usize,
+    hands: Mutex<Hands>,
+}
+
+/// How many threads there are.
+#[derive(Debug, Default)]
+struct Hands {
+    all: usize,
+    /// Those that wait for a request.
+    waiting: usize,
+}
+
+impl Crew {
+    /// Starts the first; at most `count_max` requests are handled at once.
+    pub(super) fn hire(
+        name: &str,
+        count_max: usize,
+        handoff: Arc<Handoff>,
+        handle: impl Fn(Request, Peer) + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let crew = Self { name: name.to_owned(), handoff, handle: Box::new(handle), count_max, hands: Mutex::default() };
+        let hands = Hands { all: 1, waiting: 1 };
+        *crew.hands() = hands;
+        Arc::new(crew).start()
+    }
+
+    fn start(self: &Arc<Self>) -> io::Result<()> {
+        let this = Arc::clone(self);
+        threads::start(&self.name, move || this.work())
+    }
+
+    /// Runs until there is nothing to do for it.
+    fn work(self: Arc<Self>) {
+        while let Ok(request) = self.handoff.server().recv() {
+            self.send_for_another();
+            match self.handoff.peer(&request) {
+                Some(peer) => (self.handle)(request, peer),
+                None => drop(request.respond(Response::empty(403))),
+            }
+            let mut hands = self.hands();
+            if hands.waiting > 0 {
+                hands.all -= 1;
+                return;
+            }
+            hands.waiting += 1;
+        }
+    }
+
+    /// One that has waited is about to work: sees to it that another waits. Where no thread is to be had, it comes back itself.
+    fn send_for_another(self: &Arc<Self>) {
+        let mut hands = self.hands();
+        hands.waiting -= 1;
+        if hands.waiting == 0 && hands.all < self.count_max && self.start().is_ok() {
+            *hands = Hands { all: hands.all + 1, waiting: 1 };
+        }
+    }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.hands.lock().unwrap_or_else(|_poisoned| std::process::abort())
+    }
+}
