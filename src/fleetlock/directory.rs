@@ -98,7 +98,7 @@ impl Directory {
 
     /// Whether this very node is known, findable or not.
     pub fn knows(&self, name: &NodeName, uid: &Uid) -> bool {
-        self.position(name).is_ok_and(|place| self.nodes[place].uid(&self.texts) == *uid)
+        self.position(name).is_ok_and(|place| self.nodes[place].is(uid, &self.texts))
     }
 
     /// Looks an id up.
@@ -143,7 +143,7 @@ impl Directory {
     fn take_texts(&mut self, node: &NodeIdentity) -> Option<Known> {
         let (name, Uid(uid)) = (node.mark.name.as_str(), &node.mark.uid);
         let (at, name_bytes) = (u32::try_from(self.texts.len()).ok()?, u8::try_from(name.len()).ok()?);
-        let known_uid = match HexId::parse(uid).filter(|id| uuid(*id) == *uid) {
+        let known_uid = match parse_uuid(uid) {
             Some(id) => KnownUid::Uuid(id),
             None => KnownUid::Text { bytes: u8::try_from(uid.len()).ok()? },
         };
@@ -186,8 +186,20 @@ impl Known {
     fn uid(&self, texts: &str) -> Uid {
         Uid(match self.uid {
             KnownUid::Uuid(id) => uuid(id),
-            KnownUid::Text { .. } => self.texts(texts).get(usize::from(self.name_bytes)..).unwrap_or_default().to_owned(),
+            KnownUid::Text { .. } => self.uid_text(texts).to_owned(),
         })
+    }
+
+    /// The UID, if it is no UUID.
+    fn uid_text<'a>(&self, texts: &'a str) -> &'a str {
+        self.texts(texts).get(usize::from(self.name_bytes)..).unwrap_or_default()
+    }
+
+    fn is(&self, uid: &Uid, texts: &str) -> bool {
+        match self.uid {
+            KnownUid::Uuid(id) => parse_uuid(&uid.0) == Some(id),
+            KnownUid::Text { .. } => self.uid_text(texts) == uid.0,
+        }
     }
 
     fn has(&self, id: HexId) -> bool {
@@ -205,11 +217,20 @@ fn beginning(HexId([a, b, c, d, ..]): HexId) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
+/// Where a UUID has its dashes.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
 /// As Kubernetes writes it.
 fn uuid(id: HexId) -> String {
     let mut text = id.to_string();
-    [8, 13, 18, 23].into_iter().for_each(|at| text.insert(at, '-'));
+    DASHES.into_iter().for_each(|at| text.insert(at, '-'));
     text
+}
+
+/// Reads what [`uuid`] has written, and nothing else.
+fn parse_uuid(text: &str) -> Option<HexId> {
+    let is_right = |(at, byte): (usize, u8)| if DASHES.contains(&at) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') };
+    HexId::parse(text).filter(|_id| text.bytes().enumerate().all(is_right))
 }
 
 #[cfg(test)]
@@ -264,8 +285,14 @@ mod tests {
     #[test]
     fn only_what_is_written_as_a_uuid_is_kept_as_one() {
         let mut directory = Directory::default();
-        let uids =
-            ["8e5c2b1e-1c1d-4b57-8d36-0b7c6d1f0a11", "8E5C2B1E-1c1d-4b57-8d36-0b7c6d1f0a11", "8e5c2b1e1c1d4b578d360b7c6d1f0a11", "1", ""];
+        let uids = [
+            "8e5c2b1e-1c1d-4b57-8d36-0b7c6d1f0a11",
+            "8E5C2B1E-1c1d-4b57-8d36-0b7c6d1f0a11",
+            "8e5c2b1e1c1d4b578d360b7c6d1f0a11",
+            "8e5c2b1e1c1d-4b57-8d36-0b7c6d1f0-a11",
+            "1",
+            "",
+        ];
         for (number, uid) in uids.into_iter().enumerate() {
             directory.insert(&node_of(&format!("n{number}"), uid, &format!("{:032x}", number + 1)));
         }
@@ -279,6 +306,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_uuid_is_read_as_it_is_written(bytes: [u8; 16], text in "[0-9a-fA-F-]{30,40}") {
+            prop_assert_eq!(parse_uuid(&uuid(HexId(bytes))), Some(HexId(bytes)));
+            prop_assert!(parse_uuid(&text).is_none_or(|id| uuid(id) == text));
+        }
+
         /// Nodes that come and go one by one leave what reading them all would have made.
         #[test]
         fn a_directory_kept_is_as_one_read(steps in proptest::collection::vec((0u8..6, 0u8..5, any::<bool>()), 0..40), read in 0usize..40) {
