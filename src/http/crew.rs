@@ -1,13 +1,17 @@
-//! The threads that answer requests. One waits; whoever takes a request sends for another before it answers, and goes when another
-//! waits. So a quiet server has one of them, with a stack that no request has filled.
+//! The threads that answer requests. Whoever takes one sends for another before it answers, if none waits; and who has waited in vain
+//! for a moment leaves. So a quiet server has one of them, with a stack that no request has filled.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tiny_http::{Request, Response};
 
 use super::handoff::{Handoff, Peer};
 use crate::threads;
+
+/// How long one that has answered waits for the next request.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Everything its threads share.
 pub(super) struct Crew {
@@ -48,18 +52,38 @@ impl Crew {
 
     /// Runs until there is nothing to do for it.
     fn work(self: Arc<Self>) {
-        while let Ok(request) = self.handoff.server().recv() {
-            self.send_for_another();
-            match self.handoff.peer(&request) {
-                Some(peer) => (self.handle)(request, peer),
-                None => drop(request.respond(Response::empty(403))),
+        let mut fresh = true;
+        while let Ok(next) = self.next(fresh) {
+            match next {
+                Some(request) => {
+                    fresh = false;
+                    self.send_for_another();
+                    self.answer(request);
+                    self.hands().waiting += 1;
+                }
+                None if self.may_leave() => return,
+                None => {}
             }
-            let mut hands = self.hands();
-            if hands.waiting > 0 {
-                hands.all -= 1;
-                return;
-            }
-            hands.waiting += 1;
+        }
+    }
+
+    /// Waits for a request; who has answered one does not wait for ever, and gets `None`.
+    fn next(&self, fresh: bool) -> io::Result<Option<Request>> {
+        let server = self.handoff.server();
+        if fresh {
+            return server.recv().map(Some);
+        }
+        match server.recv_timeout(LINGER)? {
+            // In its last millisecond it can be woken for a request, and end without a look.
+            None => server.try_recv(),
+            request => Ok(request),
+        }
+    }
+
+    fn answer(&self, request: Request) {
+        match self.handoff.peer(&request) {
+            Some(peer) => (self.handle)(request, peer),
+            None => drop(request.respond(Response::empty(403))),
         }
     }
 
@@ -70,6 +94,16 @@ impl Crew {
         if hands.waiting == 0 && hands.all < self.count_max && self.start().is_ok() {
             *hands = Hands { all: hands.all + 1, waiting: 1 };
         }
+    }
+
+    /// One that waits would leave. It may when another waits, or is put in its place.
+    fn may_leave(self: &Arc<Self>) -> bool {
+        let mut hands = self.hands();
+        if hands.waiting == 1 {
+            return self.start().is_ok();
+        }
+        *hands = Hands { all: hands.all - 1, waiting: hands.waiting - 1 };
+        true
     }
 
     fn hands(&self) -> MutexGuard<'_, Hands> {
