@@ -24,7 +24,7 @@ pub(super) struct Crew {
 }
 
 /// How many threads there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Hands {
     all: usize,
     /// Those that wait for a request.
@@ -39,10 +39,8 @@ impl Crew {
         handoff: Arc<Handoff>,
         handle: impl Fn(Request, Peer) + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let crew = Self { name: name.to_owned(), handoff, handle: Box::new(handle), count_max, hands: Mutex::default() };
-        let hands = Hands { all: 1, waiting: 1 };
-        *crew.hands() = hands;
-        Arc::new(crew).start()
+        let hands = Mutex::new(Hands { all: 1, waiting: 1 });
+        Arc::new(Self { name: name.to_owned(), handoff, handle: Box::new(handle), count_max, hands }).start()
     }
 
     fn start(self: &Arc<Self>) -> io::Result<()> {
