@@ -117,6 +117,13 @@ impl Marks {
         self.marked.values()
     }
 
+    /// Whether what the write of `own` did is among them, or a later state of that Node under the same record. Their version
+    /// alone does not show it: after a restored backup it may be of another history.
+    pub fn show(&self, own: &NodeMark) -> bool {
+        let is_that = |mark: &NodeMark| mark.uid == own.uid && mark.record == own.record && mark.version.number() >= own.version.number();
+        self.marked.get(&own.name).is_some_and(is_that)
+    }
+
     /// Whether this node is among them.
     pub fn contains(&self, name: &NodeName) -> bool {
         self.marked.contains_key(name)
@@ -139,7 +146,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::STATUS;
+    use crate::cluster::{CORDON, STATUS};
 
     fn node(name: &str, version: u64, status: &str) -> Value {
         json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata":
@@ -199,6 +206,33 @@ mod tests {
             assert_eq!(marks, self::marks());
         }
         assert!(Marks::of_list([], &ResourceVersion("abc".to_owned())).is_none());
+    }
+
+    #[test]
+    fn a_write_is_shown_by_its_own_event_or_a_later_one_of_the_same_record() {
+        let with = |name: &str, uid: &str, version: u64, term: u64| -> NodeMark {
+            let record = json!({"before": "schedulable", "lease": "l", "term": term}).to_string();
+            let metadata = json!({"name": name, "uid": uid, "resourceVersion": version.to_string(), "annotations": {STATUS: "Rebooting", CORDON: record}});
+            let mark: NodeMark = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            assert!(mark.record.is_some());
+            mark
+        };
+        let own = with("b", "u", 11, 4);
+        for (seen, shown) in [
+            (with("b", "u", 11, 4), true),
+            (with("b", "u", 12, 4), true),
+            (with("b", "u", 10, 4), false),
+            (with("b", "u", 12, 3), false),
+            (with("b", "v", 12, 4), false),
+            (with("c", "u", 12, 4), false),
+        ] {
+            let mut marks = marks();
+            assert!(!marks.show(&own));
+            marks.take(NodeEvent::Modified(seen.clone())).unwrap();
+            assert_eq!(marks.show(&own), shown, "{seen:?}");
+            marks.take(event("BOOKMARK", &json!({"metadata": {"resourceVersion": "99"}}))).unwrap();
+            assert_eq!(marks.show(&own), shown, "{seen:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is marked as rebooting: answered from the watch where that is known to be enough, else by a list of all nodes.
 //!
 //! What the watch says is never taken on trust. Nobody is refused because of a mark that was not looked up; nobody is
-//! let through before the watch has come to the version that the question is about.
+//! let through before the watch has brought the write that the question is about.
 
 use std::time::Duration;
 
@@ -84,9 +84,9 @@ impl Watched {
         Some(marks.marked().cloned().collect())
     }
 
-    /// The marks with none missing that was written before `version`; `None` when the watch does not come to it in time.
-    pub(super) fn since(&self, version: &ResourceVersion, limit: Duration) -> Option<Vec<NodeMark>> {
-        let version = version.number()?;
+    /// The marks with none missing that was written before `own`; `None` when the watch does not bring that in time.
+    pub(super) fn since(&self, own: &NodeMark, limit: Duration) -> Option<Vec<NodeMark>> {
+        let version = own.version.number()?;
         let is_settled =
             |state: &mut State| state.marks.as_ref().is_none_or(|marks| marks.version() >= version || marks.version() < state.overdue);
         let mut state = self.state.wait(limit, is_settled);
@@ -95,7 +95,7 @@ impl Watched {
             state.overdue = state.overdue.max(version);
             return None;
         }
-        Some(marks.marked().cloned().collect())
+        marks.show(own).then(|| marks.marked().cloned().collect())
     }
 
     /// A Node was written, and got the version `written`. That is more than what the watch had come to `before` the write,
@@ -182,15 +182,19 @@ mod tests {
     const AT_ONCE: Duration = Duration::ZERO;
 
     #[test]
-    fn a_watch_answers_only_when_it_has_come_to_the_version_asked_for() {
+    fn a_watch_answers_only_when_it_has_brought_the_mark_asked_for() {
         let watched = open();
-        assert_eq!(names(watched.since(&at(10), AT_ONCE)), Some(vec!["a".to_owned()]));
-        assert_eq!(watched.since(&at(12), AT_ONCE), None);
+        assert_eq!(names(watched.since(&mark("a", 5), AT_ONCE)), Some(vec!["a".to_owned()]));
+        assert_eq!(watched.since(&mark("c", 12), AT_ONCE), None);
         brings(&watched, "b", 11);
-        assert_eq!(watched.since(&at(12), AT_ONCE), None, "a mark between 11 and 12 would be missing");
+        assert_eq!(watched.since(&mark("c", 12), AT_ONCE), None, "a mark between 11 and 12 would be missing");
         brings(&watched, "c", 12);
-        assert_eq!(names(watched.since(&at(12), AT_ONCE)), Some(["a", "b", "c"].map(str::to_owned).to_vec()));
-        assert_eq!(watched.since(&ResourceVersion("x12".to_owned()), AT_ONCE), None, "versions that cannot be compared");
+        assert_eq!(names(watched.since(&mark("c", 12), AT_ONCE)), Some(["a", "b", "c"].map(str::to_owned).to_vec()));
+        let odd = NodeMark { version: ResourceVersion("x12".to_owned()), ..mark("c", 12) };
+        assert_eq!(watched.since(&odd, AT_ONCE), None, "versions that cannot be compared");
+        brings(&watched, "e", 14);
+        assert_eq!(watched.since(&mark("d", 13), AT_ONCE), None, "it has come past that mark without bringing it");
+        assert!(watched.lately().is_some());
     }
 
     #[test]
@@ -198,7 +202,7 @@ mod tests {
         for ends in [false, true] {
             let watched = open();
             let marks = std::thread::scope(|scope| {
-                let waits = scope.spawn(|| watched.since(&at(11), Duration::from_secs(60)));
+                let waits = scope.spawn(|| watched.since(&mark("b", 11), Duration::from_secs(60)));
                 if ends {
                     watched.end()
                 } else {
@@ -214,9 +218,9 @@ mod tests {
     fn a_watch_that_is_late_is_not_asked_again_until_it_has_caught_up() {
         let watched = open();
         assert!(watched.lately().is_some());
-        assert_eq!(watched.since(&at(12), AT_ONCE), None);
+        assert_eq!(watched.since(&mark("b", 12), AT_ONCE), None);
         assert_eq!(watched.lately(), None);
-        assert_eq!(watched.since(&at(13), Duration::from_secs(60)), None, "nor is it waited for again");
+        assert_eq!(watched.since(&mark("b", 13), Duration::from_secs(60)), None, "nor is it waited for again");
         brings(&watched, "b", 13);
         assert!(watched.lately().is_some());
     }
@@ -238,7 +242,7 @@ mod tests {
     fn without_a_watch_nothing_is_known() {
         let watched = Watched::default();
         assert!(watched.lately().is_none() && watched.version().is_none() && !watched.contains(&NodeName("a".to_owned())));
-        assert_eq!(watched.since(&at(1), Duration::from_secs(60)), None, "nor is it waited for");
+        assert_eq!(watched.since(&mark("a", 1), Duration::from_secs(60)), None, "nor is it waited for");
         assert!(watched.change(|_| ()).is_none());
     }
 }

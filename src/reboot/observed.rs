@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Complete, LeaseVersion, Node, NodeMark, NodeName, Pod, ResourceVersion, Term, Uid};
+use crate::cluster::{Complete, LeaseVersion, Node, NodeMark, NodeName, Pod, Term, Uid};
 use crate::lock::{Holder, LockState};
 
 /// A fact, and its place in the order in which facts were seen.
@@ -86,7 +86,7 @@ pub enum Fact {
 pub struct Observed {
     uid: Uid,
     ticks: u64,
-    own_mark: Option<ResourceVersion>,
+    own_mark: Option<NodeMark>,
     /// The tenure this request acts under: the first it has seen, or the one it has made.
     pub tenure: Option<Tenure>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
@@ -153,7 +153,7 @@ impl Observed {
                     self.marked = None;
                 }
                 let written = value.as_ref().filter(|_| change == Some(NodeChange::Mark));
-                self.own_mark = written.map(|node| node.mark.version.clone());
+                self.own_mark = written.map(|node| node.mark.clone());
                 self.node = Some(Seen { value, tick, at });
             }
             Fact::Pods(value) => self.pods = Some(Seen { value, tick, at }),
@@ -171,8 +171,8 @@ impl Observed {
         self.own_mark = None;
     }
 
-    /// The version that this request's own mark has given the Node, when nothing was seen of the Node since.
-    pub fn own_mark(&self) -> Option<&ResourceVersion> {
+    /// The Node's metadata as this request's own mark has left it, when nothing was seen of the Node since.
+    pub fn own_mark(&self) -> Option<&NodeMark> {
         self.own_mark.as_ref()
     }
 }

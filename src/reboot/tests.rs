@@ -266,7 +266,7 @@ impl World {
             Question::Lock => Fact::Lock(Lock { state: self.lock.clone(), version: self.lease.clone(), written: None }),
             Question::Mark => Fact::Mark(Some(node.mark.clone())),
             Question::Marked => {
-                let own = actor.seen.own_mark().map(|version| u64::try_from(version.number().unwrap()).unwrap());
+                let own = actor.seen.own_mark().map(|own| u64::try_from(own.version.number().unwrap()).unwrap());
                 Fact::Marked(own.map_or_else(|| self.listed(), |own| self.watched(actor, own)))
             }
             Question::MarkedLately => Fact::MarkedLately(self.watched(actor, 0)),

@@ -130,7 +130,7 @@ fn only_a_mark_just_written_is_our_own() {
         assert_eq!(observed.own_mark().is_some(), own, "{change:?}");
     }
     observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Mark)), scene.world.start);
-    assert_eq!(observed.own_mark(), Some(&scene.node().mark.version));
+    assert_eq!(observed.own_mark(), Some(&scene.node().mark));
     observed.forget_node();
     assert_eq!(observed.own_mark(), None);
 }

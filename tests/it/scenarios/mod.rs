@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use reboot_manager::cluster::MachineId;
 use reboot_manager::fleetlock::zincati_id;
+use test_cluster::road::Passed;
 use test_cluster::zincati::Answer;
 use test_cluster::{Scene, Server, Zincati, scene};
 
@@ -58,6 +59,13 @@ pub(crate) struct Machine {
     pub(crate) id: String,
 }
 
+/// The calls that `act` causes, and perhaps some of housekeeping.
+pub(crate) fn calls(scene: &Scene, act: impl FnOnce()) -> Vec<Passed> {
+    let before = scene.road.log().len();
+    act();
+    scene.road.log().split_off(before)
+}
+
 /// Makes nodes `n1`, `n2`, … Each is Ready and takes pods.
 pub(crate) fn machines<const N: usize>(scene: &Scene) -> [Machine; N] {
     std::array::from_fn(|position| machine(scene, &format!("n{}", position + 1), position + 1))
@@ -86,6 +94,21 @@ impl Machine {
         test_cluster::wait::wait_for(&format!("{} is approved", self.node), SOON * 2, || {
             let answer = self.agent(server).pre_reboot();
             if answer.status == 200 { Ok(answer) } else { Err(format!("{answer:?}")) }
+        })
+    }
+
+    /// Asks until it is refused, because of a node marked by hand, with neither a write nor a list: the mark has come to the
+    /// server by its watch. Before it has, the node may take a slot and be in the way of the other, too; then it gives that back.
+    #[track_caller]
+    pub(crate) fn until_spared(&self, scene: &Scene, server: &Server) -> Answer {
+        test_cluster::wait::wait_for(&format!("{} is spared the mark", self.node), SOON * 2, || {
+            let mut answer = None;
+            let calls = calls(scene, || answer = Some(self.agent(server).pre_reboot().expect(404, "other_rebooting")));
+            if calls.iter().all(|call| call.verb == "get") {
+                return answer.ok_or_else(String::new);
+            }
+            self.agent(server).steady_state().expect(200, "steady_state");
+            Err(format!("{calls:#?}"))
         })
     }
 

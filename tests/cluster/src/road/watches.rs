@@ -8,7 +8,7 @@ use super::{Fault, Met, Road, Shared, kept, returned};
 use crate::http::{Reply, Request, Response, Sink, Stream};
 
 /// All watches of a road, those that are open and those to come.
-pub struct Watches<'a>(pub(super) &'a Shared);
+pub struct Watches(pub(super) Arc<Shared>);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -22,18 +22,20 @@ pub(super) struct State {
 #[derive(Default)]
 struct Pipe {
     waiting: VecDeque<Vec<u8>>,
+    /// Gets through before what waits, even when that is held up.
+    overtaking: VecDeque<Vec<u8>>,
     /// The API server has ended it: in order, or not.
     over: Option<bool>,
 }
 
 impl Road {
     /// The watches that pass here.
-    pub fn watches(&self) -> Watches<'_> {
-        Watches(&self.shared)
+    pub fn watches(&self) -> Watches {
+        Watches(Arc::clone(&self.shared))
     }
 }
 
-impl Watches<'_> {
+impl Watches {
     /// From now on no event gets through, as when a connection has died without a word. What comes waits.
     pub fn hold(&self) {
         self.0.state().watches.held = true;
@@ -55,6 +57,14 @@ impl Watches<'_> {
     pub fn say(&self, event: &serde_json::Value) {
         for (_, pipe) in &mut self.0.state().watches.open {
             pipe.waiting.push_back(format!("{event}\n").into_bytes());
+        }
+        self.0.changed.notify_all();
+    }
+
+    /// Puts this event before all that has not got through yet.
+    pub fn overtake(&self, event: &serde_json::Value) {
+        for (_, pipe) in &mut self.0.state().watches.open {
+            pipe.overtaking.push_back(format!("{event}\n").into_bytes());
         }
         self.0.changed.notify_all();
     }
@@ -114,15 +124,19 @@ impl Shared {
     fn speak(&self, n: usize, cut: u64, sink: &mut Sink<'_>) -> io::Result<bool> {
         let result = loop {
             let waits = |state: &mut super::State| {
-                let quiet = state.watches.held || state.watches.pipe(n).is_some_and(|pipe| pipe.waiting.is_empty() && pipe.over.is_none());
-                quiet && state.watches.cut == cut && !state.closing
+                let held = state.watches.held;
+                let pipe = state.watches.pipe(n);
+                let quiet = |pipe: &mut Pipe| pipe.overtaking.is_empty() && (held || pipe.waiting.is_empty() && pipe.over.is_none());
+                pipe.is_some_and(quiet) && state.watches.cut == cut && !state.closing
             };
             let mut state = self.changed.wait_while(self.state(), waits).unwrap_or_else(PoisonError::into_inner);
             if state.watches.cut != cut || state.closing {
                 break Ok(false);
             }
             let Some(pipe) = state.watches.pipe(n) else { break Ok(false) };
-            let Some(bytes) = pipe.waiting.pop_front() else { break Ok(pipe.over.unwrap_or_default()) };
+            let Some(bytes) = pipe.overtaking.pop_front().or_else(|| pipe.waiting.pop_front()) else {
+                break Ok(pipe.over.unwrap_or_default());
+            };
             drop(state);
             if let Err(gone) = sink(&bytes) {
                 break Err(gone);
