@@ -4,7 +4,10 @@
 mod answers;
 mod caller;
 mod edges;
+mod evidence;
 mod marks;
+mod overtaken;
+mod tidy;
 
 use std::time::{Duration, Instant};
 
@@ -521,6 +524,22 @@ impl World {
             assert_eq!(machine.node.unschedulable, machine.cordoned, "somebody's cordon was lost or left: {machine:?}");
         }
     }
+
+    /// Runs one actor alone, for so many steps or to its end.
+    fn run(&mut self, id: usize, steps: usize) {
+        for _ in 0..steps {
+            let Some(position) = self.actors.iter().position(|actor| actor.id == id) else { return };
+            self.step(position, Luck::Good);
+        }
+    }
+
+    /// Housekeeping alone, until it finds nothing to do.
+    fn keep_house_to_the_end(&mut self) {
+        self.actors.clear();
+        self.seconds += 3600;
+        self.keep_house();
+        self.run_out();
+    }
 }
 
 proptest! {
@@ -570,239 +589,4 @@ fn an_undisturbed_node_is_approved_and_comes_back() {
     }
     assert_eq!(world.approvals, 2);
     world.check_nothing_leaked();
-}
-
-#[test]
-fn proofs_that_are_old_or_out_of_order_approve_nothing() {
-    let world = World::new(1);
-    let at = |tick, seconds| (tick, world.start + Duration::from_secs(seconds));
-    let node = {
-        let mut node = world.machines[0].node.clone();
-        node.unschedulable = true;
-        node.mark.status = Status::Rebooting;
-        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 } });
-        node.readiness = Readiness::Ready;
-        node
-    };
-    let uid = &node.mark.uid;
-    let held = LockState::default().take(node.name(), uid, &world.caller(0).group, world.now().clock).approve(uid, "0", world.now().clock);
-    let approve = |(n, n_at), (p, p_at), (l, l_at), now: u64| {
-        let lock = Seen { value: Lock { state: held.clone(), version: None, written: Some(LockChange::Approve) }, tick: l, at: l_at };
-        let cordoned = Cordoned::of(&Seen { value: Some(node.clone()), tick: n, at: n_at }, &lock.value, 1).unwrap();
-        let pods = Seen { value: Complete::of_all_pages(vec![]), tick: p, at: p_at };
-        let emptied = Emptied::of(&pods, &cordoned, |_| DrainPlan::default()).ok()?;
-        Approval::of(cordoned, emptied, HeldSlot::of(&lock, uid).unwrap(), world.start + Duration::from_secs(now)).ok()
-    };
-    assert!(approve(at(1, 0), at(2, 0), at(3, 0), 0).is_some());
-    assert!(approve(at(1, 0), at(2, 0), at(3, 0), PROOF_AGE_MAX.as_secs()).is_some());
-    assert!(approve(at(1, 0), at(2, 0), at(2, 0), 0).is_none(), "the slot was not seen after the pods");
-    assert!(approve(at(1, 0), at(2, 9), at(3, 9), PROOF_AGE_MAX.as_secs() + 1).is_none(), "frozen after the cordon was seen");
-    assert!(approve(at(2, 0), at(1, 0), at(3, 0), 0).is_none(), "listed before the cordon");
-    assert!(approve(at(1, 0), at(3, 0), at(2, 0), 0).is_none(), "slot seen before the list");
-}
-
-impl World {
-    /// Runs one actor alone, for so many steps or to its end.
-    fn run(&mut self, id: usize, steps: usize) {
-        for _ in 0..steps {
-            let Some(position) = self.actors.iter().position(|actor| actor.id == id) else { return };
-            self.step(position, Luck::Good);
-        }
-    }
-}
-
-#[test]
-fn a_check_in_from_before_an_approval_frees_nothing() {
-    // Frozen after its look at the metadata; and after node and lock, when the next step would write the check-in.
-    for steps in [1, 3] {
-        let mut world = World::new(1);
-        let (asked, back) = (Work::PreReboot(world.caller(0)), Work::SteadyState(world.caller(0)));
-        let first = world.spawn(0, asked);
-        world.run(first, 100);
-        let frozen = world.spawn(0, back);
-        world.run(frozen, steps);
-        world.seconds += 1;
-        world.call(0);
-        world.run(frozen + 1, 100);
-        assert_eq!(world.machines[0].client, Client::Approved);
-        world.run(frozen, 100);
-        assert!(world.lock.holders[0].checked_in.is_none(), "an old check-in freed a node that may be rebooting ({steps} steps)");
-        assert!(world.machines[0].node.unschedulable);
-    }
-}
-
-#[test]
-fn an_ask_from_before_a_check_in_takes_no_slot() {
-    let mut world = World::new(1);
-    let asked = Work::PreReboot(world.caller(0));
-    let frozen = world.spawn(0, asked);
-    // Node, lock, marks, take, mark, marks: then it would list pods.
-    world.run(frozen, 6);
-    let tenure = world.actors[0].seen.tenure.clone();
-    world.restart(0);
-    world.call(0);
-    world.run(frozen + 1, 100);
-    assert_eq!(world.lock.holders, []);
-    world.run(frozen, 1);
-    world.actors.iter_mut().for_each(|actor| actor.seen = Observed::nothing(Uid("u0".to_owned()), tenure.clone()));
-    world.run(frozen, 100);
-    world.check_nothing_leaked();
-}
-
-#[test]
-fn a_look_from_before_the_mark_takes_no_approval_away() {
-    let mut world = World::new(1);
-    let asked = Work::PreReboot(world.caller(0));
-    let old = world.spawn(0, asked);
-    // The node alone: it is not marked yet.
-    world.run(old, 1);
-    world.call(0);
-    world.run(old + 1, 100);
-    assert_eq!(world.machines[0].client, Client::Approved);
-    for _ in 0..10 {
-        world.run(old, 1);
-        assert!(world.lock.holders[0].approved.is_some(), "the slot of a node that may be rebooting is not approved any more");
-    }
-    assert_eq!(world.lock.last_term, 1);
-}
-
-#[test]
-fn a_request_that_goes_back_lets_no_other_of_its_node_approve() {
-    let mut world = World { stage: Stage::OlderManager, ..World::new(2) };
-    // The other manager's node comes first by name.
-    world.machines[1].node.mark.name = NodeName("a".to_owned());
-    world.machines[0].pods = 0;
-    let asked = Work::PreReboot(world.caller(0));
-    let old = world.spawn(0, asked);
-    // Node, lock, marks, take, mark: it is to look again who is marked.
-    world.run(old, 5);
-    let asked = Work::PreReboot(world.caller(0));
-    let young = world.spawn(0, asked);
-    // Node, lock, marks, pods: it is to approve.
-    world.run(young, 4);
-    world.older_manager_at = OlderManager::Looked;
-    world.older_manager();
-    world.machines[0].listens_to = Some(young);
-    // Marks, lock; then it goes back.
-    world.run(old, 3);
-    world.run(young, 100);
-    assert_eq!(world.machines[0].client, Client::Up, "approved while it was put back in service");
-    world.run(old, 100);
-    assert_eq!((world.lock.holders.len(), world.machines[0].node.unschedulable), (0, false));
-}
-
-#[test]
-fn a_slot_that_was_only_read_proves_nothing() {
-    let world = World::new(1);
-    let (caller, now) = (world.caller(0), world.now());
-    let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, now.clock).approve(&caller.uid, "0", now.clock);
-    let lock = |written| Seen { value: Lock { state: state.clone(), version: None, written }, tick: 9, at: now.instant };
-    assert!(HeldSlot::of(&lock(None), &caller.uid).is_none());
-    assert!(HeldSlot::of(&lock(Some(LockChange::Take)), &caller.uid).is_none());
-    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &caller.uid).is_some());
-    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &Uid("other".to_owned())).is_none());
-}
-
-impl World {
-    /// Housekeeping alone, until it finds nothing to do.
-    fn keep_house_to_the_end(&mut self) {
-        self.actors.clear();
-        self.seconds += 3600;
-        self.keep_house();
-        self.run_out();
-    }
-}
-
-#[test]
-fn housekeeping_finishes_a_check_in_that_nobody_comes_back_for() {
-    // Metadata, node, lock, check-in, restore, free: whatever of it was done when the replica died.
-    for steps in 4..6 {
-        let mut world = World::new(1);
-        world.call(0);
-        world.run(1, 100);
-        world.restart(0);
-        world.call(0);
-        world.run(2, steps);
-        assert_eq!(world.lock.holders.len(), 1, "{steps} steps");
-        world.keep_house_to_the_end();
-        world.check_nothing_leaked();
-    }
-}
-
-#[test]
-fn housekeeping_leaves_a_node_alone_that_may_be_rebooting() {
-    let mut world = World::new(2);
-    world.call(0);
-    world.run(1, 100);
-    world.keep_house_to_the_end();
-    assert_eq!(world.lock.holders.len(), 1);
-    assert!(world.machines[0].node.unschedulable);
-}
-
-#[test]
-fn housekeeping_undoes_a_mark_without_a_slot_and_adopts_one_whose_lease_is_gone() {
-    for lease_is_gone in [false, true] {
-        let mut world = World::new(1);
-        world.call(0);
-        world.run(1, 100);
-        world.lock = if lease_is_gone { LockState::default() } else { world.lock.free(&Uid("u0".to_owned())) };
-        if lease_is_gone {
-            world.lease = None;
-        }
-        world.keep_house_to_the_end();
-        assert_eq!(world.lock.holders.len(), usize::from(lease_is_gone));
-        assert_eq!(world.machines[0].node.unschedulable, lease_is_gone);
-    }
-}
-
-#[test]
-fn housekeeping_decides_by_evidence_that_is_younger_than_the_lock() {
-    let mut world = World::new(1);
-    world.call(0);
-    world.run(1, 4);
-    let (uid, now) = (Uid("u0".to_owned()), world.now());
-    let mut actor = Actor { id: 9, machine: 0, work: Work::Holder(uid.clone()), seen: Observed::nothing(uid.clone(), None), looked: 0 };
-    let asks =
-        |actor: &Actor, question| matches!(housekeeping::holder(&uid, &actor.seen, now.clock), Tidy::Look(asked) if asked == question);
-    assert!(asks(&actor, Question::Lock));
-    world.read(&mut actor, Question::Node);
-    world.read(&mut actor, Question::Lock);
-    assert!(asks(&actor, Question::Node), "the node was read before the lock");
-    let stray = |actor: &Actor| housekeeping::stray(&NodeName("n0".to_owned()), &uid, &actor.seen, now.clock);
-    let mut actor = Actor { seen: Observed::nothing(uid.clone(), None), ..actor };
-    world.read(&mut actor, Question::Lock);
-    world.read(&mut actor, Question::Node);
-    assert!(matches!(stray(&actor), Tidy::Look(Question::Lock)), "the lock was read before the node");
-}
-
-#[test]
-fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
-    let mut world = World::new(1);
-    world.call(0);
-    world.run(1, 100);
-    let holder = world.lock.holders[0].clone();
-    let another = Holder { term: holder.term + 1, ..holder.clone() };
-    let node = Seen { value: Some(world.machines[0].node.clone()), tick: 2, at: world.start };
-    let state = || Lock { state: world.lock.clone(), version: world.lease.clone(), written: None };
-    let since = |tick, holder| may_be_marked_since(&node, &Seen { value: state(), tick, at: world.start }, holder);
-    assert!(since(1, None));
-    assert!(since(1, Some(&another)), "the mark is of another tenure than the slot");
-    assert!(!since(1, Some(&holder)), "the mark is of this very tenure");
-    assert!(!since(2, None) && !since(3, None), "the lock is not older");
-}
-
-#[test]
-fn a_node_is_cordoned_only_when_it_is_marked_for_this_tenure_and_unschedulable() {
-    let mut world = World::new(1);
-    world.call(0);
-    world.run(1, 100);
-    let lock = Lock { state: world.lock.clone(), version: world.lease.clone(), written: None };
-    let seen = |node: &Node| Seen { value: Some(node.clone()), tick: 1, at: world.start };
-    let node = world.machines[0].node.clone();
-    assert!(Cordoned::of(&seen(&node), &lock, 1).is_some());
-    assert!(Cordoned::of(&seen(&node), &lock, 2).is_none(), "another tenure");
-    assert!(Cordoned::of(&seen(&Node { unschedulable: false, ..node.clone() }), &lock, 1).is_none(), "uncordoned");
-    let mut ready = node;
-    ready.mark.status = Status::Ready;
-    assert!(Cordoned::of(&seen(&ready), &lock, 1).is_none(), "not marked");
 }

@@ -1,0 +1,60 @@
+//! What the proofs behind an approval can and cannot be made from.
+
+use super::*;
+
+#[test]
+fn proofs_that_are_old_or_out_of_order_approve_nothing() {
+    let world = World::new(1);
+    let at = |tick, seconds| (tick, world.start + Duration::from_secs(seconds));
+    let node = {
+        let mut node = world.machines[0].node.clone();
+        node.unschedulable = true;
+        node.mark.status = Status::Rebooting;
+        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 } });
+        node.readiness = Readiness::Ready;
+        node
+    };
+    let uid = &node.mark.uid;
+    let held = LockState::default().take(node.name(), uid, &world.caller(0).group, world.now().clock).approve(uid, "0", world.now().clock);
+    let approve = |(n, n_at), (p, p_at), (l, l_at), now: u64| {
+        let lock = Seen { value: Lock { state: held.clone(), version: None, written: Some(LockChange::Approve) }, tick: l, at: l_at };
+        let cordoned = Cordoned::of(&Seen { value: Some(node.clone()), tick: n, at: n_at }, &lock.value, 1).unwrap();
+        let pods = Seen { value: Complete::of_all_pages(vec![]), tick: p, at: p_at };
+        let emptied = Emptied::of(&pods, &cordoned, |_| DrainPlan::default()).ok()?;
+        Approval::of(cordoned, emptied, HeldSlot::of(&lock, uid).unwrap(), world.start + Duration::from_secs(now)).ok()
+    };
+    assert!(approve(at(1, 0), at(2, 0), at(3, 0), 0).is_some());
+    assert!(approve(at(1, 0), at(2, 0), at(3, 0), PROOF_AGE_MAX.as_secs()).is_some());
+    assert!(approve(at(1, 0), at(2, 0), at(2, 0), 0).is_none(), "the slot was not seen after the pods");
+    assert!(approve(at(1, 0), at(2, 9), at(3, 9), PROOF_AGE_MAX.as_secs() + 1).is_none(), "frozen after the cordon was seen");
+    assert!(approve(at(2, 0), at(1, 0), at(3, 0), 0).is_none(), "listed before the cordon");
+    assert!(approve(at(1, 0), at(3, 0), at(2, 0), 0).is_none(), "slot seen before the list");
+}
+
+#[test]
+fn a_slot_that_was_only_read_proves_nothing() {
+    let world = World::new(1);
+    let (caller, now) = (world.caller(0), world.now());
+    let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, now.clock).approve(&caller.uid, "0", now.clock);
+    let lock = |written| Seen { value: Lock { state: state.clone(), version: None, written }, tick: 9, at: now.instant };
+    assert!(HeldSlot::of(&lock(None), &caller.uid).is_none());
+    assert!(HeldSlot::of(&lock(Some(LockChange::Take)), &caller.uid).is_none());
+    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &caller.uid).is_some());
+    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &Uid("other".to_owned())).is_none());
+}
+
+#[test]
+fn a_node_is_cordoned_only_when_it_is_marked_for_this_tenure_and_unschedulable() {
+    let mut world = World::new(1);
+    world.call(0);
+    world.run(1, 100);
+    let lock = Lock { state: world.lock.clone(), version: world.lease.clone(), written: None };
+    let seen = |node: &Node| Seen { value: Some(node.clone()), tick: 1, at: world.start };
+    let node = world.machines[0].node.clone();
+    assert!(Cordoned::of(&seen(&node), &lock, 1).is_some());
+    assert!(Cordoned::of(&seen(&node), &lock, 2).is_none(), "another tenure");
+    assert!(Cordoned::of(&seen(&Node { unschedulable: false, ..node.clone() }), &lock, 1).is_none(), "uncordoned");
+    let mut ready = node;
+    ready.mark.status = Status::Ready;
+    assert!(Cordoned::of(&seen(&ready), &lock, 1).is_none(), "not marked");
+}
