@@ -10,10 +10,13 @@ use crate::scenarios::SOON;
 /// How long the server waits for those that send a byte a second.
 const DAWDLERS_REQUEST_MAX: Duration = Duration::from_secs(10);
 
+/// How long it waits for those that send nothing: longer than it takes to connect 2,000.
+const SILENT_REQUEST_MAX: Duration = Duration::from_secs(10);
+
 #[test]
 fn two_thousand_connections_that_send_nothing_are_in_nobodys_way() {
     for way in WAYS {
-        let siege = Siege::new(way);
+        let siege = Siege::new_with(way, SILENT_REQUEST_MAX);
         let mut silent = Vec::new();
         for number in 0..2000 {
             silent.push(siege.connect());

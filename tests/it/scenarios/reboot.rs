@@ -100,9 +100,9 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
 fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(4));
+    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(7));
     scene.wait_for_running("n1", 1);
-    let server = server(&scene, "1s");
+    let server = server(&scene, "3s");
     let answer = one.agent(&server).pre_reboot().expect(404, "draining");
     assert!(answer.value.contains("n1") && answer.value.contains("shop/slow"), "{}", answer.value);
     wait_for("the drain goes on", SOON, || if one.pods(&scene).is_empty() { Ok(()) } else { Err("still there") });
