@@ -285,6 +285,36 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_dropped_by_the_half_and_not_for_each_node() {
+        let name = |number: u32| format!("n{number:02}");
+        let mut directory = Directory::default();
+        let put_in = |directory: &mut Directory, number| {
+            directory.insert(&node_of(&name(number), "8e5c2b1e-1c1d-4b57-8d36-0b7c6d1f0a11", &format!("{:032x}", number + 1)));
+        };
+        (0..50).for_each(|number| put_in(&mut directory, number));
+        directory.remove(&NodeName(name(7)));
+        put_in(&mut directory, 50);
+        assert_eq!(directory.texts.len(), 51 * 3);
+        (8..50).for_each(|number| directory.remove(&NodeName(name(number))));
+        put_in(&mut directory, 51);
+        assert_eq!(directory.texts.len(), directory.len() * 3);
+        assert_eq!(directory.len(), 9);
+    }
+
+    #[test]
+    fn ids_alike_in_short_are_told_apart() {
+        let (one, other, nobody) =
+            ("0000000b0000000a0000000000000000", "0000000a0000000b0000000000000000", "00000000000000000000000a0000000b");
+        let mut directory = Directory::default();
+        [node("one", one), node("other", other)].iter().for_each(|node| directory.add(node));
+        let directory = directory.finish();
+        let [one, other, nobody] = [one, other, nobody].map(|id| HexId::parse(id).unwrap());
+        assert!(short(one) == short(other) && short(one) == short(nobody));
+        let found = |name: &str| Found::Node(NodeRef { name: NodeName(name.to_owned()), uid: Uid(format!("uid-{name}")) });
+        assert_eq!((directory.find(one), directory.find(other), directory.find(nobody)), (found("one"), found("other"), Found::Nobody));
+    }
+
+    #[test]
     fn ids_that_begin_or_end_alike_are_not_searched_one_by_one() {
         for form in
             [|number| format!("{number:032x}"), |number| format!("{number:08x}{:024x}", 7), |number| format!("ec2{number:05x}{:024x}", 7)]
