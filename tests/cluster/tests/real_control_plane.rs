@@ -69,10 +69,14 @@ fn a_budget_holds_and_the_api_server_comes_back() {
         if budget["status"]["disruptionsAllowed"] == 1 { Ok(()) } else { Err(budget["status"].to_string()) }
     });
 
+    // A pod that comes in the place of the first finds none, and so makes no room for the second.
+    let cordon = |unschedulable: bool| fleet.api().merge("/api/v1/nodes/n1", &json!({"spec": {"unschedulable": unschedulable}})).ok();
+    cordon(true);
     assert_eq!(evict(fleet.api(), &pods[0]).status, 201);
     let refusal = evict(fleet.api(), &pods[1]);
     assert_eq!(refusal.status, 429, "{}", refusal.body);
     assert_eq!(refusal.body["details"]["causes"][0]["reason"], "DisruptionBudget");
+    cordon(false);
 
     plane.stop_api_server();
     assert!(fleet.api().try_call("GET", "/readyz", "", None).is_err());
