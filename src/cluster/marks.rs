@@ -212,7 +212,8 @@ mod tests {
     fn a_write_is_shown_by_its_own_event_or_a_later_one_of_the_same_record() {
         let with = |name: &str, uid: &str, version: u64, term: u64| -> NodeMark {
             let record = json!({"before": "schedulable", "lease": "l", "term": term}).to_string();
-            let metadata = json!({"name": name, "uid": uid, "resourceVersion": version.to_string(), "annotations": {STATUS: "Rebooting", CORDON: record}});
+            let annotations = json!({STATUS: "Rebooting", CORDON: record});
+            let metadata = json!({"name": name, "uid": uid, "resourceVersion": version.to_string(), "annotations": annotations});
             let mark: NodeMark = serde_json::from_value(json!({"metadata": metadata})).unwrap();
             assert!(mark.record.is_some());
             mark

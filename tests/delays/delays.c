@@ -60,15 +60,15 @@ static void delay(void) {
     errno = error;
 }
 
-#define DELAYED(type, name, parameters, arguments)           \
-    type name parameters {                                   \
-        static type(*next) parameters;                       \
-        if (next == NULL)                                    \
+#define DELAYED(type, name, parameters, arguments)              \
+    type name parameters {                                      \
+        static type(*next) parameters;                          \
+        if (next == NULL)                                       \
             next = (type(*) parameters)dlsym(RTLD_NEXT, #name); \
-        delay();                                             \
-        type result = next arguments;                        \
-        delay();                                             \
-        return result;                                       \
+        delay();                                                \
+        type result = next arguments;                           \
+        delay();                                                \
+        return result;                                          \
     }
 
 DELAYED(int, accept4, (int socket, struct sockaddr *restrict address, socklen_t *restrict length, int flags), (socket, address, length, flags))
