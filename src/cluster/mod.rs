@@ -4,6 +4,7 @@
 //! Field names and meanings: the Kubernetes API reference, v1.
 
 mod address;
+mod control_plane;
 mod lease;
 mod machine_id;
 mod marks;
@@ -15,6 +16,7 @@ mod tls_secret;
 
 use std::fmt;
 
+pub use control_plane::{CONTROL_PLANE, ControlPlaneNode, Unavailable};
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
 pub use marks::{Disorder, Marks, NodeEvent};

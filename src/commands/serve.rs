@@ -39,7 +39,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     tell_who_may_call(&settings, flags.tls);
     let observer = Arc::clone(&metrics);
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(move |seen: &_| observer.call(seen)))?;
-    let rules = Rules { slots: settings.slots, ours: settings.ours.clone() };
+    let rules = Rules { slots: settings.slots, protect_control_plane: settings.protect_control_plane, ours: settings.ours.clone() };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;

@@ -83,7 +83,12 @@ impl Coordinator {
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {
             match next(&seen, clock::now()) {
-                Tidy::Change(change) => self.change(&caller, &change, &mut seen, &mut doubts)?,
+                Tidy::Change(change, why) => {
+                    if let Some(why) = why {
+                        info!("node {node}: its slot can be freed: {why}");
+                    }
+                    self.change(&caller, &change, &mut seen, &mut doubts)?;
+                }
                 Tidy::Done(why) => return Ok(why),
                 Tidy::Look(question) => self.look(&caller, question, &mut seen)?,
             }

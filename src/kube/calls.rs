@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::permissions::{Permission, needed};
 use super::{ApiError, Call, Client, Content, Form, Verb};
 use crate::cluster::{
-    CaMap, Complete, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
-    Service, TlsSecret, Uid,
+    CONTROL_PLANE, CaMap, Complete, ControlPlaneNode, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod,
+    PodKey, ResourceVersion, Service, TlsSecret, Uid,
 };
 
 /// The Lease's name.
@@ -96,6 +96,18 @@ impl Kube {
         let call = list("nodes", "the nodes that take pods", path, Form::Whole);
         let able = self.client.list(&call, || false, |able, host: Host| *able |= host.name != *but && host.takes_us)?;
         Ok(able.into_inner())
+    }
+
+    /// The nodes with a label of [`CONTROL_PLANE`], sorted. A selector cannot say "this label or that", so there are two lists.
+    pub fn control_plane(&self) -> Result<Complete<Vec<ControlPlaneNode>>, ApiError> {
+        let mut all = Vec::new();
+        for label in CONTROL_PLANE {
+            let path = format!("/api/v1/nodes?labelSelector={}", label.replace('/', "%2F"));
+            all.extend(self.client.list(&list("nodes", "the control-plane nodes", path, Form::Whole), Vec::new, Vec::push)?.into_inner());
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Complete::of_all_pages(all))
     }
 
     /// The pods bound to a node, of all namespaces.

@@ -53,7 +53,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
 
 /// In service: free the slot, unless the kubelet is not ready yet; then housekeeping does it later.
 fn finish(caller: &Caller, lock: &Seen<Lock>, holder: Option<&Holder>, node: &Node, now: Now) -> Step {
-    match holder.map(|holder| (holder, release(holder, Some(node), now.clock))) {
+    match holder.map(|holder| (holder, release(holder, Some(node), None, now.clock))) {
         None => Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone()))),
         Some((holder, Release::Free(_))) => lock.value.change(LockChange::Free, lock.value.state.free(&holder.uid)),
         Some(_) => Step::Answer(Outcome::Settled(Settled::SlotKept(caller.node.clone()))),

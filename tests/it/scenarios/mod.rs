@@ -3,9 +3,11 @@
 
 mod access;
 mod certificate;
+mod control_plane;
 mod cordon;
 mod crash;
 mod drain;
+mod evidence;
 mod faults;
 mod hardening;
 mod identity;
