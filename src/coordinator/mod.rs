@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::access::{Origin, VerifySource};
-use crate::cluster::HexId;
 use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
@@ -136,7 +135,7 @@ impl Coordinator {
         };
         match self.identified(request, origin, decide) {
             Ok(Decided::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
-                Outcome::Settled(Settled::Unknown(request.id.clone())).into()
+                Outcome::Settled(Settled::Unknown(request.id)).into()
             }
             Ok(Decided::Answer(outcome)) => outcome.into(),
             Ok(Decided::Drain(_)) => Trouble::Contended.into(),
@@ -186,16 +185,15 @@ impl Coordinator {
         decide: impl Fn(&Caller, Option<Looked>) -> Result<Decided, Trouble>,
     ) -> Result<Decided, Trouble> {
         let arrived = clock::now().clock;
-        let id = request.id.as_str();
-        let Some(hex) = HexId::parse(id) else { return Ok(Decided::Answer(Refusal::unknown(id))) };
-        let mut found = self.identities.find(hex, &self.kube)?;
+        let id = request.id;
+        let mut found = self.identities.find(id, &self.kube)?;
         for last in [false, true] {
             let NodeRef { name, uid } = match found {
                 Found::Nobody => return Ok(Decided::Answer(Refusal::unknown(id))),
                 Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name, uid, id: hex, group: request.group.clone(), arrived };
+            let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
             let decided = match self.admit(&caller, origin)? {
                 Admitted::No(outcome) => Decided::Answer(outcome),
                 Admitted::Yes(looked) => decide(&caller, looked)?,
@@ -204,7 +202,7 @@ impl Coordinator {
             if !unknown || last {
                 return Ok(decided);
             }
-            found = self.identities.find_anew(hex, &self.kube)?;
+            found = self.identities.find_anew(id, &self.kube)?;
         }
         Ok(Decided::Answer(Refusal::unknown(id)))
     }
