@@ -1,20 +1,32 @@
 //! The log: to standard error, one line an event, as text or as JSON. No text of others can end a line or steer a terminal.
 
+mod levels;
+
 use std::borrow::Cow;
 use std::io::Write;
 
-use env_logger::{Builder, Env, Target};
+use env_logger::{Builder, Target};
 use log::{LevelFilter, Record};
 use serde_json::json;
 
 use crate::cli::LogFormat;
+use levels::Levels;
 
 /// Starts the log. `RUST_LOG` says what is logged. The HTTP and TLS libraries are kept below TRACE, where they would
 /// print every byte they send, the token among them.
 pub fn start(format: LogFormat) {
-    let mut builder = Builder::from_env(Env::default().default_filter_or("info"));
+    let text = std::env::var_os("RUST_LOG").unwrap_or_default();
+    let levels = Levels::of(&text.to_string_lossy());
+    let mut builder = Builder::new();
+    builder.filter_level(levels.all);
+    for (module, level) in &levels.modules {
+        builder.filter_module(module, *level);
+    }
     for library in ["ureq", "ureq_proto", "rustls"] {
         builder.filter_module(library, LevelFilter::Info);
+    }
+    if levels.complaint.is_some() {
+        builder.filter_module(module_path!(), LevelFilter::Warn);
     }
     builder.target(Target::Stderr);
     builder.format(move |out, record| match format {
@@ -22,6 +34,9 @@ pub fn start(format: LogFormat) {
         LogFormat::Text => writeln!(out, "{}", as_text(record, &now())),
     });
     builder.init();
+    if let Some(complaint) = levels.complaint {
+        log::warn!("{complaint}");
+    }
 }
 
 fn as_text(record: &Record<'_>, at: &str) -> String {

@@ -93,6 +93,20 @@ fn without_a_kubernetes_api_it_says_where_it_looked() {
 }
 
 #[test]
+fn a_fatal_error_is_printed_whatever_rust_log_says() {
+    for (level, complains) in [("", false), ("error", false), ("WARNING", true), ("off", true), ("reboot_manager=off", true)] {
+        let output =
+            Command::new(binary()).env_clear().env("RUST_LOG", level).args(["--kubeconfig", "/nowhere/kubeconfig"]).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{level:?}: {err}");
+        assert!(err.lines().any(|line| line.contains(" ERROR ") && line.contains("/nowhere/kubeconfig")), "{level:?}: {err}");
+        let warnings: Vec<&str> = err.lines().filter(|line| line.contains(" WARN ") && line.contains("RUST_LOG")).collect();
+        assert_eq!(warnings.len(), usize::from(complains), "{level:?}: {err}");
+        assert!(warnings.iter().all(|line| line.contains(level) && line.contains("reboot_manager::kube=debug")), "{err}");
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_is_named_with_its_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
