@@ -10,6 +10,7 @@ mod housekeeper;
 mod identify;
 mod marked;
 mod perform;
+mod readiness;
 mod trouble;
 mod waiting;
 mod watch;
@@ -32,6 +33,7 @@ use guarded::Guarded;
 use identify::Identities;
 use marked::Watched;
 use perform::{Decided, Waiting};
+pub use readiness::Readiness;
 use trouble::Trouble;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
@@ -57,6 +59,7 @@ pub struct Coordinator {
     metrics: Arc<Metrics>,
     identities: Identities,
     watched: Watched,
+    readiness: Arc<Readiness>,
     state: Guarded<State>,
 }
 
@@ -78,14 +81,16 @@ impl Asking {
 
 impl Coordinator {
     /// Nothing is read or started yet.
-    pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Arc<Self> {
         let identities = Identities::new(limits.workers / 2);
         let watched = Watched::default();
-        Arc::new(Self { kube, limits, metrics, identities, watched, state: Guarded::new(State::default()) })
+        Arc::new(Self { kube, limits, metrics, identities, watched, readiness, state: Guarded::new(State::default()) })
     }
 
-    /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests.
+    /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests. The rights are
+    /// asked for at once, too.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        self.ask_for_rights();
         self.spawn("watch", |this| this.follow_nodes())?;
         self.spawn("housekeeper", |this| this.keep_house())?;
         self.spawn("deadlines", |this| this.watch_deadlines())
@@ -110,18 +115,9 @@ impl Coordinator {
         parked.into_iter().for_each(Asking::send_elsewhere);
     }
 
-    /// Whether Kubernetes answers and grants what is needed; if not, a sentence a line about what is missing.
+    /// Whether this replica can serve nodes; if not, a sentence a line about what is in the way. Nothing is waited for.
     pub fn ready(&self) -> Result<(), String> {
-        match self.kube.missing_permissions() {
-            Ok(missing) if missing.is_empty() => Ok(()),
-            Ok(missing) => {
-                let line = |permission: &crate::kube::Permission| {
-                    format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
-                };
-                Err(missing.iter().map(line).collect())
-            }
-            Err(error) => Err(format!("{}\n", trouble::told(&error))),
-        }
+        self.readiness.result()
     }
 
     fn steady_state(self: &Arc<Self>, request: &Request, origin: &Origin) -> Reply {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use test_cluster::server::Start;
+use test_cluster::wait::wait_for;
 
-use crate::scenarios::binary;
+use crate::scenarios::{SOON, binary};
 
 /// The program with these arguments and no environment.
 fn run(arguments: &[&str]) -> Output {
@@ -123,8 +124,10 @@ fn while_the_api_server_is_away_it_runs_and_says_no() {
     let file = File::new("away", &kubeconfig(&format!("http://{address}")));
     let server = Start::new(&binary(), &file.0).start();
     assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
-    let (status, why) = server.page("/readyz");
-    assert!(status == 503 && why.contains("the connection was refused"), "{status} {why}");
+    wait_for("/readyz says why", SOON, || match server.page("/readyz") {
+        (503, why) if why.contains("the connection was refused") => Ok(()),
+        (status, why) => Err(format!("{status} {why}")),
+    });
     let answer = server.zincati("978a225b3d7b40e9acd7ce9b62f68444").pre_reboot().expect(503, "kubernetes_unavailable");
     assert!(answer.value.contains("the connection was refused"), "{}", answer.value);
     server.signal("TERM");
