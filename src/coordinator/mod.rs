@@ -72,6 +72,12 @@ struct Asking {
 }
 
 impl Asking {
+    /// Answers that another request of the same node is held.
+    fn yield_to_newer(self) {
+        let sentence = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::Superseded, sentence));
+    }
+
     /// Answers that this replica is stopping.
     fn send_elsewhere(self) {
         let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
@@ -203,19 +209,22 @@ impl Coordinator {
         Ok(Decided::Answer(Refusal::unknown(id)))
     }
 
-    /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline.
+    /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node
+    /// one request is held, the newest: so the requests of one node cannot take all places of the port.
     fn wait_for_drain(self: &Arc<Self>, asking: Asking, drain: &Drain) {
-        let stopped = {
+        let (overtaken, stopped) = {
             let mut state = self.state.lock();
             if state.stopping {
-                Some(asking)
+                (None, Some(asking))
             } else {
                 self.ensure_drain(&mut state, &asking.caller, drain);
-                state.parked.push(asking);
-                None
+                (state.hold(asking), None)
             }
         };
         self.state.wake();
+        if let Some(overtaken) = overtaken {
+            overtaken.yield_to_newer();
+        }
         if let Some(asking) = stopped {
             asking.send_elsewhere();
         }
