@@ -21,6 +21,9 @@ pub const CA: &str = "reboot-manager-ca";
 /// Name of the Secret with the server's certificate and key.
 pub const TLS: &str = "reboot-manager-tls";
 
+/// What access reviews are called in metrics.
+pub const REVIEWS: &str = "selfsubjectaccessreviews";
+
 /// The API as this program uses it.
 pub struct Kube {
     client: Client,
@@ -151,7 +154,7 @@ impl Kube {
         for permission in needed(self.service.as_deref()) {
             let object = format!("access review for {permission}");
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
-            let call = write(Verb::Create, "selfsubjectaccessreviews", &object, path);
+            let call = write(Verb::Create, REVIEWS, &object, path);
             let Allowed(allowed) = self.client.write(&call, Content::Json, &permission.review(&self.namespace, LEASE))?;
             if !allowed {
                 missing.push(permission);

@@ -13,6 +13,7 @@ mod hardening;
 mod identity;
 mod install;
 mod lock;
+mod log;
 mod moving;
 pub(crate) mod newcomer;
 mod outage;
