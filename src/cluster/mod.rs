@@ -12,6 +12,7 @@ mod node;
 mod pod;
 mod service;
 mod tls_secret;
+mod toleration;
 
 use std::fmt;
 

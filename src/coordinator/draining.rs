@@ -1,6 +1,6 @@
 //! Drains: one thread a node, until it is empty or the slot it is done for is not held any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
 /// Every so many lists the Node is read, to notice that somebody uncordoned it.
 const LISTS_A_NODE: u32 = 8;
 
+/// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
+const CAME_BACK_LOGGED_MAX: usize = 20;
+
 /// What the threads share: drains under way and requests held open. One lock for both, so that no request begins to
 /// wait for a drain that has just ended.
 #[derive(Default)]
@@ -60,6 +63,8 @@ struct SoFar {
     /// Lists since anything has moved.
     standing: u32,
     elsewhere: Option<(Instant, bool)>,
+    /// The pods that came back and were logged.
+    logged: BTreeSet<Uid>,
 }
 
 /// What one look at a draining node came to.
@@ -77,6 +82,17 @@ enum End {
     AskAgain,
     /// The slot is not held under this tenure any more.
     Void,
+}
+
+impl SoFar {
+    fn log_came_back(&mut self, node: &NodeName, plan: &DrainPlan) {
+        for pod in plan.came_back() {
+            if self.logged.len() < CAME_BACK_LOGGED_MAX && self.logged.insert(pod.uid.clone()) {
+                let why = if pod.tolerates_cordon { "tolerates the cordon" } else { "was bound without the scheduler" };
+                info!("node {node}: pod {} stays: it {why} and was created after it", pod.key);
+            }
+        }
+    }
 }
 
 impl Coordinator {
@@ -142,6 +158,7 @@ impl Coordinator {
             }
         }
         let plan = self.plan(&caller.node, drain, &mut so_far.elsewhere)?;
+        so_far.log_came_back(&caller.node, &plan);
         if plan.is_empty() {
             info!("node {}: empty", caller.node);
             return Ok(Round::End(End::AskAgain));

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{DrainPlan, Eviction};
-use crate::cluster::{Pod, Uid, spoken};
+use super::{DrainPlan, Eviction, came_back_clause};
+use crate::cluster::{Pod, PodKey, Uid, spoken};
 
 /// Evictions under way at once: enough to keep an API server's answer time from adding up, few enough to be polite.
 pub const AT_ONCE: usize = 4;
@@ -187,6 +187,8 @@ impl Pace {
             let sign = if blocked.is_empty() { ":" } else { ";" };
             clause = format!("{clause}{sign} terminating: {}", spoken(&ending));
         }
+        let came_back: Vec<PodKey> = plan.came_back().map(|pod| pod.key.clone()).collect();
+        clause.push_str(&came_back_clause(&came_back));
         Progress { clause, blocked: !blocked.is_empty() }
     }
 }
@@ -208,6 +210,7 @@ fn owner(pod: &Pod) -> Option<Owner> {
 mod tests {
     use super::*;
     use crate::cluster::Controller;
+    use crate::drain::Stays;
 
     fn pod(name: &str) -> Pod {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).unwrap()
@@ -353,5 +356,7 @@ mod tests {
         pace.pods.entry(Uid("a".to_owned())).or_default().refusal = Some(Refusal { since: CLOCK, why: "stays: x".to_owned() });
         let both = "has 2 pods left: pod shop/a stays: x since 1970-01-01T00:00:00Z; terminating: shop/e";
         assert_eq!(pace.progress(&ending()).clause, both);
+        let came_back = DrainPlan { staying: vec![(pod("b"), Stays::CameBack), (pod("c"), Stays::Finished)], ..ending() };
+        assert_eq!(pace.progress(&came_back).clause, format!("{both}; 1 pod came back and stays: shop/b"));
     }
 }

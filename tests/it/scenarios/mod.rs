@@ -2,6 +2,7 @@
 //! kubernetes/deployment.yaml and no others, on the cluster that `CLUSTER` chooses: simulated (the default) or real.
 
 mod access;
+mod came_back;
 mod certificate;
 mod cordon;
 mod crash;
@@ -81,6 +82,13 @@ pub(crate) fn machine(scene: &Scene, node: &str, machine_id: usize) -> Machine {
 /// A server that holds requests open for `wait` (as `20s`).
 pub(crate) fn server(scene: &Scene, wait: &str) -> Server {
     scene.server(&binary()).arg("--pre-reboot-wait").arg(wait).start()
+}
+
+/// Waits until the clock shows another second: creation times have whole seconds.
+pub(crate) fn next_second() {
+    let now = test_cluster::objects::now;
+    let before = now();
+    test_cluster::wait::wait_for("the second is over", SOON, || if now() > before { Ok(()) } else { Err("not yet") });
 }
 
 impl Machine {
