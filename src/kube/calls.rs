@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use serde::de::{Deserialize, IgnoredAny};
+use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::permissions::{Permission, needed};
@@ -51,17 +51,17 @@ impl Kube {
 
     /// Mark and machine of one node.
     pub fn identity(&self, name: &NodeName) -> Result<Option<NodeIdentity>, ApiError> {
-        found(self.client.read(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole)))
+        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole))
     }
 
     /// One Node.
     pub fn node(&self, name: &NodeName) -> Result<Option<Node>, ApiError> {
-        found(self.client.read(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole)))
+        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole))
     }
 
     /// One Node's metadata.
     pub fn node_mark(&self, name: &NodeName) -> Result<Option<NodeMark>, ApiError> {
-        found(self.client.read(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Metadata)))
+        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Metadata))
     }
 
     /// The nodes marked `Rebooting`, or with a record of our cordon. Annotations cannot be selected by, so this reads the
@@ -116,7 +116,7 @@ impl Kube {
 
     /// The Lease that holds the lock; `None`: there is none yet.
     pub fn lease(&self) -> Result<Option<Lease>, ApiError> {
-        found(self.client.read(&get("leases", &self.lease_object(), format!("{}/{LEASE}", self.leases()), Form::Whole)))
+        self.find(&get("leases", &self.lease_object(), format!("{}/{LEASE}", self.leases()), Form::Whole))
     }
 
     /// Writes the Lease by a JSON merge patch: over the version the patch names, or as a new one.
@@ -151,13 +151,13 @@ impl Kube {
     /// The Service with this name.
     pub fn service(&self, name: &str) -> Result<Option<Service>, ApiError> {
         let path = format!("{}/{name}", self.core("services"));
-        found(self.client.read(&get("services", &self.named("service", name), path, Form::Whole)))
+        self.find(&get("services", &self.named("service", name), path, Form::Whole))
     }
 
     /// A certificate and its key.
     pub fn tls_secret(&self, name: &str) -> Result<Option<TlsSecret>, ApiError> {
         let path = format!("{}/{name}", self.core("secrets"));
-        found(self.client.read(&get("secrets", &self.named("secret", name), path, Form::Whole)))
+        self.find(&get("secrets", &self.named("secret", name), path, Form::Whole))
     }
 
     /// Stores a certificate and its key, unless there is such a Secret by now.
@@ -177,7 +177,7 @@ impl Kube {
     /// The ConfigMap that shows a CA's certificate.
     pub fn ca_map(&self, name: &str) -> Result<Option<CaMap>, ApiError> {
         let path = format!("{}/{name}", self.core("configmaps"));
-        found(self.client.read(&get("configmaps", &self.named("configmap", name), path, Form::Whole)))
+        self.find(&get("configmaps", &self.named("configmap", name), path, Form::Whole))
     }
 
     /// Shows a CA's certificate, unless there is such a ConfigMap by now.
@@ -192,6 +192,17 @@ impl Kube {
         let path = format!("{}/{name}", self.core("configmaps"));
         let body = json!({"metadata": {"resourceVersion": version}, "data": CaMap::data(certificate)});
         self.client.write(&write(Verb::Patch, "configmaps", &self.named("configmap", name), path), Content::MergePatch, &body)
+    }
+
+    /// Reads one object. `None` only when Kubernetes itself says that this very object does not exist: what follows from that
+    /// (a slot is freed, a node is unknown) must not follow from the 404 of a proxy, or of a missing namespace.
+    fn find<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<Option<T>, ApiError> {
+        let name = call.path.rsplit('/').next().unwrap_or_default();
+        match self.client.read(call) {
+            Ok(object) => Ok(Some(object)),
+            Err(ApiError::NotFound { status, .. }) if status.is_not_found(call.resource, name) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn core(&self, resource: &str) -> String {
@@ -244,12 +255,4 @@ fn list<'a>(resource: &'static str, object: &'a str, path: String, form: Form) -
 
 fn write<'a>(verb: Verb, resource: &'static str, object: &'a str, path: String) -> Call<'a> {
     Call { verb, resource, object, path, form: Form::Whole }
-}
-
-fn found<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
-    match result {
-        Ok(object) => Ok(Some(object)),
-        Err(ApiError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -51,7 +51,8 @@ pub enum ApiError {
         /// What the server said.
         status: Box<ApiStatus>,
     },
-    /// 404: it does not exist.
+    /// 404, and a `Status` with reason `NotFound`: something does not exist. `status.details` says what: the object that was
+    /// asked for, or its namespace, or its API group.
     #[error("could not {asked}, it does not exist: {status}")]
     NotFound {
         /// What was asked.
@@ -122,7 +123,8 @@ impl ApiError {
             Failure::NotUnderstood(source) => return Self::Unreadable { asked, source },
         };
         match status.code {
-            404 => Self::NotFound { asked, status },
+            404 if status.says_not_found() => Self::NotFound { asked, status },
+            404 => Self::Unreadable { asked, source: NotUnderstood::NotKubernetes(status) },
             408 | 500.. => Self::Failed { asked, status },
             409 => Self::Conflict { asked, status },
             410 => Self::Gone { asked, status },
@@ -179,6 +181,9 @@ pub enum NotUnderstood {
     /// Something that is not a list.
     #[error("instead of a list came {0}")]
     NoList(String),
+    /// A 404 that is no `Status` with reason `NotFound`, as a proxy or load balancer in between sends it.
+    #[error("the answer is not from Kubernetes; does a proxy or load balancer in between answer for the API server? It was: {0}")]
+    NotKubernetes(Box<ApiStatus>),
     /// The request could not even be put together.
     #[error("the request could not be written")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -38,6 +38,6 @@ pub use error::{ApiError, Failure, NoAnswer, NotUnderstood, told};
 pub use list::{PageEnd, read_page};
 pub use location::{Environment, Given, Location, LocationError};
 pub use permissions::{Permission, Scope, needed};
-pub use status::{ApiStatus, Cause};
+pub use status::{ApiStatus, Cause, Details};
 pub use tls::TlsError;
 pub use wire::Limits;

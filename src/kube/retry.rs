@@ -101,6 +101,8 @@ fn may_repeat(intent: Intent, seen: Seen<'_>) -> bool {
     match (intent, seen) {
         (_, Seen::NotSent) | (Intent::Read, Seen::Lost) => true,
         (Intent::Write, Seen::Lost) | (_, Seen::Untrusted) => false,
+        // A 404 that Kubernetes did not send comes from a proxy, and passes as its 502 does.
+        (Intent::Read, Seen::Answer(status)) if status.code == 404 => !status.says_not_found(),
         (Intent::Read, Seen::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
         (Intent::Write, Seen::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
     }
@@ -143,9 +145,13 @@ mod tests {
         for code in [408, 429, 500, 502, 503, 504] {
             check(Intent::Read, Seen::Answer(&answer(code, None, None)), wait(250));
         }
-        for code in [302, 400, 403, 404, 409, 410, 422, 501, 505] {
+        for code in [302, 400, 403, 409, 410, 422, 501, 505] {
             check(Intent::Read, Seen::Answer(&answer(code, None, None)), Next::GiveUp);
         }
+        let not_found = ApiStatus { reason: "NotFound".to_owned(), ..answer(404, None, None) };
+        check(Intent::Read, Seen::Answer(&not_found), Next::GiveUp);
+        check(Intent::Read, Seen::Answer(&answer(404, None, None)), wait(250));
+        check(Intent::Write, Seen::Answer(&answer(404, None, None)), Next::GiveUp);
         check(Intent::Read, Seen::Lost, wait(250));
         check(Intent::Read, Seen::NotSent, wait(250));
         check(Intent::Read, Seen::Untrusted, Next::GiveUp);

@@ -19,6 +19,8 @@ pub struct ApiStatus {
     pub message: String,
     /// The single causes behind it.
     pub causes: Vec<Cause>,
+    /// The object that it is about; empty where the server named none.
+    pub details: Details,
     /// How long the server asks to wait, from the header `Retry-After`, else from the body.
     pub retry_after_seconds: Option<u64>,
 }
@@ -36,8 +38,21 @@ impl ApiStatus {
             reason: told.reason.unwrap_or_default(),
             message: told.message.unwrap_or_default(),
             causes: details.causes.unwrap_or_default(),
+            details: Details { name: details.name.unwrap_or_default(), kind: details.kind.unwrap_or_default() },
             retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
         }
+    }
+
+    /// Kubernetes' own word that something does not exist. A 404 without it may come from a proxy, which knows nothing.
+    #[must_use]
+    pub fn says_not_found(&self) -> bool {
+        self.code == 404 && self.reason == "NotFound"
+    }
+
+    /// Kubernetes' own word that the object `name` of `resource` (`nodes`) does not exist.
+    #[must_use]
+    pub fn is_not_found(&self, resource: &str, name: &str) -> bool {
+        self.says_not_found() && self.details.kind == resource && self.details.name == name
     }
 
     /// Is this the refusal of an eviction by a disruption budget?
@@ -63,6 +78,15 @@ impl fmt::Display for ApiStatus {
     }
 }
 
+/// The object that a `Status` is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// `details.name`.
+    pub name: String,
+    /// `details.kind`: of most refusals the resource, as `nodes`.
+    pub kind: String,
+}
+
 /// One cause of a refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -86,6 +110,8 @@ struct StatusBody {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusDetails {
+    name: Option<String>,
+    kind: Option<String>,
     causes: Option<Vec<Cause>>,
     retry_after_seconds: Option<u64>,
 }

@@ -7,6 +7,7 @@ use crate::kube::testing::chain;
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;
 const CONFLICT: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Operation cannot be fulfilled on leases.coordination.k8s.io \"reboot-manager\": the object has been modified; please apply your changes to the latest version and try again","reason":"Conflict","details":{"name":"reboot-manager","group":"coordination.k8s.io","kind":"leases"},"code":409}"#;
 const FORBIDDEN: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope","reason":"Forbidden","details":{"name":"a","kind":"nodes"},"code":403}"#;
+const NOT_FOUND: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"nodes \"a\" not found","reason":"NotFound","details":{"name":"a","kind":"nodes"},"code":404}"#;
 const INVALID: &str = r#"{"kind":"Status","status":"Failure","message":"Pod \"x\" is invalid","reason":"Invalid","details":{"causes":[{"reason":"FieldValueInvalid","message":"Invalid value: \"\"","field":"spec.nodeName"}]},"code":422}"#;
 const TIMEOUT: &str = r#"{"kind":"Status","status":"Failure","message":"the server was unable to return a response in time","reason":"Timeout","details":{"retryAfterSeconds":7},"code":504}"#;
 
@@ -20,7 +21,7 @@ fn each_code_is_the_action_it_asks_for() {
     assert!(matches!(error(400, None, ""), ApiError::Refused { .. }));
     assert!(matches!(error(401, None, ""), ApiError::Refused { .. }));
     assert!(matches!(error(403, None, FORBIDDEN), ApiError::Refused { .. }));
-    assert!(matches!(error(404, None, ""), ApiError::NotFound { .. }));
+    assert!(matches!(error(404, None, NOT_FOUND), ApiError::NotFound { .. }));
     assert!(matches!(error(408, None, ""), ApiError::Failed { .. }));
     assert!(matches!(error(409, None, CONFLICT), ApiError::Conflict { .. }));
     assert!(matches!(error(410, None, ""), ApiError::Gone { .. }));
@@ -29,6 +30,31 @@ fn each_code_is_the_action_it_asks_for() {
     assert!(matches!(error(500, None, ""), ApiError::Failed { .. }));
     assert!(matches!(error(504, None, TIMEOUT), ApiError::Failed { .. }));
     assert!(matches!(error(302, None, ""), ApiError::Unreadable { source: NotUnderstood::Code(302), .. }));
+}
+
+#[test]
+fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
+    let is_gone = |code, body: &str| {
+        let error = error(code, None, body);
+        matches!(&error, ApiError::NotFound { status, .. } if status.is_not_found("nodes", "a"))
+    };
+    assert!(is_gone(404, NOT_FOUND));
+    for other in [
+        NOT_FOUND.replace("nodes", "pods"),
+        NOT_FOUND.replace(r#""name":"a""#, r#""name":"b""#),
+        NOT_FOUND.replace(r#""details":{"name":"a","kind":"nodes"},"#, ""),
+        NOT_FOUND.replace(r#""reason":"NotFound""#, r#""reason":"Expired""#),
+        r#"{"error":"not found"}"#.to_owned(),
+        "default backend - 404".to_owned(),
+        String::new(),
+    ] {
+        assert!(!is_gone(404, &other), "{other}");
+    }
+    assert!(!is_gone(410, NOT_FOUND));
+    let proxy = error(404, None, "default backend - 404");
+    assert!(matches!(&proxy, ApiError::Unreadable { source: NotUnderstood::NotKubernetes(_), .. }));
+    let sentence = chain(&proxy);
+    assert!(sentence.contains("worker-3") && sentence.contains("proxy") && sentence.contains("default backend - 404"), "{sentence}");
 }
 
 #[test]
