@@ -186,7 +186,7 @@ impl Coordinator {
                 let Some(pod) = pace.lock().begin(plan, clock::now().instant) else { break };
                 let eviction = self.evict(&pod);
                 tell(&caller.node, &pod, &eviction);
-                moving |= matches!(eviction, Eviction::Evicted | Eviction::Gone);
+                moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
                 pace.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
             }
@@ -224,7 +224,7 @@ impl Coordinator {
     fn evict(&self, pod: &Pod) -> Eviction {
         let eviction = match self.kube.evict(&pod.key, &pod.uid) {
             Ok(()) => Eviction::Evicted,
-            Err(error) => meaning(&pod.key, &said(&error)),
+            Err(error) => meaning(&pod.key, &said(pod, &error)),
         };
         self.metrics.eviction(&eviction);
         eviction
@@ -275,13 +275,14 @@ fn is_void(state: &State, caller: &Caller, drain: &Drain) -> bool {
     state.stopping || running.is_none_or(|running| running.term != drain.term || running.void)
 }
 
-fn said(error: &ApiError) -> Said {
+fn said(pod: &Pod, error: &ApiError) -> Said {
     let Some(status) = error.status() else { return Said { message: told(error), ..Said::default() } };
     Said {
         code: status.code,
         message: status.message.clone(),
         causes: status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect(),
         retry_after: status.retry_after_seconds.map(Duration::from_secs),
+        not_found: status.is_not_found("pods", &pod.key.name),
     }
 }
 

@@ -105,6 +105,15 @@ impl Machine {
         })
     }
 
+    /// Asks until the answer is that a pod is kept on the node, with this text.
+    #[track_caller]
+    pub(crate) fn until_blocked(&self, server: &Server, text: &str) {
+        test_cluster::wait::wait_for(&format!("{} is answered {text:?}", self.node), SOON, || {
+            let answer = self.agent(server).pre_reboot();
+            if answer.kind == "drain_blocked" && answer.value.contains(text) { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    }
+
     /// Asks until it is refused, because of a node marked by hand, with neither a write nor a list: the mark has come to the
     /// server by its watch. Before it has, the node may take a slot and be in the way of the other, too; then it gives that back.
     #[track_caller]
