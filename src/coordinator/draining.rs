@@ -14,6 +14,7 @@ use crate::drain::{AT_ONCE, DrainPlan, Eviction, Pace, Progress, Said, meaning};
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
 use crate::reboot::{Caller, Drain, Observed};
+use crate::threads;
 
 /// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
@@ -192,12 +193,8 @@ impl Coordinator {
             }
             Ok(moving)
         };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..AT_ONCE).map(|_| scope.spawn(hand)).collect();
-            let mut all = vec![hand()];
-            all.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
-            all.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
-        })
+        let moving = threads::together("eviction", AT_ONCE, threads::STACK_BYTES, hand);
+        moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
     }
 
     /// Whether the slot is still held under the drain's tenure, by the Lease as it is now.
