@@ -91,8 +91,8 @@ fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
 /// Asks until the refusal has this text.
 fn asks_until(one: &Machine, server: &Server, text: &str) -> String {
     wait_for(&format!("{text:?} in an answer"), SOON, || {
-        let answer = one.agent(server).pre_reboot().expect(404, "draining").value;
-        if answer.contains(text) { Ok(answer) } else { Err(answer) }
+        let answer = one.agent(server).pre_reboot();
+        if answer.kind == "draining" && answer.value.contains(text) { Ok(answer.value) } else { Err(format!("{answer:?}")) }
     })
 }
 
