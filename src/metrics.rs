@@ -141,7 +141,7 @@ impl Metrics {
         let result = match eviction {
             Eviction::Budget { .. } => "budget",
             Eviction::Evicted => "evicted",
-            Eviction::Gone => "gone",
+            Eviction::Gone { .. } => "gone",
             Eviction::RateLimited { .. } => "rate_limited",
             Eviction::Refused { .. } => "refused",
             Eviction::Unclear { .. } => "unclear",

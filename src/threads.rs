@@ -28,8 +28,23 @@ pub fn aside<T: Send>(work: impl Fn() -> T + Sync) -> T {
     })
 }
 
+/// Does `work` on up to `count` threads at once, the calling one among them, and returns what each came to. Where a thread cannot be started,
+/// the others do its part.
+pub fn together<T: Send>(name: &str, count: usize, stack_bytes: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    scope(|scope| {
+        let start = |_| Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn_scoped(scope, &work).ok();
+        let others: Vec<_> = (1..count).map_while(start).collect();
+        let here = work();
+        let there = others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(here).chain(there).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+
     use super::*;
 
     #[test]
@@ -38,5 +53,22 @@ mod tests {
         let there = aside(current);
         assert_ne!(there.id(), here.id());
         assert_eq!(there.name(), here.name());
+    }
+
+    #[test]
+    fn work_done_together_is_done_at_the_same_time() {
+        let all = Barrier::new(3);
+        let threads = together("t", 3, STACK_BYTES, || {
+            all.wait();
+            current().id()
+        });
+        assert!(threads.contains(&current().id()));
+        assert_eq!(threads.into_iter().collect::<HashSet<_>>().len(), 3);
+    }
+
+    #[test]
+    fn work_is_done_here_alone_where_no_thread_can_be_started() {
+        // No address space has room for this stack, so the system refuses the thread.
+        assert_eq!(together("t", 3, 1 << 60, || current().id()), [current().id()]);
     }
 }

@@ -13,6 +13,7 @@ mod node;
 mod pod;
 mod service;
 mod tls_secret;
+mod toleration;
 
 use std::fmt;
 

@@ -1,10 +1,12 @@
-//! Pods: who made one, and whether it is on its way out.
+//! Pods: who made one, how it came to its node, and whether it is on its way out.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
+use super::toleration::Toleration;
 use super::{PodKey, Uid};
 
 /// The annotation the kubelet puts on the mirror of a static pod: the API cannot end such a pod.
@@ -30,6 +32,11 @@ pub struct Pod {
     pub phase: Phase,
     /// `spec.serviceAccountName`.
     pub service_account: String,
+    /// `spec.tolerations`: the scheduler may place it on a cordoned node.
+    pub tolerates_cordon: bool,
+    /// Created with `spec.nodeName`, so bound without the scheduler. `metadata.managedFields` shows it: the API server records the field for
+    /// whatever created the pod with it, and not for a binding.
+    pub bound_at_creation: bool,
 }
 
 /// What controls a pod.
@@ -76,6 +83,27 @@ struct WireMetadata {
     created: Option<Timestamp>,
     #[serde(default, rename = "deletionTimestamp")]
     ends: Option<Timestamp>,
+    #[serde(default, rename = "managedFields")]
+    managed_fields: Option<Vec<WireManager>>,
+}
+
+/// What one client has written. All but one field of it is skipped while it is read: it is half of what a pod weighs.
+#[derive(Deserialize)]
+struct WireManager {
+    #[serde(default, rename = "fieldsV1")]
+    fields: Option<WireFields>,
+}
+
+#[derive(Deserialize)]
+struct WireFields {
+    #[serde(default, rename = "f:spec")]
+    spec: Option<WireSpecFields>,
+}
+
+#[derive(Deserialize)]
+struct WireSpecFields {
+    #[serde(default, rename = "f:nodeName")]
+    node_name: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +120,8 @@ struct WireOwner {
 struct WireSpec {
     #[serde(default, rename = "serviceAccountName")]
     service_account: String,
+    #[serde(default)]
+    tolerations: Option<Vec<Toleration>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -113,6 +143,57 @@ impl From<WirePod> for Pod {
             ends: meta.ends,
             phase: if matches!(wire.status.phase.as_str(), "Succeeded" | "Failed") { Phase::Finished } else { Phase::Live },
             service_account: wire.spec.service_account,
+            tolerates_cordon: wire.spec.tolerations.unwrap_or_default().iter().any(Toleration::tolerates_cordon),
+            bound_at_creation: meta.managed_fields.unwrap_or_default().iter().any(WireManager::named_the_node),
+        }
+    }
+}
+
+impl WireManager {
+    fn named_the_node(&self) -> bool {
+        self.fields.as_ref().and_then(|fields| fields.spec.as_ref()).is_some_and(|spec| spec.node_name.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(managed_fields: &Value, tolerations: &Value) -> Pod {
+        let pod = json!({"metadata": {"name": "p", "namespace": "shop", "managedFields": managed_fields},
+            "spec": {"nodeName": "n1", "tolerations": tolerations}});
+        serde_json::from_str(&pod.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_bound_at_creation_when_a_client_wrote_its_node_name() {
+        let manager = |fields: Value| json!({"manager": "m", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields});
+        let containers = json!({"k:{\"name\":\"main\"}": {".": {}, "f:image": {}}});
+        let by_controller = manager(json!({"f:metadata": {"f:labels": {".": {}}}, "f:spec": {"f:containers": containers}}));
+        let by_kubelet = manager(json!({"f:status": {"f:phase": {}, "f:nominatedNodeName": {}}}));
+        let with_node = manager(json!({"f:spec": {"f:containers": containers, "f:nodeName": {}}}));
+        let elsewhere = manager(json!({"f:nodeName": {}, "f:spec": {"f:affinity": {"f:nodeName": {}}}, "f:status": {"f:nodeName": {}}}));
+        let cases = [
+            (Value::Null, false),
+            (json!([]), false),
+            (json!([{"manager": "m"}, {"manager": "m", "fieldsV1": null}]), false),
+            (json!([by_controller, by_kubelet]), false),
+            (json!([elsewhere]), false),
+            (json!([with_node]), true),
+            (json!([by_kubelet, with_node]), true),
+        ];
+        for (managed_fields, bound) in cases {
+            assert_eq!(pod(&managed_fields, &Value::Null).bound_at_creation, bound, "{managed_fields}");
+        }
+    }
+
+    #[test]
+    fn one_toleration_of_the_cordon_is_enough() {
+        let (not_ready, all) = (json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists"}), json!({"operator": "Exists"}));
+        for (tolerations, tolerates) in [(json!([]), false), (json!([not_ready]), false), (json!([not_ready, all]), true)] {
+            assert_eq!(pod(&Value::Null, &tolerations).tolerates_cordon, tolerates, "{tolerations}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Drains: one thread a node, until it is empty or the slot it is done for is not held any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::drain::{AT_ONCE, DrainPlan, Eviction, Pace, Progress, Said, meaning};
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
 use crate::reboot::{Caller, Drain, Observed};
+use crate::threads;
 
 /// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
@@ -35,6 +36,9 @@ const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Every so many lists the Node is read, to notice that somebody uncordoned it.
 const LISTS_A_NODE: u32 = 8;
+
+/// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
+const CAME_BACK_LOGGED_MAX: usize = 20;
 
 /// What the threads share: drains under way and requests held open. One lock for both, so that no request begins to
 /// wait for a drain that has just ended.
@@ -60,6 +64,8 @@ struct SoFar {
     /// Lists since anything has moved.
     standing: u32,
     elsewhere: Option<(Instant, bool)>,
+    /// The pods that came back and were logged.
+    logged: BTreeSet<Uid>,
 }
 
 /// What one look at a draining node came to.
@@ -77,6 +83,17 @@ enum End {
     AskAgain,
     /// The slot is not held under this tenure any more.
     Void,
+}
+
+impl SoFar {
+    fn log_came_back(&mut self, node: &NodeName, plan: &DrainPlan) {
+        for pod in plan.came_back() {
+            if self.logged.len() < CAME_BACK_LOGGED_MAX && self.logged.insert(pod.uid.clone()) {
+                let why = if pod.tolerates_cordon { "tolerates the cordon" } else { "was bound without the scheduler" };
+                info!("node {node}: pod {} stays: it {why} and was created after it", pod.key);
+            }
+        }
+    }
 }
 
 impl Coordinator {
@@ -142,6 +159,7 @@ impl Coordinator {
             }
         }
         let plan = self.plan(&caller.node, drain, &mut so_far.elsewhere)?;
+        so_far.log_came_back(&caller.node, &plan);
         if plan.is_empty() {
             info!("node {}: empty", caller.node);
             return Ok(Round::End(End::AskAgain));
@@ -169,18 +187,14 @@ impl Coordinator {
                 let Some(pod) = pace.lock().begin(plan, clock::now().instant) else { break };
                 let eviction = self.evict(&pod);
                 tell(&caller.node, &pod, &eviction);
-                moving |= matches!(eviction, Eviction::Evicted | Eviction::Gone);
+                moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
                 pace.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
             }
             Ok(moving)
         };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..AT_ONCE).map(|_| scope.spawn(hand)).collect();
-            let mut all = vec![hand()];
-            all.extend(others.into_iter().filter_map(|thread| thread.join().ok()));
-            all.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
-        })
+        let moving = threads::together("eviction", AT_ONCE, threads::STACK_BYTES, hand);
+        moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
     }
 
     /// Whether the slot is still held under the drain's tenure, by the Lease as it is now.
@@ -207,7 +221,7 @@ impl Coordinator {
     fn evict(&self, pod: &Pod) -> Eviction {
         let eviction = match self.kube.evict(&pod.key, &pod.uid) {
             Ok(()) => Eviction::Evicted,
-            Err(error) => meaning(&pod.key, &said(&error)),
+            Err(error) => meaning(&pod.key, &said(pod, &error)),
         };
         self.metrics.eviction(&eviction);
         eviction
@@ -258,13 +272,14 @@ fn is_void(state: &State, caller: &Caller, drain: &Drain) -> bool {
     state.stopping || running.is_none_or(|running| running.term != drain.term || running.void)
 }
 
-fn said(error: &ApiError) -> Said {
+fn said(pod: &Pod, error: &ApiError) -> Said {
     let Some(status) = error.status() else { return Said { message: told(error), ..Said::default() } };
     Said {
         code: status.code,
         message: status.message.clone(),
         causes: status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect(),
         retry_after: status.retry_after_seconds.map(Duration::from_secs),
+        not_found: status.is_not_found("pods", &pod.key.name),
     }
 }
 

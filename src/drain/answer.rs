@@ -15,6 +15,8 @@ pub struct Said {
     pub causes: Vec<(String, String)>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// A `Status` with reason `NotFound` whose details name this pod.
+    pub not_found: bool,
 }
 
 /// What became of an eviction.
@@ -29,8 +31,11 @@ pub enum Eviction {
     },
     /// Accepted: the pod is terminating.
     Evicted,
-    /// The pod is gone, or another pod has its name.
-    Gone,
+    /// The pod is said to be gone, or another pod to have its name. Only the next list shows whether that is so.
+    Gone {
+        /// The answer, for a person.
+        answer: String,
+    },
     /// Too many requests; nothing about this pod.
     RateLimited {
         /// How long to wait.
@@ -53,22 +58,39 @@ pub fn meaning(pod: &PodKey, said: &Said) -> Eviction {
     let cause = |reason: &str| said.causes.iter().find(|(known, _)| known == reason).map(|(_, message)| message.as_str());
     let budget = cause("DisruptionBudget");
     match said.code {
-        404 | 409 => Eviction::Gone,
-        429 => match (budget, said.retry_after) {
-            (Some(text), _) => by_budget(pod, text),
-            (None, _) if said.message.contains("disruption budget") => by_budget(pod, &said.message),
-            (None, _) if said.message.contains("admission webhook") => {
-                Eviction::Refused { why: format!("a webhook keeps it ({})", brief(&said.message)) }
-            }
-            (None, after) => Eviction::RateLimited { after: after.unwrap_or(Duration::from_secs(1)) },
-        },
+        429 if budget.is_some() => by_budget(pod, budget.unwrap_or_default()),
+        // A webhook chooses its code freely; with 404 it does not say that the pod is gone.
+        _ if is_of_webhook(&said.message) => Eviction::Refused { why: format!("a webhook keeps it ({})", brief(&said.message)) },
+        404 if said.not_found => Eviction::Gone { answer: in_words(said) },
+        409 if is_about_uid(&said.message) => Eviction::Gone { answer: in_words(said) },
+        429 if said.message.contains("disruption budget") => by_budget(pod, &said.message),
+        429 => Eviction::RateLimited { after: said.retry_after.unwrap_or(Duration::from_secs(1)) },
         500 if said.message.contains("more than one PodDisruptionBudget") => Eviction::Refused {
             why: "more than one PodDisruptionBudget selects it, and Kubernetes evicts no such pod; remove all but one".to_owned(),
         },
         403 if cause("NamespaceTerminating").is_some() => Eviction::Unclear { why: "its namespace is being deleted".to_owned() },
-        0 | 408 | 500..=599 => Eviction::Unclear { why: format!("the eviction has no clear answer ({})", brief(&said.message)) },
+        // Any other 404 may be of a proxy in between, and any other 409 of somebody who changed the pod meanwhile.
+        0 | 404 | 408 | 409 | 500..=599 => Eviction::Unclear { why: format!("the eviction has no clear answer ({})", in_words(said)) },
         403 => Eviction::Refused { why: format!("the eviction is forbidden ({})", brief(&said.message)) },
         code => Eviction::Refused { why: format!("the eviction was refused with {code} ({})", brief(&said.message)) },
+    }
+}
+
+/// The API server puts these words before the message of a webhook, whatever the webhook answers.
+fn is_of_webhook(message: &str) -> bool {
+    message.contains("admission webhook")
+}
+
+/// Two places of the API server check the precondition, each in its own words.
+fn is_about_uid(message: &str) -> bool {
+    message.contains("UID in precondition") || message.contains("UID in the precondition")
+}
+
+fn in_words(said: &Said) -> String {
+    match (said.code, said.message.as_str()) {
+        (0, message) => brief(message),
+        (code, "") => code.to_string(),
+        (code, message) => format!("{code}, {}", brief(message)),
     }
 }
 
@@ -91,7 +113,7 @@ mod tests {
 
     fn said(code: u16, message: &str, causes: &[(&str, &str)]) -> Said {
         let causes = causes.iter().map(|(reason, message)| ((*reason).to_owned(), (*message).to_owned())).collect();
-        Said { code, message: message.to_owned(), causes, retry_after: Some(Duration::from_secs(7)) }
+        Said { code, message: message.to_owned(), causes, retry_after: Some(Duration::from_secs(7)), not_found: false }
     }
 
     #[track_caller]
@@ -108,15 +130,32 @@ mod tests {
         check(&said(429, "Cannot evict pod …", &budget), "needs 2 healthy pods and has 2 currently");
         check(&said(429, "The disruption budget db is still being processed by the server.", &[]), "Some(\"shop/db\")");
         check(&said(429, "too many requests, please try again later", &[]), "RateLimited { after: 7s }");
-        check(&said(429, "admission webhook \"kubevirt\" denied the request: migrating", &[]), "Refused { why: \"a webhook keeps it");
-        check(&said(404, "pods \"db-0\" not found", &[]), "Gone");
-        check(&said(409, "the UID in the precondition (a) does not match the UID in record (b)", &[]), "Gone");
         check(&said(500, "This pod has more than one PodDisruptionBudget, which …", &[]), "Refused");
-        check(&said(500, "etcdserver: request timed out", &[]), "Unclear");
-        check(&said(504, "", &[]), "Unclear");
-        check(&said(0, "connection refused", &[]), "Unclear");
+        check(&said(500, "etcdserver: request timed out", &[]), "Unclear { why: \"the eviction has no clear answer (500, etcdserver");
+        check(&said(504, "", &[]), "Unclear { why: \"the eviction has no clear answer (504)");
+        check(&said(0, "connection refused", &[]), "Unclear { why: \"the eviction has no clear answer (connection refused)");
         check(&said(403, "namespace shop is being terminated", &[("NamespaceTerminating", "…")]), "Unclear");
         check(&said(403, "pods/eviction is forbidden", &[]), "forbidden (pods/eviction is forbidden)");
-        check(&said(418, "admission webhook \"x\" denied the request", &[]), "refused with 418 (admission webhook");
+        check(&said(418, "no coffee", &[]), "refused with 418 (no coffee)");
+    }
+
+    #[test]
+    fn a_pod_is_gone_only_by_an_answer_about_this_pod() {
+        let not_found = |message: &str| Said { not_found: true, ..said(404, message, &[]) };
+        check(&not_found("pods \"db-0\" not found"), "Gone { answer: \"404, pods");
+        check(&said(404, "pods \"db-0\" not found", &[]), "Unclear { why: \"the eviction has no clear answer (404, pods");
+        check(&said(404, "default backend - 404", &[]), "Unclear { why: \"the eviction has no clear answer (404, default backend - 404)");
+        check(&said(409, "… the UID in the precondition (a) does not match the UID in record (b). …", &[]), "Gone { answer: \"409, …");
+        check(&said(409, "Precondition failed: UID in precondition: a, UID in object meta: b", &[]), "Gone { answer: \"409, Pre");
+        check(&said(409, "the object has been modified", &[]), "Unclear { why: \"the eviction has no clear answer (409, the object");
+    }
+
+    #[test]
+    fn a_webhook_refuses_with_whatever_code_it_chooses() {
+        for code in [400, 403, 404, 409, 418, 429, 500, 503] {
+            let denied = said(code, "admission webhook \"vm\" denied the request: migrating", &[]);
+            check(&denied, "Refused { why: \"a webhook keeps it (admission webhook \\\"vm\\\" denied the request: migrating)");
+            check(&Said { not_found: true, ..denied }, "Refused");
+        }
     }
 }

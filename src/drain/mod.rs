@@ -9,4 +9,4 @@ mod plan;
 
 pub use answer::{Eviction, Said, meaning};
 pub use pace::{AT_ONCE, Pace, Progress};
-pub use plan::{DrainPlan, Ours, Stays};
+pub use plan::{DrainPlan, Ours, Stays, came_back_clause};

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{DrainPlan, Eviction};
-use crate::cluster::{Pod, Uid, spoken};
+use super::{DrainPlan, Eviction, came_back_clause};
+use crate::cluster::{Pod, PodKey, Uid, spoken};
 
 /// Evictions under way at once: enough to keep an API server's answer time from adding up, few enough to be polite.
 pub const AT_ONCE: usize = 4;
@@ -57,6 +57,8 @@ type Owner = (String, String, String);
 struct Tries {
     asked: u32,
     under_way: bool,
+    /// An eviction was answered with "gone": the next list does not have the pod, or that was not so.
+    said_gone: bool,
     wait: Wait,
     budget: Option<String>,
     refusal: Option<Refusal>,
@@ -128,7 +130,13 @@ impl Pace {
             tries.refusal = Some(Refusal { since, why });
         };
         match eviction {
-            Eviction::Evicted | Eviction::Gone => {
+            // One list asks for no pod twice (it is used for less than `WAIT_SETTLED`): the list that has the pod is younger than the first answer.
+            Eviction::Gone { answer } if tries.said_gone => {
+                refuse(tries, format!("stays: the API server answered {answer}, but still lists the pod"));
+                tries.wait.refused(WAIT_FIRST, now, jitter);
+            }
+            Eviction::Evicted | Eviction::Gone { .. } => {
+                tries.said_gone = eviction != Eviction::Evicted;
                 tries.refusal = None;
                 tries.wait.next = Some(now + WAIT_SETTLED);
                 tries.budget = None;
@@ -187,6 +195,8 @@ impl Pace {
             let sign = if blocked.is_empty() { ":" } else { ";" };
             clause = format!("{clause}{sign} terminating: {}", spoken(&ending));
         }
+        let came_back: Vec<PodKey> = plan.came_back().map(|pod| pod.key.clone()).collect();
+        clause.push_str(&came_back_clause(&came_back));
         Progress { clause, blocked: !blocked.is_empty() }
     }
 }
@@ -208,6 +218,7 @@ fn owner(pod: &Pod) -> Option<Owner> {
 mod tests {
     use super::*;
     use crate::cluster::Controller;
+    use crate::drain::Stays;
 
     fn pod(name: &str) -> Pod {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).unwrap()
@@ -324,6 +335,27 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    fn a_pod_that_is_said_to_be_gone_and_still_listed_is_reported() {
+        let (mut pace, plan, start) = (Pace::default(), plan(&["a"]), Instant::now());
+        let gone = || Eviction::Gone { answer: "404, pods \"a\" not found".to_owned() };
+        pace.record(&plan.evict[0], gone(), start, CLOCK, 0.5);
+        assert_eq!(pace.progress(&plan), Progress { clause: "has 1 pod left".to_owned(), blocked: false });
+        assert_eq!(pace.rest(&plan, start, WAIT_MAX), WAIT_SETTLED);
+        let unclear = Eviction::Unclear { why: "timeout".to_owned() };
+        for answer in [gone(), unclear, gone()] {
+            pace.record(&plan.evict[0], answer, start, CLOCK, 0.5);
+            assert!(pace.progress(&plan).blocked);
+        }
+        let clause = "has 1 pod left: pod shop/a stays: the API server answered 404, pods \"a\" not found, but still lists the pod since \
+             1970-01-01T00:00:00Z";
+        assert_eq!(pace.progress(&plan).clause, clause);
+        pace.record(&plan.evict[0], Eviction::Evicted, start, CLOCK, 0.5);
+        pace.record(&plan.evict[0], gone(), start, CLOCK, 0.5);
+        assert!(!pace.progress(&plan).blocked, "the eviction worked, and then the pod was gone");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
     fn each_refusal_makes_the_wait_longer_by_half() {
         let (mut pace, plan, start) = (Pace::default(), plan(&["a"]), Instant::now());
         for rest in [500, 750, 1125] {
@@ -353,5 +385,7 @@ mod tests {
         pace.pods.entry(Uid("a".to_owned())).or_default().refusal = Some(Refusal { since: CLOCK, why: "stays: x".to_owned() });
         let both = "has 2 pods left: pod shop/a stays: x since 1970-01-01T00:00:00Z; terminating: shop/e";
         assert_eq!(pace.progress(&ending()).clause, both);
+        let came_back = DrainPlan { staying: vec![(pod("b"), Stays::CameBack), (pod("c"), Stays::Finished)], ..ending() };
+        assert_eq!(pace.progress(&came_back).clause, format!("{both}; 1 pod came back and stays: shop/b"));
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cluster::{Phase, Pod, Uid};
+use crate::cluster::{Phase, Pod, PodKey, Uid, spoken};
 
 /// How to tell the pods of this program from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,13 +20,16 @@ pub struct Ours {
 /// Why a pod may be on a node that reboots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stays {
+    /// Created after the slot was taken, on a node that is cordoned: it tolerates the cordon or was bound without the scheduler, so whatever
+    /// made it would make the next one here, too.
+    CameBack,
     /// A DaemonSet would put it back at once; it tolerates the cordon.
     Daemon,
     /// Its containers have ended.
     Finished,
     /// The mirror of a static pod; the API cannot end it.
     Mirror,
-    /// Our own, and no other node can run it, or it came back to this one because it tolerates the cordon.
+    /// Our own, and no other node can run it.
     Own,
 }
 
@@ -44,7 +47,7 @@ pub struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// Sorts `pods`. `since` is when the node's slot was taken; `elsewhere` whether another node can run our own pods
+    /// Sorts `pods`. `since` is when the node's slot was taken, before the cordon; `elsewhere` whether another node can run our own pods
     /// (asked only when [`DrainPlan::asks_elsewhere`]).
     pub fn of(pods: &[Pod], ours: &Ours, since: Timestamp, elsewhere: bool) -> Self {
         let mut plan = Self::default();
@@ -78,6 +81,11 @@ impl DrainPlan {
         self.evict.len() + self.ending.len() + self.last.len()
     }
 
+    /// The pods that came back to the cordoned node.
+    pub fn came_back(&self) -> impl Iterator<Item = &Pod> {
+        self.staying.iter().filter(|(_, why)| *why == Stays::CameBack).map(|(pod, _)| pod)
+    }
+
     /// The pods to evict at this point: our own only when no other is left.
     pub fn candidates(&self) -> &[Pod] {
         if self.evict.is_empty() && self.ending.is_empty() { self.last.get(..1).unwrap_or_default() } else { &self.evict }
@@ -100,18 +108,30 @@ impl Ours {
     }
 }
 
+/// The clause that names pods that came back, to be put behind another; empty when there are none.
+pub fn came_back_clause(pods: &[PodKey]) -> String {
+    match pods {
+        [] => String::new(),
+        [one] => format!("; 1 pod came back and stays: {one}"),
+        several => format!("; {} pods came back and stay: {}", several.len(), spoken(several)),
+    }
+}
+
 /// The filters, in kubectl's order. kubectl also refuses pods with emptyDir volumes and pods without a controller
 /// unless told otherwise; a reboot is asked for here, so they go.
 fn stays(pod: &Pod, own: bool, since: Timestamp, elsewhere: bool) -> Option<Stays> {
     let daemon = pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
-    let came_back = pod.created.is_some_and(|created| created > since);
+    // Creation times have whole seconds: a pod of the second in which the slot was taken counts as older.
+    let is_newer = pod.created.is_some_and(|created| created > since);
     if daemon {
         Some(Stays::Daemon)
     } else if pod.mirror {
         Some(Stays::Mirror)
     } else if pod.phase == Phase::Finished {
         Some(Stays::Finished)
-    } else if own && pod.ends.is_none() && (!elsewhere || came_back) {
+    } else if is_newer && (pod.tolerates_cordon || pod.bound_at_creation) {
+        Some(Stays::CameBack)
+    } else if own && pod.ends.is_none() && !elsewhere {
         Some(Stays::Own)
     } else {
         None
@@ -126,6 +146,7 @@ mod tests {
     use super::*;
 
     const SINCE: &str = "2026-01-01T00:00:00Z";
+    const LATE: &str = "2026-01-01T00:00:01Z";
 
     fn pod(patch: &Value) -> Pod {
         let mut pod = json!({"metadata": {"name": "p", "namespace": "shop", "uid": "u", "creationTimestamp": "2025-01-01T00:00:00Z"},
@@ -165,7 +186,7 @@ mod tests {
         let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
         let own =
             |created: &str| json!({"metadata": {"namespace": "rm", "creationTimestamp": created}, "spec": {"serviceAccountName": "rm"}});
-        let (early, late) = ("2025-12-31T23:59:59Z", "2026-01-01T00:00:01Z");
+        let early = "2025-12-31T23:59:59Z";
         check(&json!({}), true, "evict");
         check(&owned("apps/v1", "ReplicaSet"), true, "evict");
         check(&owned("apps/v1", "DaemonSet"), true, "Daemon");
@@ -178,9 +199,43 @@ mod tests {
         check(&own(early), true, "last");
         check(&own(early), false, "Own");
         check(&own(SINCE), true, "last");
-        check(&own(late), true, "Own");
+        check(&own(LATE), true, "last");
         check(&json!({"metadata": {"uid": "me"}}), true, "last");
         check(&json!({"metadata": {"namespace": "rm"}}), true, "evict");
+    }
+
+    #[test]
+    fn a_pod_that_came_back_stays() {
+        let tolerates = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
+        let bound = json!({"metadata": {"managedFields": [{"fieldsV1": {"f:spec": {"f:nodeName": {}}}}]}});
+        let own = json!({"metadata": {"namespace": "rm"}, "spec": {"serviceAccountName": "rm"}});
+        let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
+        let created = |at: &str, patches: &[&Value]| {
+            let mut merged = json!({"metadata": {"creationTimestamp": at}, "spec": {}});
+            for (part, fields) in patches.iter().flat_map(|patch| patch.as_object().unwrap()) {
+                merged[part].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            }
+            merged
+        };
+        check(&created(LATE, &[]), true, "evict");
+        for comes_back in [&tolerates, &bound] {
+            check(&created(LATE, &[comes_back]), true, "CameBack");
+            check(&created(LATE, &[comes_back, &owned("apps.kruise.io/v1", "DaemonSet")]), true, "CameBack");
+            check(&created(LATE, &[comes_back, &ending]), true, "CameBack");
+            check(&created(LATE, &[comes_back, &own]), true, "CameBack");
+            check(&created(SINCE, &[comes_back]), true, "evict");
+            check(&created(SINCE, &[comes_back, &own]), true, "last");
+            check(&created(LATE, &[comes_back, &owned("apps/v1", "DaemonSet")]), true, "Daemon");
+        }
+    }
+
+    #[test]
+    fn pods_that_came_back_are_named() {
+        let key = |name: &str| PodKey { namespace: "shop".to_owned(), name: name.to_owned() };
+        assert_eq!(came_back_clause(&[]), "");
+        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and stays: shop/a");
+        let several = ["a", "b", "c", "d"].map(key);
+        assert_eq!(came_back_clause(&several), "; 4 pods came back and stay: shop/a, shop/b and 2 more");
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl ApiError {
             | Self::Failed { status, .. }
             | Self::Gone { status, .. }
             | Self::NotFound { status, .. }
-            | Self::Refused { status, .. } => Some(status),
+            | Self::Refused { status, .. }
+            | Self::Unreadable { source: NotUnderstood::NotKubernetes(status), .. } => Some(status),
             Self::Unreachable { .. } | Self::Unreadable { .. } => None,
         }
     }

@@ -6,7 +6,7 @@
 //! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 is the same in
 //! what is used here.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -53,7 +53,10 @@ impl Plugin {
         log::debug!("running the credential plugin {}", self.command.display());
         let deadline = clock::now().steady + self.time_max;
         let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
-        let output = child.stdout.take().map(|stdout| read_by(stdout, deadline));
+        let output = child.stdout.take().map(|stdout| read_by(stdout, deadline)).transpose().map_err(|error| {
+            let _ended = await_end(&mut child, clock::now().steady);
+            self.failed(&format!("cannot be read, because no thread can be started: {error}"))
+        })?;
         let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().steady } else { deadline });
         let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", self.time_max.as_secs_f32())))?;
         if !status.success() {
@@ -108,15 +111,15 @@ impl Plugin {
 }
 
 /// Everything the plugin prints, or `None` if it has not closed its output in time.
-fn read_by(stdout: ChildStdout, deadline: Instant) -> Option<Vec<u8>> {
+fn read_by(stdout: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().name("plugin".to_owned()).spawn(move || {
         let mut output = Vec::new();
         // A cut output is no valid JSON, so that it need not be told apart here.
         let _ = stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output);
         let _ = sender.send(output);
-    });
-    receiver.recv_timeout(deadline.saturating_duration_since(clock::now().steady)).ok()
+    })?;
+    Ok(receiver.recv_timeout(deadline.saturating_duration_since(clock::now().steady)).ok())
 }
 
 /// How the plugin ended; it is ended if it is late.

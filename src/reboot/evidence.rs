@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Lock, LockChange, Seen};
-use crate::cluster::{Complete, Node, Pod, Uid};
+use crate::cluster::{Complete, Node, Pod, PodKey, Uid};
 use crate::drain::DrainPlan;
 
 /// No proof older than this counts. A replica that was frozen in the middle wakes up with stale proofs and looks again.
@@ -29,12 +29,13 @@ pub struct Cordoned {
 pub struct Emptied {
     tick: u64,
     at: Instant,
+    came_back: Vec<PodKey>,
 }
 
 /// The node may reboot.
 #[derive(Debug)]
 pub struct Approval {
-    _made_only_here: (),
+    came_back: Vec<PodKey>,
 }
 
 /// A proof is too old, or they were not made in this order: cordon, empty, slot.
@@ -69,7 +70,10 @@ impl Emptied {
             return Err(None);
         }
         let plan = plan(pods.value.items());
-        if plan.is_empty() { Ok(Self { tick: pods.tick, at: pods.at }) } else { Err(Some(plan)) }
+        if !plan.is_empty() {
+            return Err(Some(plan));
+        }
+        Ok(Self { tick: pods.tick, at: pods.at, came_back: plan.came_back().map(|pod| pod.key.clone()).collect() })
     }
 }
 
@@ -79,6 +83,11 @@ impl Approval {
     pub fn of(cordoned: Cordoned, emptied: Emptied, slot: HeldSlot, now: Instant) -> Result<Self, Stale> {
         let ordered = cordoned.tick < emptied.tick && emptied.tick < slot.tick;
         let young = [cordoned.at, emptied.at, slot.at].iter().all(|at| now.saturating_duration_since(*at) <= PROOF_AGE_MAX);
-        if ordered && young { Ok(Self { _made_only_here: () }) } else { Err(Stale) }
+        if ordered && young { Ok(Self { came_back: emptied.came_back }) } else { Err(Stale) }
+    }
+
+    /// The pods that stay because they came back to the cordoned node: the reboot ends them.
+    pub fn came_back(&self) -> &[PodKey] {
+        &self.came_back
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Approval;
 use crate::cluster::{HexId, NodeName, spoken};
+use crate::drain::came_back_clause;
 use crate::fleetlock::{Kind, Reply};
 
 /// What the rules say to a caller.
@@ -58,8 +59,9 @@ impl Refusal {
 impl From<Outcome> for Reply {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Approved(_, node) => {
-                Self::ok(Kind::Approved, format!("node {node} is cordoned and empty and holds a slot: it may reboot"))
+            Outcome::Approved(approval, node) => {
+                let came_back = came_back_clause(approval.came_back());
+                Self::ok(Kind::Approved, format!("node {node} is cordoned and empty and holds a slot: it may reboot{came_back}"))
             }
             Outcome::Refused(refusal) => Self::refusal(refusal.kind, refusal.sentence),
             Outcome::Settled(Settled::InService(node)) => Self::ok(Kind::SteadyState, format!("node {node} is in service")),

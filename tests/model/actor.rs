@@ -208,6 +208,8 @@ pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
         ends: None,
         phase: Phase::Live,
         service_account: String::new(),
+        tolerates_cordon: false,
+        bound_at_creation: false,
     };
     Complete::of_all_pages((0..count).map(pod).collect())
 }

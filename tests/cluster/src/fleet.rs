@@ -215,6 +215,18 @@ impl Fleet {
         self.create(&objects::bare_pod(namespace, name, placement))
     }
 
+    /// Makes a pod without an owner and binds it to `node`, cordoned or not, in the role of a scheduler that has not seen the cordon.
+    #[track_caller]
+    pub fn bound_pod(&self, namespace: &str, name: &str, node: &str) -> Value {
+        let mut pod = objects::bare_pod(namespace, name, Placement::Free);
+        pod["spec"]["schedulerName"] = json!("test");
+        let pod = self.create(&pod);
+        let target = json!({"apiVersion": "v1", "kind": "Node", "name": node});
+        let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name, "namespace": namespace}, "target": target});
+        self.api.create(&format!("/api/v1/namespaces/{namespace}/pods/{name}/binding"), &binding).ok();
+        pod
+    }
+
     /// Makes a pod without an owner on `node` that takes `ends_after` to end, once it is told to.
     #[track_caller]
     pub fn slow_pod(&self, namespace: &str, name: &str, node: &str, ends_after: Duration) -> Value {

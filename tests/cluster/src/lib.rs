@@ -24,6 +24,7 @@ pub mod server;
 pub mod simulated;
 pub mod usage;
 pub mod wait;
+pub mod webhook;
 pub mod zincati;
 
 pub use apply::apply;

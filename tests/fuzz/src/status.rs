@@ -24,12 +24,14 @@ pub(crate) fn run(input: &[u8]) {
 
     let causes = status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect();
     let retry_after = status.retry_after_seconds.map(Duration::from_secs);
-    let said = Said { code, message: status.message.clone(), causes, retry_after };
+    let not_found = status.is_not_found("pods", "db-0");
+    let said = Said { code, message: status.message.clone(), causes, retry_after, not_found };
     let pod = PodKey { namespace: "shop".to_owned(), name: "db-0".to_owned() };
     let eviction = meaning(&pod, &said);
     assert_ne!(eviction, Eviction::Evicted, "a refusal was taken for a yes");
     if code == 429 && status.names_a_budget() {
         assert!(matches!(eviction, Eviction::Budget { .. }), "{eviction:?}");
     }
-    assert_eq!(eviction == Eviction::Gone, matches!(code, 404 | 409));
+    // Only an answer about this very pod says that it is gone.
+    assert!(!matches!(eviction, Eviction::Gone { .. }) || not_found || code == 409 && status.message.contains("UID in "), "{eviction:?}");
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use test_cluster::http::Response;
 use test_cluster::objects::Placement;
 use test_cluster::road::{Fault, Rule};
 use test_cluster::wait::wait_for;
+use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, machines, scene, server};
+use super::{MOMENT, SOON, machines, next_second, scene, server};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
@@ -64,14 +66,16 @@ fn a_budget_that_never_yields_is_named_and_other_nodes_are_unharmed() {
 fn a_pod_that_arrives_during_the_drain_is_drained_too() {
     let scene = scene();
     let [one, _two] = machines(&scene);
-    scene.fleet.slow_pod("shop", "first", "n1", Duration::from_millis(2500));
+    scene.fleet.bare_pod("shop", "first", Placement::On("n1"));
     scene.wait_for_running("n1", 1);
+    scene.kubelet.power_off("n1");
     let server = server(&scene, "60s");
     let pending = one.agent(&server).send("pre-reboot");
     scene.road.block_until(|calls| calls.iter().any(|call| call.resource == "pods/eviction"), SOON);
-    let mut late = test_cluster::objects::bare_pod("shop", "late", Placement::On("n1"));
-    late["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
-    scene.fleet.create(&late);
+    next_second();
+    // Bound by a scheduler that has not seen the cordon yet: a pod that comes back by itself stays, and this one does not.
+    scene.fleet.bound_pod("shop", "late", "n1");
+    scene.kubelet.power_on("n1");
     pending.answer().expect(200, "approved");
     assert_eq!(one.pods(&scene), Vec::<String>::new());
 }
@@ -111,6 +115,44 @@ fn every_refusal_of_an_eviction_is_tried_again_and_told() {
     let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
     assert!(answer.value.contains("shop/kept") && answer.value.contains("migrating"), "{}", answer.value);
     scene.road.clear();
+    one.until_approved(&server);
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    let webhook = Webhook::deny(&scene, "namespaces/shop/pods/kept", 404, "it is migrating");
+    let server = server(&scene, "2s");
+    let why =
+        "pod shop/kept stays: a webhook keeps it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
+    one.until_blocked(&server, why);
+    webhook.withdraw();
+    one.until_approved(&server);
+    assert_eq!(one.pods(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    scene.wait_for_running("n1", 1);
+    let evictions = || Rule::on("create", "pods/eviction");
+    let not_found = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "pods \"kept\" not found",
+        "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
+    scene.road.plan(evictions().meet(Fault::status(404, &not_found)));
+    let server = server(&scene, "1s");
+    one.until_blocked(&server, "stays: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
+    scene.road.clear();
+    let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
+    scene.road.plan(evictions().meet(Fault::Status(text)));
+    one.until_blocked(&server, "stays: the eviction has no clear answer (404, default backend - 404) since");
+    scene.road.clear();
+    scene.road.plan(evictions().nth(1).meet(Fault::status(404, &not_found)));
     one.until_approved(&server);
     assert_eq!(one.pods(&scene), Vec::<String>::new());
 }

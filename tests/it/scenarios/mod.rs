@@ -2,6 +2,7 @@
 //! kubernetes/deployment.yaml and no others, on the cluster that `CLUSTER` chooses: simulated (the default) or real.
 
 mod access;
+mod came_back;
 mod certificate;
 mod control_plane;
 mod cordon;
@@ -86,6 +87,13 @@ pub(crate) fn server(scene: &Scene, wait: &str) -> Server {
     scene.server(&binary()).arg("--pre-reboot-wait").arg(wait).start()
 }
 
+/// Waits until the clock shows another second: creation times have whole seconds.
+pub(crate) fn next_second() {
+    let now = test_cluster::objects::now;
+    let before = now();
+    test_cluster::wait::wait_for("the second is over", SOON, || if now() > before { Ok(()) } else { Err("not yet") });
+}
+
 impl Machine {
     pub(crate) fn agent(&self, server: &Server) -> Zincati {
         server.zincati(&self.id)
@@ -98,6 +106,15 @@ impl Machine {
             let answer = self.agent(server).pre_reboot();
             if answer.status == 200 { Ok(answer) } else { Err(format!("{answer:?}")) }
         })
+    }
+
+    /// Asks until the answer is that a pod is kept on the node, with this text.
+    #[track_caller]
+    pub(crate) fn until_blocked(&self, server: &Server, text: &str) {
+        test_cluster::wait::wait_for(&format!("{} is answered {text:?}", self.node), SOON, || {
+            let answer = self.agent(server).pre_reboot();
+            if answer.kind == "drain_blocked" && answer.value.contains(text) { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
     }
 
     /// Asks until it is refused, because of a node marked by hand, with neither a write nor a list: the mark has come to the

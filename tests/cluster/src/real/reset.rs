@@ -60,7 +60,8 @@ fn delete(admin: &Api, path: &str) {
 }
 
 /// From what makes others to what is made; budgets and Nodes belong to nothing.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
+    ("/apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
     ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
     ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicies"),
     ("/apis/networking.k8s.io/v1", "networkpolicies"),

@@ -1,6 +1,6 @@
 //! What the real API server fills in when an object is created, as far as somebody here looks at it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::resources::Resource;
 
@@ -44,6 +44,11 @@ fn pod(object: &mut Value) {
     default(spec, "restartPolicy", json!("Always"));
     default(spec, "schedulerName", json!("default-scheduler"));
     default(spec, "serviceAccountName", json!("default"));
+    // The API server records what the client that creates an object has set. A later binding adds nothing to it.
+    let fields: Map<String, Value> = spec.as_object().into_iter().flatten().map(|(name, _)| (format!("f:{name}"), json!({}))).collect();
+    object["metadata"]["managedFields"] = json!([
+        {"manager": "test", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields}},
+    ]);
     object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
 }
 

@@ -132,7 +132,9 @@ fn keep(resource: &Resource, subresource: &str, current: &Value, object: &mut Va
     } else if has_status(resource) {
         put(object, "status", current.get("status").cloned());
     }
-    for field in ["uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    let fixed =
+        ["uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"];
+    for field in fixed {
         put(&mut object["metadata"], field, current["metadata"].get(field).cloned());
     }
 }

@@ -1,0 +1,86 @@
+//! An admission webhook that denies evictions: a real one where the API server is real, else its answer from the road.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::certificate::self_signed;
+use crate::http::{Handler, Reply, Request, Response, Server};
+use crate::road::{Fault, Rule};
+use crate::scene::{SOON, Scene};
+use crate::wait::wait_for;
+
+/// A webhook in force. Dropping it takes its server away, not its registration.
+pub struct Webhook<'a> {
+    scene: &'a Scene,
+    /// The pod, `namespaces/NAMESPACE/pods/NAME`, by whose eviction it is seen whether the webhook is in force.
+    probe: String,
+    server: Option<Server>,
+}
+
+impl<'a> Webhook<'a> {
+    /// From now on every eviction is denied with this code and message. `probe` is a pod that exists, as `namespaces/NAMESPACE/pods/NAME`.
+    ///
+    /// # Panics
+    /// When there is no port to listen on, or the API server does not take the webhook.
+    pub fn deny(scene: &'a Scene, probe: &str, code: u16, message: &str) -> Self {
+        let server = (scene.kubectl().is_some()).then(|| register(scene, code, message));
+        if server.is_none() {
+            let message = format!("admission webhook \"{NAME}\" denied the request: {message}");
+            let status =
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code});
+            scene.road.plan(Rule::on("create", "pods/eviction").meet(Fault::status(code, &status)));
+        }
+        let webhook = Self { scene, probe: probe.to_owned(), server };
+        webhook.wait_until(code);
+        webhook
+    }
+
+    /// Evictions are not denied any more.
+    pub fn withdraw(self) {
+        if self.server.is_some() {
+            self.scene.admin.delete(&format!("{REGISTRATIONS}/{NAME}"), None).ok();
+            self.wait_until(201);
+        }
+        self.scene.road.clear();
+    }
+
+    /// The API server learns of a registration, and of its end, a moment later.
+    fn wait_until(&self, code: u16) {
+        if self.server.is_none() {
+            return;
+        }
+        let name = self.probe.rsplit('/').next().unwrap_or_default();
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        wait_for(&format!("a dry run of an eviction is answered {code}"), SOON, || {
+            let answer = self.scene.admin.create(&format!("/api/v1/{}/eviction?dryRun=All", self.probe), &eviction);
+            if answer.status == code { Ok(()) } else { Err(format!("{} {}", answer.status, answer.body)) }
+        });
+    }
+}
+
+fn register(scene: &Scene, code: u16, message: &str) -> Server {
+    let (certificate, message) = (self_signed(), message.to_owned());
+    let deny = move |request: &Request| {
+        let review: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let response = json!({"uid": review["request"]["uid"], "allowed": false, "status": {"code": code, "message": message}});
+        Reply::Send(Response::json(200, &json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})))
+    };
+    let handler: Arc<Handler> = Arc::new(deny);
+    let server = Server::start(Some(Arc::clone(&certificate.config)), handler).expect("a port of 127.0.0.1");
+    let evictions = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"]});
+    let client = json!({"url": format!("https://{}/", server.address()), "caBundle": BASE64_STANDARD.encode(&certificate.pem)});
+    let webhook =
+        json!({"name": NAME, "rules": [evictions], "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]});
+    let registration = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": NAME}, "webhooks": [webhook]});
+    scene.admin.create(REGISTRATIONS, &registration).ok();
+    server
+}
+
+const REGISTRATIONS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+const NAME: &str = "evictions.test.example";
