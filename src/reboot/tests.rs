@@ -5,6 +5,7 @@ mod answers;
 mod caller;
 mod edges;
 mod evidence;
+mod gates;
 mod marks;
 mod overtaken;
 mod tidy;
