@@ -58,11 +58,13 @@ impl Readiness {
         state.result(now)
     }
 
-    /// The Lease was read, or could not be.
+    /// The Lease was read, or could not be. A lock in it that makes no sense is no reason to be called unready: then no node
+    /// would get the answer that says what to repair.
     pub(super) fn lease_was_read<T>(&self, read: &Result<T, Trouble>) {
         let now = clock::now().instant;
         let mut state = self.state.lock();
-        state.lease = Some((now, read.as_ref().err().map(|trouble| told(trouble))));
+        let failure = read.as_ref().err().filter(|trouble| !matches!(trouble, Trouble::Lock(_)));
+        state.lease = Some((now, failure.map(|trouble| told(trouble))));
         state.log_change(now);
     }
 
