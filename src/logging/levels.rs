@@ -11,7 +11,7 @@ const DEFAULT: LevelFilter = LevelFilter::Info;
 /// Characters of a mistaken text that are quoted.
 const QUOTED_MAX: usize = 80;
 
-/// Examples for whoever made a mistake.
+/// Right values, for a person who made a mistake.
 const EXAMPLES: &str = "use error, warn, info or debug, or for one part more than for the rest info,reboot_manager::kube=debug";
 
 /// What is logged.

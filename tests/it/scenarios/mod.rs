@@ -7,6 +7,7 @@ mod cordon;
 mod crash;
 mod drain;
 mod faults;
+mod hang_up;
 mod hardening;
 mod identity;
 mod install;
