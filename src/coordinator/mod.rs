@@ -124,7 +124,7 @@ impl Coordinator {
         parked.into_iter().for_each(Asking::send_elsewhere);
     }
 
-    /// Whether this replica can serve nodes; if not, a sentence a line about what is in the way. Nothing is waited for.
+    /// `Ok` when this replica can serve nodes; else a sentence a line about what is in the way. Nothing is waited for.
     pub fn ready(&self) -> Result<(), String> {
         self.readiness.result()
     }

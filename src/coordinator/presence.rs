@@ -1,4 +1,4 @@
-//! Whether the client of a request is still there. No reboot is approved for one that has hung up: its answer would be
+//! The presence of the client of a request: still there, or gone. No reboot is approved for one that has hung up: its answer would be
 //! lost, and the slot with it until the node asks again.
 
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::cluster::NodeName;
 use crate::fleetlock::{Kind, Reply};
 use crate::reboot::{Refusal, Step};
 
-/// Shared by the connection, which sees the client hang up, and by the request that it sent.
+/// The connection sees the client hang up; the request that the client sent looks here before it writes.
 #[derive(Default)]
 pub struct Presence {
     gone: AtomicBool,
     notice: Guarded<Option<Notice>>,
 }
 
-/// What is done when the client hangs up.
+/// Work for the moment when the client hangs up.
 type Notice = Box<dyn FnOnce() + Send>;
 
 impl Presence {
@@ -27,12 +27,12 @@ impl Presence {
         self.notify();
     }
 
-    /// Whether the client has hung up.
+    /// `true` once the client has hung up.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }
 
-    /// Calls `notice` when the client hangs up, or now if it has. It takes the place of an earlier one.
+    /// Calls `notice` when the client hangs up, or now if it has. The notice takes the place of an earlier one.
     fn when_gone(&self, notice: impl FnOnce() + Send + 'static) {
         *self.notice.lock() = Some(Box::new(notice));
         if self.is_gone() {
@@ -70,7 +70,7 @@ impl Coordinator {
     }
 }
 
-/// For a client that has closed only its own side.
+/// The message for a client that has closed only its own side.
 fn hung_up(node: &NodeName) -> String {
     format!("the client of node {node} closed its side of the connection before the answer; it must keep the connection open")
 }

@@ -37,9 +37,9 @@ pub struct Peer(pub SocketAddr);
 /// The client of one request.
 #[derive(Clone)]
 pub struct Client {
-    /// Its address.
+    /// Address of the client.
     pub peer: Peer,
-    /// Whether it has hung up.
+    /// Still there, or gone.
     pub presence: Arc<Presence>,
 }
 

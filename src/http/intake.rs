@@ -108,8 +108,8 @@ impl Intake {
         deliver(stream, &answer, deadline)
     }
 
-    /// The answer to a complete request, delivered also to a client that has closed only its own side. Who may have missed
-    /// an answer is logged: a node that was approved reboots or does not, and its slot is taken.
+    /// The answer to a complete request, delivered also to a client that has closed only its own side. A client that may
+    /// have missed its answer is logged: a node that was approved reboots or does not, and its slot is taken.
     fn answered(
         &self,
         stream: &mut (impl Read + Write),

@@ -78,7 +78,7 @@ impl Context {
         }
     }
 
-    /// From what is known already.
+    /// The result from what is known already.
     fn ready(&self) -> Result<(), String> {
         let ready = self.coordinator.ready();
         if self.open.load(Ordering::Relaxed) {
