@@ -47,7 +47,7 @@ fn as_text(record: &Record<'_>, at: &str) -> String {
 fn as_json(record: &Record<'_>, at: &str) -> String {
     let level = record.level().as_str().to_lowercase();
     let line = json!({"time": at, "level": level, "target": record.target(), "message": record.args().to_string()}).to_string();
-    // What JSON itself does not escape stands in its texts only.
+    // Characters that JSON itself does not escape are inside its strings only.
     escaped(&line, |c| format!("\\u{:04x}", u32::from(c))).into_owned()
 }
 

@@ -10,6 +10,7 @@ mod housekeeper;
 mod identify;
 mod marked;
 mod perform;
+mod presence;
 mod readiness;
 mod trouble;
 mod waiting;
@@ -33,6 +34,7 @@ use guarded::Guarded;
 use identify::Identities;
 use marked::Watched;
 use perform::{Decided, Waiting};
+pub use presence::Presence;
 pub use readiness::Readiness;
 use trouble::Trouble;
 
@@ -68,6 +70,7 @@ struct Asking {
     caller: Caller,
     tenure: Option<Tenure>,
     deadline: Instant,
+    presence: Arc<Presence>,
     responder: Responder,
 }
 
@@ -102,10 +105,10 @@ impl Coordinator {
         self.spawn("deadlines", |this| this.watch_deadlines())
     }
 
-    /// Answers a request, now or when its node has drained.
-    pub fn answer(self: &Arc<Self>, request: &Request, origin: &Origin, responder: Responder) {
+    /// Answers a request, now or when its node has drained. A check-in counts also when its client hangs up.
+    pub fn answer(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         match request.endpoint {
-            Endpoint::PreReboot => self.pre_reboot(request, origin, responder),
+            Endpoint::PreReboot => self.pre_reboot(request, origin, presence, responder),
             Endpoint::SteadyState => responder(self.steady_state(request, origin)),
         }
     }
@@ -121,7 +124,7 @@ impl Coordinator {
         parked.into_iter().for_each(Asking::send_elsewhere);
     }
 
-    /// Whether this replica can serve nodes; if not, a sentence a line about what is in the way. Nothing is waited for.
+    /// `Ok` when this replica can serve nodes; else a sentence a line about what is in the way. Nothing is waited for.
     pub fn ready(&self) -> Result<(), String> {
         self.readiness.result()
     }
@@ -146,13 +149,13 @@ impl Coordinator {
         }
     }
 
-    fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, responder: Responder) {
+    fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         let deadline = clock::now().instant + self.limits.pre_reboot_wait;
-        let decided = self.identified(request, origin, |caller, looked| self.decide_pre_reboot(caller, None, looked));
+        let decided = self.identified(request, origin, |caller, looked| self.decide_pre_reboot(caller, None, looked, &presence));
         match decided {
             Ok(Decided::Drain(waiting)) => {
                 let Waiting { drain, caller, tenure } = *waiting;
-                self.wait_for_drain(Asking { caller, tenure, deadline, responder }, &drain);
+                self.wait_for_drain(Asking { caller, tenure, deadline, presence, responder }, &drain);
             }
             Ok(Decided::Answer(outcome)) => responder(outcome.into()),
             Err(trouble) => responder(trouble.into()),
@@ -161,7 +164,7 @@ impl Coordinator {
 
     /// Goes on with a request whose node has drained.
     fn resume(self: &Arc<Self>, mut asking: Asking) {
-        match self.decide_pre_reboot(&asking.caller, asking.tenure.clone(), None) {
+        match self.decide_pre_reboot(&asking.caller, asking.tenure.clone(), None, &asking.presence) {
             Ok(Decided::Drain(waiting)) => {
                 asking.tenure = waiting.tenure;
                 self.wait_for_drain(asking, &waiting.drain);
@@ -171,13 +174,19 @@ impl Coordinator {
         }
     }
 
-    fn decide_pre_reboot(&self, caller: &Caller, tenure: Option<Tenure>, looked: Option<Box<Looked>>) -> Result<Decided, Trouble> {
+    fn decide_pre_reboot(
+        &self,
+        caller: &Caller,
+        tenure: Option<Tenure>,
+        looked: Option<Box<Looked>>,
+        presence: &Presence,
+    ) -> Result<Decided, Trouble> {
         let mut seen = Observed::nothing(caller.uid.clone(), tenure);
         if let Some(looked) = looked {
             let Looked { node, at } = *looked;
             seen.fold(Fact::Node(Some(node), None), at);
         }
-        self.decide(caller, &mut seen, |seen, now| pre_reboot::next(caller, seen, &self.limits.rules, now))
+        self.decide(caller, &mut seen, |seen, now| presence.permits(pre_reboot::next(caller, seen, &self.limits.rules, now), &caller.node))
     }
 
     /// Finds the caller, sees whether the request may speak for it, and decides. When the node turns out to be another
@@ -214,6 +223,7 @@ impl Coordinator {
     /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node
     /// one request is held, the newest: so the requests of one node cannot take all places of the port.
     fn wait_for_drain(self: &Arc<Self>, asking: Asking, drain: &Drain) {
+        let presence = Arc::clone(&asking.presence);
         let (overtaken, stopped) = {
             let mut state = self.state.lock();
             if state.stopping {
@@ -227,6 +237,7 @@ impl Coordinator {
         if let Some(overtaken) = overtaken {
             overtaken.yield_to_newer();
         }
+        self.drop_when_gone(&presence);
         if let Some(asking) = stopped {
             asking.send_elsewhere();
         }

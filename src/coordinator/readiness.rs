@@ -1,4 +1,4 @@
-//! Whether this replica is ready: a stored result. A probe reads it and waits for nothing, however slow Kubernetes is.
+//! The readiness of this replica: a stored result. A probe reads it and waits for nothing, however slow Kubernetes is.
 //!
 //! Ready means that no right is missing and that the Lease was read lately. Rights are asked for on a thread of their own, at
 //! the start, now and then, and after a refusal; the Lease is read by housekeeping anyway.
@@ -12,17 +12,17 @@ use super::guarded::Guarded;
 use super::trouble::told;
 use super::{Coordinator, Trouble, clock};
 
-/// How often the rights are asked for when all is well: a call for each of them, and they seldom change.
+/// Time between two questions about the rights when all is well: a call for each right, and they seldom change.
 const RIGHTS_EVERY: Duration = Duration::from_secs(300);
 
-/// After a refusal they are asked for at the next round, but not more often than this: a webhook that denies evictions
+/// After a refusal the rights are asked for at the next round, but not more often than this: a webhook that denies evictions
 /// refuses for days.
 const AFTER_REFUSAL_EVERY: Duration = Duration::from_secs(60);
 
 /// The Lease is read every ten seconds. A replica that has not managed to for so long is of no use to a node.
 const LEASE_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// What is known, and since when.
+/// The known facts, and since when they are known.
 #[derive(Debug, Default)]
 pub struct Readiness {
     state: Guarded<State>,
@@ -32,7 +32,7 @@ pub struct Readiness {
 struct State {
     /// The rights that were missing when they were last asked for.
     missing: Option<Vec<String>>,
-    /// Why they could not be asked for since.
+    /// The reason why the rights could not be asked for since.
     unasked: Option<String>,
     asking: bool,
     asked_at: Option<Instant>,
@@ -50,7 +50,7 @@ impl Readiness {
         self.state.lock().refused = true;
     }
 
-    /// Whether this replica is ready; if not, a sentence a line about what is in the way.
+    /// `Ok` when this replica is ready; else a sentence a line about what is in the way.
     pub fn result(&self) -> Result<(), String> {
         let now = clock::now().instant;
         let mut state = self.state.lock();
@@ -93,7 +93,7 @@ impl Coordinator {
 }
 
 impl State {
-    /// Whether it is time to ask for the rights; if so, the caller does.
+    /// `true` when it is time to ask for the rights; then the caller must.
     fn begin(&mut self, now: Instant) -> bool {
         let passed = |since: Option<Instant>, time| since.is_none_or(|since| now.saturating_duration_since(since) >= time);
         let wrong = self.unasked.is_some() || self.missing.as_ref().is_none_or(|missing| !missing.is_empty());

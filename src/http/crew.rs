@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tiny_http::{Request, Response};
 
-use super::handoff::{Handoff, Peer};
+use super::handoff::{Client, Handoff};
 use crate::threads;
 
 /// How long one that has answered waits for the next request.
@@ -17,7 +17,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Crew {
     name: String,
     handoff: Arc<Handoff>,
-    handle: Box<dyn Fn(Request, Peer) + Send + Sync>,
+    handle: Box<dyn Fn(Request, Client) + Send + Sync>,
     /// How many there may be.
     count_max: usize,
     hands: Mutex<Hands>,
@@ -37,7 +37,7 @@ impl Crew {
         name: &str,
         count_max: usize,
         handoff: Arc<Handoff>,
-        handle: impl Fn(Request, Peer) + Send + Sync + 'static,
+        handle: impl Fn(Request, Client) + Send + Sync + 'static,
     ) -> io::Result<()> {
         let hands = Mutex::new(Hands { all: 1, waiting: 1 });
         Arc::new(Self { name: name.to_owned(), handoff, handle: Box::new(handle), count_max, hands }).start()
@@ -79,8 +79,8 @@ impl Crew {
     }
 
     fn answer(&self, request: Request) {
-        match self.handoff.peer(&request) {
-            Some(peer) => (self.handle)(request, peer),
+        match self.handoff.client(&request) {
+            Some(client) => (self.handle)(request, client),
             None => drop(request.respond(Response::empty(403))),
         }
     }

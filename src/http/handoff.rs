@@ -4,19 +4,24 @@
 //! never meets a client. An abstract socket needs no file system, but other processes of the same network namespace can
 //! find it: a secret of this process, made at its start, goes with each request and says who the client is.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tiny_http::{HTTPVersion, Response, Server};
 
 use super::head::Received;
+use crate::coordinator::Presence;
 
-/// The header that carries secret and address. A client's own header of this name is never handed on.
+/// The header that carries secret, number and address. A client's own header of this name is never handed on.
 const HEADER: &str = "Reboot-Manager-Peer";
 
 /// Longer than any request is held; so no thread is lost for ever.
@@ -29,11 +34,23 @@ const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+/// The client of one request.
+#[derive(Clone)]
+pub struct Client {
+    /// Address of the client.
+    pub peer: Peer,
+    /// Still there, or gone.
+    pub presence: Arc<Presence>,
+}
+
 /// The way to tiny_http.
 pub(super) struct Handoff {
     server: Arc<Server>,
     address: UnixAddress,
     secret: String,
+    passed: AtomicU64,
+    /// The clients of the requests that are on their way, by their number.
+    clients: Mutex<HashMap<u64, Arc<Presence>>>,
 }
 
 impl Peer {
@@ -55,15 +72,15 @@ impl Handoff {
         let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", random()?))?;
         let listener = UnixListener::bind_addr(&address)?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        Ok(Self { server: Arc::new(server), address, secret: random()? })
+        Ok(Self { server: Arc::new(server), address, secret: random()?, passed: AtomicU64::new(0), clients: Mutex::default() })
     }
 
     pub(super) fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
-    /// Waits for the answer to a request.
-    pub(super) fn pass(&self, request: &Received, peer: Peer) -> io::Result<Vec<u8>> {
+    /// Waits for the answer to a request, and looks meanwhile whether its client hangs up on `socket`.
+    pub(super) fn pass(&self, request: &Received, client: &Client, socket: &TcpStream) -> io::Result<Vec<u8>> {
         let mut stream = match UnixStream::connect_addr(&self.address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 // tiny_http's accept loop has ended, and nothing can start it again.
@@ -73,22 +90,59 @@ impl Handoff {
             connected => connected?,
         };
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        stream.write_all(&request.rewritten((HEADER, &format!("{} {}", self.secret, peer.0))))?;
-        stream.shutdown(Shutdown::Write)?;
+        let number = self.passed.fetch_add(1, Ordering::Relaxed);
+        self.clients().insert(number, Arc::clone(&client.presence));
+        let value = format!("{} {number} {}", self.secret, client.peer.0);
+        let answered = stream
+            .write_all(&request.rewritten((HEADER, &value)))
+            .and_then(|()| stream.shutdown(Shutdown::Write))
+            .and_then(|()| wait_for_answer(&stream, client, socket));
+        self.clients().remove(&number);
+        answered?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(closing(&answer))
     }
 
-    /// Who sent a request; `None` when it did not come through [`Self::pass`].
-    pub(super) fn peer(&self, request: &tiny_http::Request) -> Option<Peer> {
+    /// The client of a request; `None` when it did not come through [`Self::pass`].
+    pub(super) fn client(&self, request: &tiny_http::Request) -> Option<Client> {
         let header = request.headers().iter().find(|header| header.field.equiv(HEADER))?;
-        let (secret, address) = header.value.as_str().split_once(' ')?;
+        let (secret, rest) = header.value.as_str().split_once(' ')?;
         let differs = secret.bytes().zip(self.secret.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b));
         if secret.len() != self.secret.len() || differs != 0 {
             return None;
         }
-        address.parse().ok().map(Peer)
+        let (number, address) = rest.split_once(' ')?;
+        let presence = self.clients().get(&number.parse().ok()?).map(Arc::clone)?;
+        Some(Client { peer: Peer(address.parse().ok()?), presence })
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<u64, Arc<Presence>>> {
+        self.clients.lock().unwrap_or_else(|_poisoned| std::process::abort())
+    }
+}
+
+/// Waits until the answer begins. When the client closes its side of the connection first, that counts as a hang-up, as it
+/// does for nginx and for Go's net/http; nothing else would show that an agent was ended.
+fn wait_for_answer(stream: &UnixStream, client: &Client, socket: &TcpStream) -> io::Result<()> {
+    let time = Timespec::try_from(ANSWER_MAX).map_err(io::Error::other)?;
+    loop {
+        let mut watched = [PollFd::new(stream, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
+        // A hang-up is seen once; it would wake this thread for ever.
+        let count = if client.presence.is_gone() { 1 } else { 2 };
+        match poll(&mut watched[..count], Some(&time)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if !watched[1].revents().is_empty() {
+            log::debug!("the client {} has hung up", client.peer);
+            client.presence.hang_up();
+        }
+        if !watched[0].revents().is_empty() {
+            return Ok(());
+        }
     }
 }
 

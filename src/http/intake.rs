@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::guests::Guest;
-use super::handoff::{Handoff, Peer, printed};
+use super::handoff::{Client, Handoff, Peer, printed};
 use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
 use super::{now, response};
+use crate::coordinator::Presence;
 use crate::fleetlock::{Kind, Reply};
 use crate::metrics::{Loss, Metrics};
 
@@ -94,7 +95,7 @@ impl Intake {
                 if !guest.waits() {
                     return Err(io::Error::other("others needed the place"));
                 }
-                self.handoff.pass(&request, peer)?
+                return self.answered(stream, guest, peer, &request, deadline);
             }
             Ok(Err(reply)) => self.refused(&reply, begun),
             Err(error) if is_timeout(&error) => {
@@ -104,9 +105,35 @@ impl Intake {
             }
             Err(error) => return Err(error),
         };
-        deadline.set(now() + ANSWER_MAX);
-        stream.write_all(&answer)?;
-        stream.flush()
+        deliver(stream, &answer, deadline)
+    }
+
+    /// The answer to a complete request, delivered also to a client that has closed only its own side. A client that may
+    /// have missed its answer is logged: a node that was approved reboots or does not, and its slot is taken.
+    fn answered(
+        &self,
+        stream: &mut (impl Read + Write),
+        guest: &Guest,
+        peer: Peer,
+        request: &Received,
+        deadline: &Cell<Instant>,
+    ) -> io::Result<()> {
+        let Some(socket) = guest.stream() else { return Ok(()) };
+        let client = Client { peer, presence: Arc::new(Presence::default()) };
+        let answer = self.handoff.pass(request, &client, socket)?;
+        let delivered = deliver(stream, &answer, deadline);
+        let missed = match &delivered {
+            Err(error) => format!("did not reach the client {peer}: {error}"),
+            Ok(()) if client.presence.is_gone() => {
+                format!("may not have reached the client {peer}, which had closed its side of the connection")
+            }
+            Ok(()) => return delivered,
+        };
+        match named(&answer) {
+            Some(name) => log::warn!("the answer {name} {missed}"),
+            None => log::debug!("an answer {missed}"),
+        }
+        delivered
     }
 
     /// The answer to what is no request.
@@ -114,6 +141,20 @@ impl Intake {
         self.metrics.request(None, reply, begun.elapsed());
         printed(response(reply.kind().status(), "application/json", reply.json()))
     }
+}
+
+fn deliver(stream: &mut impl Write, answer: &[u8], deadline: &Cell<Instant>) -> io::Result<()> {
+    deadline.set(now() + ANSWER_MAX);
+    stream.write_all(answer)?;
+    stream.flush()
+}
+
+/// Status and kind of an answer of the FleetLock protocol, as `200 approved`.
+fn named(answer: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(answer).ok()?;
+    let status = text.split(' ').nth(1)?;
+    let kind = text.split("\r\n\r\n").nth(1)?.strip_prefix("{\"kind\":\"")?.split('"').next()?;
+    Some(format!("{status} {kind}"))
 }
 
 /// Reads to the end of the request. The inner error is the answer.

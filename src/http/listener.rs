@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 
 use super::crew::Crew;
 use super::guests::Guests;
-use super::handoff::{Handoff, Peer};
+use super::handoff::{Client, Handoff, Peer};
 use super::head::Sizes;
 use super::intake::Intake;
 use super::now;
@@ -60,7 +60,7 @@ impl Door {
         limits: DoorLimits,
         tls: Option<Arc<ServerConfig>>,
         metrics: Arc<Metrics>,
-        handle: impl Fn(tiny_http::Request, Peer) + Send + Sync + 'static,
+        handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = listen(address)?;
         let handoff = Arc::new(Handoff::open()?);

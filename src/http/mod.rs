@@ -21,7 +21,7 @@ use tiny_http::{Header, Response};
 
 pub use auth_file::{AuthFile, AuthFileError};
 pub use descriptors::own_share;
-pub use handoff::Peer;
+pub use handoff::{Client, Peer};
 pub use head::Sizes;
 pub use listener::{Door, DoorLimits};
 pub use ops::Ops;

@@ -42,7 +42,7 @@ impl Ops {
         let limits = DoorLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
         let open = Arc::new(AtomicBool::new(false));
         let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics) };
-        let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| context.handle(request))?;
+        let door = Door::open("ops", address, limits, None, metrics, move |request, _client| context.handle(request))?;
         Ok(Self { door, open })
     }
 
@@ -78,7 +78,7 @@ impl Context {
         }
     }
 
-    /// From what is known already.
+    /// The result from what is known already.
     fn ready(&self) -> Result<(), String> {
         let ready = self.coordinator.ready();
         if self.open.load(Ordering::Relaxed) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tiny_http::Header;
 
-use super::{AuthFile, Door, DoorLimits, Peer, now, response};
+use super::{AuthFile, Client, Door, DoorLimits, Peer, now, response};
 use crate::access::{CHALLENGE, Denied, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{Endpoint, Head, Kind, Malformed, Reply, endpoint, parse};
@@ -40,7 +40,7 @@ impl FleetLock {
     /// Listens on `address`, over TLS when `tls` is given.
     pub fn start(address: SocketAddr, limits: DoorLimits, tls: Option<Arc<ServerConfig>>, routes: Routes) -> io::Result<Self> {
         let metrics = Arc::clone(&routes.metrics);
-        let door = Door::open("fleetlock", address, limits, tls, metrics, move |request, peer| routes.handle(request, peer))?;
+        let door = Door::open("fleetlock", address, limits, tls, metrics, move |request, client| routes.handle(request, client))?;
         Ok(Self { door })
     }
 
@@ -61,8 +61,9 @@ impl FleetLock {
 }
 
 impl Routes {
-    fn handle(&self, mut request: tiny_http::Request, peer: Peer) {
+    fn handle(&self, mut request: tiny_http::Request, client: Client) {
         let begun = now();
+        let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
         let permit = self.permit(&request);
         let user = permit.as_ref().ok().and_then(Permit::user).map(str::to_owned);
@@ -73,7 +74,7 @@ impl Routes {
             send(request, peer, path, user.as_deref(), &reply);
         };
         match admitted {
-            Ok((parsed, origin)) => self.coordinator.answer(&parsed, &origin, Box::new(respond)),
+            Ok((parsed, origin)) => self.coordinator.answer(&parsed, &origin, presence, Box::new(respond)),
             Err(reply) => respond(reply),
         }
     }

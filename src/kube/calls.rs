@@ -21,7 +21,7 @@ pub const CA: &str = "reboot-manager-ca";
 /// Name of the Secret with the server's certificate and key.
 pub const TLS: &str = "reboot-manager-tls";
 
-/// What access reviews are called in metrics.
+/// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
 
 /// The API as this program uses it.

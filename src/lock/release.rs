@@ -175,6 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn another_node_of_the_machine_matters_while_the_approved_holder_has_lost_its_own() {
+        let with_machine = |approved, checked_in| {
+            let machine = crate::cluster::HexId::parse(&"1".repeat(32));
+            Holder { machine, ..holder(approved, checked_in) }
+        };
+        let (own, other) = (node("Rebooting", "old", "True"), with_uid(node("Ready", "new", "True"), "2"));
+        for (holder, node, searched) in [
+            (with_machine(true, false), None, true),
+            (with_machine(true, false), Some(&other), true),
+            (with_machine(true, false), Some(&own), false),
+            (with_machine(false, false), None, false),
+            (with_machine(true, true), None, false),
+            (holder(true, false), None, false),
+        ] {
+            assert_eq!(is_searched_for(&holder, node), searched, "{holder:?} {node:?}");
+        }
+    }
+
+    #[test]
     fn a_slot_is_freed_only_on_evidence() {
         let late = SINCE + 1_000_000;
         check(&holder(true, false), Some(&node("Rebooting", "old", "True")), late, "Keep");

@@ -11,10 +11,10 @@ const DEFAULT: LevelFilter = LevelFilter::Info;
 /// Characters of a mistaken text that are quoted.
 const QUOTED_MAX: usize = 80;
 
-/// Examples for whoever made a mistake.
+/// Right values, for a person who made a mistake.
 const EXAMPLES: &str = "use error, warn, info or debug, or for one part more than for the rest info,reboot_manager::kube=debug";
 
-/// What is logged.
+/// The levels that a text asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Levels {
     /// The level of every module that is not among `modules`.
@@ -59,7 +59,7 @@ impl Levels {
     }
 }
 
-/// A module of this program, as it may stand alone. Any other word that stands alone is more likely a level misspelt.
+/// A module of this program, as it may be written alone. Any other word alone is more likely a level misspelt.
 fn is_ours(word: &str) -> bool {
     let name = env!("CARGO_CRATE_NAME");
     word.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!((levels.all, &levels.modules), (all, &modules), "{text:?}");
         match levels.complaint {
             None => assert_eq!(complaint, "", "{text:?}"),
-            Some(told) => assert!(!complaint.is_empty() && told.contains(complaint) && told.contains("info,"), "{text:?}: {told}"),
+            Some(said) => assert!(!complaint.is_empty() && said.contains(complaint) && said.contains("info,"), "{text:?}: {said}"),
         }
     }
 

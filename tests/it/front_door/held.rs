@@ -11,7 +11,7 @@ use test_cluster::zincati::Pending;
 use super::{REQUEST, exchange, rest};
 use crate::scenarios::{MOMENT, Machine, SOON, binary, machines, scene};
 
-/// How long an answer is waited for at a time.
+/// Time for which an answer is waited for at once.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Two nodes that a budget keeps from being drained.

@@ -5,6 +5,7 @@
 mod client;
 mod crew;
 mod held;
+mod hung_up;
 mod oversized;
 mod scarce;
 mod secured;
@@ -53,7 +54,9 @@ const WAYS: [Way; 2] = [Way::Plain, Way::Tls];
 
 /// A server, one well-behaved node, and how the process looked before the attack.
 struct Siege {
-    _scene: Scene,
+    scene: Scene,
+    /// The id of the well-behaved node, `n1`.
+    id: String,
     way: Way,
     door: Door,
     server: Server,
@@ -103,7 +106,7 @@ impl Siege {
         let server = change(start).start();
         let steady = node.agent(&server).request("steady-state");
         let door = Door::new(&server.address, trusted.as_deref());
-        let mut siege = Self { _scene: scene, way, door, server, steady, threads: 0, descriptors: 0, neighbour: None };
+        let mut siege = Self { scene, id: node.id.clone(), way, door, server, steady, threads: 0, descriptors: 0, neighbour: None };
         siege.well_behaved();
         siege.well_behaved();
         assert_eq!(siege.server.page("/healthz").0, 200);

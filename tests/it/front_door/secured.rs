@@ -31,8 +31,8 @@ impl Secured {
         let certificate = self_signed();
         let limits = DoorLimits { connections, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 2 };
         let config = Some(Arc::clone(&certificate.config));
-        let handle = |request: tiny_http::Request, peer: reboot_manager::http::Peer| {
-            let text = format!("{} from {peer}", request.url());
+        let handle = |request: tiny_http::Request, client: reboot_manager::http::Client| {
+            let text = format!("{} from {}", request.url(), client.peer);
             request.respond(Response::from_string(text)).unwrap();
         };
         let door = Door::open("test", "127.0.0.1:0".parse().unwrap(), limits, config, Arc::new(Metrics::new()), handle).unwrap();

@@ -195,7 +195,7 @@ fn each_right_that_is_taken_away_is_named_at_readyz() {
     }
 }
 
-/// What the log says before the address of the ops port.
+/// The words of the log before the address of the ops port.
 const OPS: &str = "ops: listening on ";
 
 /// Waits until the API server sees the rules as they are now.

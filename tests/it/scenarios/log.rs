@@ -7,7 +7,7 @@ use test_cluster::zincati::send;
 
 use super::{SOON, machines, scene, server};
 
-/// What would pass for a line of the log, in red.
+/// Text that would pass for a line of the log, in red.
 const FORGED: &str = "x\n2026-01-01T00:00:00.000Z ERROR forged\r\u{1b}[31m\u{9b}2J\u{2028}\u{202e}";
 
 #[test]

@@ -10,6 +10,7 @@ mod crash;
 mod drain;
 mod evidence;
 mod faults;
+mod hang_up;
 mod hardening;
 mod identity;
 mod install;

@@ -155,7 +155,7 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
     assert_eq!(scene.road.count("create", REVIEWS), asked, "rights that are granted are not asked for again and again");
 }
 
-/// How the road calls the questions about rights.
+/// Name of the questions about rights on the road.
 const REVIEWS: &str = "selfsubjectaccessreviews";
 
 /// Fewer than there are rights.

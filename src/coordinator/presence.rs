@@ -1,0 +1,103 @@
+//! The presence of the client of a request: still there, or gone. No reboot is approved for one that has hung up: its answer would be
+//! lost, and the slot with it until the node asks again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Coordinator;
+use super::guarded::Guarded;
+use crate::cluster::NodeName;
+use crate::fleetlock::{Kind, Reply};
+use crate::reboot::{Refusal, Step};
+
+/// The connection sees the client hang up; the request that the client sent looks here before it writes.
+#[derive(Default)]
+pub struct Presence {
+    gone: AtomicBool,
+    notice: Guarded<Option<Notice>>,
+}
+
+/// Work for the moment when the client hangs up.
+type Notice = Box<dyn FnOnce() + Send>;
+
+impl Presence {
+    /// The client has hung up.
+    pub fn hang_up(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// `true` once the client has hung up.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// Calls `notice` when the client hangs up, or now if it has. The notice takes the place of an earlier one.
+    fn when_gone(&self, notice: impl FnOnce() + Send + 'static) {
+        *self.notice.lock() = Some(Box::new(notice));
+        if self.is_gone() {
+            self.notify();
+        }
+    }
+
+    fn notify(&self) {
+        let notice = self.notice.lock().take();
+        if let Some(notice) = notice {
+            notice();
+        }
+    }
+
+    /// The step, unless it would write something for a client that has hung up. An approval is a write, too.
+    pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
+        match step {
+            Step::Change(_) if self.is_gone() => Step::Answer(Refusal::outcome(Kind::BadRequest, hung_up(node))),
+            step => step,
+        }
+    }
+}
+
+impl Coordinator {
+    /// Holds a request no longer than its client is there. The drain of its node continues.
+    pub(super) fn drop_when_gone(self: &Arc<Self>, presence: &Presence) {
+        let this = Arc::clone(self);
+        presence.when_gone(move || {
+            let gone: Vec<_> = this.state.lock().parked.extract_if(.., |held| held.presence.is_gone()).collect();
+            this.state.wake();
+            for held in gone {
+                (held.responder)(Reply::refusal(Kind::BadRequest, hung_up(&held.caller.node)));
+            }
+        });
+    }
+}
+
+/// The message for a client that has closed only its own side.
+fn hung_up(node: &NodeName) -> String {
+    format!("the client of node {node} closed its side of the connection before the answer; it must keep the connection open")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_hang_up_is_noticed_once_whichever_comes_first() {
+        for gone_before in [false, true] {
+            let (presence, notices) = (Presence::default(), Arc::new(AtomicUsize::new(0)));
+            if gone_before {
+                presence.hang_up();
+            } else {
+                presence.when_gone(|| panic!("its place was taken"));
+            }
+            let counted = Arc::clone(&notices);
+            presence.when_gone(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+            });
+            assert_eq!((presence.is_gone(), notices.load(Ordering::SeqCst)), (gone_before, usize::from(gone_before)));
+            presence.hang_up();
+            presence.hang_up();
+            assert_eq!((presence.is_gone(), notices.load(Ordering::SeqCst)), (true, 1));
+        }
+    }
+}

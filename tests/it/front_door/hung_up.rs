@@ -1,0 +1,27 @@
+//! Clients that close only their own side, plain and inside TLS: they still get the answer.
+
+use std::io::Write;
+
+use test_cluster::Zincati;
+use test_cluster::objects::Placement;
+
+use super::{REQUEST_MAX, Siege, WAYS, check};
+use crate::scenarios::SOON;
+
+#[test]
+fn a_held_client_that_closes_its_side_is_answered_that_it_must_not() {
+    for way in WAYS {
+        let siege = Siege::with(way, REQUEST_MAX, |start| start.arg("--pre-reboot-wait=600s"));
+        siege.scene.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+        siege.scene.fleet.budget("shop", "web", 1, "web");
+        siege.scene.wait_for_running("n1", 1);
+        let mut client = siege.door.connect();
+        client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
+        siege.server.wait_for_log("draining, 1 pods have to go", SOON);
+        client.ends();
+        let answer = client.rest();
+        check(&answer, 400, "bad_request");
+        assert!(answer.contains("closed its side of the connection"), "{answer}");
+        siege.server.wait_for_log("the answer 400 bad_request may not have reached the client", SOON);
+    }
+}

@@ -1,0 +1,132 @@
+//! A client that hangs up: its place is free at once, its node is not approved, and its check-in counts.
+
+use serde_json::Value;
+use test_cluster::objects::Placement;
+use test_cluster::road::{Fault, Rule};
+use test_cluster::wait::wait_for;
+use test_cluster::{Scene, Server};
+
+use super::{MOMENT, Machine, SOON, binary, machines, scene, server};
+
+/// A pod on each node, which its budget keeps there.
+fn blocked<const N: usize>(scene: &Scene) -> [Machine; N] {
+    let nodes = machines(scene);
+    for node in &nodes {
+        scene.fleet.deployment("shop", &node.node, 1, Placement::On(&node.node));
+        scene.fleet.budget("shop", &node.node, 1, &node.node);
+        scene.wait_for_running(&node.node, 1);
+    }
+    nodes
+}
+
+/// Takes pod and budget away.
+fn unblock(scene: &Scene, node: &Machine) {
+    for kind in ["policy/v1/namespaces/shop/poddisruptionbudgets", "apps/v1/namespaces/shop/deployments"] {
+        scene.admin.delete(&format!("/apis/{kind}/{}", node.node), None).ok();
+    }
+}
+
+/// Waits until no request is on its way or held: one thread of this name waits for the next request, and each connection has one.
+#[track_caller]
+fn wait_for_no_connection(server: &Server) {
+    wait_for("no connection is left", SOON, || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        match names.filter(|name| name.trim_end() == "fleetlock").count() {
+            0 | 1 => Ok(()),
+            more => Err(format!("{more} threads")),
+        }
+    });
+}
+
+fn approvals(server: &Server) -> usize {
+    server.log().iter().filter(|line| line.contains("approves the reboot")).count()
+}
+
+#[test]
+fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
+    let scene = scene();
+    let [one, two] = blocked(&scene);
+    let server = server(&scene, "600s");
+    let held = one.agent(&server).send("pre-reboot");
+    assert!(held.is_held(MOMENT));
+    held.hang_up();
+    wait_for_no_connection(&server);
+    server.wait_for_log("the answer 400 bad_request ", SOON);
+    unblock(&scene, &one);
+    server.wait_for_log("node n1: empty", SOON);
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    assert!(one.pods(&scene).is_empty());
+    assert_eq!((approvals(&server), &scene.lock()["holders"][0]["approved"]), (0, &Value::Null));
+    assert!(scene.is_cordoned("n1"), "the slot and the cordon stay");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    assert_eq!(approvals(&server), 1);
+}
+
+#[test]
+fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "20s");
+    scene.road.plan(Rule::on("list", "pods").nth(1).meet(Fault::Freeze));
+    let pending = one.agent(&server).send("pre-reboot");
+    scene.road.block_until(|calls| calls.iter().any(|call| call.verb == "list" && call.resource == "pods"), SOON);
+    pending.hang_up();
+    server.wait_for_log("has hung up", SOON);
+    scene.road.clear();
+    server.wait_for_log("closed its side of the connection before the answer", SOON);
+    assert_eq!((approvals(&server), &scene.lock()["holders"][0]["approved"]), (0, &Value::Null));
+    one.agent(&server).pre_reboot().expect(200, "approved");
+}
+
+#[test]
+fn a_client_that_hung_up_before_anything_was_written_takes_no_slot() {
+    let scene = scene();
+    let [one, two] = machines(&scene);
+    let server = server(&scene, "20s");
+    scene.road.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    let pending = one.agent(&server).send("pre-reboot");
+    scene.road.block_until(|calls| calls.iter().any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
+    pending.hang_up();
+    server.wait_for_log("has hung up", SOON);
+    scene.road.clear();
+    server.wait_for_log("closed its side of the connection before the answer", SOON);
+    assert!(scene.holders().is_empty() && !scene.is_cordoned("n1"));
+    two.until_approved(&server);
+}
+
+#[test]
+fn a_check_in_counts_though_its_client_hangs_up() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "20s");
+    one.until_approved(&server);
+    scene.fleet.reboot("n1");
+    scene.road.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    let before = scene.road.log().len();
+    let pending = one.agent(&server).send("steady-state");
+    scene.road.block_until(|calls| calls.iter().skip(before).any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
+    pending.hang_up();
+    server.wait_for_log("has hung up", SOON);
+    scene.road.clear();
+    server.wait_for_log("the answer 200 steady_state ", SOON);
+    one.is_in_service(&scene);
+    scene.wait_for_no_holder();
+}
+
+#[test]
+fn two_hundred_clients_that_hang_up_leave_all_places_free() {
+    let scene = scene();
+    let nodes: [Machine; 4] = blocked(&scene);
+    let server = scene.server(&binary()).arg("--slots=4").arg("--pre-reboot-wait=600s").arg("--max-connections=8").start();
+    for _ in 0..50 {
+        // At any stage: the request may be on its way, being decided, or held.
+        let sent: Vec<_> = nodes.iter().filter_map(|node| node.agent(&server).try_send("pre-reboot")).collect();
+        sent.into_iter().for_each(test_cluster::zincati::Pending::hang_up);
+    }
+    wait_for_no_connection(&server);
+    let held: Vec<_> = nodes.iter().map(|node| node.agent(&server).send("pre-reboot")).collect();
+    assert!(held.iter().all(|held| held.is_held(MOMENT)));
+    held.into_iter().for_each(test_cluster::zincati::Pending::hang_up);
+    wait_for_no_connection(&server);
+}
