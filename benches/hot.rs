@@ -104,7 +104,7 @@ fn page() -> Path {
 }
 
 fn denied() -> Path {
-    let (caller, rules) = (caller(), Rules { slots: 1, ours: Ours::default() });
+    let (caller, rules) = (caller(), Rules { slots: 1, protect_control_plane: true, ours: Ours::default() });
     let state = LockState::default().take(&NodeName("n2".to_owned()), &Uid("u2".to_owned()), &caller.group, clock());
     let facts = vec![Fact::Node(Some(node()), None), Fact::Lock(Lock { state, version: Some(version()), written: None })];
     Box::new(move || match decide(&caller, &rules, &facts) {
@@ -114,7 +114,7 @@ fn denied() -> Path {
 }
 
 fn approved() -> Path {
-    let (caller, rules) = (caller(), Rules { slots: 1, ours: Ours::default() });
+    let (caller, rules) = (caller(), Rules { slots: 1, protect_control_plane: true, ours: Ours::default() });
     let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, clock()).approve(&caller.uid, "boot", clock());
     let lock = Lock { state, version: Some(version()), written: Some(LockChange::Approve) };
     let mut node = node();

@@ -73,6 +73,10 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub slots: u16,
 
+    /// Whether a control-plane node must wait while another one is unavailable: holds a slot, is cordoned, is not Ready
+    #[arg(long, env = "REBOOT_MANAGER_PROTECT_CONTROL_PLANE", value_name = "SWITCH", default_value = "on")]
+    pub protect_control_plane: Switch,
+
     /// How long a request for a reboot is held open while its node drains: 0s answers at once; stay below the
     /// time-out of any proxy in between
     #[arg(long, env = "REBOOT_MANAGER_PRE_REBOOT_WAIT", value_name = "DURATION", default_value = "50s", value_parser = duration)]
@@ -131,6 +135,15 @@ pub enum VerifySource {
     /// It is answered, with a warning in the log
     Log,
     /// Nobody looks
+    Off,
+}
+
+/// A setting that is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// In force
+    On,
+    /// Not in force
     Off,
 }
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::access::VerifySource;
 use crate::certificate::Source;
-use crate::cli::{self, Serve, Tls};
+use crate::cli::{self, Serve, Switch, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
 use crate::http::Sizes;
@@ -32,6 +32,8 @@ pub struct Settings {
     pub verify_source: VerifySource,
     /// How many nodes may be out at once.
     pub slots: usize,
+    /// Whether at most one control-plane node may be unavailable.
+    pub protect_control_plane: bool,
     /// How long a request is held open.
     pub pre_reboot_wait: Duration,
     /// How many nodes may be connected at once.
@@ -75,6 +77,7 @@ impl Settings {
                 cli::VerifySource::Off => VerifySource::Off,
             },
             slots: usize::from(flags.slots),
+            protect_control_plane: flags.protect_control_plane == Switch::On,
             pre_reboot_wait: flags.pre_reboot_wait,
             max_connections: usize::from(flags.max_connections),
             request_timeout: flags.request_timeout,

@@ -4,6 +4,7 @@
 //! Field names and meanings: the Kubernetes API reference, v1.
 
 mod address;
+mod control_plane;
 mod lease;
 mod machine_id;
 mod marks;
@@ -16,6 +17,7 @@ mod toleration;
 
 use std::fmt;
 
+pub use control_plane::{CONTROL_PLANE, ControlPlaneNode, Unavailable};
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
 pub use marks::{Disorder, Marks, NodeEvent};

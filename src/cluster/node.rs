@@ -1,6 +1,8 @@
 //! Nodes: what marks one as rebooting, whose cordon it carries, and which machine it is.
 
 use core::net::IpAddr;
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -71,6 +73,10 @@ pub struct Node {
     pub boot_id: String,
     /// Whether the kubelet says that it is ready.
     pub readiness: Readiness,
+    /// `lastTransitionTime` of the condition `Ready`: since when that holds.
+    pub readiness_since: Option<Timestamp>,
+    /// One of the labels [`super::CONTROL_PLANE`] is there.
+    pub control_plane: bool,
     /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
     pub addresses: Vec<IpAddr>,
     /// What it has of each of its `spec.podCIDRs` for itself.
@@ -154,13 +160,19 @@ impl Node {
         }
     }
 
-    /// What [`Node::before_marking`] says of a node that is to be put back in service: `Schedulable` means uncordon.
+    /// What [`Node::before_marking`] says of a node that is to be put back in service: `Schedulable` means uncordon. Without
+    /// a record only the status `Rebooting` says that a cordon was made for a reboot; any other belongs to an administrator.
     pub fn owner_of_cordon(&self) -> Before {
         match &self.mark.record {
             Some(record) => record.before,
-            None if self.mark.status == Status::Unset => Before::Unschedulable,
-            None => Before::Schedulable,
+            None if self.mark.status == Status::Rebooting => Before::Schedulable,
+            None => Before::Unschedulable,
         }
+    }
+
+    /// Ready in another boot than `boot`: evidence that its machine has rebooted and is back.
+    pub fn is_back_from(&self, boot: &str) -> bool {
+        self.readiness == Readiness::Ready && self.boot_id != boot
     }
 }
 
@@ -216,6 +228,8 @@ impl NodeMark {
 struct Metadata {
     name: NodeName,
     #[serde(default)]
+    labels: Option<Labels>,
+    #[serde(default)]
     uid: Uid,
     #[serde(default, rename = "resourceVersion")]
     version: ResourceVersion,
@@ -230,6 +244,15 @@ struct Annotations {
     status: Option<String>,
     #[serde(default, rename = "rebootmanager/cordon")]
     cordon: Option<String>,
+}
+
+/// Presence alone counts; the value of such a label is usually empty.
+#[derive(Default, Deserialize)]
+struct Labels {
+    #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
+    control_plane: Option<IgnoredAny>,
+    #[serde(default, rename = "node-role.kubernetes.io/etcd")]
+    etcd: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -319,6 +342,8 @@ struct WireCondition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
+    #[serde(default, rename = "lastTransitionTime")]
+    since: Option<Timestamp>,
 }
 
 impl From<Metadata> for NodeMark {
@@ -343,7 +368,9 @@ impl From<WireMark> for NodeMark {
 
 impl From<WireNode> for Node {
     fn from(wire: WireNode) -> Self {
-        let readiness = wire.status.readiness();
+        let (readiness, readiness_since) = wire.status.readiness();
+        let labels = wire.metadata.labels.as_ref();
+        let control_plane = labels.is_some_and(|labels| labels.control_plane.is_some() || labels.etcd.is_some());
         let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
         let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
         Self {
@@ -352,6 +379,8 @@ impl From<WireNode> for Node {
             machine_id: MachineId::parse(&wire.status.info.machine_id),
             boot_id: wire.status.info.boot_id,
             readiness,
+            readiness_since,
+            control_plane,
             addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
             gateways: wire.spec.pod_cidrs.into_iter().flatten().flat_map(|cidr| gateways(&cidr)).collect(),
         }
@@ -362,17 +391,17 @@ impl From<WireHost> for Host {
     fn from(wire: WireHost) -> Self {
         let repels = |taint: &WireTaint| taint.effect != "PreferNoSchedule" && !TOLERATED.contains(&taint.key.as_str());
         let repelled = wire.spec.taints.unwrap_or_default().iter().any(repels);
-        let takes_us = wire.status.readiness() == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
+        let takes_us = wire.status.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
         Self { name: wire.metadata.name, takes_us }
     }
 }
 
 impl WireStatus {
-    fn readiness(&self) -> Readiness {
+    fn readiness(&self) -> (Readiness, Option<Timestamp>) {
         match self.conditions.iter().flatten().find(|condition| condition.kind == "Ready") {
-            None => Readiness::Unknown,
-            Some(condition) if condition.status == "True" => Readiness::Ready,
-            Some(_) => Readiness::NotReady,
+            None => (Readiness::Unknown, None),
+            Some(condition) if condition.status == "True" => (Readiness::Ready, condition.since),
+            Some(condition) => (Readiness::NotReady, condition.since),
         }
     }
 }
@@ -406,7 +435,8 @@ mod tests {
         let cases = [
             (node(None, None, false), Schedulable, Unschedulable),
             (node(None, None, true), Unschedulable, Unschedulable),
-            (node(Some("Ready"), None, true), Unschedulable, Schedulable),
+            (node(Some("Ready"), None, true), Unschedulable, Unschedulable),
+            (node(Some("Maintenance"), None, true), Unschedulable, Unschedulable),
             (node(Some("Rebooting"), None, true), Schedulable, Schedulable),
             (node(Some("Rebooting"), Some(Schedulable), true), Schedulable, Schedulable),
             (node(Some("Rebooting"), Some(Unschedulable), true), Unschedulable, Unschedulable),

@@ -11,9 +11,9 @@ use signal_hook::iterator::Signals;
 use crate::access::VerifySource;
 use crate::certificate::Certificate;
 use crate::cli::{Serve, Tls};
-use crate::coordinator::{Coordinator, Limits};
+use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, DoorLimits, FleetLock, Ops, Routes, own_share};
-use crate::kube::{self, Client, Kube, Location};
+use crate::kube::{self, Client, Kube, Location, Observation};
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
@@ -27,6 +27,9 @@ const STOPPING_MAX: Duration = Duration::from_secs(5);
 /// How often a signal is looked for while there is no certificate yet.
 const SIGNALS_EVERY: Duration = Duration::from_millis(250);
 
+/// The status with which Kubernetes says that a right is missing.
+const FORBIDDEN: u16 = 403;
+
 /// Runs until SIGTERM or SIGINT.
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let settings = Settings::new(flags)?;
@@ -37,13 +40,13 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let auth_file = settings.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     tell_who_may_call(&settings, flags.tls);
-    let observer = Arc::clone(&metrics);
-    let client = Client::connect(&location, kube::Limits::default(), Arc::new(move |seen: &_| observer.call(seen)))?;
-    let rules = Rules { slots: settings.slots, ours: settings.ours.clone() };
+    let readiness = Arc::new(Readiness::default());
+    let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
+    let rules = Rules { slots: settings.slots, protect_control_plane: settings.protect_control_plane, ours: settings.ours.clone() };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
-    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics));
+    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics), readiness);
     coordinator.start().context("no thread can be started")?;
     let (connections, ops_connections) = own_share(settings.max_connections);
     let ops = Ops::start(settings.ops_listen, ops_connections, Arc::clone(&coordinator), Arc::clone(&metrics))
@@ -63,14 +66,22 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
     ops.fleetlock_listens();
     info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
-    if let Err(missing) = coordinator.ready() {
-        missing.lines().for_each(|line| warn!("not ready: {line}"));
-    }
     if let Some(signal) = signals.forever().next() {
         info!("signal {signal}: stopping");
     }
     stop(&coordinator, &fleetlock);
     Ok(())
+}
+
+/// Counts each call to Kubernetes. After one that is refused the rights are asked for again; to ask for them needs a right, too.
+fn observer(metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<dyn Fn(&Observation) + Send + Sync> {
+    let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
+    Arc::new(move |seen| {
+        metrics.call(seen);
+        if seen.code == Some(FORBIDDEN) && seen.resource != kube::REVIEWS {
+            readiness.call_was_refused();
+        }
+    })
 }
 
 /// Says what a stranger could do.

@@ -33,7 +33,7 @@ impl Coordinator {
         }
         let at = clock::now().instant;
         let Some(node) = self.kube.node(&caller.node)?.filter(|node| caller.is(node)) else {
-            return Ok(Admitted::No(Refusal::unknown(&caller.id.to_string())));
+            return Ok(Admitted::No(Refusal::unknown(caller.id)));
         };
         match verify(&node, origin.peer) {
             Err(mismatch) if self.limits.verify_source == VerifySource::Enforce => return Ok(Admitted::No(refused(mismatch.into()))),

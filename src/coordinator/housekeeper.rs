@@ -29,6 +29,7 @@ impl Coordinator {
     /// Runs until the process stops. The first scan comes at once: a predecessor may have crashed.
     pub(super) fn keep_house(self: &Arc<Self>) {
         for round in 0u32.. {
+            self.ask_for_rights();
             if let Err(trouble) = threads::aside(|| self.tidy_all(round)) {
                 warn!("housekeeping is put off: {}", told(&trouble));
             }
@@ -45,7 +46,9 @@ impl Coordinator {
     }
 
     fn tidy_holders(&self) -> Result<(), Trouble> {
-        let lock = self.lock()?;
+        let lock = self.lock();
+        self.readiness.lease_was_read(&lock);
+        let lock = lock?;
         self.metrics.slots(self.limits.rules.slots, &lock.state);
         for holder in lock.state.holders {
             match self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock)) {
@@ -83,7 +86,12 @@ impl Coordinator {
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {
             match next(&seen, clock::now()) {
-                Tidy::Change(change) => self.change(&caller, &change, &mut seen, &mut doubts)?,
+                Tidy::Change(change, why) => {
+                    if let Some(why) = why {
+                        info!("node {node}: its slot can be freed: {why}");
+                    }
+                    self.change(&caller, &change, &mut seen, &mut doubts)?;
+                }
                 Tidy::Done(why) => return Ok(why),
                 Tidy::Look(question) => self.look(&caller, question, &mut seen)?,
             }

@@ -73,6 +73,14 @@ impl Identities {
         Ok(self.look_up(id).0)
     }
 
+    /// The node of `id`, as far as is known; nothing is read.
+    pub(super) fn known(&self, id: HexId) -> Option<NodeName> {
+        match self.look_up(id).0 {
+            Found::Node(node) => Some(node.name),
+            Found::Many(_) | Found::Nobody => None,
+        }
+    }
+
     /// Looks `id` up in a newer directory: this one was wrong.
     pub(super) fn find_anew(&self, id: HexId, kube: &Kube) -> Result<Found, Trouble> {
         let read_at = self.current.lock().read_at;

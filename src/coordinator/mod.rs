@@ -10,6 +10,7 @@ mod housekeeper;
 mod identify;
 mod marked;
 mod perform;
+mod readiness;
 mod trouble;
 mod waiting;
 mod watch;
@@ -20,7 +21,6 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::access::{Origin, VerifySource};
-use crate::cluster::HexId;
 use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
@@ -33,6 +33,7 @@ use guarded::Guarded;
 use identify::Identities;
 use marked::Watched;
 use perform::{Decided, Waiting};
+pub use readiness::Readiness;
 use trouble::Trouble;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
@@ -58,6 +59,7 @@ pub struct Coordinator {
     metrics: Arc<Metrics>,
     identities: Identities,
     watched: Watched,
+    readiness: Arc<Readiness>,
     state: Guarded<State>,
 }
 
@@ -70,6 +72,12 @@ struct Asking {
 }
 
 impl Asking {
+    /// Answers that another request of the same node is held.
+    fn yield_to_newer(self) {
+        let sentence = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::Superseded, sentence));
+    }
+
     /// Answers that this replica is stopping.
     fn send_elsewhere(self) {
         let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
@@ -79,14 +87,16 @@ impl Asking {
 
 impl Coordinator {
     /// Nothing is read or started yet.
-    pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Arc<Self> {
         let identities = Identities::new(limits.workers / 2);
         let watched = Watched::default();
-        Arc::new(Self { kube, limits, metrics, identities, watched, state: Guarded::new(State::default()) })
+        Arc::new(Self { kube, limits, metrics, identities, watched, readiness, state: Guarded::new(State::default()) })
     }
 
-    /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests.
+    /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests. The rights are
+    /// asked for at once, too.
     pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        self.ask_for_rights();
         self.spawn("watch", |this| this.follow_nodes())?;
         self.spawn("housekeeper", |this| this.keep_house())?;
         self.spawn("deadlines", |this| this.watch_deadlines())
@@ -111,18 +121,9 @@ impl Coordinator {
         parked.into_iter().for_each(Asking::send_elsewhere);
     }
 
-    /// Whether Kubernetes answers and grants what is needed; if not, a sentence a line about what is missing.
+    /// Whether this replica can serve nodes; if not, a sentence a line about what is in the way. Nothing is waited for.
     pub fn ready(&self) -> Result<(), String> {
-        match self.kube.missing_permissions() {
-            Ok(missing) if missing.is_empty() => Ok(()),
-            Ok(missing) => {
-                let line = |permission: &crate::kube::Permission| {
-                    format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
-                };
-                Err(missing.iter().map(line).collect())
-            }
-            Err(error) => Err(format!("{}\n", trouble::told(&error))),
-        }
+        self.readiness.result()
     }
 
     fn steady_state(self: &Arc<Self>, request: &Request, origin: &Origin) -> Reply {
@@ -136,7 +137,7 @@ impl Coordinator {
         };
         match self.identified(request, origin, decide) {
             Ok(Decided::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
-                Outcome::Settled(Settled::Unknown(request.id.clone())).into()
+                Outcome::Settled(Settled::Unknown(request.id)).into()
             }
             Ok(Decided::Answer(outcome)) => outcome.into(),
             Ok(Decided::Drain(_)) => Trouble::Contended.into(),
@@ -186,16 +187,15 @@ impl Coordinator {
         decide: impl Fn(&Caller, Option<Looked>) -> Result<Decided, Trouble>,
     ) -> Result<Decided, Trouble> {
         let arrived = clock::now().clock;
-        let id = request.id.as_str();
-        let Some(hex) = HexId::parse(id) else { return Ok(Decided::Answer(Refusal::unknown(id))) };
-        let mut found = self.identities.find(hex, &self.kube)?;
+        let id = request.id;
+        let mut found = self.identities.find(id, &self.kube)?;
         for last in [false, true] {
             let NodeRef { name, uid } = match found {
                 Found::Nobody => return Ok(Decided::Answer(Refusal::unknown(id))),
                 Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name, uid, id: hex, group: request.group.clone(), arrived };
+            let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
             let decided = match self.admit(&caller, origin)? {
                 Admitted::No(outcome) => Decided::Answer(outcome),
                 Admitted::Yes(looked) => decide(&caller, looked)?,
@@ -204,24 +204,27 @@ impl Coordinator {
             if !unknown || last {
                 return Ok(decided);
             }
-            found = self.identities.find_anew(hex, &self.kube)?;
+            found = self.identities.find_anew(id, &self.kube)?;
         }
         Ok(Decided::Answer(Refusal::unknown(id)))
     }
 
-    /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline.
+    /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node
+    /// one request is held, the newest: so the requests of one node cannot take all places of the port.
     fn wait_for_drain(self: &Arc<Self>, asking: Asking, drain: &Drain) {
-        let stopped = {
+        let (overtaken, stopped) = {
             let mut state = self.state.lock();
             if state.stopping {
-                Some(asking)
+                (None, Some(asking))
             } else {
                 self.ensure_drain(&mut state, &asking.caller, drain);
-                state.parked.push(asking);
-                None
+                (state.hold(asking), None)
             }
         };
         self.state.wake();
+        if let Some(overtaken) = overtaken {
+            overtaken.yield_to_newer();
+        }
         if let Some(asking) = stopped {
             asking.send_elsewhere();
         }

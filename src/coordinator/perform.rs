@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Coordinator, Trouble, clock};
+use crate::cluster::Node;
+use crate::fleetlock::answers_to;
 use crate::kube::ApiError;
 use crate::lock::{patch, read};
 use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
@@ -63,6 +65,7 @@ impl Coordinator {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
+            Question::ControlPlane => Fact::ControlPlane(kube.control_plane()?),
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
             Question::Lock => Fact::Lock(self.lock()?),
             // A node that is marked is looked at whole next, so it is read whole at once.
@@ -76,6 +79,7 @@ impl Coordinator {
             Question::MarkedLately => Fact::MarkedLately(self.marked_lately(caller, seen)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node)?),
+            Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
         };
         seen.fold(fact, at);
         Ok(())
@@ -115,6 +119,14 @@ impl Coordinator {
             Change::Node { .. } => seen.forget_node(),
         }
         Ok(())
+    }
+
+    /// The Node that has the machine-id of a holder whose own Node is gone. The directory knows those that have joined since.
+    fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Trouble> {
+        let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
+        let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
+        let Some(name) = self.identities.known(id) else { return Ok(None) };
+        Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 
     /// The lock as it stands in the Lease.

@@ -33,6 +33,21 @@ impl Coordinator {
     }
 }
 
+impl State {
+    /// Holds a request, unless a newer one of its node is held. The older of the two is returned, to be answered.
+    pub(super) fn hold(&mut self, asking: Asking) -> Option<Asking> {
+        match self.parked.iter_mut().find(|held| held.caller.uid == asking.caller.uid) {
+            // Each is held for the same time, so the newer one has the later deadline.
+            Some(held) if held.deadline > asking.deadline => Some(asking),
+            Some(held) => Some(std::mem::replace(held, asking)),
+            None => {
+                self.parked.push(asking);
+                None
+            }
+        }
+    }
+}
+
 fn earliest(state: &State) -> Option<Instant> {
     state.parked.iter().map(|asking| asking.deadline).min()
 }

@@ -14,6 +14,8 @@ pub enum Kind {
     BadRequest,
     /// 503: too much changed at once to decide; ask again.
     Contended,
+    /// 404: the caller is a control-plane node, and another one is unavailable.
+    ControlPlaneUnavailable,
     /// 404: a pod is kept on the node by a PodDisruptionBudget, an admission webhook or a missing right.
     DrainBlocked,
     /// 404: pods are leaving the node.
@@ -34,6 +36,8 @@ pub enum Kind {
     KubernetesUnavailable,
     /// 405: not a POST.
     MethodNotAllowed,
+    /// 404: the caller's own node is not Ready.
+    NodeNotReady,
     /// 404: no such path.
     NotFound,
     /// 404: another node is marked as rebooting, by hand or by another manager.
@@ -63,10 +67,11 @@ pub struct Reply {
 
 impl Kind {
     /// All of them, in order of their names.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Approved,
         Self::BadRequest,
         Self::Contended,
+        Self::ControlPlaneUnavailable,
         Self::DrainBlocked,
         Self::Draining,
         Self::DuplicateId,
@@ -77,6 +82,7 @@ impl Kind {
         Self::KubernetesRefused,
         Self::KubernetesUnavailable,
         Self::MethodNotAllowed,
+        Self::NodeNotReady,
         Self::NotFound,
         Self::OtherRebooting,
         Self::ShuttingDown,
@@ -94,6 +100,7 @@ impl Kind {
             Self::Approved => "approved",
             Self::BadRequest => "bad_request",
             Self::Contended => "contended",
+            Self::ControlPlaneUnavailable => "control_plane_unavailable",
             Self::DrainBlocked => "drain_blocked",
             Self::Draining => "draining",
             Self::DuplicateId => "duplicate_id",
@@ -104,6 +111,7 @@ impl Kind {
             Self::KubernetesRefused => "kubernetes_refused",
             Self::KubernetesUnavailable => "kubernetes_unavailable",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::NodeNotReady => "node_not_ready",
             Self::NotFound => "not_found",
             Self::OtherRebooting => "other_rebooting",
             Self::ShuttingDown => "shutting_down",
@@ -123,9 +131,11 @@ impl Kind {
             Self::BadRequest => 400,
             Self::Unauthorized => 401,
             Self::ForbiddenGroup | Self::ForbiddenNode | Self::ForbiddenSource => 403,
-            Self::DrainBlocked
+            Self::ControlPlaneUnavailable
+            | Self::DrainBlocked
             | Self::Draining
             | Self::DuplicateId
+            | Self::NodeNotReady
             | Self::NotFound
             | Self::OtherRebooting
             | Self::ShuttingDown

@@ -7,9 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::{Kind, Reply};
-
-/// Characters an id may have at most.
-const ID_MAX: usize = 253;
+use crate::cluster::HexId;
 
 /// Characters a group's name may have at most, as a Kubernetes label value.
 const GROUP_MAX: usize = 63;
@@ -36,8 +34,8 @@ pub struct GroupName(String);
 pub struct Request {
     /// What is asked.
     pub endpoint: Endpoint,
-    /// `client_params.id`, as it was sent.
-    pub id: String,
+    /// `client_params.id`.
+    pub id: HexId,
     /// `client_params.group`.
     pub group: GroupName,
 }
@@ -96,11 +94,17 @@ fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
 pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> Result<Request, Malformed> {
     let endpoint = check(head, base)?;
     let wire: WireRequest = serde_json::from_slice(body).map_err(|error| Malformed::body(&error))?;
-    let id = wire.client_params.id;
-    if id.is_empty() || id.chars().count() > ID_MAX {
-        return Err(Malformed::bad(format!("client_params.id must have 1 to {ID_MAX} characters; it has {}", id.chars().count())));
-    }
-    Ok(Request { endpoint, id, group: GroupName::parse(&wire.client_params.group)? })
+    Ok(Request { endpoint, id: id(&wire.client_params.id)?, group: GroupName::parse(&wire.client_params.group)? })
+}
+
+/// Reads an id. White space around it is forgiven: `$(cat /etc/machine-id)` and the like may leave a line feed.
+fn id(text: &str) -> Result<HexId, Malformed> {
+    HexId::parse(text.trim()).ok_or_else(|| {
+        let text = clip(text);
+        Malformed::bad(format!(
+            "client_params.id is {text:?}; it must be Zincati's id or a machine-id: 32 hexadecimal digits, dashes and case ignored"
+        ))
+    })
 }
 
 impl GroupName {
@@ -191,6 +195,7 @@ mod tests {
 
     use super::*;
 
+    const ID: &str = "978a225b3d7b40e9acd7ce9b62f68444";
     const BODY: &str = "{\n  \"client_params\": {\n    \"id\": \"978a225b3d7b40e9acd7ce9b62f68444\",\n    \"group\": \"default\"\n  }\n}";
 
     fn post(target: &str) -> Head<'_> {
@@ -221,10 +226,10 @@ mod tests {
     fn what_zincati_and_fleetlockctl_send_is_read() {
         let request = parse(post("/v1/pre-reboot"), BODY.as_bytes(), "/").unwrap();
         assert_eq!(request.endpoint, Endpoint::PreReboot);
-        assert_eq!(request.id, "978a225b3d7b40e9acd7ce9b62f68444");
+        assert_eq!(request.id.to_string(), ID);
         assert_eq!(request.group.to_string(), "default");
-        let compact = br#"{"client_params":{"id":"x","group":"-Workers.A","more":1},"more":2}"#;
-        let request = parse(post("//v1/steady-state?a=b"), compact, "/").unwrap();
+        let compact = format!(r#"{{"client_params":{{"id":"{ID}","group":"-Workers.A","more":1}},"more":2}}"#);
+        let request = parse(post("//v1/steady-state?a=b"), compact.as_bytes(), "/").unwrap();
         assert_eq!((request.endpoint, request.group.to_string().as_str()), (Endpoint::SteadyState, "-Workers.A"));
     }
 
@@ -241,12 +246,26 @@ mod tests {
         check(good, "{}", 400, "client_params");
         check(good, r#"{"client_params":{"id":"x"}}"#, 400, "group");
         check(good, r#"{"client_params":{"id":7,"group":"a"}}"#, 400, "string");
-        check(good, r#"{"client_params":{"id":"","group":"a"}}"#, 400, "1 to 253");
-        check(good, &format!(r#"{{"client_params":{{"id":"{}","group":"a"}}}}"#, "x".repeat(254)), 400, "254");
-        check(good, &format!(r#"{{"client_params":{{"id":"{}","group":"a"}}}}"#, "x".repeat(253)), 200, "");
-        check(good, r#"{"client_params":{"id":"x","group":""}}"#, 400, "group");
-        check(good, r#"{"client_params":{"id":"x","group":"a b"}}"#, 400, "\"a b\"");
-        check(good, &format!(r#"{{"client_params":{{"id":"x","group":"{}"}}}}"#, "g".repeat(64)), 400, "63");
+        let group = |group: &str| format!(r#"{{"client_params":{{"id":"{ID}","group":"{group}"}}}}"#);
+        check(good, &group(""), 400, "group");
+        check(good, &group("a b"), 400, "\"a b\"");
+        check(good, &group(&"g".repeat(64)), 400, "63");
+    }
+
+    #[test]
+    fn an_id_is_one_that_a_machine_can_have_or_is_quoted() {
+        let [upper, dashed] = [ID.to_uppercase(), format!("{}-{}", &ID[..8], &ID[8..])];
+        let around = [format!("{ID}\n"), format!(" \t{ID}\r\n"), format!("\u{2028}{ID}")];
+        for text in [ID, &upper, &dashed].into_iter().chain(around.iter().map(String::as_str)) {
+            assert_eq!(id(text).unwrap().to_string(), ID, "{text:?}");
+        }
+        let (short, broken, long) = (&ID[1..], format!("{}\n{}", &ID[..16], &ID[16..]), format!("{ID}0"));
+        for text in ["", "x", "short", "ü", "\u{1b}[31m", "\u{202e}", " ", short, &broken, &long, &"x".repeat(5000)] {
+            let refused = id(text).unwrap_err();
+            assert_eq!(refused.kind, Kind::BadRequest);
+            assert!(refused.sentence.contains(&format!("{:?}", clip(text))) && refused.sentence.contains("32"), "{}", refused.sentence);
+            assert!(!refused.sentence.chars().any(char::is_control), "{:?}", refused.sentence);
+        }
     }
 
     #[test]
@@ -282,7 +301,7 @@ mod tests {
     fn an_answer_quotes_little_of_what_a_stranger_sent() {
         let long = "x".repeat(5000);
         let bodies =
-            [format!("{{\"client_params\": \"{long}\"}}"), format!("{{\"client_params\": {{\"id\": \"a\", \"group\": \"{long}\"}}}}")];
+            [format!("{{\"client_params\": \"{long}\"}}"), format!("{{\"client_params\": {{\"id\": \"{ID}\", \"group\": \"{long}\"}}}}")];
         for body in bodies {
             let told = parse(post("/v1/pre-reboot"), body.as_bytes(), "/").unwrap_err();
             assert!(told.sentence.chars().count() < 400, "{} characters", told.sentence.chars().count());

@@ -1,15 +1,15 @@
-//! The ops port: `/healthz` (the process answers), `/readyz` (Kubernetes answers and grants what is needed),
-//! `/metrics`. No node calls it.
+//! The ops port: `/healthz` (the process answers), `/readyz` (this replica can serve nodes), `/metrics`. No node
+//! calls it. No answer waits for anything.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tiny_http::Method;
 
-use super::{Door, DoorLimits, Sizes, now, response};
+use super::{Door, DoorLimits, Sizes, response};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
@@ -18,9 +18,6 @@ const WORKERS: usize = 2;
 
 /// From `accept` to the complete request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
-
-/// Readiness asks Kubernetes; it is asked at most this often.
-const READY_AGE_MAX: Duration = Duration::from_secs(5);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -37,7 +34,6 @@ struct Context {
     open: Arc<AtomicBool>,
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
-    ready: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Ops {
@@ -45,7 +41,7 @@ impl Ops {
     pub fn start(address: SocketAddr, connections: usize, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let limits = DoorLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
         let open = Arc::new(AtomicBool::new(false));
-        let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics), ready: Mutex::new(None) };
+        let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics) };
         let door = Door::open("ops", address, limits, None, metrics, move |request, _peer| context.handle(request))?;
         Ok(Self { door, open })
     }
@@ -82,22 +78,13 @@ impl Context {
         }
     }
 
-    /// One thread asks; the others take its answer.
+    /// From what is known already.
     fn ready(&self) -> Result<(), String> {
-        if !self.open.load(Ordering::Relaxed) {
-            return Err("the FleetLock port does not listen yet: the certificate is being made ready, see the log\n".to_owned());
+        let ready = self.coordinator.ready();
+        if self.open.load(Ordering::Relaxed) {
+            return ready;
         }
-        let mut ready = self.ready.lock().unwrap_or_else(|_poisoned| std::process::abort());
-        if let Some((at, known)) = &*ready
-            && at.elapsed() < READY_AGE_MAX
-        {
-            return known.clone();
-        }
-        let result = self.coordinator.ready();
-        if let Err(missing) = &result {
-            log::warn!("not ready: {}", missing.trim_end().replace('\n', "; "));
-        }
-        *ready = Some((now(), result.clone()));
-        result
+        let unopened = "the FleetLock port does not listen yet: the certificate is being made ready, see the log\n";
+        Err(unopened.to_owned() + &ready.err().unwrap_or_default())
     }
 }

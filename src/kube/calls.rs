@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::permissions::{Permission, needed};
 use super::{ApiError, Call, Client, Content, Form, Verb};
 use crate::cluster::{
-    CaMap, Complete, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
-    Service, TlsSecret, Uid,
+    CONTROL_PLANE, CaMap, Complete, ControlPlaneNode, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod,
+    PodKey, ResourceVersion, Service, TlsSecret, Uid,
 };
 
 /// The Lease's name.
@@ -20,6 +20,9 @@ pub const CA: &str = "reboot-manager-ca";
 
 /// Name of the Secret with the server's certificate and key.
 pub const TLS: &str = "reboot-manager-tls";
+
+/// What access reviews are called in metrics.
+pub const REVIEWS: &str = "selfsubjectaccessreviews";
 
 /// The API as this program uses it.
 pub struct Kube {
@@ -98,6 +101,18 @@ impl Kube {
         Ok(able.into_inner())
     }
 
+    /// The nodes with a label of [`CONTROL_PLANE`], sorted. A selector cannot say "this label or that", so there are two lists.
+    pub fn control_plane(&self) -> Result<Complete<Vec<ControlPlaneNode>>, ApiError> {
+        let mut all = Vec::new();
+        for label in CONTROL_PLANE {
+            let path = format!("/api/v1/nodes?labelSelector={}", label.replace('/', "%2F"));
+            all.extend(self.client.list(&list("nodes", "the control-plane nodes", path, Form::Whole), Vec::new, Vec::push)?.into_inner());
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Complete::of_all_pages(all))
+    }
+
     /// The pods bound to a node, of all namespaces.
     pub fn pods_on(&self, node: &NodeName) -> Result<Complete<Vec<Pod>>, ApiError> {
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
@@ -139,7 +154,7 @@ impl Kube {
         for permission in needed(self.service.as_deref()) {
             let object = format!("access review for {permission}");
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
-            let call = write(Verb::Create, "selfsubjectaccessreviews", &object, path);
+            let call = write(Verb::Create, REVIEWS, &object, path);
             let Allowed(allowed) = self.client.write(&call, Content::Json, &permission.review(&self.namespace, LEASE))?;
             if !allowed {
                 missing.push(permission);

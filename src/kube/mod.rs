@@ -31,7 +31,7 @@ mod watch;
 mod wire;
 
 pub use call::{Asked, Call, Content, Form, Observation, Verb};
-pub use calls::{CA, Kube, LEASE, TLS};
+pub use calls::{CA, Kube, LEASE, REVIEWS, TLS};
 pub use client::{Client, ConnectError};
 pub use credential::CredentialError;
 pub use error::{ApiError, Failure, NoAnswer, NotUnderstood, told};

@@ -8,5 +8,5 @@ mod release;
 mod slots;
 
 pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
-pub use release::{Release, release};
+pub use release::{MISSING_MAX, Release, is_searched_for, release};
 pub use slots::{Approved, Holder, LockState};

@@ -21,6 +21,12 @@ pub enum Unreadable {
     /// Not the JSON it should be.
     #[error("the annotation {HOLDERS} of the Lease cannot be read; repair it, or delete the Lease once no node is rebooting")]
     Json(#[source] serde_json::Error),
+    /// Not there, though this program writes it whenever it writes the Lease.
+    #[error(
+        "the Lease has no annotation {HOLDERS}, which holds the lock; \
+         put the annotation back, or delete the Lease once no node is rebooting"
+    )]
+    Missing,
     /// Written by a later version.
     #[error("the annotation {HOLDERS} of the Lease has form {0}; this version of reboot-manager reads form {FORM}: upgrade it")]
     Newer(u32),
@@ -30,9 +36,9 @@ pub enum Unreadable {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LeasePatch(pub Value);
 
-/// Reads the lock. A Lease without the annotation is an empty lock.
+/// Reads the lock. A Lease without the annotation has lost it, and is never an empty lock.
 pub fn read(lease: &Lease) -> Result<LockState, Unreadable> {
-    let Some(text) = lease.annotations.get(HOLDERS) else { return Ok(LockState::default()) };
+    let text = lease.annotations.get(HOLDERS).ok_or(Unreadable::Missing)?;
     let form: WireForm = serde_json::from_str(text).map_err(Unreadable::Json)?;
     if form.form > FORM {
         return Err(Unreadable::Newer(form.form));
@@ -107,7 +113,6 @@ mod tests {
         let LeasePatch(patch) = patch(&LockState::default(), None, Timestamp::UNIX_EPOCH);
         assert_eq!(patch["spec"]["holderIdentity"], Value::Null);
         assert!(patch["metadata"].get("resourceVersion").is_none());
-        assert_eq!(read(&lease(None)).unwrap(), LockState::default());
     }
 
     #[test]
@@ -128,5 +133,7 @@ mod tests {
             let error = read(&lease(Some(text))).unwrap_err();
             assert!(error.to_string().contains(says), "{text}: {error}");
         }
+        let error = read(&lease(None)).unwrap_err().to_string();
+        assert!(error.contains(HOLDERS) && error.contains("put the annotation back"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! When a slot is freed: only on evidence, never because time has passed while a reboot may be under way.
+//! When a slot is freed: on evidence. Time alone frees none while a reboot may be under way, with one exception: a node whose
+//! Node object stays deleted for [`MISSING_MAX`] is given up.
 
 use std::time::Duration;
 
@@ -16,22 +17,36 @@ const MARKING_MAX: Duration = Duration::from_secs(60);
 /// Its slot is kept for this long, so that the kubelet, or the reboot, can show which.
 const REPORTING_MAX: Duration = Duration::from_secs(120);
 
+/// A Node object of an approved holder can be deleted while its machine reboots: by a cloud controller that sees the machine
+/// stopped, or by a person. Its slot is kept for this long, or until the machine's new Node is Ready in another boot.
+pub const MISSING_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Why the slot of an approved node is kept.
+const MAY_REBOOT: &str = "may reboot at any moment";
+
 /// What becomes of a holder's slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {
     /// It keeps it, because: a clause about the node.
     Keep(&'static str),
+    /// It keeps it. Its Node is there, and the record that it was gone has to be taken back.
+    Found,
+    /// It keeps it. Its Node is gone, which has to be recorded.
+    Missing,
     /// It has checked in, but its node still has to be put back in service.
     RestoreFirst,
     /// The slot is free, because: a clause about the node.
     Free(&'static str),
 }
 
-/// Judges a holder by its node as just read; `None` when there is no node of that name.
-pub fn release(holder: &Holder, node: Option<&Node>, now: Timestamp) -> Release {
-    let Some(node) = node else { return Release::Free("its Node is gone") };
-    if node.mark.uid != holder.uid {
-        return Release::Free("its Node was made anew");
+/// Judges a holder by the Node of its name as just read (`None`: there is none), and, if [`is_searched_for`], by another
+/// Node with its machine-id.
+pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now: Timestamp) -> Release {
+    let Some(node) = node.filter(|node| node.mark.uid == holder.uid) else {
+        return release_without_node(holder, [node, renamed], now);
+    };
+    if holder.missing_since.is_some() {
+        return Release::Found;
     }
     let ready = node.readiness != Readiness::NotReady;
     if let Some(checked_in) = holder.checked_in {
@@ -59,7 +74,31 @@ pub fn release(holder: &Holder, node: Option<&Node>, now: Timestamp) -> Release 
         (true, true, true) => Release::Free("it has rebooted and is marked Ready"),
         (true, true, false) => Release::Keep("has rebooted but is not Ready yet"),
         (_, true, _) => Release::Keep("has rebooted but has not checked in"),
-        (_, false, _) => Release::Keep("may reboot at any moment"),
+        (_, false, _) => Release::Keep(MAY_REBOOT),
+    }
+}
+
+/// Whether it matters if another Node has this holder's machine-id: it is approved, and its own Node is gone. `node` is the
+/// one that has its name.
+pub fn is_searched_for(holder: &Holder, node: Option<&Node>) -> bool {
+    let is_gone = node.is_none_or(|node| node.mark.uid != holder.uid);
+    is_gone && holder.machine.is_some() && holder.approved.is_some() && holder.checked_in.is_none()
+}
+
+/// A holder whose Node is gone. `successors` are Nodes that may be of its machine.
+fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], now: Timestamp) -> Release {
+    let Some(approved) = &holder.approved else { return Release::Free("its Node is gone") };
+    if let Some(checked_in) = holder.checked_in {
+        let is_settled = is_over(checked_in, REPORTING_MAX, now);
+        return if is_settled { Release::Free("it has checked in and its Node is gone") } else { Release::Keep(MAY_REBOOT) };
+    }
+    if successors.into_iter().flatten().any(|node| node.is_back_from(&approved.boot)) {
+        return Release::Free("its Node was recreated, and is Ready in another boot");
+    }
+    match holder.missing_since {
+        None => Release::Missing,
+        Some(since) if is_over(since, MISSING_MAX, now) => Release::Free("its Node has been gone for 15 minutes"),
+        Some(_) => Release::Keep("may be rebooting, and its Node is gone"),
     }
 }
 
@@ -100,13 +139,44 @@ mod tests {
 
     #[track_caller]
     fn check(holder: &Holder, node: Option<&Node>, now: i64, want: &str) {
-        assert!(format!("{:?}", release(holder, node, at(now))).starts_with(want), "{:?}", release(holder, node, at(now)));
+        let got = format!("{:?}", release(holder, node, None, at(now)));
+        assert!(got.starts_with(want), "{got}, not {want}");
+    }
+
+    fn missing(since: i64) -> Holder {
+        Holder { missing_since: Some(at(since)), ..holder(true, false) }
+    }
+
+    fn with_uid(mut node: Node, uid: &str) -> Node {
+        node.mark.uid = Uid(uid.to_owned());
+        node
+    }
+
+    #[test]
+    fn the_slot_of_an_approved_node_outlives_its_node_object() {
+        let (late, minutes_15) = (SINCE + 1_000_000, SINCE + 900);
+        check(&holder(true, false), None, late, "Missing");
+        check(&missing(SINCE), None, minutes_15 - 1, "Keep");
+        check(&missing(SINCE), None, minutes_15, "Free");
+        check(&missing(SINCE), Some(&node("Rebooting", "old", "True")), late, "Found");
+        for (boot, ready, want) in
+            [("new", "True", "Free"), ("new", "False", "Missing"), ("old", "True", "Missing"), ("old", "False", "Missing")]
+        {
+            let recreated = with_uid(node("Ready", boot, ready), "2");
+            check(&holder(true, false), Some(&recreated), late, want);
+            let renamed = format!("{:?}", release(&holder(true, false), None, Some(&recreated), at(late)));
+            assert!(renamed.starts_with(want), "{renamed}, not {want}");
+        }
+        check(&missing(SINCE), Some(&with_uid(node("Ready", "old", "True"), "2")), minutes_15, "Free");
+        check(&holder(true, true), None, SINCE + 119, "Keep");
+        check(&holder(true, true), None, SINCE + 120, "Free");
+        check(&holder(false, false), None, SINCE, "Free");
+        check(&holder(false, false), Some(&with_uid(node("Ready", "old", "True"), "2")), SINCE, "Free");
     }
 
     #[test]
     fn a_slot_is_freed_only_on_evidence() {
         let late = SINCE + 1_000_000;
-        check(&holder(true, false), None, SINCE, "Free");
         check(&holder(true, false), Some(&node("Rebooting", "old", "True")), late, "Keep");
         check(&holder(true, false), Some(&node("Rebooting", "new", "True")), late, "Keep");
         check(&holder(true, false), Some(&node("Ready", "old", "True")), late, "Keep");
@@ -125,8 +195,5 @@ mod tests {
         let term = crate::cluster::Term { lease: Uid::default(), term: 1 };
         by_hand.mark.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term });
         check(&holder(false, false), Some(&by_hand), late, "RestoreFirst");
-        let mut anew = node("Ready", "old", "True");
-        anew.mark.uid = Uid("2".to_owned());
-        check(&holder(true, false), Some(&anew), SINCE, "Free");
     }
 }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::cluster::{NodeName, Uid};
-use crate::fleetlock::GroupName;
+use crate::cluster::{HexId, Node, NodeName, Uid};
+use crate::fleetlock::{GroupName, zincati_id};
 
 /// All slots of all groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,12 +31,22 @@ pub struct Holder {
     pub term: u64,
     /// When it took the slot.
     pub since: Timestamp,
+    /// The node runs the control plane, as its labels said when it took the slot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control_plane: bool,
+    /// The id that Zincati makes of the node's machine-id: what its machine is found by should its Node be deleted and
+    /// registered under another name. The machine-id itself is not to be published (machine-id(5)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<HexId>,
     /// When its reboot was last approved. From then on it may reboot at any moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
     /// When it said that it is up again. From then on the slot may be freed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_in: Option<Timestamp>,
+    /// When its Node was first seen to be gone while its reboot was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
     /// Fields of a later version, kept as they are.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -73,11 +83,22 @@ impl LockState {
             group: group.clone(),
             term: next.last_term,
             since: now,
+            control_plane: false,
+            machine: None,
             approved: None,
             checked_in: None,
+            missing_since: None,
             extra: Map::new(),
         });
         next
+    }
+
+    /// Records what the slot's Node says of its machine.
+    pub fn describe(&self, node: &Node) -> Self {
+        self.with(&node.mark.uid, |holder| {
+            holder.control_plane = node.control_plane;
+            holder.machine = node.machine_id.map(zincati_id);
+        })
     }
 
     /// Records that the reboot of `uid` is approved: it may happen at any moment, and no earlier check-in counts.
@@ -91,6 +112,11 @@ impl LockState {
     /// Records that `uid` is up.
     pub fn check_in(&self, uid: &Uid, now: Timestamp) -> Self {
         self.with(uid, |holder| holder.checked_in = Some(now))
+    }
+
+    /// Records that the Node `uid` is gone (`Some`: first seen so then), or is there after all (`None`).
+    pub fn missing(&self, uid: &Uid, since: Option<Timestamp>) -> Self {
+        self.with(uid, |holder| holder.missing_since = since)
     }
 
     /// Takes the slot of `uid` away.

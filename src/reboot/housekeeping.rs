@@ -8,14 +8,14 @@ use super::{Change, restore};
 use super::{Lock, LockChange, NodeChange, Observed, Question, Seen, Step, may_be_marked_since};
 use crate::cluster::{Node, NodeName, Uid};
 use crate::fleetlock::GroupName;
-use crate::lock::{Approved, Release, release};
+use crate::lock::{Approved, Release, is_searched_for, release};
 
 /// What to do about a node.
 #[derive(Debug)]
 #[must_use]
 pub enum Tidy {
-    /// One conditional write.
-    Change(Change),
+    /// One conditional write; for one that frees a slot, a clause says on what evidence.
+    Change(Change, Option<&'static str>),
     /// Nothing; a clause says why a slot is kept, where one is.
     Done(Option<&'static str>),
     /// Read something.
@@ -31,9 +31,19 @@ pub fn holder(uid: &Uid, seen: &Observed, now: Timestamp) -> Tidy {
     let Some(node) = seen.node.as_ref().filter(|node| node.tick > lock.tick || holder.checked_in.is_some()) else {
         return Tidy::Look(Question::Node);
     };
-    match release(holder, node.value.as_ref(), now) {
+    let renamed = seen.renamed.as_ref().filter(|renamed| renamed.tick > lock.tick);
+    if renamed.is_none() && is_searched_for(holder, node.value.as_ref()) {
+        return Tidy::Look(Question::Renamed);
+    }
+    let renamed = renamed.and_then(|renamed| renamed.value.as_ref());
+    match release(holder, node.value.as_ref(), renamed, now) {
         Release::Keep(why) => Tidy::Done(Some(why)),
-        Release::Free(_) => lock.value.change(LockChange::Free, lock.value.state.free(uid)).into(),
+        Release::Found => lock.value.change(LockChange::Found, lock.value.state.missing(uid, None)).into(),
+        Release::Free(why) => match lock.value.change(LockChange::Free, lock.value.state.free(uid)) {
+            Step::Change(change) => Tidy::Change(change, Some(why)),
+            step => step.into(),
+        },
+        Release::Missing => lock.value.change(LockChange::Missing, lock.value.state.missing(uid, Some(now))).into(),
         Release::RestoreFirst if may_be_marked_since(node, lock, Some(holder)) => Tidy::Look(Question::Lock),
         Release::RestoreFirst => node.value.as_ref().map_or(Tidy::Done(None), |node| restore(node).into()),
     }
@@ -57,7 +67,7 @@ pub fn stray(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> Tid
 
 fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Tidy {
     let Ok(group) = GroupName::parse("unknown") else { return Tidy::Done(None) };
-    let mut next = lock.value.state.take(name, &node.mark.uid, &group, now);
+    let mut next = lock.value.state.take(name, &node.mark.uid, &group, now).describe(node);
     for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.mark.uid) {
         // Which boot it was approved in is not known, so once it is in service again that is evidence enough.
         holder.approved = Some(Approved { at: now, boot: String::new() });
@@ -68,7 +78,7 @@ fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Tid
 impl From<Step> for Tidy {
     fn from(step: Step) -> Self {
         match step {
-            Step::Change(change) => Self::Change(change),
+            Step::Change(change) => Self::Change(change, None),
             Step::Look(question) => Self::Look(question),
             Step::Answer(_) | Step::Drain(_) => Self::Done(None),
         }
@@ -82,7 +92,11 @@ impl Change {
             Self::Lock { why: LockChange::Adopt, .. } => "gives a slot to a node that was marked under a Lease now gone",
             Self::Lock { why: LockChange::Approve, .. } => "approves the reboot",
             Self::Lock { why: LockChange::CheckIn, .. } => "records the check-in",
+            Self::Lock { why: LockChange::Found, .. } => "its Node object is there after all",
             Self::Lock { why: LockChange::Free, .. } => "frees the slot",
+            Self::Lock { why: LockChange::Missing, .. } => {
+                "its Node object is gone while it may be rebooting: its slot is kept for 15 minutes, or until its machine is Ready again"
+            }
             Self::Lock { why: LockChange::Take, .. } => "takes a slot",
             Self::Node { why: NodeChange::Mark, .. } => "marks the node as rebooting and cordons it",
             Self::Node { why: NodeChange::Restore, .. } => "marks the node as ready and restores its cordon",

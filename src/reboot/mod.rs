@@ -9,6 +9,7 @@
 //! one fails and looks again.
 
 mod evidence;
+mod gates;
 pub mod housekeeping;
 mod observed;
 mod outcome;
@@ -51,6 +52,8 @@ pub struct Caller {
 pub struct Rules {
     /// How many nodes may be out at once, over all groups; at least 1.
     pub slots: usize,
+    /// Whether at most one control-plane node may be unavailable, whoever made it so.
+    pub protect_control_plane: bool,
     /// How to tell this program's own pods.
     pub ours: Ours,
 }
@@ -81,6 +84,8 @@ pub enum Step {
 /// Something to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
+    /// The nodes of the control plane.
+    ControlPlane,
     /// Whether a node other than the caller's can run our own pods.
     Elsewhere,
     /// The Lease.
@@ -95,6 +100,8 @@ pub enum Question {
     Node,
     /// The pods of the caller's node.
     Pods,
+    /// The Node that has the machine-id of the caller's, whose own Node is gone.
+    Renamed,
 }
 
 /// A write that fails when what it is based on has changed.
@@ -127,8 +134,12 @@ pub enum LockChange {
     Approve,
     /// The node is up again.
     CheckIn,
+    /// The Node of an approved holder is there after all.
+    Found,
     /// The slot is free.
     Free,
+    /// The Node of an approved holder is gone.
+    Missing,
     /// The node gets a slot, or a new tenure of the one it has.
     Take,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Complete, LeaseVersion, Node, NodeMark, NodeName, Pod, Term, Uid};
+use crate::cluster::{Complete, ControlPlaneNode, LeaseVersion, Node, NodeMark, NodeName, Pod, Term, Uid};
 use crate::lock::{Holder, LockState};
 
 /// A fact, and its place in the order in which facts were seen.
@@ -65,6 +65,8 @@ pub struct Marked {
 /// Something that was read, or the answer to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
+    /// The nodes of the control plane.
+    ControlPlane(Complete<Vec<ControlPlaneNode>>),
     /// Whether another node can run our own pods.
     Elsewhere(bool),
     /// The lock.
@@ -79,6 +81,8 @@ pub enum Fact {
     Node(Option<Node>, Option<NodeChange>),
     /// The pods of the node.
     Pods(Complete<Vec<Pod>>),
+    /// The Node that has the machine-id of the caller's, whose own Node is gone; `None`: there is none.
+    Renamed(Option<Node>),
 }
 
 /// Everything seen by one request. Absent means: not looked yet, or not to be relied on any more.
@@ -91,6 +95,8 @@ pub struct Observed {
     pub tenure: Option<Tenure>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
     pub first: Option<Option<Tenure>>,
+    /// The nodes of the control plane.
+    pub control_plane: Option<Seen<Vec<ControlPlaneNode>>>,
     /// Whether another node can run our own pods.
     pub elsewhere: Option<Seen<bool>>,
     /// The lock.
@@ -105,6 +111,8 @@ pub struct Observed {
     pub node: Option<Seen<Option<Node>>>,
     /// The pods of the node.
     pub pods: Option<Seen<Complete<Vec<Pod>>>>,
+    /// The Node that has the machine-id of the caller's, whose own Node is gone.
+    pub renamed: Option<Seen<Option<Node>>>,
 }
 
 impl Observed {
@@ -116,6 +124,7 @@ impl Observed {
             own_mark: None,
             tenure,
             first: None,
+            control_plane: None,
             elsewhere: None,
             lock: None,
             mark: None,
@@ -123,6 +132,7 @@ impl Observed {
             marked_lately: None,
             node: None,
             pods: None,
+            renamed: None,
         }
     }
 
@@ -131,6 +141,7 @@ impl Observed {
         self.ticks += 1;
         let tick = self.ticks;
         match fact {
+            Fact::ControlPlane(value) => self.control_plane = Some(Seen { value: value.into_inner(), tick, at }),
             Fact::Elsewhere(value) => self.elsewhere = Some(Seen { value, tick, at }),
             Fact::Lock(value) => {
                 let held = value.state.holder(&self.uid).map(Tenure::of);
@@ -157,6 +168,7 @@ impl Observed {
                 self.node = Some(Seen { value, tick, at });
             }
             Fact::Pods(value) => self.pods = Some(Seen { value, tick, at }),
+            Fact::Renamed(value) => self.renamed = Some(Seen { value, tick, at }),
         }
     }
 

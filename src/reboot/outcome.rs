@@ -1,7 +1,7 @@
 //! The one door to the wire: where the result of the rules becomes a reply. Nothing else makes a 200.
 
 use super::Approval;
-use crate::cluster::{NodeName, spoken};
+use crate::cluster::{HexId, NodeName, spoken};
 use crate::drain::came_back_clause;
 use crate::fleetlock::{Kind, Reply};
 
@@ -33,7 +33,7 @@ pub enum Settled {
     /// The node is marked Ready; its slot is freed by housekeeping once `lock::release` finds the evidence.
     SlotKept(NodeName),
     /// No node has this id, so nothing is held for it.
-    Unknown(String),
+    Unknown(HexId),
 }
 
 impl Refusal {
@@ -43,14 +43,14 @@ impl Refusal {
     }
 
     /// Two nodes or more have the caller's id.
-    pub fn duplicate(id: &str, nodes: &[NodeName]) -> Outcome {
+    pub fn duplicate(id: HexId, nodes: &[NodeName]) -> Outcome {
         let nodes = spoken(nodes);
         let sentence = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
         Self::outcome(Kind::DuplicateId, sentence)
     }
 
     /// No node has the caller's id.
-    pub fn unknown(id: &str) -> Outcome {
+    pub fn unknown(id: HexId) -> Outcome {
         let sentence = format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?");
         Self::outcome(Kind::UnknownNode, sentence)
     }

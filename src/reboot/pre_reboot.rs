@@ -3,25 +3,25 @@
 use super::{
     Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
 };
-use super::{Lock, Marked, Strangers, mark, may_be_marked_since, restore, superseded};
+use super::{Lock, Marked, Strangers, gates, mark, may_be_marked_since, restore, superseded};
 use crate::cluster::{Node, NodeName, spoken};
 use crate::drain::DrainPlan;
 use crate::fleetlock::Kind;
-use crate::lock::Holder;
+use crate::lock::{Holder, MISSING_MAX};
 
 /// The one next step towards the answer.
 pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+        return Step::Answer(Refusal::unknown(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
     if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !is_under(holder, tenure.term)) {
         return superseded(&caller.node);
     }
     match holder {
-        None => match enter(caller, seen, lock, rules, now) {
+        None => match enter(caller, seen, lock, node, rules, now) {
             Step::Answer(refused) => leave_nothing(seen_node, lock, node).unwrap_or(Step::Answer(refused)),
             step => step,
         },
@@ -29,8 +29,8 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         // may be missing because it had not been made yet, and a new tenure would take the approval away.
         Some(holder) if is_uncordoned(holder, node, &lock.value) && seen_node.tick < lock.tick => Step::Look(Question::Node),
         Some(holder) if is_over(holder, node, &lock.value) => match lock.value.state.others(&caller.node).len() >= rules.slots {
-            true => enter(caller, seen, lock, rules, now),
-            false => lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock)),
+            true => enter(caller, seen, lock, node, rules, now),
+            false => gates::closed(caller, seen, lock, node, rules, now).unwrap_or_else(|| take(caller, lock, node, now)),
         },
         Some(holder) if is_beyond(caller, lock, holder, rules) => go_back(caller, lock),
         Some(holder) => contest(caller, seen, lock, holder, node, rules).unwrap_or_else(|| leave(caller, seen, lock, holder, rules, now)),
@@ -38,13 +38,16 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
 }
 
 /// Without a slot: take one, when the Lease has room and no node is marked as rebooting beyond it.
-fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, rules: &Rules, now: Now) -> Step {
+fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules: &Rules, now: Now) -> Step {
     let others = lock.value.state.others(&caller.node);
     if others.len() >= rules.slots {
-        let held: Vec<String> = others.iter().map(|holder| format!("{} since {:.0}", holder.node, holder.since)).collect();
+        let held: Vec<String> = others.iter().map(|holder| held_by(holder)).collect();
         let slots = if rules.slots == 1 { "the slot is" } else { "all slots are" };
         let sentence = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
         return Step::Answer(Refusal::outcome(Kind::SlotsTaken, sentence));
+    }
+    if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
+        return step;
     }
     // Whom this look misses, the one after the mark finds; it only spares a node the mark when it would have to wait. A node
     // that has just given its place back because of that one goes by it.
@@ -52,8 +55,25 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, rules: &Rules, now
         Strangers::NotLooked => Step::Look(Question::MarkedLately),
         Strangers::LockTooOld => Step::Look(Question::Lock),
         Strangers::Are(names) if others.len() + names.len() >= rules.slots => other_rebooting(caller, &names, "has to wait"),
-        Strangers::Are(_) => {
-            lock.value.change(LockChange::Take, lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock))
+        Strangers::Are(_) => take(caller, lock, node, now),
+    }
+}
+
+fn take(caller: &Caller, lock: &Seen<Lock>, node: &Node, now: Now) -> Step {
+    let next = lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock);
+    lock.value.change(LockChange::Take, next.describe(node))
+}
+
+/// A holder as another node's refusal names it.
+fn held_by(holder: &Holder) -> String {
+    let held = format!("{} since {:.0}", holder.node, holder.since);
+    match holder.missing_since {
+        None => held,
+        Some(since) => {
+            let until = since + MISSING_MAX;
+            format!(
+                "{held} (approved; its Node is gone since {since:.0}, and its slot is kept until {until:.0} or until its machine is Ready)"
+            )
         }
     }
 }
@@ -133,6 +153,12 @@ fn leave(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, r
         Err(None) => return Step::Look(Question::Pods),
         Err(Some(plan)) => return Step::Drain(Drain { term: holder.term, since: holder.since, plan }),
     };
+    match gates::control_plane_stays_up(caller, seen, lock, holder, rules) {
+        Ok(true) => {}
+        // Only without a slot can it wait for a person and keep no other node from its turn.
+        Ok(false) => return go_back(caller, lock),
+        Err(question) => return Step::Look(question),
+    }
     let approve = || {
         let boot = seen_node.value.as_ref().map(|node| node.boot_id.as_str()).unwrap_or_default();
         lock.value.change(LockChange::Approve, lock.value.state.approve(&caller.uid, boot, now.clock))

@@ -12,14 +12,14 @@ use crate::lock::{Holder, Release, release};
 pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     let Some(mark) = &seen.mark else { return Step::Look(Question::Mark) };
     let Some(mark) = mark.value.as_ref().filter(|mark| mark.uid == caller.uid) else {
-        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+        return Step::Answer(Refusal::unknown(caller.id));
     };
     if mark.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
         return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
     }
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Refusal::unknown(&caller.id.to_string()));
+        return Step::Answer(Refusal::unknown(caller.id));
     };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
@@ -53,7 +53,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
 
 /// In service: free the slot, unless the kubelet is not ready yet; then housekeeping does it later.
 fn finish(caller: &Caller, lock: &Seen<Lock>, holder: Option<&Holder>, node: &Node, now: Now) -> Step {
-    match holder.map(|holder| (holder, release(holder, Some(node), now.clock))) {
+    match holder.map(|holder| (holder, release(holder, Some(node), None, now.clock))) {
         None => Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone()))),
         Some((holder, Release::Free(_))) => lock.value.change(LockChange::Free, lock.value.state.free(&holder.uid)),
         Some(_) => Step::Answer(Outcome::Settled(Settled::SlotKept(caller.node.clone()))),

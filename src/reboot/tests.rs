@@ -5,6 +5,7 @@ mod answers;
 mod caller;
 mod edges;
 mod evidence;
+mod gates;
 mod marks;
 mod overtaken;
 mod tidy;
@@ -149,7 +150,7 @@ impl World {
     }
 
     fn rules() -> Rules {
-        Rules { slots: SLOTS, ours: Ours::default() }
+        Rules { slots: SLOTS, protect_control_plane: true, ours: Ours::default() }
     }
 
     fn caller(&self, machine: usize) -> Caller {
@@ -205,12 +206,12 @@ impl World {
             Work::PreReboot(caller) => pre_reboot::next(caller, &actor.seen, &Self::rules(), now),
             Work::SteadyState(caller) => steady_state::next(caller, &actor.seen, now),
             Work::Holder(uid) => match housekeeping::holder(uid, &actor.seen, now.clock) {
-                Tidy::Change(change) => Step::Change(change),
+                Tidy::Change(change, _why) => Step::Change(change),
                 Tidy::Look(question) => Step::Look(question),
                 Tidy::Done(_) => return,
             },
             Work::Stray(name, uid) => match housekeeping::stray(name, uid, &actor.seen, now.clock) {
-                Tidy::Change(change) => Step::Change(change),
+                Tidy::Change(change, _why) => Step::Change(change),
                 Tidy::Look(question) => Step::Look(question),
                 Tidy::Done(_) => return,
             },
@@ -265,6 +266,8 @@ impl World {
     fn read(&self, actor: &mut Actor, question: Question) {
         let node = &self.machines[actor.machine].node;
         let fact = match question {
+            Question::ControlPlane => Fact::ControlPlane(Complete::of_all_pages(Vec::new())),
+            Question::Renamed => Fact::Renamed(None),
             Question::Elsewhere => Fact::Elsewhere(true),
             Question::Lock => Fact::Lock(Lock { state: self.lock.clone(), version: self.lease.clone(), written: None }),
             Question::Mark => Fact::Mark(Some(node.mark.clone())),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use test_cluster::server::Start;
+use test_cluster::wait::wait_for;
 
-use crate::scenarios::binary;
+use crate::scenarios::{SOON, binary};
 
 /// The program with these arguments and no environment.
 fn run(arguments: &[&str]) -> Output {
@@ -93,6 +94,20 @@ fn without_a_kubernetes_api_it_says_where_it_looked() {
 }
 
 #[test]
+fn a_fatal_error_is_printed_whatever_rust_log_says() {
+    for (level, complains) in [("", false), ("error", false), ("WARNING", true), ("off", true), ("reboot_manager=off", true)] {
+        let output =
+            Command::new(binary()).env_clear().env("RUST_LOG", level).args(["--kubeconfig", "/nowhere/kubeconfig"]).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{level:?}: {err}");
+        assert!(err.lines().any(|line| line.contains(" ERROR ") && line.contains("/nowhere/kubeconfig")), "{level:?}: {err}");
+        let warnings: Vec<&str> = err.lines().filter(|line| line.contains(" WARN ") && line.contains("RUST_LOG")).collect();
+        assert_eq!(warnings.len(), usize::from(complains), "{level:?}: {err}");
+        assert!(warnings.iter().all(|line| line.contains(level) && line.contains("reboot_manager::kube=debug")), "{err}");
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_is_named_with_its_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -109,8 +124,10 @@ fn while_the_api_server_is_away_it_runs_and_says_no() {
     let file = File::new("away", &kubeconfig(&format!("http://{address}")));
     let server = Start::new(&binary(), &file.0).start();
     assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
-    let (status, why) = server.page("/readyz");
-    assert!(status == 503 && why.contains("the connection was refused"), "{status} {why}");
+    wait_for("/readyz says why", SOON, || match server.page("/readyz") {
+        (503, why) if why.contains("the connection was refused") => Ok(()),
+        (status, why) => Err(format!("{status} {why}")),
+    });
     let answer = server.zincati("978a225b3d7b40e9acd7ce9b62f68444").pre_reboot().expect(503, "kubernetes_unavailable");
     assert!(answer.value.contains("the connection was refused"), "{}", answer.value);
     server.signal("TERM");

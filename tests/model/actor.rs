@@ -1,10 +1,11 @@
 //! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
-use reboot_manager::cluster::{Complete, Node, NodeName, Phase, Pod, PodKey, Uid};
+use reboot_manager::cluster::{Complete, ControlPlaneNode, Node, NodeName, Phase, Pod, PodKey, Uid};
+use reboot_manager::lock::LockState;
 use reboot_manager::reboot::housekeeping::{self, Tidy};
 use reboot_manager::reboot::{Caller, Change, Drain, Fact, Lock, Marked, Now, Observed, Outcome, Question, Step, pre_reboot, steady_state};
 
-use crate::mutations;
+use crate::mutations::{self, Mutation};
 use crate::world::{Stage, World};
 
 /// What somebody is at.
@@ -49,10 +50,7 @@ pub(crate) enum Next {
 
 impl Actor {
     pub(crate) fn new(work: Work, machine: usize, world: &World) -> Self {
-        let uid = match &work {
-            Work::PreReboot(caller) | Work::SteadyState(caller) => caller.uid.clone(),
-            Work::Holder(uid) | Work::Stray(_, uid) => uid.clone(),
-        };
+        let uid = uid(&work);
         let heard = matches!(work, Work::PreReboot(_) | Work::SteadyState(_));
         Self {
             work,
@@ -69,6 +67,10 @@ impl Actor {
 
     pub(crate) fn is_request(&self) -> bool {
         matches!(self.work, Work::PreReboot(_) | Work::SteadyState(_))
+    }
+
+    pub(crate) fn uid(&self) -> Uid {
+        uid(&self.work)
     }
 
     /// Whether it was sent by the agent of this very Node.
@@ -98,7 +100,13 @@ impl Actor {
                 self.marks_since = 1 << world.marked();
             }
             Fact::Pods(_) => self.pods_came = false,
-            Fact::Elsewhere(_) | Fact::Lock(_) | Fact::Mark(_) | Fact::Marked(_) | Fact::MarkedLately(_) => {}
+            Fact::ControlPlane(_)
+            | Fact::Elsewhere(_)
+            | Fact::Lock(_)
+            | Fact::Mark(_)
+            | Fact::Marked(_)
+            | Fact::MarkedLately(_)
+            | Fact::Renamed(_) => {}
         }
         self.seen.fold(fact, now.instant);
     }
@@ -122,6 +130,12 @@ impl Actor {
         self.pods_came = false;
     }
 
+    /// Whether a look at the Lease fails: it has no annotation, and the shipped rules take that for what it is.
+    pub(crate) fn cannot_read(&self, question: Question, stage: &Stage, world: &World) -> bool {
+        let careless = stage.setup.mutation == Some(Mutation::TakesALostAnnotationForAnEmptyLock);
+        question == Question::Lock && world.annotation_lost && !careless
+    }
+
     /// Who it is, in a trace.
     pub(crate) fn name(&self, stage: &Stage) -> String {
         let node = &stage.names[self.machine];
@@ -135,9 +149,26 @@ impl Actor {
     }
 }
 
+/// Of the Node that it is about.
+fn uid(work: &Work) -> Uid {
+    match work {
+        Work::PreReboot(caller) | Work::SteadyState(caller) => caller.uid.clone(),
+        Work::Holder(uid) | Work::Stray(_, uid) => uid.clone(),
+    }
+}
+
 /// The answer of the API server to a question, as things are now.
 pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Question) -> Fact {
     match question {
+        Question::ControlPlane => {
+            let nodes = world.machines.iter().filter_map(|machine| machine.node.clone());
+            Fact::ControlPlane(Complete::of_all_pages(nodes.filter(|node| node.control_plane).map(ControlPlaneNode::from).collect()))
+        }
+        // No Node is registered under another name here.
+        Question::Renamed => Fact::Renamed(None),
+        Question::Lock if world.annotation_lost => {
+            Fact::Lock(Lock { state: LockState::default(), version: world.lock.version.clone(), written: None })
+        }
         Question::Elsewhere => Fact::Elsewhere(true),
         Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
         Question::Mark => Fact::Mark(world.node(machine).map(|node| node.mark.clone())),
@@ -197,7 +228,7 @@ impl From<Step> for Next {
 impl From<Tidy> for Next {
     fn from(tidy: Tidy) -> Self {
         match tidy {
-            Tidy::Change(change) => Self::Change(change),
+            Tidy::Change(change, _why) => Self::Change(change),
             Tidy::Done(_) => Self::Idle,
             Tidy::Look(question) => Self::Look(question),
         }

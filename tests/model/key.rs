@@ -4,14 +4,12 @@
 //! - Tenures matter only by their order, so they are numbered by it; except where a Lease is deleted, whose successor
 //!   counts from 1 again.
 //! - Of times matter: the order of approvals and arrivals of one node, and which of the rules' limits has passed
-//!   (a minute, two minutes; for proofs, whether a minute has passed at all).
+//!   (a minute, two minutes; of a Node that is gone, a quarter of an hour; for proofs, whether a minute has passed at all).
 //! - It does not matter in which order the requests are listed.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{CordonRecord, LeaseVersion, Node, NodeMark, NodePatch};
-use reboot_manager::lock::LockState;
+use reboot_manager::cluster::{ControlPlaneNode, CordonRecord, LeaseVersion, Node, NodeMark, NodePatch};
+use reboot_manager::lock::{Approved, Holder, LockState};
 use reboot_manager::reboot::{Change, Lock, Now, PROOF_AGE_MAX, Seen, Tenure};
 
 use crate::actor::{Actor, Work};
@@ -52,6 +50,7 @@ impl<'a> Key<'a> {
         self.byte(world.older as u8);
         self.flag(world.older_rightly);
         self.flag(world.lease_deleted);
+        self.flag(world.annotation_lost);
         self.lease(world.lock.version.as_ref());
         self.lock_state(&world.lock.state);
         for (at, machine) in world.machines.iter().enumerate() {
@@ -128,18 +127,23 @@ impl<'a> Key<'a> {
         self.term(state.last_term);
         self.number(state.holders.len());
         for holder in &state.holders {
-            let machine = self.stage.names.iter().position(|name| *name == holder.node).unwrap();
+            // Its group, role and machine-id are those of its node.
+            let Holder { node, uid, group: _, term, since, control_plane: _, machine: _, approved, checked_in, missing_since, extra: _ } =
+                holder;
+            let machine = self.stage.names.iter().position(|name| name == node).unwrap();
             self.number(machine);
-            self.text(&holder.uid.0);
-            self.term(holder.term);
-            self.age(holder.since);
-            self.flag(holder.approved.is_some());
-            if let Some(approved) = &holder.approved {
-                self.time(machine, approved.at);
-                self.text(&approved.boot);
+            self.text(&uid.0);
+            self.term(*term);
+            self.age(*since, &[1, 2]);
+            self.flag(approved.is_some());
+            if let Some(Approved { at, boot }) = approved {
+                self.time(machine, *at);
+                self.text(boot);
             }
-            self.flag(holder.checked_in.is_some());
-            holder.checked_in.iter().for_each(|at| self.age(*at));
+            self.flag(checked_in.is_some());
+            checked_in.iter().for_each(|at| self.age(*at, &[1, 2]));
+            self.flag(missing_since.is_some());
+            missing_since.iter().for_each(|at| self.age(*at, &[15]));
         }
     }
 
@@ -183,6 +187,13 @@ impl<'a> Key<'a> {
         self.flag(seen.own_mark().is_some());
         self.seen(&mut order, seen.pods.as_ref(), |key, pods| key.number(pods.items().len()));
         self.seen(&mut order, seen.elsewhere.as_ref(), |key, elsewhere| key.flag(*elsewhere));
+        self.seen(&mut order, seen.control_plane.as_ref(), |key, nodes| {
+            for ControlPlaneNode { name, unavailable } in nodes {
+                key.text(name.as_str());
+                key.byte(unavailable.map_or(u8::MAX, |why| why as u8));
+            }
+        });
+        self.seen(&mut order, seen.renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
         // The order in which these were seen.
         let mut ranked: Vec<usize> = (0..order.len()).collect();
         ranked.sort_unstable_by_key(|fact| order[*fact]);
@@ -252,10 +263,9 @@ impl<'a> Key<'a> {
     }
 
     /// Which limits of the rules have passed since.
-    fn age(&mut self, at: Timestamp) {
+    fn age(&mut self, at: Timestamp, minutes: &[i64]) {
         let age = self.now.clock.duration_since(at);
-        let minutes = [MINUTE, MINUTE * 2].iter().filter(|limit| age >= SignedDuration::try_from(**limit).unwrap()).count();
-        self.number(minutes);
+        self.number(minutes.iter().filter(|limit| age >= SignedDuration::from_mins(**limit)).count());
     }
 
     fn text(&mut self, text: &str) {
@@ -275,5 +285,3 @@ impl<'a> Key<'a> {
         self.byte(u8::from(flag));
     }
 }
-
-const MINUTE: Duration = Duration::from_secs(60);

@@ -82,10 +82,39 @@ impl Moves<'_> {
                     fold(stage, world, position, Fact::Pods(pods(count)))
                 },
             ),
-            Next::Look(question) => self.add(
-                || format!("{}: looks at {question:?}", name()),
-                |world| fold(stage, world, position, read(stage, world, actor.machine, question)),
+            Next::Look(question) if actor.cannot_read(question, stage, self.world) => self.add(
+                || format!("{}: cannot read the Lease", name()),
+                |world| {
+                    world.actors.remove(position);
+                    None
+                },
             ),
+            Next::Look(question) => {
+                self.add(
+                    || format!("{}: looks at {question:?}", name()),
+                    |world| fold(stage, world, position, read(stage, world, actor.machine, question)),
+                );
+                self.of_lone_not_found(position, question);
+            }
+        }
+    }
+
+    /// The Node is there, and the API server says that it is not.
+    fn of_lone_not_found(&mut self, position: usize, question: Question) {
+        let fact = match question {
+            Question::Mark => Fact::Mark(None),
+            Question::Node => Fact::Node(None, None),
+            _ => return,
+        };
+        if self.world.may.lone_not_founds > 0 {
+            let stage = self.stage;
+            self.add(
+                || format!("{}: looks at {question:?}, and is told that it does not exist", self.world.actors[position].name(stage)),
+                |world| {
+                    world.may.lone_not_founds -= 1;
+                    fold(stage, world, position, fact)
+                },
+            );
         }
     }
 
@@ -237,7 +266,8 @@ impl Moves<'_> {
             return;
         }
         let stage = self.stage;
-        for holder in &self.world.lock.state.holders {
+        let holders = if self.world.annotation_lost { &[][..] } else { &self.world.lock.state.holders[..] };
+        for holder in holders {
             let Some(machine) = stage.names.iter().position(|name| *name == holder.node) else { continue };
             self.add(
                 || format!("housekeeping: looks after the holder {}", holder.node),
@@ -263,6 +293,10 @@ fn begin(stage: &Stage, world: &mut World, actor: Actor) -> Option<String> {
     world.actors.push(Rc::new(actor));
     let position = world.actors.len() - 1;
     match world.actors[position].next(stage, stage.now(world)) {
+        Next::Look(question) if world.actors[position].cannot_read(question, stage, world) => {
+            world.actors.remove(position);
+            None
+        }
         Next::Look(question) => fold(stage, world, position, read(stage, world, machine, question)),
         Next::Answer(_) | Next::Change(_) | Next::Drain(_) | Next::Idle => None,
     }
@@ -296,9 +330,9 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
     match outcome {
         Outcome::Approved(..) if actor.heard => {
             machine.client = Client::Approved;
-            // Who deletes a Node says that its machine is gone: from then on no yes to it counts.
-            let node = machine.node.as_ref().filter(|node| actor.is_of(node))?;
             machine.out = true;
+            // A Node that was deleted, or made anew, has lost its cordon.
+            let node = machine.node.as_ref().filter(|node| actor.is_of(node))?;
             machine.kept = !actor.uncordoned;
             let name = &stage.names[actor.machine];
             // What outsiders do between the last look and the answer, no answer can know.

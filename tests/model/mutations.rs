@@ -20,8 +20,12 @@ pub(crate) enum Mutation {
     DoesNotLookAgain,
     /// A housekeeper frees a slot that has been held for long.
     FreesAfterAWhile,
+    /// A housekeeper frees the slot of a node that is told to be gone.
+    FreesWhenTheNodeIsGone,
     /// Takes every cordon for its own.
     ForgetsWhoseCordonItIs,
+    /// Does not look at the other nodes of the control plane.
+    IgnoresTheControlPlane,
     /// Marks without cordoning.
     MarksWithoutCordon,
     /// After a conflict goes on with what it had seen.
@@ -34,6 +38,8 @@ pub(crate) enum Mutation {
     RestoresHolders,
     /// Uncordons whatever the record says.
     RestoresSchedulable,
+    /// Takes a Lease without its annotation for an empty lock.
+    TakesALostAnnotationForAnEmptyLock,
     /// Takes a slot when all are taken.
     TakesBeyondTheSlots,
     /// Never frees a slot.
@@ -44,6 +50,13 @@ pub(crate) enum Mutation {
 pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Next, now: Now) -> Next {
     match (mutation, next) {
         (Mutation::FreesAfterAWhile, Next::Idle) => free_old(actor, now).unwrap_or(Next::Idle),
+        (Mutation::FreesWhenTheNodeIsGone, Next::Change(Change::Lock { why: LockChange::Missing, next, basis })) => {
+            lock_change(actor, LockChange::Free, |lock| lock.state.free(&actor.uid())).unwrap_or(Next::Change(Change::Lock {
+                why: LockChange::Missing,
+                next,
+                basis,
+            }))
+        }
         (Mutation::ForgetsWhoseCordonItIs, Next::Change(Change::Node { why: NodeChange::Mark, mut patch })) => {
             patch.record.iter_mut().for_each(|record| record.before = Before::Schedulable);
             Next::Change(Change::Node { why: NodeChange::Mark, patch })

@@ -4,7 +4,7 @@ use reboot_manager::cluster::Status;
 
 use crate::actor::Work;
 use crate::moves::{Moves, hang_up};
-use crate::world::{Client, Machine, Older, Stage, World};
+use crate::world::{Allowance, Client, Machine, Older, Stage, World};
 
 impl Moves<'_> {
     pub(crate) fn of_outsiders(&mut self) {
@@ -22,14 +22,36 @@ impl Moves<'_> {
                 },
             );
         }
+        if self.world.annotation_lost {
+            self.add(
+                || "somebody puts the annotation of the Lease back".to_owned(),
+                |world| {
+                    world.lose_annotation(false);
+                    None
+                },
+            );
+        } else if self.world.may.lost_annotations > 0 && self.world.lock.version.is_some() {
+            self.add(
+                || "somebody takes the annotation from the Lease".to_owned(),
+                |world| {
+                    world.may.lost_annotations -= 1;
+                    world.lose_annotation(true);
+                    None
+                },
+            );
+        }
         if self.stage.setup.time {
             self.add(
                 || "a minute passes".to_owned(),
                 |world| {
-                    world.minute();
+                    world.minutes(1);
                     None
                 },
             );
+        }
+        let Allowance { node_deletions, lone_not_founds, .. } = self.stage.setup.may;
+        if node_deletions + lone_not_founds > 0 {
+            self.add(|| "a quarter of an hour passes".to_owned(), quarter);
         }
         self.of_flights();
         if let Some(machine) = self.stage.older {
@@ -198,13 +220,31 @@ impl Moves<'_> {
 /// given up (`coordinator::perform`); one that waits for its drain has a tenure, by which it is told apart.
 fn reboot(world: &mut World, machine: usize, prompt: bool) -> Option<String> {
     hang_up(world, machine, false);
-    world.actors.retain(|actor| actor.machine != machine || !matches!(actor.work, Work::PreReboot(_)) || actor.drain.is_some());
+    end_long_requests(world, |at| at == machine);
     let state: &mut Machine = world.machine(machine);
     state.client = Client::Back;
     state.wants = state.wants.saturating_sub(1);
     state.boots += 1;
     if prompt {
         report(world, machine);
+    }
+    None
+}
+
+fn end_long_requests(world: &mut World, of: impl Fn(usize) -> bool) {
+    world.actors.retain(|actor| !of(actor.machine) || !matches!(actor.work, Work::PreReboot(_)) || actor.drain.is_some());
+}
+
+/// A machine whose Node was deleted when it might reboot, and that is not back after this, is given up.
+fn quarter(world: &mut World) -> Option<String> {
+    world.minutes(15);
+    end_long_requests(world, |_| true);
+    for at in 0..world.machines.len() {
+        let uid = world.node(at).map(|node| &node.mark.uid);
+        let holds = uid.is_some_and(|uid| world.lock.state.holder(uid).is_some());
+        if world.machines[at].out && !world.machines[at].kept && !holds {
+            world.machine(at).out = false;
+        }
     }
     None
 }
@@ -217,20 +257,24 @@ fn report(world: &mut World, machine: usize) {
     world.change_node(machine, |node| node.boot_id = boots);
 }
 
-/// Its slot is freed then, on purpose: whoever deletes a Node says that the machine is gone.
+/// A machine that was told yes may reboot all the same, so that its slot must outlive its Node; its cordon and its pods do not.
 fn delete_node(world: &mut World, machine: usize) -> Option<String> {
     world.may.node_deletions -= 1;
     let state = world.machine(machine);
     state.node = None;
-    (state.out, state.kept, state.cordoned) = (false, false, false);
+    (state.kept, state.cordoned) = (false, false);
     state.pods = 0;
     world.note_marks();
     None
 }
 
+/// A boot that it reports is evidence that the machine is back, as [`report`] says.
 fn register(stage: &Stage, world: &mut World, machine: usize) -> Option<String> {
+    let holder = world.lock.state.holders.iter().find(|holder| holder.node == stage.names[machine]);
+    let boot = holder.and_then(|holder| holder.approved.as_ref()).map(|approved| approved.boot.clone());
     let state = world.machine(machine);
     state.generation += 1;
+    state.out &= boot.is_none_or(|boot| boot == state.boots.to_string());
     state.node = Some(stage.node(machine, state.generation, state.boots, false));
     world.note_marks();
     None

@@ -7,7 +7,7 @@ use crate::actor::{Actor, Next, Work, read};
 use crate::explore::{Model, Move, Told};
 use crate::key::Key;
 use crate::moves;
-use crate::world::{Client, Machine, Older, Stage, World};
+use crate::world::{Client, Older, Stage, World};
 
 impl Model for Stage {
     type State = World;
@@ -63,18 +63,20 @@ impl Stage {
     fn too_many_out(&self, world: &World) -> Option<String> {
         let counts = |at: &usize| world.machines[*at].out && (self.is_ours(*at) || world.older_rightly);
         let out: Vec<_> = (0..self.names.len()).filter(counts).map(|at| self.names[at].as_str()).collect();
-        (out.len() > self.setup.slots).then(|| format!("{} may reboot at once; there are {} slots", out.join(" and "), self.setup.slots))
+        let most = if self.setup.control_plane { 1 } else { self.setup.slots };
+        (out.len() > most).then(|| format!("{} may reboot at once; at most {most} may", out.join(" and ")))
     }
 
     /// "A slot is freed on evidence": from the yes to the check-in, or to the kubelet's report of another boot, the node stands in the Lease as approved, whatever
-    /// older requests, housekeepers and other replicas do. Only who deletes the Lease, or the Node, takes the slot away.
+    /// older requests, housekeepers and other replicas do. Only who deletes the Lease takes the slot away; and when its Node was
+    /// deleted, a quarter of an hour ends it.
     /// When somebody has uncordoned the node and it asks again, its tenure begins anew, not approved yet; but it has one.
     fn slot_lost(&self, world: &World) -> Option<String> {
-        let holds = |state: &Machine| {
-            let holder = state.node.as_ref().and_then(|node| world.lock.state.holder(&node.mark.uid));
-            holder.is_some_and(|holder| holder.approved.is_some() || !state.kept)
+        let holds = |at: usize| {
+            let holder = world.lock.state.holders.iter().find(|holder| holder.node == self.names[at]);
+            holder.is_some_and(|holder| holder.approved.is_some() || !world.machines[at].kept)
         };
-        let lost = |at: &usize| world.machines[*at].out && !world.lease_deleted && !holds(&world.machines[*at]);
+        let lost = |at: &usize| world.machines[*at].out && !world.lease_deleted && !holds(*at);
         (0..self.setup.nodes).find(lost).map(|at| format!("{} was told yes and has no slot any more", self.names[at]))
     }
 
@@ -101,7 +103,7 @@ impl Stage {
             state.client == Client::Up && state.wants == 0 && state.node.is_some()
         };
         let ours = (0..self.setup.nodes).all(at_rest);
-        ours && world.actors.is_empty() && world.flights.is_empty() && world.older == Older::Idle
+        ours && !world.annotation_lost && world.actors.is_empty() && world.flights.is_empty() && world.older == Older::Idle
     }
 
     /// "Nothing leaks": when all is quiet and housekeeping has gone round, no slot is held, no mark is left, and each
@@ -109,8 +111,7 @@ impl Stage {
     fn something_leaked(&self, world: &World) -> Option<String> {
         let mut world = world.clone();
         for _ in 0..ROUNDS {
-            world.minute();
-            world.minute();
+            world.minutes(15);
             self.keep_house(&mut world);
         }
         if let Some(holder) = world.lock.state.holders.first() {
@@ -157,7 +158,8 @@ impl Stage {
     }
 }
 
-/// Rounds of housekeeping until nothing can be left to do: restore, free, and one to spare.
+/// Rounds of housekeeping, each longer than every limit of the rules, until nothing can be left to do: restore, or record that
+/// a Node is gone; free; and one to spare.
 const ROUNDS: usize = 3;
 
 /// As in `coordinator::housekeeper`.

@@ -19,6 +19,8 @@ const CALM: Allowance = Allowance {
     uncordons: 0,
     arrivals: 0,
     lease_deletions: 0,
+    lost_annotations: 0,
+    lone_not_founds: 0,
     node_deletions: 0,
     older: 0,
 };
@@ -35,6 +37,7 @@ const PAIR: Setup = Setup {
     prompt: false,
     time: false,
     marks: Marks::Now,
+    control_plane: false,
     cordoned: &[],
     may: CALM,
     mutation: None,
@@ -86,8 +89,26 @@ fn two_nodes_and_a_deleted_lease() {
 
 #[test]
 fn two_nodes_and_a_deleted_node() {
-    let small = Setup { may: Allowance { node_deletions: 1, ..CALM }, ..PAIR };
-    holds(&small, &Setup { may: Allowance { node_deletions: 1, deaths: 1, faults: 1, ..CALM }, ..small.clone() });
+    let small = Setup { requests: 1, prompt: true, may: Allowance { node_deletions: 1, ..CALM }, ..PAIR };
+    holds(&small, &Setup { requests: 2, prompt: false, ..small.clone() });
+}
+
+#[test]
+fn two_nodes_and_one_that_is_not_found_for_once() {
+    let small = Setup { requests: 1, prompt: true, may: Allowance { lone_not_founds: 1, ..CALM }, ..PAIR };
+    holds(&small, &Setup { prompt: false, may: Allowance { lone_not_founds: 1, deaths: 1, ..CALM }, ..small.clone() });
+}
+
+#[test]
+fn two_nodes_and_a_lease_that_loses_its_annotation() {
+    let small = Setup { requests: 1, may: Allowance { lost_annotations: 1, ..CALM }, ..PAIR };
+    holds(&small, &Setup { requests: 2, may: Allowance { lost_annotations: 1, lease_deletions: 1, faults: 1, ..CALM }, ..small.clone() });
+}
+
+#[test]
+fn two_nodes_of_the_control_plane_and_two_slots() {
+    let small = Setup { slots: 2, control_plane: true, may: Allowance { deaths: 1, ..CALM }, ..PAIR };
+    holds(&small, &Setup { pods: 1, marks: Marks::Late, may: Allowance { deaths: 1, faults: 1, ..CALM }, ..small.clone() });
 }
 
 #[test]
@@ -170,6 +191,9 @@ fn rules_that_are_broken_are_found_out() {
     let overtaken = Setup { may: Allowance { second_calls: 1, restarts: 1, ..CALM }, ..ONE };
     let older = Setup { may: Allowance { older: 1, ..CALM }, ..OLDER };
     let cordoned = Setup { cordoned: &[0], ..ONE };
+    let not_found = Setup { may: Allowance { lone_not_founds: 1, ..CALM }, ..ONE };
+    let plane = Setup { slots: 2, control_plane: true, ..PAIR };
+    let lost = Setup { may: Allowance { lost_annotations: 1, ..CALM }, ..PAIR };
     let table = [
         (Mutation::ApprovesByAnOldList, arrival, "with pods left"),
         (Mutation::ApprovesWithoutWriting, ONE, "has no slot any more"),
@@ -177,12 +201,15 @@ fn rules_that_are_broken_are_found_out() {
         (Mutation::DoesNotLookAgain, older, "may reboot at once"),
         (Mutation::ForgetsWhoseCordonItIs, cordoned.clone(), "the administrator's cordon"),
         (Mutation::FreesAfterAWhile, Setup { time: true, ..ONE }, "has no slot any more"),
+        (Mutation::FreesWhenTheNodeIsGone, not_found, "has no slot any more"),
+        (Mutation::IgnoresTheControlPlane, plane, "may reboot at once"),
         (Mutation::MarksWithoutCordon, ONE, "no way to an end"),
         (Mutation::NeverLooksAgain, PAIR, "no way to an end"),
         (Mutation::NeverSuperseded, overtaken, "PROMISE BROKEN"),
         (Mutation::OverwritesWhateverIsThere, PAIR, "PROMISE BROKEN"),
         (Mutation::RestoresHolders, ONE, "not cordoned"),
         (Mutation::RestoresSchedulable, cordoned, "the administrator's cordon"),
+        (Mutation::TakesALostAnnotationForAnEmptyLock, lost, "PROMISE BROKEN"),
         (Mutation::WithholdsSlots, PAIR, "PROMISE BROKEN|no way to an end"),
     ];
     for (mutation, setup, says) in table {

@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     /// Whether any minute may pass at any point.
     pub(crate) time: bool,
     pub(crate) marks: Marks,
+    /// All nodes are of the control plane.
+    pub(crate) control_plane: bool,
     /// The nodes that an administrator has cordoned before.
     pub(crate) cordoned: &'static [usize],
     pub(crate) may: Allowance,
@@ -74,6 +76,10 @@ pub(crate) struct Allowance {
     /// A pod that comes to a node, also to one that is cordoned already.
     pub(crate) arrivals: u8,
     pub(crate) lease_deletions: u8,
+    /// Somebody takes the annotation with the lock from the Lease.
+    pub(crate) lost_annotations: u8,
+    /// The API server says once of a Node that it does not exist, and it does.
+    pub(crate) lone_not_founds: u8,
     pub(crate) node_deletions: u8,
     /// Reboots of the older manager's node.
     pub(crate) older: u8,
@@ -81,7 +87,7 @@ pub(crate) struct Allowance {
 
 impl Allowance {
     /// Each with its name.
-    pub(crate) fn counts(&self) -> [(&'static str, u8); 12] {
+    pub(crate) fn counts(&self) -> [(&'static str, u8); 14] {
         [
             ("deaths", self.deaths),
             ("faults", self.faults),
@@ -93,6 +99,8 @@ impl Allowance {
             ("uncordons", self.uncordons),
             ("pods that come", self.arrivals),
             ("Lease deletions", self.lease_deletions),
+            ("annotations lost", self.lost_annotations),
+            ("Nodes not found for once", self.lone_not_founds),
             ("Node deletions", self.node_deletions),
             ("reboots of the older manager", self.older),
         ]
@@ -110,9 +118,10 @@ impl fmt::Display for Setup {
         let time = self.time.then(|| "time".to_owned());
         let prompt = self.prompt.then(|| "prompt kubelets".to_owned());
         let marks = (self.marks == Marks::Late).then(|| "marks seen late".to_owned());
+        let plane = self.control_plane.then(|| "control-plane nodes".to_owned());
         let cordoned = (!self.cordoned.is_empty()).then(|| format!("cordoned before: {}", self.cordoned.len()));
         let counts = self.may.counts().into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
-        for part in [older, time, prompt, marks, cordoned].into_iter().flatten().chain(counts) {
+        for part in [older, time, prompt, marks, plane, cordoned].into_iter().flatten().chain(counts) {
             write!(f, "; {part}")?;
         }
         Ok(())
@@ -177,6 +186,8 @@ pub(crate) struct World {
     pub(crate) older_rightly: bool,
     /// Somebody has deleted the Lease.
     pub(crate) lease_deleted: bool,
+    /// The Lease is without its annotation; what was in it is `lock` still, for whoever puts it back.
+    pub(crate) annotation_lost: bool,
     leases: u8,
     minutes: i64,
     moment: i64,
@@ -199,7 +210,14 @@ impl Stage {
         let mut names: Vec<NodeName> = (0..setup.nodes).map(|number| NodeName(format!("n{number}"))).collect();
         names.extend(setup.older.map(|name| NodeName(name.to_owned())));
         let older = setup.older.map(|_| setup.nodes);
-        Self { rules: Rules { slots: setup.slots, ours: Ours::default() }, setup, names, older, begun: Instant::now() }
+        let protect_control_plane = setup.mutation != Some(Mutation::IgnoresTheControlPlane);
+        Self {
+            rules: Rules { slots: setup.slots, protect_control_plane, ours: Ours::default() },
+            setup,
+            names,
+            older,
+            begun: Instant::now(),
+        }
     }
 
     pub(crate) fn world(&self) -> World {
@@ -223,6 +241,7 @@ impl Stage {
             older: Older::Idle,
             older_rightly: true,
             lease_deleted: false,
+            annotation_lost: false,
             leases: 0,
             minutes: 0,
             moment: 0,
@@ -240,8 +259,17 @@ impl Stage {
             record: None,
         };
         let machine_id = Some(MachineId(id(machine)));
-        let (addresses, gateways) = (Vec::new(), Vec::new());
-        Node { mark, unschedulable, machine_id, boot_id: boots.to_string(), readiness: Readiness::Ready, addresses, gateways }
+        Node {
+            mark,
+            unschedulable,
+            machine_id,
+            boot_id: boots.to_string(),
+            readiness: Readiness::Ready,
+            readiness_since: None,
+            control_plane: self.setup.control_plane,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+        }
     }
 
     pub(crate) fn now(&self, world: &World) -> Now {
@@ -286,8 +314,8 @@ impl World {
         self.moment += 1;
     }
 
-    pub(crate) fn minute(&mut self) {
-        self.minutes += 1;
+    pub(crate) fn minutes(&mut self, count: i64) {
+        self.minutes += count;
     }
 
     /// Changes a Node, whoever does it: it has another version now, and others may see another set of marks.
@@ -330,6 +358,7 @@ impl World {
                 });
                 let version = Some(LeaseVersion { uid, version: ResourceVersion(self.versions.to_string()) });
                 self.lock = Rc::new(Lock { state: next.clone(), version: version.clone(), written: None });
+                self.annotation_lost = false;
                 Some(Fact::Lock(Lock { state: next.clone(), version, written: Some(*why) }))
             }
             Change::Node { why, patch } => {
@@ -359,9 +388,20 @@ impl World {
         }
     }
 
+    /// Somebody takes the annotation from the Lease, or puts it back: another version of it either way.
+    pub(crate) fn lose_annotation(&mut self, lost: bool) {
+        self.annotation_lost = lost;
+        self.versions += 1;
+        let version = ResourceVersion(self.versions.to_string());
+        if let Some(lease) = &mut Rc::make_mut(&mut self.lock).version {
+            lease.version = version;
+        }
+    }
+
     /// Somebody deletes the Lease.
     pub(crate) fn delete_lease(&mut self) {
         self.lease_deleted = true;
+        self.annotation_lost = false;
         self.lock = Rc::new(Lock { state: LockState::default(), version: None, written: None });
     }
 }

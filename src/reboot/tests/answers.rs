@@ -14,10 +14,11 @@ fn check(outcome: Outcome, status: u16, kind: Kind, says: &str) {
 fn a_refusal_says_why_and_only_who_is_up_is_told_that_all_is_well() {
     let node = || NodeName("n1".to_owned());
     let all = [NodeName("a".to_owned()), NodeName("b".to_owned())];
-    check(Refusal::unknown("0f"), 404, Kind::UnknownNode, "matches the id 0f");
-    check(Refusal::duplicate("0f", &all), 404, Kind::DuplicateId, "the nodes a and b have the same machine-id (id 0f)");
+    let id = HexId([15; 16]);
+    check(Refusal::unknown(id), 404, Kind::UnknownNode, "matches the id 0f0f");
+    check(Refusal::duplicate(id, &all), 404, Kind::DuplicateId, "the nodes a and b have the same machine-id (id 0f0f");
     check(Refusal::outcome(Kind::Approved, "no".to_owned()), 500, Kind::InternalError, "no");
     check(Outcome::Settled(Settled::InService(node())), 200, Kind::SteadyState, "node n1 is in service");
     check(Outcome::Settled(Settled::SlotKept(node())), 200, Kind::SteadyState, "its slot is freed once");
-    check(Outcome::Settled(Settled::Unknown("0f".to_owned())), 200, Kind::SteadyState, "nothing is held for it");
+    check(Outcome::Settled(Settled::Unknown(id)), 200, Kind::SteadyState, "nothing is held for it");
 }

@@ -77,9 +77,9 @@ fn housekeeping_restores_no_mark_that_may_be_newer_than_the_lock() {
     let mut lock = scene.lock();
     lock.state = lock.state.check_in(&scene.uid, scene.world.now().clock);
     let holder = |node, node_tick, lock_tick| scene.holder(&scene.observed(node, node_tick, lock.clone(), lock_tick));
-    assert!(matches!(holder(scene.node(), 2, 1), Tidy::Change(Change::Node { why: NodeChange::Restore, .. })));
+    assert!(matches!(holder(scene.node(), 2, 1), Tidy::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
     assert!(matches!(holder(marked_anew(scene.node()), 2, 1), Tidy::Look(Question::Lock)));
-    assert!(matches!(holder(marked_anew(scene.node()), 1, 2), Tidy::Change(Change::Node { why: NodeChange::Restore, .. })));
+    assert!(matches!(holder(marked_anew(scene.node()), 1, 2), Tidy::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_stray_is_the_very_node_and_marked() {
     let scene = Scene::approved();
     let freed = || Lock { state: scene.world.lock.free(&scene.uid), ..scene.lock() };
     let stray = |node| scene.stray(&scene.observed(node, 1, freed(), 2));
-    assert!(matches!(stray(scene.node()), Tidy::Change(Change::Node { why: NodeChange::Restore, .. })));
+    assert!(matches!(stray(scene.node()), Tidy::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
     let mut anew = scene.node();
     anew.mark.uid = Uid("another".to_owned());
     assert!(matches!(stray(anew), Tidy::Done(None)), "a node of that name made anew");
@@ -105,7 +105,7 @@ fn who_is_adopted_is_approved_and_nobody_else() {
     let state = LockState::default().take(&other, &Uid("other".to_owned()), &group, now);
     let version = scene.world.lease.clone().map(|version| LeaseVersion { uid: Uid("new".to_owned()), ..version });
     let adopted = scene.stray(&scene.observed(scene.node(), 1, Lock { state, version, written: None }, 2));
-    let Tidy::Change(Change::Lock { why: LockChange::Adopt, next, .. }) = adopted else { panic!("{adopted:?}") };
+    let Tidy::Change(Change::Lock { why: LockChange::Adopt, next, .. }, None) = adopted else { panic!("{adopted:?}") };
     let approved: Vec<(&str, bool)> = next.holders.iter().map(|holder| (holder.node.as_str(), holder.approved.is_some())).collect();
     assert_eq!(approved, [("other", false), ("n0", true)]);
 }
@@ -169,7 +169,12 @@ fn a_tenure_follows_itself_with_nothing_but_a_check_in_since() {
 
 impl Scene {
     fn pre_reboot(&self, seen: &Observed, slots: usize) -> Step {
-        pre_reboot::next(&self.world.caller(0), seen, &Rules { slots, ours: Ours::default() }, self.world.now())
+        pre_reboot::next(
+            &self.world.caller(0),
+            seen,
+            &Rules { slots, protect_control_plane: true, ours: Ours::default() },
+            self.world.now(),
+        )
     }
 
     /// The lock in which so many others hold slots, too.
@@ -298,7 +303,7 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
             json!({"metadata": {"namespace": "shop", "name": uid, "uid": uid}, "spec": {"nodeName": "n0"}, "status": {"phase": "Running"}});
         serde_json::from_value(wire).unwrap()
     };
-    let rules = Rules { slots: 1, ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() } };
+    let rules = Rules { slots: 1, protect_control_plane: true, ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() } };
     let next = |pods| pre_reboot::next(&scene.world.caller(0), &scene.looked(scene.lock_held(0, 0), &[], pods), &rules, scene.world.now());
     assert!(matches!(next(vec![pod("us")]), Step::Look(Question::Elsewhere)));
     assert!(matches!(next(vec![pod("other")]), Step::Drain(_)));

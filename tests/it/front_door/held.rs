@@ -1,13 +1,18 @@
 //! Requests that wait for their answers keep their places, and their number is bounded too.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use test_cluster::Scene;
 use test_cluster::objects::Placement;
+use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 
 use super::{REQUEST, exchange, rest};
-use crate::scenarios::{MOMENT, Machine, binary, machines, scene};
+use crate::scenarios::{MOMENT, Machine, SOON, binary, machines, scene};
+
+/// How long an answer is waited for at a time.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Two nodes that a budget keeps from being drained.
 fn blocked(scene: &Scene) -> [Machine; 2] {
@@ -37,6 +42,30 @@ fn no_newcomer_takes_the_place_of_a_request_that_waits() {
     for held in held {
         held.answer().expect(404, "shutting_down");
     }
+}
+
+#[test]
+fn the_requests_of_one_node_take_one_place() {
+    let scene = scene();
+    let [one, two] = blocked(&scene);
+    let server = scene.server(&binary()).arg("--pre-reboot-wait=60s").arg("--max-connections=4").start();
+    let mut held = one.agent(&server).send("pre-reboot");
+    for _ in 0..20 {
+        let other = one.agent(&server).send("pre-reboot");
+        // The one that was sent first may have come to be handled last.
+        let first_stays = wait_for("one of the two is answered", SOON, || match (held.is_held(PAUSE), other.is_held(PAUSE)) {
+            (true, true) => Err("both are held"),
+            (stays, _) => Ok(stays),
+        });
+        let (overtaken, stays) = if first_stays { (other, held) } else { (held, other) };
+        let answer = overtaken.answer().expect(404, "superseded");
+        assert!(answer.value.contains("a newer request of node n1"), "{}", answer.value);
+        two.agent(&server).steady_state().expect(200, "steady_state");
+        held = stays;
+    }
+    assert!(held.is_held(MOMENT), "one is held");
+    server.signal("TERM");
+    held.answer().expect(404, "shutting_down");
 }
 
 #[test]

@@ -48,13 +48,39 @@ fn an_id_of_no_node_is_told() {
     let scene = scene();
     let [_one] = machines::<1>(&scene);
     let server = server(&scene, "10s");
-    for id in ["0123456789abcdef0123456789abcdef", "short", "ü"] {
-        let stranger = Machine { node: String::new(), id: id.to_owned() };
-        let answer = stranger.agent(&server).pre_reboot().expect(404, "unknown_node");
-        assert!(answer.value.contains(id), "{}", answer.value);
-        stranger.agent(&server).steady_state().expect(200, "steady_state");
-    }
+    let id = "0123456789abcdef0123456789abcdef";
+    let stranger = Machine { node: String::new(), id: id.to_owned() };
+    let answer = stranger.agent(&server).pre_reboot().expect(404, "unknown_node");
+    assert!(answer.value.contains(id), "{}", answer.value);
+    stranger.agent(&server).steady_state().expect(200, "steady_state");
     assert!(scene.holders().is_empty());
+}
+
+#[test]
+fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "10s");
+    let broken = format!("{}\n{}", &one.id[..16], &one.id[16..]);
+    for id in ["short", "ü", &broken, "\u{1b}[31m", &one.id[1..]] {
+        let agent = server.zincati(id);
+        for answer in [agent.pre_reboot(), agent.steady_state()] {
+            let answer = answer.expect(400, "bad_request");
+            assert!(answer.value.contains(&format!("{id:?}")) && answer.value.contains("32 hexadecimal digits"), "{}", answer.value);
+        }
+    }
+    assert!(scene.holders().is_empty() && scene.status("n1").is_none());
+}
+
+#[test]
+fn white_space_around_an_id_is_forgiven() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    let server = server(&scene, "10s");
+    server.zincati(&format!("{}\n", one.id)).pre_reboot().expect(200, "approved");
+    assert_eq!(scene.holders(), ["n1"]);
+    server.zincati(&format!(" {}\r\n", one.id)).steady_state().expect(200, "steady_state");
+    one.is_in_service(&scene);
 }
 
 #[test]

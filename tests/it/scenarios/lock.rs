@@ -113,34 +113,6 @@ fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
 }
 
 #[test]
-fn a_holder_whose_node_is_deleted_is_dropped() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
-    one.until_approved(&server);
-    two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    scene.admin.delete("/api/v1/nodes/n1", None).ok();
-    scene.wait_for_no_holder();
-    two.until_approved(&server);
-}
-
-#[test]
-fn a_node_made_anew_under_the_same_name_is_another_node() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
-    one.until_approved(&server);
-    scene.admin.delete("/api/v1/nodes/n1", None).ok();
-    let again = machine(&scene, "n1", 1);
-    again.agent(&server).steady_state().expect(200, "steady_state");
-    again.is_in_service(&scene);
-    scene.wait_for_no_holder();
-    again.until_approved(&server);
-    again.comes_back(&scene, &server);
-    two.until_approved(&server);
-}
-
-#[test]
 fn a_slot_is_kept_until_the_kubelet_is_ready_again() {
     let scene = scene();
     let [one, two] = machines(&scene);

@@ -4,14 +4,17 @@
 mod access;
 mod came_back;
 mod certificate;
+mod control_plane;
 mod cordon;
 mod crash;
 mod drain;
+mod evidence;
 mod faults;
 mod hardening;
 mod identity;
 mod install;
 mod lock;
+mod log;
 mod moving;
 pub(crate) mod newcomer;
 mod outage;

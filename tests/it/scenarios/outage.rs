@@ -1,7 +1,9 @@
 //! Kubernetes is away, slow, or does not let us.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use test_cluster::Server;
 use test_cluster::objects::Placement;
 use test_cluster::road::{Fault, Rule};
 use test_cluster::wait::wait_for;
@@ -22,9 +24,12 @@ fn an_api_server_that_is_away_is_told_and_comes_back() {
         assert!(answer.value.contains("API server"), "{}", answer.value);
     }
     assert_eq!(server.page("/healthz").0, 200);
-    assert_eq!(server.page("/readyz").0, 503);
+    wait_for("/readyz says why", SOON * 2, || match server.page("/readyz") {
+        (503, text) if text.contains("the Lease cannot be used") && text.contains("API server") => Ok(()),
+        (code, text) => Err(format!("{code} {text}")),
+    });
     scene.start_api_server();
-    wait_for("it is ready again", SOON, || match server.page("/readyz") {
+    wait_for("it is ready again", SOON * 2, || match server.page("/readyz") {
         (200, _) => Ok(()),
         (code, text) => Err(format!("{code} {text}")),
     });
@@ -91,16 +96,78 @@ fn a_missing_right_is_named() {
     let scene = scene();
     let [one] = machines(&scene);
     let server = server(&scene, "2s");
-    assert_eq!(server.page("/readyz"), (200, "ok\n".to_owned()));
+    wait_for_ready(&server);
     let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/reboot-manager";
     let role = scene.admin.get(path).ok();
     let rules: Vec<_> =
         role["rules"].as_array().into_iter().flatten().filter(|rule| rule["verbs"] != serde_json::json!(["patch"])).cloned().collect();
     scene.admin.merge(path, &serde_json::json!({"rules": rules})).ok();
+    // The API server may grant by the old rules for a moment.
+    let answer = wait_for("a call is refused", SOON, || match one.agent(&server).pre_reboot() {
+        answer if answer.status == 503 => Ok(answer),
+        answer => Err(format!("{answer:?}")),
+    });
+    assert!(answer.value.contains("cannot patch resource"), "{}", answer.value);
     wait_for("/readyz names the right", SOON, || match server.page("/readyz") {
         (503, text) if text.contains("patch nodes") && text.contains("kubernetes/deployment.yaml") => Ok(()),
         (code, text) => Err(format!("{code} {text}")),
     });
-    let answer = one.agent(&server).pre_reboot().expect(503, "kubernetes_refused");
-    assert!(answer.value.contains("cannot patch resource"), "{}", answer.value);
+    scene.admin.merge(path, &serde_json::json!({"rules": role["rules"]})).ok();
+    wait_for_ready(&server);
+    let logged = server.log().iter().filter(|line| line.contains("not ready: the service account may not patch nodes")).count();
+    assert_eq!(logged, 1, "a change is logged, and not each probe");
+}
+
+/// The kubelet asks for both pages again and again, and ends a pod whose `/healthz` does not answer.
+#[test]
+fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
+    let scene = scene();
+    scene.road.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(3))));
+    let server = server(&scene, "10s");
+    let over = AtomicBool::new(false);
+    let alive = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    server.page("/readyz");
+                    std::thread::sleep(BETWEEN_PROBES);
+                }
+            });
+        }
+        let mut alive = 0;
+        while scene.road.count("create", REVIEWS) < REVIEWS_MIN {
+            assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
+            alive += 1;
+            std::thread::sleep(BETWEEN_PROBES);
+        }
+        over.store(true, Ordering::SeqCst);
+        alive
+    });
+    assert!(alive >= REVIEWS_MIN, "/healthz was answered {alive} times");
+    wait_for_ready(&server);
+    scene.road.clear();
+    let (asked, read) = (scene.road.count("create", REVIEWS), scene.road.count("get", "leases"));
+    wait_for("housekeeping has read the Lease twice more", SOON, || {
+        assert_eq!(server.page("/readyz").0, 200);
+        let more = scene.road.count("get", "leases") - read;
+        if more >= 2 { Ok(()) } else { Err(more) }
+    });
+    assert_eq!(scene.road.count("create", REVIEWS), asked, "rights that are granted are not asked for again and again");
+}
+
+/// How the road calls the questions about rights.
+const REVIEWS: &str = "selfsubjectaccessreviews";
+
+/// Fewer than there are rights.
+const REVIEWS_MIN: usize = 6;
+
+/// A kubelet takes longer.
+const BETWEEN_PROBES: Duration = Duration::from_millis(100);
+
+#[track_caller]
+fn wait_for_ready(server: &Server) {
+    wait_for("it is ready", SOON, || match server.page("/readyz") {
+        (200, _) => Ok(()),
+        (code, text) => Err(format!("{code} {text}")),
+    });
 }

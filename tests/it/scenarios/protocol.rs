@@ -26,7 +26,7 @@ fn every_mistake_of_a_client_has_its_answer_in_json() {
         ("POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: no", "{}", 400, "bad_request"),
         (post, "{", 400, "bad_request"),
         (post, r#"{"client_params":{"id":"","group":"a"}}"#, 400, "bad_request"),
-        (post, r#"{"client_params":{"id":"x","group":"a b"}}"#, 400, "bad_request"),
+        (post, r#"{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f68444","group":"a b"}}"#, 400, "bad_request"),
         (post, &long, 413, "too_large"),
     ];
     for (head, body, status, kind) in cases {

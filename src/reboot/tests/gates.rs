@@ -1,0 +1,149 @@
+//! What keeps a node from a slot that is free, on values made by hand.
+
+use super::super::gates::{closed, control_plane_stays_up};
+use super::*;
+use crate::cluster::{ControlPlaneNode, Unavailable};
+
+/// A control-plane node `n0` beside `n1`, and what one request of it has seen.
+struct Gate {
+    world: World,
+    node: Node,
+    seen: Observed,
+    lock: Seen<Lock>,
+    rules: Rules,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let world = World::new(1);
+        let mut node = world.machines[0].node.clone();
+        node.control_plane = true;
+        let lock = Lock { state: LockState::default(), version: None, written: None };
+        let mut gate = Self {
+            seen: Observed::nothing(node.mark.uid.clone(), None),
+            lock: Seen { value: lock, tick: 2, at: world.start },
+            rules: World::rules(),
+            node,
+            world,
+        };
+        gate.reads(None, 3);
+        gate
+    }
+
+    /// The control-plane nodes, read at this tick.
+    fn reads(&mut self, unavailable: Option<Unavailable>, tick: u64) {
+        let node = |name: &str, unavailable| ControlPlaneNode { name: NodeName(name.to_owned()), unavailable };
+        let value = vec![node("n0", Some(Unavailable::Cordoned)), node("n1", unavailable)];
+        self.seen.control_plane = Some(Seen { value, tick, at: self.world.start });
+    }
+
+    fn take(&mut self, name: &str) {
+        let (name, uid) = (NodeName(name.to_owned()), Uid(format!("u-{name}")));
+        self.lock.value.state = self.lock.value.state.take(&name, &uid, &GroupName::parse("g").unwrap(), self.world.now().clock);
+    }
+
+    fn step(&self) -> Option<Step> {
+        closed(&self.world.caller(0), &self.seen, &self.lock, &self.node, &self.rules, self.world.now())
+    }
+
+    /// Kind and sentence of the refusal; empty when the way is free.
+    fn says(&self) -> String {
+        match self.step() {
+            None => String::new(),
+            Some(Step::Answer(Outcome::Refused(refusal))) => format!("{}: {}", refusal.kind.name(), refusal.sentence),
+            Some(step) => format!("{step:?}"),
+        }
+    }
+
+    fn stays_up(&mut self, approved: bool) -> Result<bool, Question> {
+        self.seen.node = Some(Seen { value: Some(self.node.clone()), tick: 1, at: self.world.start });
+        self.seen.pods = Some(Seen { value: Complete::of_all_pages(Vec::new()), tick: 2, at: self.world.start });
+        let mut holder = self.lock.value.state.holders.iter().find(|holder| holder.node.as_str() == "n0").unwrap().clone();
+        holder.approved = approved.then(|| crate::lock::Approved { at: self.world.now().clock, boot: String::new() });
+        control_plane_stays_up(&self.world.caller(0), &self.seen, &self.lock, &holder, &self.rules)
+    }
+}
+
+#[test]
+fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
+    let mut gate = Gate::new();
+    gate.node.control_plane = false;
+    let ago = |gate: &Gate, seconds| Some(gate.world.now().clock - jiff::SignedDuration::from_secs(seconds));
+    for (readiness, since, waits) in [
+        (Readiness::Ready, Some(3600), false),
+        (Readiness::Unknown, None, false),
+        (Readiness::NotReady, Some(-3600), false),
+        (Readiness::NotReady, Some(59), false),
+        (Readiness::NotReady, Some(60), true),
+        (Readiness::NotReady, None, true),
+    ] {
+        gate.node.readiness = readiness;
+        gate.node.readiness_since = since.and_then(|seconds| ago(&gate, seconds));
+        assert_eq!(gate.says().starts_with("node_not_ready: node n0 has to wait"), waits, "{readiness:?} {since:?}: {}", gate.says());
+        assert_eq!(gate.step().is_some(), waits);
+    }
+}
+
+#[test]
+fn a_control_plane_node_waits_for_another_that_is_unavailable_and_for_nothing_else() {
+    let mut gate = Gate::new();
+    assert_eq!(gate.says(), "", "that it is cordoned itself is in nobody's way");
+    for (why, says) in [
+        (Unavailable::Cordoned, "n1 is cordoned"),
+        (Unavailable::NotReady, "n1 is not Ready"),
+        (Unavailable::Rebooting, "n1 is marked Rebooting"),
+    ] {
+        gate.reads(Some(why), 3);
+        assert!(gate.says().starts_with("control_plane_unavailable: node n0 has to wait") && gate.says().contains(says), "{}", gate.says());
+    }
+    gate.rules.protect_control_plane = false;
+    assert_eq!(gate.says(), "", "switched off");
+    gate.rules.protect_control_plane = true;
+    gate.node.control_plane = false;
+    assert_eq!(gate.says(), "", "a worker");
+}
+
+#[test]
+fn what_was_read_before_the_lease_is_read_again() {
+    let mut gate = Gate::new();
+    for tick in [1, 2] {
+        gate.reads(None, tick);
+        assert!(matches!(gate.step(), Some(Step::Look(Question::ControlPlane))), "{tick}");
+    }
+}
+
+#[test]
+fn a_holder_of_the_control_plane_is_known_by_list_or_lease() {
+    let mut gate = Gate::new();
+    gate.take("x9");
+    assert_eq!(gate.says(), "", "a worker holds the other slot");
+    gate.lock.value.state.holders[0].control_plane = true;
+    assert!(gate.says().contains("x9 holds a slot since 20"), "its Node may be deleted: {}", gate.says());
+    let mut gate = Gate::new();
+    gate.take("n1");
+    gate.reads(Some(Unavailable::Rebooting), 3);
+    assert!(gate.says().contains("n1 holds a slot since 20") && !gate.says().contains("marked"), "named once: {}", gate.says());
+}
+
+#[test]
+fn before_its_approval_a_holder_gives_way_to_what_is_unavailable_but_for_later_holders() {
+    let mut gate = Gate::new();
+    gate.take("n0");
+    assert_eq!(gate.stays_up(false), Ok(true));
+    gate.reads(None, 2);
+    assert_eq!(gate.stays_up(false), Err(Question::ControlPlane), "read before the pods");
+    gate.reads(Some(Unavailable::NotReady), 3);
+    assert_eq!(gate.stays_up(false), Ok(false));
+    assert_eq!(gate.stays_up(true), Ok(true), "an approved one may be rebooting already");
+    gate.reads(Some(Unavailable::Rebooting), 3);
+    gate.take("n1");
+    assert_eq!(gate.stays_up(false), Ok(true), "n1 took its slot later, and gives way itself");
+    gate.lock.value.state = gate.lock.value.state.approve(&Uid("u-n1".to_owned()), "b", gate.world.now().clock);
+    assert_eq!(gate.stays_up(false), Ok(false), "but not when it is approved");
+    let mut gate = Gate::new();
+    gate.take("n1");
+    gate.take("n0");
+    assert_eq!(gate.stays_up(false), Ok(false), "n1 took its slot before");
+    gate.rules.protect_control_plane = false;
+    assert_eq!(gate.stays_up(false), Ok(true), "switched off");
+}

@@ -1,0 +1,140 @@
+//! At most one control-plane node is unavailable; and a node whose kubelet does not report takes no slot.
+
+use serde_json::json;
+use test_cluster::objects::{self, Placement};
+use test_cluster::wait::wait_for;
+use test_cluster::zincati::Answer;
+use test_cluster::{Scene, Server};
+
+use super::{MOMENT, Machine, SOON, binary, machine, scene, server};
+
+const LABELS: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
+
+/// Two nodes of the control plane, one with each label, and a worker.
+fn plane(scene: &Scene) -> [Machine; 3] {
+    let [one, two] = [1, 2].map(|number| {
+        let machine_id = format!("{number:032x}");
+        scene.fleet.node(&format!("cp{number}"), &machine_id, "first").label(LABELS[number - 1], "").create();
+        Machine { node: format!("cp{number}"), id: test_cluster::fleet::zincati_id(&machine_id) }
+    });
+    [one, two, machine(scene, "worker", 3)]
+}
+
+fn server_of_three(scene: &Scene, more: &str) -> Server {
+    scene.server(&binary()).arg("--slots=3").arg("--pre-reboot-wait=30s").arg(more).start()
+}
+
+#[track_caller]
+fn waits(machine: &Machine, server: &Server, says: &str) -> Answer {
+    let answer = machine.agent(server).pre_reboot().expect(404, "control_plane_unavailable");
+    assert!(answer.value.contains(says), "{says:?} is not in: {}", answer.value);
+    answer
+}
+
+#[test]
+fn a_control_plane_node_waits_while_another_is_unavailable() {
+    let scene = scene();
+    let [one, two, worker] = plane(&scene);
+    let server = server_of_three(&scene, "--protect-control-plane=on");
+    scene.set_cordon("cp1", true);
+    waits(&two, &server, "cp1 is cordoned");
+    scene.set_cordon("cp1", false);
+    scene.fleet.set_ready("cp1", false);
+    waits(&two, &server, "cp1 is not Ready");
+    scene.fleet.set_ready("cp1", true);
+    assert!(scene.holders().is_empty() && !scene.is_cordoned("cp2"), "nothing is left on cp2");
+    one.until_approved(&server);
+    waits(&two, &server, "cp1 holds a slot since 20");
+    worker.until_approved(&server);
+    assert_eq!(scene.holders(), ["cp1", "worker"]);
+    one.comes_back(&scene, &server);
+    two.until_approved(&server);
+    waits(&one, &server, "cp2 holds a slot since 20");
+    // Its role is known even when its Node is not there to show it.
+    scene.admin.delete("/api/v1/nodes/cp2", None).ok();
+    waits(&one, &server, "cp2 holds a slot since 20");
+}
+
+#[test]
+fn of_two_control_plane_nodes_that_ask_at_once_one_is_approved() {
+    let scene = scene();
+    let [one, two, _worker] = plane(&scene);
+    let servers = [(); 2].map(|()| server_of_three(&scene, "--protect-control-plane=on"));
+    for round in 0..20 {
+        let pending = [(&one, round % 2), (&two, (round / 2) % 2)].map(|(machine, at)| machine.agent(&servers[at]).send("pre-reboot"));
+        let answers = pending.map(|pending| pending.answer());
+        let approved: Vec<&Machine> =
+            [&one, &two].into_iter().zip(&answers).filter(|(_, answer)| answer.status == 200).map(|(machine, _)| machine).collect();
+        assert_eq!(approved.len(), 1, "round {round}: {answers:?}");
+        assert!(answers.iter().all(|answer| [200, 404].contains(&answer.status)), "{answers:?}");
+        approved[0].comes_back(&scene, &servers[0]);
+        scene.wait_for_no_holder();
+    }
+}
+
+#[test]
+fn a_control_plane_node_gives_its_slot_back_when_another_becomes_unavailable_during_its_drain() {
+    let scene = scene();
+    let [_one, two, _worker] = plane(&scene);
+    scene.fleet.deployment("shop", "web", 1, Placement::On("cp2"));
+    scene.fleet.budget("shop", "web", 1, "web");
+    scene.wait_for_running("cp2", 1);
+    let server = server_of_three(&scene, "--protect-control-plane=on");
+    let held = two.agent(&server).send("pre-reboot");
+    assert!(held.is_held(MOMENT));
+    scene.set_cordon("cp1", true);
+    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    let answer = held.answer().expect(404, "control_plane_unavailable");
+    assert!(answer.value.contains("cp1 is cordoned"), "{}", answer.value);
+    assert!(scene.holders().is_empty());
+    two.is_in_service(&scene);
+    scene.set_cordon("cp1", false);
+    two.until_approved(&server);
+}
+
+#[test]
+fn the_protection_of_the_control_plane_can_be_switched_off_and_costs_workers_nothing() {
+    let scene = scene();
+    let [_one, two, worker] = plane(&scene);
+    scene.set_cordon("cp1", true);
+    let lists = |scene: &Scene| scene.road.log().iter().filter(|call| call.path.contains("labelSelector")).count();
+    {
+        let server = server_of_three(&scene, "--protect-control-plane=on");
+        worker.until_approved(&server);
+        worker.comes_back(&scene, &server);
+    }
+    assert_eq!(lists(&scene), 0);
+    let server = server_of_three(&scene, "--protect-control-plane=off");
+    two.until_approved(&server);
+    assert_eq!(lists(&scene), 0);
+}
+
+#[test]
+fn a_node_that_is_not_ready_for_a_minute_takes_no_slot() {
+    let scene = scene();
+    let [one, _two] = super::machines(&scene);
+    let server = server(&scene, "10s");
+    let not_ready_since = |at: &str| {
+        let mut conditions = objects::node_conditions("Unknown");
+        for condition in conditions.as_array_mut().into_iter().flatten().filter(|condition| condition["type"] == "Ready") {
+            condition["lastTransitionTime"] = json!(at);
+        }
+        scene.admin.merge("/api/v1/nodes/n1/status", &json!({"status": {"conditions": conditions}})).ok();
+    };
+    not_ready_since("2026-01-01T00:00:00Z");
+    let answer = one.agent(&server).pre_reboot().expect(404, "node_not_ready");
+    for part in ["node n1", "2026-01-01T00:00:00Z", "kubectl describe node n1"] {
+        assert!(answer.value.contains(part), "{part:?} is not in: {}", answer.value);
+    }
+    assert!(scene.holders().is_empty() && !scene.is_cordoned("n1"));
+    // A kubelet that has just missed a report is no reason: this time is not a minute ago however long the test takes.
+    not_ready_since("2100-01-01T00:00:00Z");
+    one.until_approved(&server);
+    // A holder is not asked again.
+    not_ready_since("2026-01-01T00:00:00Z");
+    wait_for("it is approved once more", SOON, || match one.agent(&server).pre_reboot() {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    });
+}
