@@ -1,6 +1,7 @@
 //! Nodes that run the control plane: of each, as much as decides whether it is missing.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{Node, NodeName, Readiness, Status};
 
@@ -27,6 +28,22 @@ pub enum Unavailable {
     NotReady,
     /// It has the annotation `rebootmanager/status: Rebooting`.
     Rebooting,
+}
+
+/// The labels of [`CONTROL_PLANE`]. Presence alone counts; the value is usually empty.
+#[derive(Default, Deserialize)]
+pub(super) struct Labels {
+    #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
+    control_plane: Option<IgnoredAny>,
+    #[serde(default, rename = "node-role.kubernetes.io/etcd")]
+    etcd: Option<IgnoredAny>,
+}
+
+impl Labels {
+    /// One of them is there.
+    pub(super) fn name_the_control_plane(&self) -> bool {
+        self.control_plane.is_some() || self.etcd.is_some()
+    }
 }
 
 impl From<Node> for ControlPlaneNode {

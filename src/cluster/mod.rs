@@ -11,6 +11,7 @@ mod marks;
 mod names;
 mod node;
 mod pod;
+mod readiness;
 mod service;
 mod tls_secret;
 mod toleration;
@@ -22,8 +23,9 @@ pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
 pub use marks::{Disorder, Marks, NodeEvent};
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
-pub use node::{Before, CORDON, CordonRecord, Host, Node, NodeIdentity, NodeMark, NodePatch, Readiness, STATUS, Status};
+pub use node::{Before, CORDON, CordonRecord, Host, Node, NodeIdentity, NodeMark, NodePatch, STATUS, Status};
 pub use pod::{Controller, Phase, Pod};
+pub use readiness::Readiness;
 pub use service::Service;
 pub use tls_secret::{CaMap, KeyPem, Pair, TlsSecret};
 

@@ -2,11 +2,12 @@
 
 use core::net::IpAddr;
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::address::gateways;
+use super::control_plane::Labels;
+use super::readiness::{Conditions, Readiness};
 use super::{MachineId, NodeName, ResourceVersion, Term, Uid};
 
 /// The annotation that says whether a node is in service: `Ready` or `Rebooting`.
@@ -46,17 +47,6 @@ pub struct CordonRecord {
     /// The tenure of the slot it was written for.
     #[serde(flatten)]
     pub term: Term,
-}
-
-/// The condition `Ready` of a Node, which its kubelet keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
-    /// `False` or `Unknown`.
-    NotReady,
-    /// `True`.
-    Ready,
-    /// There is no such condition.
-    Unknown,
 }
 
 /// One Node, read whole.
@@ -246,15 +236,6 @@ struct Annotations {
     cordon: Option<String>,
 }
 
-/// Presence alone counts; the value of such a label is usually empty.
-#[derive(Default, Deserialize)]
-struct Labels {
-    #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
-    control_plane: Option<IgnoredAny>,
-    #[serde(default, rename = "node-role.kubernetes.io/etcd")]
-    etcd: Option<IgnoredAny>,
-}
-
 #[derive(Deserialize)]
 struct WireMark {
     metadata: Metadata,
@@ -317,7 +298,7 @@ struct WireStatus {
     #[serde(default, rename = "nodeInfo")]
     info: WireInfo,
     #[serde(default)]
-    conditions: Option<Vec<WireCondition>>,
+    conditions: Conditions,
     #[serde(default)]
     addresses: Option<Vec<WireAddress>>,
 }
@@ -335,15 +316,6 @@ struct WireInfo {
     machine_id: String,
     #[serde(default, rename = "bootID")]
     boot_id: String,
-}
-
-#[derive(Deserialize)]
-struct WireCondition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    #[serde(default, rename = "lastTransitionTime")]
-    since: Option<Timestamp>,
 }
 
 impl From<Metadata> for NodeMark {
@@ -368,9 +340,8 @@ impl From<WireMark> for NodeMark {
 
 impl From<WireNode> for Node {
     fn from(wire: WireNode) -> Self {
-        let (readiness, readiness_since) = wire.status.readiness();
-        let labels = wire.metadata.labels.as_ref();
-        let control_plane = labels.is_some_and(|labels| labels.control_plane.is_some() || labels.etcd.is_some());
+        let (readiness, readiness_since) = wire.status.conditions.readiness();
+        let control_plane = wire.metadata.labels.as_ref().is_some_and(Labels::name_the_control_plane);
         let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
         let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
         Self {
@@ -391,18 +362,8 @@ impl From<WireHost> for Host {
     fn from(wire: WireHost) -> Self {
         let repels = |taint: &WireTaint| taint.effect != "PreferNoSchedule" && !TOLERATED.contains(&taint.key.as_str());
         let repelled = wire.spec.taints.unwrap_or_default().iter().any(repels);
-        let takes_us = wire.status.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
+        let takes_us = wire.status.conditions.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
         Self { name: wire.metadata.name, takes_us }
-    }
-}
-
-impl WireStatus {
-    fn readiness(&self) -> (Readiness, Option<Timestamp>) {
-        match self.conditions.iter().flatten().find(|condition| condition.kind == "Ready") {
-            None => (Readiness::Unknown, None),
-            Some(condition) if condition.status == "True" => (Readiness::Ready, condition.since),
-            Some(condition) => (Readiness::NotReady, condition.since),
-        }
     }
 }
 

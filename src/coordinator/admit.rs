@@ -12,7 +12,7 @@ pub(super) enum Admitted {
     /// It may not, or there is no such node any more.
     No(Outcome),
     /// It may. When the Node had to be read to know it, here it is.
-    Yes(Option<Looked>),
+    Yes(Option<Box<Looked>>),
 }
 
 /// A Node, and when its reading began.
@@ -40,7 +40,7 @@ impl Coordinator {
             Err(mismatch) => log::warn!("{} (--verify-source=log, so it is answered)", mismatch.sentence()),
             Ok(()) => {}
         }
-        Ok(Admitted::Yes(Some(Looked { node, at })))
+        Ok(Admitted::Yes(Some(Box::new(Looked { node, at }))))
     }
 }
 

@@ -127,9 +127,10 @@ impl Coordinator {
     }
 
     fn steady_state(self: &Arc<Self>, request: &Request, origin: &Origin) -> Reply {
-        let decide = |caller: &Caller, looked: Option<Looked>| {
+        let decide = |caller: &Caller, looked: Option<Box<Looked>>| {
             let mut seen = Observed::nothing(caller.uid.clone(), None);
-            if let Some(Looked { node, at }) = looked {
+            if let Some(looked) = looked {
+                let Looked { node, at } = *looked;
                 seen.fold(Fact::Mark(Some(node.mark.clone())), at);
                 seen.fold(Fact::Node(Some(node), None), at);
             }
@@ -170,9 +171,10 @@ impl Coordinator {
         }
     }
 
-    fn decide_pre_reboot(&self, caller: &Caller, tenure: Option<Tenure>, looked: Option<Looked>) -> Result<Decided, Trouble> {
+    fn decide_pre_reboot(&self, caller: &Caller, tenure: Option<Tenure>, looked: Option<Box<Looked>>) -> Result<Decided, Trouble> {
         let mut seen = Observed::nothing(caller.uid.clone(), tenure);
-        if let Some(Looked { node, at }) = looked {
+        if let Some(looked) = looked {
+            let Looked { node, at } = *looked;
             seen.fold(Fact::Node(Some(node), None), at);
         }
         self.decide(caller, &mut seen, |seen, now| pre_reboot::next(caller, seen, &self.limits.rules, now))
@@ -184,7 +186,7 @@ impl Coordinator {
         &self,
         request: &Request,
         origin: &Origin,
-        decide: impl Fn(&Caller, Option<Looked>) -> Result<Decided, Trouble>,
+        decide: impl Fn(&Caller, Option<Box<Looked>>) -> Result<Decided, Trouble>,
     ) -> Result<Decided, Trouble> {
         let arrived = clock::now().clock;
         let id = request.id;

@@ -33,7 +33,7 @@ pub(crate) fn run(input: &[u8]) {
     }
     assert!(taken.free(&uid).holder(&uid).is_none());
     for holder in &lock.holders {
-        let _ = release(holder, None, now());
+        let _ = release(holder, None, None, now());
     }
 }
 
