@@ -87,7 +87,7 @@ struct WireMetadata {
     managed_fields: Option<Vec<WireManager>>,
 }
 
-/// What one client has written. All but one field of it is skipped while it is read: it is half of what a pod weighs.
+/// The fields that one client has written. All but `f:nodeName` are skipped while they are read: they are half of what a pod weighs.
 #[derive(Deserialize)]
 struct WireManager {
     #[serde(default, rename = "fieldsV1")]

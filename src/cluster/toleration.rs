@@ -9,7 +9,7 @@ use serde::Deserialize;
 const KEY: &str = "node.kubernetes.io/unschedulable";
 const EFFECT: &str = "NoSchedule";
 
-/// One entry of `spec.tolerations`.
+/// An entry of `spec.tolerations`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Toleration {
@@ -20,7 +20,7 @@ pub(super) struct Toleration {
 }
 
 impl Toleration {
-    /// Whether the scheduler may place a pod with this toleration on a cordoned node.
+    /// True when the scheduler may place a pod with this toleration on a cordoned node.
     pub(super) fn tolerates_cordon(&self) -> bool {
         let matches = |given: &str, taint: &str| given.is_empty() || given == taint;
         matches(&self.effect, EFFECT)

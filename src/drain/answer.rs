@@ -69,7 +69,7 @@ pub fn meaning(pod: &PodKey, said: &Said) -> Eviction {
             why: "more than one PodDisruptionBudget selects it, and Kubernetes evicts no such pod; remove all but one".to_owned(),
         },
         403 if cause("NamespaceTerminating").is_some() => Eviction::Unclear { why: "its namespace is being deleted".to_owned() },
-        // Any other 404 may be of a proxy in between, and any other 409 of somebody who changed the pod meanwhile.
+        // Any other 404 may come from a proxy in between, and any other 409 means that another client has changed the pod meanwhile.
         0 | 404 | 408 | 409 | 500..=599 => Eviction::Unclear { why: format!("the eviction has no clear answer ({})", in_words(said)) },
         403 => Eviction::Refused { why: format!("the eviction is forbidden ({})", brief(&said.message)) },
         code => Eviction::Refused { why: format!("the eviction was refused with {code} ({})", brief(&said.message)) },

@@ -130,7 +130,7 @@ impl Pace {
             tries.refusal = Some(Refusal { since, why });
         };
         match eviction {
-            // One list asks for no pod twice (it is used for less than `WAIT_SETTLED`): the list that has the pod is younger than the first answer.
+            // A list is used for less than `WAIT_SETTLED`, so the list that still has the pod is younger than the first answer.
             Eviction::Gone { answer } if tries.said_gone => {
                 refuse(tries, format!("stays: the API server answered {answer}, but still lists the pod"));
                 tries.wait.refused(WAIT_FIRST, now, jitter);

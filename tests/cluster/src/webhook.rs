@@ -26,7 +26,7 @@ impl<'a> Webhook<'a> {
     /// From now on every eviction is denied with this code and message. `probe` is a pod that exists, as `namespaces/NAMESPACE/pods/NAME`.
     ///
     /// # Panics
-    /// When there is no port to listen on, or the API server does not take the webhook.
+    /// No port to listen on, or the API server does not take the webhook.
     pub fn deny(scene: &'a Scene, probe: &str, code: u16, message: &str) -> Self {
         let server = (scene.kubectl().is_some()).then(|| register(scene, code, message));
         if server.is_none() {

@@ -111,9 +111,10 @@ fn every_refusal_of_an_eviction_is_tried_again_and_told() {
     scene.road.plan(Rule::on("create", "pods/eviction").nth(3).meet(Fault::CutBefore));
     scene.road.plan(Rule::on("create", "pods/eviction").nth(4).meet(Fault::toomany429(1)));
     scene.road.plan(Rule::on("create", "pods/eviction").from(5).meet(Fault::status(418, &webhook)));
-    let server = server(&scene, "6s");
-    let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
-    assert!(answer.value.contains("shop/kept") && answer.value.contains("migrating"), "{}", answer.value);
+    let server = server(&scene, "2s");
+    one.agent(&server).pre_reboot();
+    scene.road.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
+    one.until_blocked(&server, "pod shop/kept stays: a webhook keeps it (admission webhook \"vm\" denied the request: migrating) since");
     scene.road.clear();
     one.until_approved(&server);
     assert_eq!(one.pods(&scene), Vec::<String>::new());
