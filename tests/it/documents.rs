@@ -189,6 +189,32 @@ fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
     }
 }
 
+/// Programs of packages that no Debian lacks.
+const ALWAYS_THERE: [&str; 6] = ["/bin/sh", "bash", "mount", "sh", "timeout", "umount"];
+
+/// All Rust files below a folder.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    found.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+#[test]
+fn every_program_that_the_tests_start_is_looked_for_before_they_begin() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let script = read("scripts/prepare");
+    let prepared = script.lines().find_map(|line| line.strip_prefix("readonly tests=(")).expect("the names that `tests` means");
+    let prepared: BTreeSet<&str> = prepared.trim_end_matches(')').split(' ').chain(ALWAYS_THERE).collect();
+    let mut started = BTreeSet::new();
+    for file in ["tests/it", "tests/cluster/src"].iter().flat_map(|folder| rust_files(&root.join(folder))) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        started.extend(text.split("Command::new(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+    }
+    assert!(started.contains("curl") && started.contains("prlimit"), "{started:?}");
+    let missing: Vec<_> = started.iter().filter(|name| !prepared.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "scripts/prepare does not look for {missing:?}");
+}
+
 #[test]
 fn the_manifest_and_the_documents_name_the_image_of_this_version() {
     let image = format!("image: reboot-manager:{}", env!("CARGO_PKG_VERSION"));
