@@ -167,6 +167,22 @@ mod tests {
         assert_eq!(lock.holder(&uid).unwrap().checked_in, None);
     }
 
+    #[test]
+    fn what_is_recorded_of_a_holder_changes_no_other() {
+        let (name, uid) = (|name: &str| NodeName(name.to_owned()), |uid: &str| Uid(uid.to_owned()));
+        let lock = LockState::default().take(&name("a"), &uid("1"), &group(), now(1)).take(&name("b"), &uid("2"), &group(), now(1));
+        let wire = serde_json::json!({"metadata": {"name": "a", "uid": "1", "labels": {"node-role.kubernetes.io/etcd": ""}},
+            "status": {"nodeInfo": {"machineID": "dfd7882acda64c34aca76193c46f5d4e"}}});
+        let changed = lock.describe(&serde_json::from_value(wire).unwrap()).missing(&uid("1"), Some(now(2)));
+        let first = changed.holder(&uid("1")).unwrap();
+        assert_eq!((first.control_plane, first.missing_since), (true, Some(now(2))));
+        assert_eq!(first.machine.unwrap().to_string(), "35ba2101ae3f4d45b96e9c51f461bbff", "Zincati's id, not the machine-id");
+        assert_eq!(changed.holder(&uid("2")), lock.holder(&uid("2")));
+        let found = changed.missing(&uid("1"), None);
+        assert_eq!(found.holder(&uid("1")).unwrap().missing_since, None);
+        assert_eq!(found.last_term, 2);
+    }
+
     proptest! {
         /// Whatever is done in whatever order: one slot a name, and terms that only grow.
         #[test]
