@@ -60,6 +60,8 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
     assert_eq!((approvals(&server), &scene.lock()["holders"][0]["approved"]), (0, &Value::Null));
     assert!(scene.is_cordoned("n1"), "the slot and the cordon stay");
     one.agent(&server).pre_reboot().expect(200, "approved");
+    // The line comes after that of the approval; both may come later than the answer.
+    server.wait_for_log("200 approved", SOON);
     assert_eq!(approvals(&server), 1);
 }
 

@@ -114,6 +114,7 @@ fn a_missing_right_is_named() {
     });
     scene.admin.merge(path, &serde_json::json!({"rules": role["rules"]})).ok();
     wait_for_ready(&server);
+    server.wait_for_log("ready again", SOON);
     let logged = server.log().iter().filter(|line| line.contains("not ready: the service account may not patch nodes")).count();
     assert_eq!(logged, 1, "a change is logged, and not each probe");
 }
