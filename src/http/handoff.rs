@@ -137,8 +137,8 @@ fn wait_for_answer(stream: &UnixStream, client: &Client, socket: &TcpStream) -> 
             Err(error) => return Err(error.into()),
         }
         if !watched[1].revents().is_empty() {
-            log::debug!("the client {} has hung up", client.peer);
             client.presence.hang_up();
+            log::debug!("the client {} has hung up", client.peer);
         }
         if !watched[0].revents().is_empty() {
             return Ok(());
