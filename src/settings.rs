@@ -32,7 +32,7 @@ pub struct Settings {
     pub verify_source: VerifySource,
     /// How many nodes may be out at once.
     pub slots: usize,
-    /// Whether at most one control-plane node may be unavailable.
+    /// At most one control-plane node may be unavailable.
     pub protect_control_plane: bool,
     /// How long a request is held open.
     pub pre_reboot_wait: Duration,

@@ -1,4 +1,4 @@
-//! What keeps a node from taking a slot that is free: its own kubelet, and the other nodes of the control plane.
+//! Gates in front of a free slot: the node's own kubelet, and the other nodes of the control plane.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,7 +7,7 @@ use crate::cluster::{ControlPlaneNode, Node, NodeName, Readiness, Unavailable, s
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
-/// A node whose kubelet does not report is not drained by anyone: its pods cannot end. It would hold the slot in vain.
+/// A node whose kubelet does not report is not drained by anyone: its pods cannot end, and it would hold the slot for nothing.
 const NOT_READY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// The next step of a node that would take a slot but may not, or not yet. `None`: nothing is in its way.

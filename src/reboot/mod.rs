@@ -52,7 +52,7 @@ pub struct Caller {
 pub struct Rules {
     /// How many nodes may be out at once, over all groups; at least 1.
     pub slots: usize,
-    /// Whether at most one control-plane node may be unavailable, whoever made it so.
+    /// At most one control-plane node may be unavailable, by whatever cause.
     pub protect_control_plane: bool,
     /// How to tell this program's own pods.
     pub ours: Ours,

@@ -109,7 +109,7 @@ impl Moves<'_> {
         if self.world.may.lone_not_founds > 0 {
             let stage = self.stage;
             self.add(
-                || format!("{}: looks at {question:?}, and is told that it does not exist", self.world.actors[position].name(stage)),
+                || format!("{}: looks at {question:?}, which is answered \"not found\"", self.world.actors[position].name(stage)),
                 |world| {
                     world.may.lone_not_founds -= 1;
                     fold(stage, world, position, fact)
@@ -331,7 +331,7 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
         Outcome::Approved(..) if actor.heard => {
             machine.client = Client::Approved;
             machine.out = true;
-            // A Node that was deleted, or made anew, has lost its cordon.
+            // A Node that was deleted, or registered again, has lost its cordon.
             let node = machine.node.as_ref().filter(|node| actor.is_of(node))?;
             machine.kept = !actor.uncordoned;
             let name = &stage.names[actor.machine];

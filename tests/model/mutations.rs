@@ -20,7 +20,7 @@ pub(crate) enum Mutation {
     DoesNotLookAgain,
     /// A housekeeper frees a slot that has been held for long.
     FreesAfterAWhile,
-    /// A housekeeper frees the slot of a node that is told to be gone.
+    /// A housekeeper frees the slot of an approved node at the first "not found".
     FreesWhenTheNodeIsGone,
     /// Takes every cordon for its own.
     ForgetsWhoseCordonItIs,

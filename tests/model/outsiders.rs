@@ -24,7 +24,7 @@ impl Moves<'_> {
         }
         if self.world.annotation_lost {
             self.add(
-                || "somebody puts the annotation of the Lease back".to_owned(),
+                || "an administrator puts the annotation of the Lease back".to_owned(),
                 |world| {
                     world.lose_annotation(false);
                     None
@@ -32,7 +32,7 @@ impl Moves<'_> {
             );
         } else if self.world.may.lost_annotations > 0 && self.world.lock.version.is_some() {
             self.add(
-                || "somebody takes the annotation from the Lease".to_owned(),
+                || "an administrator takes the annotation from the Lease".to_owned(),
                 |world| {
                     world.may.lost_annotations -= 1;
                     world.lose_annotation(true);
@@ -257,7 +257,7 @@ fn report(world: &mut World, machine: usize) {
     world.change_node(machine, |node| node.boot_id = boots);
 }
 
-/// A machine that was told yes may reboot all the same, so that its slot must outlive its Node; its cordon and its pods do not.
+/// An approved machine may reboot with its Node deleted, so its slot must outlive the Node; its cordon and its pods do not.
 fn delete_node(world: &mut World, machine: usize) -> Option<String> {
     world.may.node_deletions -= 1;
     let state = world.machine(machine);

@@ -76,7 +76,7 @@ pub(crate) struct Allowance {
     /// A pod that comes to a node, also to one that is cordoned already.
     pub(crate) arrivals: u8,
     pub(crate) lease_deletions: u8,
-    /// Somebody takes the annotation with the lock from the Lease.
+    /// The annotation with the lock is taken from the Lease.
     pub(crate) lost_annotations: u8,
     /// The API server says once of a Node that it does not exist, and it does.
     pub(crate) lone_not_founds: u8,
@@ -186,7 +186,7 @@ pub(crate) struct World {
     pub(crate) older_rightly: bool,
     /// Somebody has deleted the Lease.
     pub(crate) lease_deleted: bool,
-    /// The Lease is without its annotation; what was in it is `lock` still, for whoever puts it back.
+    /// The Lease is without its annotation. Its content is kept in `lock`, to be put back.
     pub(crate) annotation_lost: bool,
     leases: u8,
     minutes: i64,
@@ -388,7 +388,7 @@ impl World {
         }
     }
 
-    /// Somebody takes the annotation from the Lease, or puts it back: another version of it either way.
+    /// Takes the annotation from the Lease, or puts it back: the Lease gets another version either way.
     pub(crate) fn lose_annotation(&mut self, lost: bool) {
         self.annotation_lost = lost;
         self.versions += 1;

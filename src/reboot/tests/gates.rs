@@ -1,4 +1,4 @@
-//! What keeps a node from a slot that is free, on values made by hand.
+//! The gates in front of a free slot, on values made by hand.
 
 use super::super::gates::{closed, control_plane_stays_up};
 use super::*;
@@ -87,7 +87,7 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
 #[test]
 fn a_control_plane_node_waits_for_another_that_is_unavailable_and_for_nothing_else() {
     let mut gate = Gate::new();
-    assert_eq!(gate.says(), "", "that it is cordoned itself is in nobody's way");
+    assert_eq!(gate.says(), "", "its own cordon does not count");
     for (why, says) in [
         (Unavailable::Cordoned, "n1 is cordoned"),
         (Unavailable::NotReady, "n1 is not Ready"),
