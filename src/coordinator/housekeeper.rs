@@ -46,9 +46,7 @@ impl Coordinator {
     }
 
     fn tidy_holders(&self) -> Result<(), Trouble> {
-        let lock = self.lock();
-        self.readiness.lease_was_read(&lock);
-        let lock = lock?;
+        let lock = self.lock().inspect_err(|trouble| self.readiness.lease_was_not_read(trouble))?;
         self.metrics.slots(self.limits.rules.slots, &lock.state);
         for holder in lock.state.holders {
             match self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock)) {

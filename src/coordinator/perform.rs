@@ -131,7 +131,9 @@ impl Coordinator {
 
     /// The lock as it stands in the Lease.
     pub(super) fn lock(&self) -> Result<Lock, Trouble> {
-        Ok(match self.kube.lease()? {
+        let lease = self.kube.lease()?;
+        self.readiness.lease_was_read();
+        Ok(match lease {
             None => Lock { state: crate::lock::LockState::default(), version: None, written: None },
             Some(lease) => Lock { state: read(&lease)?, version: Some(lease.version), written: None },
         })

@@ -47,10 +47,11 @@ impl Presence {
         }
     }
 
-    /// The step, unless it would write something for a client that has hung up. An approval is a write, too.
+    /// The step, unless it would read or write something for a client that has hung up: nothing is approved for it, and its
+    /// place is free as soon as the call under way has ended.
     pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
         match step {
-            Step::Change(_) if self.is_gone() => Step::Answer(Refusal::outcome(Kind::BadRequest, hung_up(node))),
+            Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Refusal::outcome(Kind::BadRequest, hung_up(node))),
             step => step,
         }
     }

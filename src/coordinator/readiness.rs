@@ -58,13 +58,23 @@ impl Readiness {
         state.result(now)
     }
 
-    /// The Lease was read, or could not be. A lock in it that makes no sense is no reason to be called unready: then no node
-    /// would get the answer that says what to repair.
-    pub(super) fn lease_was_read<T>(&self, read: &Result<T, Trouble>) {
+    /// The Lease was read, by any request or round.
+    pub(super) fn lease_was_read(&self) {
+        self.record_lease(None);
+    }
+
+    /// A round of housekeeping could not read the Lease. A lock in it that makes no sense is no reason to be called unready:
+    /// then no node would get the answer that says what to repair.
+    pub(super) fn lease_was_not_read(&self, trouble: &Trouble) {
+        if !matches!(trouble, Trouble::Lock(_)) {
+            self.record_lease(Some(told(trouble)));
+        }
+    }
+
+    fn record_lease(&self, failure: Option<String>) {
         let now = clock::now().instant;
         let mut state = self.state.lock();
-        let failure = read.as_ref().err().filter(|trouble| !matches!(trouble, Trouble::Lock(_)));
-        state.lease = Some((now, failure.map(|trouble| told(trouble))));
+        state.lease = Some((now, failure));
         state.log_change(now);
     }
 

@@ -53,7 +53,7 @@ pub enum ApiError {
     },
     /// 404, and a `Status` with reason `NotFound`: something does not exist. `status.details` says what: the object that was
     /// asked for, or its namespace, or its API group.
-    #[error("could not {asked}, it does not exist: {status}")]
+    #[error("could not {asked}, the API server answers that something does not exist: {status}")]
     NotFound {
         /// What was asked.
         asked: Asked,

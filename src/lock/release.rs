@@ -92,11 +92,15 @@ fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], now: Ti
         let is_settled = is_over(checked_in, REPORTING_MAX, now);
         return if is_settled { Release::Free("it has checked in and its Node is gone") } else { Release::Keep(MAY_REBOOT) };
     }
-    if successors.into_iter().flatten().any(|node| node.is_back_from(&approved.boot)) {
+    // An adopted slot names no boot: then no Node can be told to be in another.
+    let is_back = |node: &Node| !approved.boot.is_empty() && node.is_back_from(&approved.boot);
+    if successors.into_iter().flatten().any(is_back) {
         return Release::Free("its Node was recreated, and is Ready in another boot");
     }
     match holder.missing_since {
         None => Release::Missing,
+        // Recorded by a replica whose clock was wrong: the time is recorded once more.
+        Some(since) if is_over(now, MISSING_MAX, since) => Release::Missing,
         Some(since) if is_over(since, MISSING_MAX, now) => Release::Free("its Node has been gone for 15 minutes"),
         Some(_) => Release::Keep("may be rebooting, and its Node is gone"),
     }
@@ -158,6 +162,10 @@ mod tests {
         check(&holder(true, false), None, late, "Missing");
         check(&missing(SINCE), None, minutes_15 - 1, "Keep");
         check(&missing(SINCE), None, minutes_15, "Free");
+        check(&missing(SINCE + 899), None, SINCE, "Keep");
+        check(&missing(SINCE + 900), None, SINCE, "Missing");
+        let adopted = Holder { approved: Some(crate::lock::Approved { at: at(SINCE), boot: String::new() }), ..holder(true, false) };
+        check(&adopted, Some(&with_uid(node("Ready", "new", "True"), "2")), late, "Missing");
         check(&missing(SINCE), Some(&node("Rebooting", "old", "True")), late, "Found");
         for (boot, ready, want) in
             [("new", "True", "Free"), ("new", "False", "Missing"), ("old", "True", "Missing"), ("old", "False", "Missing")]

@@ -52,8 +52,9 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
         return None;
     }
     let (name, since) = (node.name(), node.readiness_since.map(|since| format!(" since {since:.0}")).unwrap_or_default());
-    let sentence =
-        format!("node {name} has to wait: it has not been Ready{since}, so its pods cannot end; see `kubectl describe node {name}`");
+    let sentence = format!(
+        "node {name} has to wait: it has not been Ready{since}, so its pods may not be able to end; see `kubectl describe node {name}`"
+    );
     Some(Step::Answer(Refusal::outcome(Kind::NodeNotReady, sentence)))
 }
 

@@ -1,5 +1,7 @@
 //! Pre-reboot: may this node reboot now? **The rules, in order.**
 
+use jiff::Timestamp;
+
 use super::{
     Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
 };
@@ -30,7 +32,10 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         Some(holder) if is_uncordoned(holder, node, &lock.value) && seen_node.tick < lock.tick => Step::Look(Question::Node),
         Some(holder) if is_over(holder, node, &lock.value) => match lock.value.state.others(&caller.node).len() >= rules.slots {
             true => enter(caller, seen, lock, node, rules, now),
-            false => gates::closed(caller, seen, lock, node, rules, now).unwrap_or_else(|| take(caller, lock, node, now)),
+            false => match gates::closed(caller, seen, lock, node, rules, now) {
+                Some(refused) if holder.checked_in.is_none() => keeps_its_slot(refused),
+                step => step.unwrap_or_else(|| take(caller, lock, node, now)),
+            },
         },
         Some(holder) if is_beyond(caller, lock, holder, rules) => go_back(caller, lock),
         Some(holder) => contest(caller, seen, lock, holder, node, rules).unwrap_or_else(|| leave(caller, seen, lock, holder, rules, now)),
@@ -59,6 +64,17 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules
     }
 }
 
+/// The refusal of a node that was approved, and uncordoned since. Its approval cannot be taken back: it may be rebooting.
+fn keeps_its_slot(refused: Step) -> Step {
+    match refused {
+        Step::Answer(Outcome::Refused(Refusal { kind, sentence })) => {
+            let sentence = format!("{sentence}; it was approved before it was uncordoned, and keeps its slot, for which other nodes wait");
+            Step::Answer(Refusal::outcome(kind, sentence))
+        }
+        step => step,
+    }
+}
+
 fn take(caller: &Caller, lock: &Seen<Lock>, node: &Node, now: Now) -> Step {
     let next = lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock);
     lock.value.change(LockChange::Take, next.describe(node))
@@ -70,7 +86,7 @@ fn held_by(holder: &Holder) -> String {
     match holder.missing_since {
         None => held,
         Some(since) => {
-            let until = since + MISSING_MAX;
+            let until = since.checked_add(MISSING_MAX).unwrap_or(Timestamp::MAX);
             format!(
                 "{held} (approved; its Node is gone since {since:.0}, and its slot is kept until {until:.0} or until its machine is Ready)"
             )

@@ -125,6 +125,12 @@ impl Road {
         self.shared.state().rules.push(rule);
     }
 
+    /// Puts one rule in the place of all others; no call passes in between.
+    pub fn replan(&self, rule: Rule) {
+        self.shared.state().rules = vec![rule];
+        self.release();
+    }
+
     /// Removes all rules and lets everything that waits go on.
     pub fn clear(&self) {
         self.shared.state().rules.clear();

@@ -148,12 +148,10 @@ fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered
     scene.road.plan(evictions().meet(Fault::status(404, &not_found)));
     let server = server(&scene, "1s");
     one.until_blocked(&server, "stays: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
-    scene.road.clear();
     let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
-    scene.road.plan(evictions().meet(Fault::Status(text)));
+    scene.road.replan(evictions().meet(Fault::Status(text)));
     one.until_blocked(&server, "stays: the eviction has no clear answer (404, default backend - 404) since");
-    scene.road.clear();
-    scene.road.plan(evictions().nth(1).meet(Fault::status(404, &not_found)));
+    scene.road.replan(evictions().nth(1).meet(Fault::status(404, &not_found)));
     one.until_approved(&server);
     assert_eq!(one.pods(&scene), Vec::<String>::new());
 }

@@ -155,7 +155,7 @@ fn a_holder_that_was_never_approved_and_whose_node_is_deleted_is_dropped() {
     scene.fleet.budget("shop", "web", 1, "web");
     scene.wait_for_running("n1", 1);
     let server = server(&scene, "1s");
-    one.agent(&server).pre_reboot().expect(404, "drain_blocked");
+    one.until_blocked(&server, "PodDisruptionBudget shop/web");
     scene.admin.delete("/api/v1/nodes/n1", None).ok();
     scene.wait_for_no_holder();
     two.until_approved(&server);

@@ -103,9 +103,11 @@ fn a_missing_right_is_named() {
         role["rules"].as_array().into_iter().flatten().filter(|rule| rule["verbs"] != serde_json::json!(["patch"])).cloned().collect();
     scene.admin.merge(path, &serde_json::json!({"rules": rules})).ok();
     // The API server may grant by the old rules for a moment.
-    let answer = wait_for("a call is refused", SOON, || match one.agent(&server).pre_reboot() {
-        answer if answer.status == 503 => Ok(answer),
-        answer => Err(format!("{answer:?}")),
+    // Either of the two has to patch the node, whatever the one before has done.
+    let answer = wait_for("a call is refused", SOON, || {
+        let answers = [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()];
+        let refused = answers.iter().position(|answer| answer.status == 503);
+        refused.map(|at| answers[at].clone()).ok_or_else(|| format!("{answers:?}"))
     });
     assert!(answer.value.contains("cannot patch resource"), "{}", answer.value);
     wait_for("/readyz names the right", SOON, || match server.page("/readyz") {
@@ -126,7 +128,7 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
     scene.road.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(3))));
     let server = server(&scene, "10s");
     let over = AtomicBool::new(false);
-    let alive = std::thread::scope(|scope| {
+    let answers = std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 while !over.load(Ordering::SeqCst) {
@@ -135,16 +137,17 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
                 }
             });
         }
-        let mut alive = 0;
-        while scene.road.count("create", REVIEWS) < REVIEWS_MIN {
-            assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
-            alive += 1;
+        // Nothing is asserted in here: the threads would go on for ever.
+        let mut answers = Vec::new();
+        while scene.road.count("create", REVIEWS) < REVIEWS_MIN && answers.len() < PROBES_MAX {
+            answers.push(server.page("/healthz"));
             std::thread::sleep(BETWEEN_PROBES);
         }
         over.store(true, Ordering::SeqCst);
-        alive
+        answers
     });
-    assert!(alive >= REVIEWS_MIN, "/healthz was answered {alive} times");
+    assert!((REVIEWS_MIN..PROBES_MAX).contains(&answers.len()), "/healthz was answered {} times", answers.len());
+    assert!(answers.iter().all(|answer| *answer == (200, "ok\n".to_owned())), "{answers:?}");
     wait_for_ready(&server);
     scene.road.clear();
     let (asked, read) = (scene.road.count("create", REVIEWS), scene.road.count("get", "leases"));
@@ -162,12 +165,15 @@ const REVIEWS: &str = "selfsubjectaccessreviews";
 /// Fewer than there are rights.
 const REVIEWS_MIN: usize = 6;
 
+/// With the time between them more than a minute.
+const PROBES_MAX: usize = 1000;
+
 /// A kubelet takes longer.
 const BETWEEN_PROBES: Duration = Duration::from_millis(100);
 
 #[track_caller]
 fn wait_for_ready(server: &Server) {
-    wait_for("it is ready", SOON, || match server.page("/readyz") {
+    wait_for("it is ready", SOON * 2, || match server.page("/readyz") {
         (200, _) => Ok(()),
         (code, text) => Err(format!("{code} {text}")),
     });
