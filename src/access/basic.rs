@@ -7,10 +7,10 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::{Credential, Credentials, Denied};
 
-/// What a 401 says in `WWW-Authenticate`.
+/// The header `WWW-Authenticate` of a 401.
 pub const CHALLENGE: &str = "Basic realm=\"reboot-manager\", charset=\"UTF-8\"";
 
-/// The credential that the `Authorization` headers of a request present. `headers` are the values of all of them.
+/// The credential in the `Authorization` headers of a request. `headers` are the values of all of them.
 pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item = &'a str>) -> Result<Arc<Credential>, Denied> {
     let mut headers = headers.into_iter();
     let header = match (headers.next(), headers.next()) {
@@ -56,7 +56,7 @@ mod tests {
             (Ok(credential), Ok(user)) => assert_eq!(credential.user, user),
             (Err(denied), Err(says)) => {
                 assert_eq!(denied.kind, Kind::Unauthorized);
-                assert!(denied.sentence.contains(says), "{denied:?}");
+                assert!(denied.message.contains(says), "{denied:?}");
             }
             (result, want) => panic!("{headers:?}: {result:?}, wanted {want:?}"),
         }

@@ -36,8 +36,8 @@ impl Coordinator {
             return Ok(Admitted::No(Refusal::unknown(caller.id)));
         };
         match verify(&node, origin.peer) {
-            Err(mismatch) if self.limits.verify_source == VerifySource::Enforce => return Ok(Admitted::No(refused(mismatch.into()))),
-            Err(mismatch) => log::warn!("{} (--verify-source=log, so it is answered)", mismatch.sentence()),
+            Err(denied) if self.limits.verify_source == VerifySource::Enforce => return Ok(Admitted::No(refused(denied))),
+            Err(denied) => log::warn!("{} (--verify-source=log, so it is answered)", denied.message),
             Ok(()) => {}
         }
         Ok(Admitted::Yes(Some(Box::new(Looked { node, at }))))
@@ -45,5 +45,5 @@ impl Coordinator {
 }
 
 fn refused(denied: Denied) -> Outcome {
-    Refusal::outcome(denied.kind, denied.sentence)
+    Refusal::outcome(denied.kind, denied.message)
 }

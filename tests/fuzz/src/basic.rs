@@ -24,7 +24,7 @@ pub(crate) fn run(input: &[u8]) {
         }
         Err(denied) => {
             assert_eq!(denied.kind.status(), 401);
-            assert!(denied.sentence.len() < 200, "{denied:?}");
+            assert!(denied.message.len() < 200, "{denied:?}");
         }
     }
 }
