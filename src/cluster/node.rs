@@ -114,20 +114,6 @@ pub struct NodeIdentity {
     pub machine_id: Option<MachineId>,
 }
 
-/// A Node as a place for our own pods.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireHost")]
-pub struct Host {
-    /// `metadata.name`.
-    pub name: NodeName,
-    /// Ready, and without a taint that kubernetes/deployment.yaml does not tolerate.
-    pub takes_us: bool,
-}
-
-/// Taints that our own pods tolerate.
-const TOLERATED: [&str; 3] =
-    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node.kubernetes.io/unschedulable"];
-
 impl Node {
     /// `metadata.name`.
     pub fn name(&self) -> &NodeName {
@@ -257,34 +243,12 @@ struct WireIdentity {
     status: WireMachine,
 }
 
-#[derive(Deserialize)]
-struct NameAlone {
-    name: NodeName,
-}
-
-#[derive(Deserialize)]
-struct WireHost {
-    metadata: NameAlone,
-    #[serde(default)]
-    spec: WireSpec,
-    #[serde(default)]
-    status: WireStatus,
-}
-
 #[derive(Default, Deserialize)]
 struct WireSpec {
     #[serde(default)]
     unschedulable: Option<bool>,
-    #[serde(default)]
-    taints: Option<Vec<WireTaint>>,
     #[serde(default, rename = "podCIDRs")]
     pod_cidrs: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct WireTaint {
-    key: String,
-    effect: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -355,15 +319,6 @@ impl From<WireNode> for Node {
             addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
             gateways: wire.spec.pod_cidrs.into_iter().flatten().flat_map(|cidr| gateways(&cidr)).collect(),
         }
-    }
-}
-
-impl From<WireHost> for Host {
-    fn from(wire: WireHost) -> Self {
-        let repels = |taint: &WireTaint| taint.effect != "PreferNoSchedule" && !TOLERATED.contains(&taint.key.as_str());
-        let repelled = wire.spec.taints.unwrap_or_default().iter().any(repels);
-        let takes_us = wire.status.conditions.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
-        Self { name: wire.metadata.name, takes_us }
     }
 }
 
