@@ -95,7 +95,7 @@ mod tests {
         for (pair, group, node, want) in cases {
             let permit = Permit::Holder(credentials.find(pair.as_bytes()).unwrap());
             let (group_name, node_name) = (GroupName::parse(group).unwrap(), NodeName(node.to_owned()));
-            let is = (permit.covers_group(&group_name).is_ok(), permit.covers_node(&node_name).is_ok());
+            let is = (permit.refuses_group(&group_name).is_none(), permit.refuses_node(&node_name).is_none());
             assert_eq!(is, want, "{pair} {group} {node}");
         }
         for pair in ["b:old-password", "a:", "a", "", "a:old-passwor", "a:old-password\0"] {

@@ -74,50 +74,47 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<String
 impl Wire {
     fn entry(self) -> Result<Entry, Mistake> {
         let line = self.user.referenced.line();
-        let credential = Credential { user: user(self.user)?, groups: groups(&self.groups)?, nodes: self.nodes.map(nodes).transpose()? };
+        let credential = Credential { user: user(self.user)?, groups: groups(self.groups)?, nodes: self.nodes.map(nodes).transpose()? };
         Ok(Entry { line, password: password(self.password)?, credential })
     }
 }
 
-fn checked<T>(field: Spanned<T>, is_valid: impl Fn(&T) -> bool, rule: impl Into<String>) -> Result<T, Mistake> {
-    if is_valid(&field.value) { Ok(field.value) } else { Err(Mistake::at(field.referenced.line(), rule.into())) }
+fn parsed<T, U>(field: Spanned<T>, parse: impl FnOnce(T) -> Option<U>, rule: &str) -> Result<U, Mistake> {
+    let line = field.referenced.line();
+    parse(field.value).ok_or_else(|| Mistake::at(line, rule.to_owned()))
 }
 
 fn user(user: Spanned<String>) -> Result<String, Mistake> {
-    let is_valid = |user: &String| !user.is_empty() && user.len() <= USER_BYTES_MAX && !user.contains(|c: char| c == ':' || c.is_control());
-    checked(user, is_valid, format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character"))
+    let is_user = |user: &String| (1..=USER_BYTES_MAX).contains(&user.len()) && !user.contains(|c: char| c == ':' || c.is_control());
+    let rule = format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character");
+    parsed(user, |user| Some(user).filter(is_user), &rule)
 }
 
 fn password(password: Spanned<String>) -> Result<String, Mistake> {
-    let is_valid =
-        |password: &String| (PASSWORD_MIN..=PASSWORD_MAX).contains(&password.chars().count()) && !password.contains(char::is_control);
+    let lengths = PASSWORD_MIN..=PASSWORD_MAX;
+    let is_password = |password: &String| lengths.contains(&password.chars().count()) && !password.contains(char::is_control);
     let rule = format!("password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters, none of them a control character");
-    checked(password, is_valid, rule)
+    parsed(password, |password| Some(password).filter(is_password), &rule)
 }
 
-fn groups(groups: &Spanned<Vec<String>>) -> Result<Option<Vec<GroupName>>, Mistake> {
+fn groups(groups: Spanned<Vec<String>>) -> Result<Option<Vec<GroupName>>, Mistake> {
     if groups.value == ["*"] {
         return Ok(None);
     }
-    let parsed: Result<Vec<GroupName>, _> = groups.value.iter().map(|group| GroupName::parse(group)).collect();
-    match parsed {
-        Ok(names) if !names.is_empty() => Ok(Some(names)),
-        _ => {
-            let message = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone".to_owned();
-            Err(Mistake::at(groups.referenced.line(), message))
-        }
-    }
+    let names = |groups: Vec<String>| groups.iter().map(|group| GroupName::parse(group)).collect::<Option<Vec<_>>>();
+    let rule = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone";
+    parsed(groups, |groups| names(groups).filter(|names| !names.is_empty()), rule).map(Some)
 }
 
 fn nodes(nodes: Spanned<Vec<String>>) -> Result<Vec<NodeName>, Mistake> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    let is_name = |name: &&String| !name.is_empty() && name.len() <= NODE_MAX && name.bytes().all(allowed);
-    let is_valid = |nodes: &Vec<String>| {
-        let names: BTreeSet<&String> = nodes.iter().filter(is_name).collect();
-        !names.is_empty() && names.len() == nodes.len()
+    let is_name = |name: &&String| (1..=NODE_MAX).contains(&name.len()) && name.bytes().all(allowed);
+    let names = |nodes: Vec<String>| {
+        let different: BTreeSet<&String> = nodes.iter().filter(is_name).collect();
+        let all_are = !different.is_empty() && different.len() == nodes.len();
+        all_are.then(|| nodes.into_iter().map(NodeName).collect())
     };
-    let names = checked(nodes, is_valid, "nodes must be a list of different node names; leave it out to allow every node")?;
-    Ok(names.into_iter().map(NodeName).collect())
+    parsed(nodes, names, "nodes must be a list of different node names; leave it out to allow every node")
 }
 
 /// The library's own message may quote the file.

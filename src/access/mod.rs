@@ -14,5 +14,5 @@ mod source;
 pub use basic::{CHALLENGE, presented};
 pub use credentials::{Credentials, Secret};
 pub use file::Mistake;
-pub use permit::{Credential, Denied, Origin, Permit};
+pub use permit::{Credential, Origin, Permit};
 pub use source::{VerifySource, verify};

@@ -1,10 +1,11 @@
 //! The permission of a caller: groups and nodes that a credential covers, and the refusal beyond them.
 
+use core::fmt::Display;
 use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::NodeName;
-use crate::fleetlock::{GroupName, Kind, Reply};
+use crate::fleetlock::{GroupName, Kind, Refusal};
 
 /// The sender of a request.
 #[derive(Debug, Clone)]
@@ -35,29 +36,20 @@ pub struct Credential {
     pub nodes: Option<Vec<NodeName>>,
 }
 
-/// The refusal of a caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    /// For machines.
-    pub kind: Kind,
-    /// For a person. It holds nothing that the caller sent as a secret.
-    pub message: String,
-}
-
 impl Permit {
     /// The user name, for the log.
     pub fn user(&self) -> Option<&str> {
         self.credential().map(|credential| credential.user.as_str())
     }
 
-    /// Whether `group` is covered.
-    pub fn covers_group(&self, group: &GroupName) -> Result<(), Denied> {
-        self.credential().map_or(Ok(()), |it| it.covers(it.groups.as_deref(), group, Kind::ForbiddenGroup, "group"))
+    /// The refusal of a caller for `group`, unless it is covered.
+    pub fn refuses_group(&self, group: &GroupName) -> Option<Refusal> {
+        self.credential()?.refuses(|it| it.groups.as_deref(), group, (Kind::ForbiddenGroup, "group"))
     }
 
-    /// Whether `node` is covered.
-    pub fn covers_node(&self, node: &NodeName) -> Result<(), Denied> {
-        self.credential().map_or(Ok(()), |it| it.covers(it.nodes.as_deref(), node, Kind::ForbiddenNode, "node"))
+    /// The refusal of a caller for `node`, unless it is covered.
+    pub fn refuses_node(&self, node: &NodeName) -> Option<Refusal> {
+        self.credential()?.refuses(|it| it.nodes.as_deref(), node, (Kind::ForbiddenNode, "node"))
     }
 
     fn credential(&self) -> Option<&Credential> {
@@ -69,24 +61,9 @@ impl Permit {
 }
 
 impl Credential {
-    fn covers<T: PartialEq + std::fmt::Display>(&self, covered: Option<&[T]>, one: &T, kind: Kind, what: &str) -> Result<(), Denied> {
-        if covered.is_none_or(|covered| covered.contains(one)) {
-            return Ok(());
-        }
-        Err(Denied { kind, message: format!("the credential of user {} does not cover {what} {one}", self.user) })
-    }
-}
-
-impl Denied {
-    /// The refusal of a caller that is not known.
-    pub(super) fn unauthorized(message: &str) -> Self {
-        Self { kind: Kind::Unauthorized, message: message.to_owned() }
-    }
-}
-
-impl From<Denied> for Reply {
-    fn from(denied: Denied) -> Self {
-        Self::refusal(denied.kind, denied.message)
+    fn refuses<T: PartialEq + Display>(&self, covered: fn(&Self) -> Option<&[T]>, one: &T, (kind, what): (Kind, &str)) -> Option<Refusal> {
+        let is_covered = covered(self).is_none_or(|covered| covered.contains(one));
+        (!is_covered).then(|| Refusal::new(kind, format!("the credential of user {} does not cover {what} {one}", self.user)))
     }
 }
 
@@ -98,19 +75,17 @@ mod tests {
     fn a_permit_names_its_user_and_covers_the_groups_and_nodes_of_its_credential() {
         let group = |name: &str| GroupName::parse(name).unwrap();
         let node = |name: &str| NodeName(name.to_owned());
-        assert_eq!(Permit::Anyone.user(), None);
-        assert!(Permit::Anyone.covers_group(&group("any")).is_ok() && Permit::Anyone.covers_node(&node("any")).is_ok());
-
         let holder = |groups, nodes| Permit::Holder(Arc::new(Credential { user: "workers".to_owned(), groups, nodes }));
-        let all = holder(None, None);
-        assert!(all.covers_group(&group("any")).is_ok() && all.covers_node(&node("any")).is_ok());
+        assert_eq!(Permit::Anyone.user(), None);
+        let any = (group("any"), node("any"));
+        for all in [Permit::Anyone, holder(None, None)] {
+            assert_eq!((all.refuses_group(&any.0), all.refuses_node(&any.1)), (None, None), "{all:?}");
+        }
         let permit = holder(Some(vec![group("default")]), Some(vec![node("n1")]));
         assert_eq!(permit.user(), Some("workers"));
-        assert!(permit.covers_group(&group("default")).is_ok() && permit.covers_node(&node("n1")).is_ok());
-        let denied = [permit.covers_group(&group("other")), permit.covers_node(&node("n2"))].map(Result::unwrap_err);
-        assert_eq!([denied[0].kind, denied[1].kind], [Kind::ForbiddenGroup, Kind::ForbiddenNode]);
-        for (denied, says) in denied.into_iter().zip(["user workers does not cover group other", "user workers does not cover node n2"]) {
-            assert!(Reply::from(denied.clone()).value().contains(says), "{denied:?}");
-        }
+        assert_eq!((permit.refuses_group(&group("default")), permit.refuses_node(&node("n1"))), (None, None));
+        let refused = |kind, what: &str| Some(Refusal::new(kind, format!("the credential of user workers does not cover {what}")));
+        assert_eq!(permit.refuses_group(&group("other")), refused(Kind::ForbiddenGroup, "group other"));
+        assert_eq!(permit.refuses_node(&node("n2")), refused(Kind::ForbiddenNode, "node n2"));
     }
 }

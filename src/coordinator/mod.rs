@@ -25,7 +25,7 @@ use crate::access::{Origin, VerifySource};
 use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
-use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
+use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Rules, Settled, Tenure, pre_reboot, steady_state};
 use crate::threads;
 
 use admit::{Admitted, Looked};
@@ -77,14 +77,14 @@ struct Asking {
 impl Asking {
     /// Answers that another request of the same node is held.
     fn yield_to_newer(self) {
-        let sentence = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
-        (self.responder)(Reply::refusal(Kind::Superseded, sentence));
+        let message = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::Superseded, message));
     }
 
     /// Answers that this replica is stopping.
     fn send_elsewhere(self) {
-        let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
-        (self.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
+        let message = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::ShuttingDown, message));
     }
 }
 
@@ -202,8 +202,8 @@ impl Coordinator {
         let mut found = self.identities.find(id, &self.kube)?;
         for last in [false, true] {
             let NodeRef { name, uid } = match found {
-                Found::Nobody => return Ok(Decided::Answer(Refusal::unknown(id))),
-                Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
+                Found::Nobody => return Ok(Decided::Answer(Outcome::unknown(id))),
+                Found::Many(names) => return Ok(Decided::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
             let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
@@ -217,7 +217,7 @@ impl Coordinator {
             }
             found = self.identities.find_anew(id, &self.kube)?;
         }
-        Ok(Decided::Answer(Refusal::unknown(id)))
+        Ok(Decided::Answer(Outcome::unknown(id)))
     }
 
     /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node
