@@ -17,9 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::credential::{Identity, Roots, Text};
-use super::location::LocationError;
 use super::secret::Secret;
-use super::tls::Verification;
+use crate::kube::transport::Verification;
 use user::User;
 
 mod user;
@@ -45,15 +44,8 @@ pub(super) struct Selected {
 }
 
 impl Kubeconfig {
-    /// Reads one file.
-    pub(super) fn read(path: &Path) -> Result<Self, LocationError> {
-        let text = std::fs::read_to_string(path).map_err(|source| LocationError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-            .map_err(|at| LocationError::Malformed { path: path.to_owned(), at })
-    }
-
-    /// Reads a file's text; an error is a place in it.
-    fn parse(text: &str, directory: &Path) -> Result<Self, String> {
+    /// Reads the text of a file in `directory`; an error is a place in it.
+    pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
         let file: File = serde_saphyr::from_str(text).map_err(|error| match error.location() {
             Some(place) => format!("line {}, column {}", place.line(), place.column()),
             None => "its end".to_owned(),

@@ -97,7 +97,7 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         Asked { verb: self.verb, object: self.object.to_owned() }
     }
 }

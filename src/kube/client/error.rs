@@ -9,10 +9,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::call::Asked;
-use super::credential::CredentialError;
 use super::retry::Seen;
 use super::status::ApiStatus;
-use super::tls::TlsError;
+use crate::kube::config::CredentialError;
+use crate::kube::transport::TlsError;
 
 /// Why a request did not bring what was asked for.
 #[derive(Debug, Error)]
@@ -117,7 +117,7 @@ impl ApiError {
         }
     }
 
-    pub(super) fn of(asked: Asked, failure: Failure) -> Self {
+    pub(crate) fn of(asked: Asked, failure: Failure) -> Self {
         let status = match failure {
             Failure::Answered(status) => status,
             Failure::Lost(source) => return Self::Unreachable { asked, source },
@@ -234,6 +234,17 @@ impl NoAnswer {
             Self::Cut(_) | Self::Exchange(_) | Self::TimedOut(_) => Seen::Lost,
         }
     }
+}
+
+/// Parts an error of the parser into a cut connection and an answer of another form.
+pub(crate) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_json::Error) -> NotUnderstood) -> Failure {
+    if error.is_io() {
+        return Failure::Lost(NoAnswer::from(ureq::Error::from(std::io::Error::from(error))));
+    }
+    if error.is_eof() {
+        return Failure::Lost(NoAnswer::Cut(std::io::Error::from(error).into()));
+    }
+    Failure::NotUnderstood(otherwise(error))
 }
 
 /// An error and all its causes in one line.

@@ -6,32 +6,31 @@
 //! Specification: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/> and
 //! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use ureq::Proxy;
 use ureq::http::Uri;
 
 use super::credential::{Identity, Roots, Shown, Text};
+use super::environment::Environment;
 use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
-use super::secret::Secret;
-use super::tls::Verification;
+use crate::kube::transport::Verification;
 
 /// Where the API server is, who we are to it, and which namespace is ours.
 #[derive(Debug)]
 pub struct Location {
     /// Without a slash at the end.
-    pub(super) server: String,
+    pub(crate) server: String,
     namespace: Option<String>,
     origin: String,
-    pub(super) proxy: Option<Proxy>,
-    pub(super) roots: Roots,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) roots: Roots,
     /// `None` for a server given as `http://`.
-    pub(super) verification: Option<Verification>,
-    pub(super) identity: Identity,
+    pub(crate) verification: Option<Verification>,
+    pub(crate) identity: Identity,
 }
 
 /// What was given to find it by.
@@ -43,51 +42,6 @@ pub struct Given {
     pub context: Option<String>,
     /// The environment, as read once at the start.
     pub environment: Environment,
-}
-
-/// The environment variables that matter here, and where a pod's service account is.
-#[derive(Clone, Default)]
-pub struct Environment {
-    /// `KUBECONFIG`: files, parted by colons.
-    pub kubeconfig: Option<String>,
-    /// `HOME`.
-    pub home: Option<PathBuf>,
-    /// `KUBERNETES_SERVICE_HOST`: a name or an address, without brackets.
-    pub service_host: Option<String>,
-    /// `KUBERNETES_SERVICE_PORT`.
-    pub service_port: Option<String>,
-    /// The directory with `token`, `ca.crt` and `namespace`.
-    pub service_account: PathBuf,
-    /// `HTTP_PROXY` or `http_proxy`.
-    pub http_proxy: Option<String>,
-    /// `HTTPS_PROXY` or `https_proxy`.
-    pub https_proxy: Option<String>,
-    /// `NO_PROXY` or `no_proxy`.
-    pub no_proxy: Option<String>,
-}
-
-impl Environment {
-    /// Takes what matters from an environment, given as a function from a variable's name to its value.
-    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let either = |upper: &str, lower: &str| variable(upper).filter(|value| !value.is_empty()).or_else(|| variable(lower));
-        Self {
-            kubeconfig: variable("KUBECONFIG"),
-            home: variable("HOME").map(PathBuf::from),
-            service_host: variable("KUBERNETES_SERVICE_HOST"),
-            service_port: variable("KUBERNETES_SERVICE_PORT"),
-            service_account: PathBuf::from(SERVICE_ACCOUNT),
-            http_proxy: either("HTTP_PROXY", "http_proxy"),
-            https_proxy: either("HTTPS_PROXY", "https_proxy"),
-            no_proxy: either("NO_PROXY", "no_proxy"),
-        }
-    }
-}
-
-/// Proxies' URLs may hold passwords.
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("kubeconfig", &self.kubeconfig).field("home", &self.home).finish_non_exhaustive()
-    }
 }
 
 /// Why the API server was not found.
@@ -198,13 +152,13 @@ impl Location {
     fn of_files(paths: &[PathBuf], given: &Given) -> Result<Self, LocationError> {
         let mut merged = Kubeconfig::default();
         for path in paths {
-            merged.merge(Kubeconfig::read(path)?);
+            merged.merge(read_kubeconfig(path)?);
         }
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let invalid = |mistake| LocationError::Invalid { origin: format!("kubeconfig {files}"), mistake };
         let selected = merged.select(given.context.as_deref()).map_err(invalid)?;
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
-        let proxy = proxy_for(&uri, selected.proxy_url.as_ref(), &given.environment).map_err(invalid)?;
+        let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &given.environment).map_err(invalid)?;
         let is_secure = uri.scheme_str() == Some("https");
         let Selected { context, roots, verification, identity, .. } = selected;
         Ok(Self {
@@ -217,6 +171,12 @@ impl Location {
             identity,
         })
     }
+}
+
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, LocationError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LocationError::Unreadable { path: path.to_owned(), source })?;
+    Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
+        .map_err(|at| LocationError::Malformed { path: path.to_owned(), at })
 }
 
 /// The server's URL without a slash at the end, and its parts.
@@ -232,29 +192,6 @@ fn parse_server(server: &str) -> Result<(String, Uri), String> {
         _ => Err(format!("the server {server:?} is not the URL of a server")),
     }
 }
-
-fn proxy_for(server: &Uri, named: Option<&Secret>, environment: &Environment) -> Result<Option<Proxy>, String> {
-    let scheme = server.scheme_str().unwrap_or_default();
-    let host = server.host().unwrap_or_default();
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    let port = server.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-    let (url, origin) = match named {
-        Some(url) => (url.reveal(), "proxy-url"),
-        None => match proxy::of_environment(scheme, bare, port, environment) {
-            Some(url) => (url, "environment's proxy"),
-            None => return Ok(None),
-        },
-    };
-    // A proxy over TLS would need trust of its own, and SOCKS another feature of ureq, which would otherwise go
-    // past the proxy without a word.
-    match url.split_once("://") {
-        Some(("http", _)) | None => Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL")),
-        Some((other, _)) => Err(format!("the {origin} is of kind {other:?}; only http:// is supported")),
-    }
-}
-
-/// Where the kubelet puts it.
-const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 #[cfg(test)]
 mod tests;

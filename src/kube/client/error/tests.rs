@@ -1,7 +1,7 @@
 //! Answers of real API servers, and the sentences they become.
 
 use super::*;
-use crate::kube::call::Verb;
+use crate::kube::client::call::Verb;
 use crate::kube::testing::chain;
 
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;

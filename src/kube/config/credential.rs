@@ -16,14 +16,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::clock::Moment;
 use super::exec_plugin::{Plugin, Told};
-use super::secret::Secret;
-use super::tls::{TlsMaterial, system_roots};
+use super::secret::{Secret, bearer, fits_a_header};
+use crate::kube::clock::Moment;
+use crate::kube::transport::{TlsMaterial, system_roots};
 
 /// A text that is either given or in a file.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Text {
+pub(crate) enum Text {
     File(PathBuf),
     Given(Vec<u8>),
 }
@@ -50,7 +50,7 @@ pub(super) enum Shown {
 
 /// Our side of the connection.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub(super) shown: Shown,
     /// Certificate and key for TLS.
     pub(super) certificate: Option<(Text, Text)>,
@@ -58,7 +58,7 @@ pub(super) struct Identity {
 
 /// The CA certificates to check the server against.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Roots {
+pub(crate) enum Roots {
     None,
     Of(Text),
     System,
@@ -66,11 +66,11 @@ pub(super) enum Roots {
 
 /// What is shown to the server from some moment on.
 #[derive(Debug, PartialEq)]
-pub(super) struct Presented {
+pub(crate) struct Presented {
     /// The `Authorization` header.
-    pub(super) authorization: Option<Secret>,
+    pub(crate) authorization: Option<Secret>,
     /// The certificates.
-    pub(super) tls: Arc<TlsMaterial>,
+    pub(crate) tls: Arc<TlsMaterial>,
 }
 
 /// Why there is no credential.
@@ -97,7 +97,7 @@ pub enum CredentialError {
 
 /// The credential, kept up to date.
 #[derive(Debug)]
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     identity: Identity,
     roots: Roots,
     held: Mutex<Option<Held>>,
@@ -111,12 +111,12 @@ struct Held {
 }
 
 impl Credentials {
-    pub(super) fn new(identity: Identity, roots: Roots) -> Self {
+    pub(crate) fn new(identity: Identity, roots: Roots) -> Self {
         Self { identity, roots, held: Mutex::new(None) }
     }
 
     /// What to show now.
-    pub(super) fn current(&self, now: Moment) -> Result<Arc<Presented>, CredentialError> {
+    pub(crate) fn current(&self, now: Moment) -> Result<Arc<Presented>, CredentialError> {
         let mut held = self.lock();
         let told = held.as_ref().and_then(|held| held.told.clone()).filter(|told| told.is_valid_at(now.wall));
         let is_spent = told.is_none() && matches!(self.identity.shown, Shown::Plugin(_));
@@ -133,7 +133,7 @@ impl Credentials {
     }
 
     /// What to show after the server answered 401 to `refused`, or `None` if there is nothing else.
-    pub(super) fn renewed(&self, refused: &Arc<Presented>, now: Moment) -> Result<Option<Arc<Presented>>, CredentialError> {
+    pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Moment) -> Result<Option<Arc<Presented>>, CredentialError> {
         let mut held = self.lock();
         if let Some(held) = held.as_ref().filter(|held| held.presented != *refused) {
             return Ok(Some(Arc::clone(&held.presented)));
@@ -144,7 +144,7 @@ impl Credentials {
 
     fn read(&self, held: &mut Option<Held>, told: Option<Arc<Told>>, now: Moment) -> Result<Arc<Presented>, CredentialError> {
         let told = match (&self.identity.shown, told) {
-            (Shown::Plugin(plugin), None) => Some(Arc::new(plugin.run()?)),
+            (Shown::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError::Plugin)?)),
             (_, told) => told,
         };
         let fresh = Arc::new(self.presented(told.as_deref())?);
@@ -180,16 +180,6 @@ impl Credentials {
     fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The `Authorization` header that shows `token`.
-pub(super) fn bearer(token: &str) -> Secret {
-    Secret::new(format!("Bearer {token}"))
-}
-
-/// Can `header` stand in a request? A token with a line break in it, for one, cannot.
-pub(super) fn fits_a_header(header: &str) -> bool {
-    header.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
 impl Told {

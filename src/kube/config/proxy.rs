@@ -1,14 +1,39 @@
-//! Which proxy the environment names for a server, by the rules kubectl follows. Pure.
+//! Which proxy the kubeconfig or the environment names for a server, by the rules kubectl follows. Pure.
 //!
 //! Specification: <https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config>. ureq reads the environment by
 //! other rules (any scheme's variable for any server, no networks in `NO_PROXY`), so it is never asked to.
 
 use std::net::IpAddr;
 
-use super::location::Environment;
+use ureq::Proxy;
+use ureq::http::Uri;
 
-/// The proxy for `host` and `port`, or `None` for a direct connection.
-pub(super) fn of_environment<'a>(scheme: &str, host: &str, port: u16, environment: &'a Environment) -> Option<&'a str> {
+use super::environment::Environment;
+use super::secret::Secret;
+
+/// The proxy for `server`: the one that is `named`, or else the environment's. An error is a message.
+pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Environment) -> Result<Option<Proxy>, String> {
+    let scheme = server.scheme_str().unwrap_or_default();
+    let host = server.host().unwrap_or_default();
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let port = server.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let (url, origin) = match named {
+        Some(url) => (url.reveal(), "proxy-url"),
+        None => match of_environment(scheme, bare, port, environment) {
+            Some(url) => (url, "environment's proxy"),
+            None => return Ok(None),
+        },
+    };
+    // A proxy over TLS would need trust of its own, and SOCKS another feature of ureq, which would otherwise go
+    // past the proxy without a word.
+    match url.split_once("://") {
+        Some(("http", _)) | None => Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL")),
+        Some((other, _)) => Err(format!("the {origin} is of kind {other:?}; only http:// is supported")),
+    }
+}
+
+/// The environment's proxy for `host` and `port`, or `None` for a direct connection.
+fn of_environment<'a>(scheme: &str, host: &str, port: u16, environment: &'a Environment) -> Option<&'a str> {
     let named = if scheme == "https" { &environment.https_proxy } else { &environment.http_proxy };
     let proxy = named.as_deref().filter(|url| !url.is_empty())?;
     let except = environment.no_proxy.as_deref().unwrap_or_default();

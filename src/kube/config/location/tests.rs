@@ -111,16 +111,3 @@ fn the_server_and_its_proxy_are_checked() {
     let shown = format!("{:?}", of_server("https://api", ", proxy-url: 'http://me:s3cr3t@named:1'").unwrap());
     assert!(!shown.contains("s3cr3t"), "{shown}");
 }
-
-#[test]
-fn the_environment_is_taken_by_name() {
-    let environment = Environment::of(|name| match name {
-        "HTTPS_PROXY" => Some(String::new()),
-        "https_proxy" | "HOME" | "KUBERNETES_SERVICE_HOST" => Some(name.to_owned()),
-        _ => None,
-    });
-    assert_eq!(environment.https_proxy.as_deref(), Some("https_proxy"));
-    assert_eq!(environment.home, Some("HOME".into()));
-    assert_eq!(environment.service_host.as_deref(), Some("KUBERNETES_SERVICE_HOST"));
-    assert_eq!(environment.service_account, std::path::Path::new("/var/run/secrets/kubernetes.io/serviceaccount"));
-}

@@ -1,6 +1,6 @@
 //! The client: requests as the callers name them, sent, repeated where that is safe, and decoded.
 //!
-//! It must never repeat a write the server may have acted on, nor hand out a list that is not complete.
+//! It must never repeat a write the server may have acted on.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
@@ -16,18 +16,13 @@ use thiserror::Error;
 use ureq::http::{HeaderValue, Request, Response, header, request};
 use ureq::{AsSendBody, Body};
 
-use crate::cluster::{Complete, ResourceVersion};
-
 use super::call::{Call, Content, Observation, Verb};
-use super::clock;
-use super::credential::{CredentialError, Credentials, Presented};
-use super::error::{ApiError, Failure, NoAnswer, NotUnderstood};
-use super::list::{failure, page_path, read_page};
-use super::location::Location;
+use super::error::{ApiError, Failure, NoAnswer, NotUnderstood, failure};
 use super::retry::{self, Attempt, Credential, Next, Seen};
 use super::status::ApiStatus;
-use super::tls::TlsError;
-use super::wire::{Limits, Route, Wire};
+use crate::kube::clock;
+use crate::kube::config::{CredentialError, Credentials, Location, Presented};
+use crate::kube::transport::{Limits, Route, TlsError, Wire};
 
 /// Why there is no client.
 #[derive(Debug, Error)]
@@ -45,7 +40,7 @@ pub struct Client {
     server: String,
     credentials: Credentials,
     wire: Wire,
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
     observer: Arc<Observer>,
 }
 
@@ -82,80 +77,8 @@ impl Client {
             .map_err(|failure| ApiError::of(call.asked(), failure))
     }
 
-    /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
-    /// so is the accumulator: `fold` must keep nothing elsewhere.
-    pub fn list<T, A>(&self, call: &Call<'_>, empty: impl Fn() -> A, fold: impl FnMut(&mut A, T)) -> Result<Complete<A>, ApiError>
-    where
-        T: DeserializeOwned,
-    {
-        self.list_at(call, empty, fold).map(|(items, _)| items)
-    }
-
-    /// The same, and the version at which it is the whole of what there was.
-    pub fn list_at<T, A>(
-        &self,
-        call: &Call<'_>,
-        empty: impl Fn() -> A,
-        mut fold: impl FnMut(&mut A, T),
-    ) -> Result<(Complete<A>, ResourceVersion), ApiError>
-    where
-        T: DeserializeOwned,
-    {
-        let deadline = clock::now().steady + self.limits.list;
-        let mut restart = 0;
-        loop {
-            let mut gathered = empty();
-            let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
-                Ok(version) => return Ok((Complete::of_all_pages(gathered), version)),
-                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.asked(), failure)),
-                Err(Stopped::StartOver(failure)) => failure,
-            };
-            restart += 1;
-            let pause = retry::pause(restart, jitter());
-            if restart > RESTARTS_MAX || pause >= left(deadline) {
-                return Err(ApiError::of(call.asked(), failure));
-            }
-            log::debug!("starting over with {}", call.asked());
-            clock::sleep(pause);
-        }
-    }
-
-    fn pages<T, A, F>(&self, call: &Call<'_>, gathered: &mut A, fold: &mut F, deadline: Instant) -> Result<ResourceVersion, Stopped>
-    where
-        T: DeserializeOwned,
-        F: FnMut(&mut A, T),
-    {
-        let (mut next, mut items, mut version) = (None, 0, None);
-        loop {
-            let path = page_path(&call.path, next.as_deref());
-            let time = self.limits.page.min(left(deadline));
-            let page = self.run(call, &path, None, time, Ok).map_err(|failure| match failure {
-                Failure::Answered(status) if status.code == 410 => Stopped::StartOver(Failure::Answered(status)),
-                other => Stopped::ForGood(other),
-            })?;
-            let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
-            let end = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
-                Failure::Lost(cut) => Stopped::StartOver(Failure::Lost(cut)),
-                other => Stopped::ForGood(other),
-            })?;
-            // Pages of two moments have no version in common: then it is none that can be compared.
-            version = match version {
-                Some(first) if first != end.version => Some(ResourceVersion::default()),
-                _ => Some(end.version),
-            };
-            match end.next {
-                // A server that sends us in a circle would never come to an end.
-                Some(following) if next.as_ref() == Some(&following) => {
-                    return Err(Stopped::ForGood(Failure::NotUnderstood(NotUnderstood::NoList("the same page again".to_owned()))));
-                }
-                Some(following) => next = Some(following),
-                None => return Ok(version.unwrap_or_default()),
-            }
-        }
-    }
-
     /// Sends a request until it succeeds, must not be repeated, or its time is over.
-    pub(super) fn run<R>(
+    pub(crate) fn run<R>(
         &self,
         call: &Call<'_>,
         path: &str,
@@ -244,12 +167,6 @@ impl Client {
     }
 }
 
-/// Why the pages of a list ended before the list did.
-enum Stopped {
-    ForGood(Failure),
-    StartOver(Failure),
-}
-
 fn decode<T: DeserializeOwned>(response: Response<Body>) -> Result<T, Failure> {
     let reader = BufReader::new(response.into_body().into_with_config().limit(OBJECT_BYTES_MAX).reader());
     serde_json::from_reader(reader).map_err(|error| failure(error, NotUnderstood::Object))
@@ -272,24 +189,19 @@ fn unsendable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fai
     Failure::NotUnderstood(NotUnderstood::Request(error.into()))
 }
 
-fn left(deadline: Instant) -> Duration {
+pub(crate) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(clock::now().steady)
 }
 
 /// From 0 to 1. Only has to differ from client to client; the standard library's own random seed does.
-pub(super) fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let random = RandomState::new().hash_one(0_u8);
     f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// Twice what the API server stores of one object.
-pub(super) const OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// 500 objects of half a megabyte. They are not kept.
-const PAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub(crate) const OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A `Status` is a few hundred bytes.
 const ERROR_BYTES_MAX: u64 = 64 * 1024;
-/// A list that outlives its snapshot this often is too large for the server's compaction interval.
-const RESTARTS_MAX: u32 = 3;
-
 #[cfg(test)]
 mod tests;

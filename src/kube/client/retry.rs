@@ -92,7 +92,7 @@ pub(super) fn next(attempt: &Attempt, seen: Seen<'_>) -> Next {
 /// The back-off before attempt `number + 1`: doubled each time, a random half of it left out, so that many
 /// clients turned away together do not come back together.
 #[must_use]
-pub(super) fn pause(number: u32, jitter: f64) -> Duration {
+pub(crate) fn pause(number: u32, jitter: f64) -> Duration {
     let whole = PAUSE_FIRST.saturating_mul(1 << number.saturating_sub(1).min(8)).min(PAUSE_MAX);
     whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
@@ -120,7 +120,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::status::Cause;
+    use crate::kube::client::status::Cause;
 
     fn answer(code: u16, retry_after_seconds: Option<u64>, cause: Option<&str>) -> ApiStatus {
         let causes = cause.map(|reason| Cause { reason: reason.into(), ..Cause::default() }).into_iter().collect();

@@ -10,9 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::kube::credential::{Identity, Shown, bearer, fits_a_header};
-use crate::kube::exec_plugin::Plugin;
-use crate::kube::secret::Secret;
+use crate::kube::config::credential::{Identity, Shown};
+use crate::kube::config::exec_plugin::Plugin;
+use crate::kube::config::secret::{Secret, bearer, fits_a_header};
 
 use super::{Cluster, resolve, set, text};
 

@@ -5,21 +5,12 @@ use std::ops::ControlFlow;
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::permissions::{Permission, needed};
-use super::{ApiError, Call, Client, Content, Form, Verb};
+use super::permissions::{LEASE, Permission, needed};
 use crate::cluster::{
     CONTROL_PLANE, CaMap, Complete, ControlPlaneNode, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod,
     PodKey, ResourceVersion, Service, TlsSecret, Uid,
 };
-
-/// The Lease's name.
-pub const LEASE: &str = "reboot-manager";
-
-/// Name of the Secret with the CA's certificate and key, and of the ConfigMap with its certificate alone.
-pub const CA: &str = "reboot-manager-ca";
-
-/// Name of the Secret with the server's certificate and key.
-pub const TLS: &str = "reboot-manager-tls";
+use crate::kube::client::{ApiError, Call, Client, Content, Form, Verb};
 
 /// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
@@ -155,7 +146,7 @@ impl Kube {
             let object = format!("access review for {permission}");
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
             let call = write(Verb::Create, REVIEWS, &object, path);
-            let Allowed(allowed) = self.client.write(&call, Content::Json, &permission.review(&self.namespace, LEASE))?;
+            let Allowed(allowed) = self.client.write(&call, Content::Json, &permission.review(&self.namespace))?;
             if !allowed {
                 missing.push(permission);
             }

@@ -24,7 +24,7 @@ use super::buffers::PassingBuffers;
 
 /// How the server's certificate is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verification {
+pub(crate) enum Verification {
     /// Against the CA and this name, or the host in the URL.
     Full {
         /// `tls-server-name`.
@@ -39,11 +39,11 @@ pub(super) enum Verification {
 
 /// The PEM texts a TLS configuration is made of, as they are at one moment.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct TlsMaterial {
+pub(crate) struct TlsMaterial {
     /// The CA certificates; none when nothing is checked.
-    pub(super) roots: Option<Vec<u8>>,
+    pub(crate) roots: Option<Vec<u8>>,
     /// Our certificate with its chain, and its key.
-    pub(super) certificate: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl fmt::Debug for TlsMaterial {
@@ -181,7 +181,7 @@ impl fmt::Debug for TlsTransport {
 }
 
 /// The system's CA certificates, for a server whose kubeconfig names none. Read from where Go looks, and so kubectl.
-pub(super) fn system_roots() -> Option<Vec<u8>> {
+pub(crate) fn system_roots() -> Option<Vec<u8>> {
     SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok())
 }
 

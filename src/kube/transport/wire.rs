@@ -73,27 +73,27 @@ impl Default for Limits {
 
 /// What a connection is made with, besides the credential.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(crate) struct Route {
     /// How the server's certificate is checked; `None` for a server given as `http://`.
-    pub(super) verification: Option<Verification>,
+    pub(crate) verification: Option<Verification>,
     /// The one proxy to use.
-    pub(super) proxy: Option<Proxy>,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// The agent, made anew when the certificates it was made with have changed.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     route: Route,
     limits: Limits,
     made: Mutex<Option<(Arc<TlsMaterial>, Agent)>>,
 }
 
 impl Wire {
-    pub(super) fn new(route: Route, limits: Limits) -> Self {
+    pub(crate) fn new(route: Route, limits: Limits) -> Self {
         Self { route, limits, made: Mutex::new(None) }
     }
 
     /// The agent for this material. Its connections are never shared with those of another identity.
-    pub(super) fn agent(&self, material: &Arc<TlsMaterial>) -> Result<Agent, TlsError> {
+    pub(crate) fn agent(&self, material: &Arc<TlsMaterial>) -> Result<Agent, TlsError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
             Some((of, agent)) if Arc::ptr_eq(of, material) || of == material => Ok(agent.clone()),

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
+use crate::kube::client::NoAnswer;
 
 #[derive(Debug, PartialEq, Deserialize)]
 struct Thing {

@@ -1,4 +1,4 @@
-//! Reading a list: one page from its bytes, item by item, and the query for the next.
+//! Reading a list: page by page, each from its bytes, item by item.
 //!
 //! Never more than one item is in memory. A page that ends early, or holds anything but a list, is an error and
 //! never a shorter list; whoever has read the last page may vouch for the whole.
@@ -8,12 +8,94 @@
 use std::fmt;
 use std::io::{BufReader, Read};
 use std::marker::PhantomData;
+use std::time::Instant;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::error::{Failure, NoAnswer, NotUnderstood};
-use crate::cluster::ResourceVersion;
+use crate::cluster::{Complete, ResourceVersion};
+use crate::kube::client::{ApiError, Call, Client, Failure, NotUnderstood, failure, jitter, left, pause};
+use crate::kube::clock;
+
+impl Client {
+    /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
+    /// so is the accumulator: `fold` must keep nothing elsewhere.
+    pub fn list<T, A>(&self, call: &Call<'_>, empty: impl Fn() -> A, fold: impl FnMut(&mut A, T)) -> Result<Complete<A>, ApiError>
+    where
+        T: DeserializeOwned,
+    {
+        self.list_at(call, empty, fold).map(|(items, _)| items)
+    }
+
+    /// The same, and the version at which it is the whole of what there was.
+    pub fn list_at<T, A>(
+        &self,
+        call: &Call<'_>,
+        empty: impl Fn() -> A,
+        mut fold: impl FnMut(&mut A, T),
+    ) -> Result<(Complete<A>, ResourceVersion), ApiError>
+    where
+        T: DeserializeOwned,
+    {
+        let deadline = clock::now().steady + self.limits.list;
+        let mut restart = 0;
+        loop {
+            let mut gathered = empty();
+            let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
+                Ok(version) => return Ok((Complete::of_all_pages(gathered), version)),
+                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.asked(), failure)),
+                Err(Stopped::StartOver(failure)) => failure,
+            };
+            restart += 1;
+            let pause = pause(restart, jitter());
+            if restart > RESTARTS_MAX || pause >= left(deadline) {
+                return Err(ApiError::of(call.asked(), failure));
+            }
+            log::debug!("starting over with {}", call.asked());
+            clock::sleep(pause);
+        }
+    }
+
+    fn pages<T, A, F>(&self, call: &Call<'_>, gathered: &mut A, fold: &mut F, deadline: Instant) -> Result<ResourceVersion, Stopped>
+    where
+        T: DeserializeOwned,
+        F: FnMut(&mut A, T),
+    {
+        let (mut next, mut items, mut version) = (None, 0, None);
+        loop {
+            let path = page_path(&call.path, next.as_deref());
+            let time = self.limits.page.min(left(deadline));
+            let page = self.run(call, &path, None, time, Ok).map_err(|failure| match failure {
+                Failure::Answered(status) if status.code == 410 => Stopped::StartOver(Failure::Answered(status)),
+                other => Stopped::ForGood(other),
+            })?;
+            let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
+            let end = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
+                Failure::Lost(cut) => Stopped::StartOver(Failure::Lost(cut)),
+                other => Stopped::ForGood(other),
+            })?;
+            // Pages of two moments have no version in common: then it is none that can be compared.
+            version = match version {
+                Some(first) if first != end.version => Some(ResourceVersion::default()),
+                _ => Some(end.version),
+            };
+            match end.next {
+                // A server that sends us in a circle would never come to an end.
+                Some(following) if next.as_ref() == Some(&following) => {
+                    return Err(Stopped::ForGood(Failure::NotUnderstood(NotUnderstood::NoList("the same page again".to_owned()))));
+                }
+                Some(following) => next = Some(following),
+                None => return Ok(version.unwrap_or_default()),
+            }
+        }
+    }
+}
+
+/// Why the pages of a list ended before the list did.
+enum Stopped {
+    ForGood(Failure),
+    StartOver(Failure),
+}
 
 /// Reads one page from `reader` and folds each item into `gathered`. `items` counts them, over all pages.
 /// Returns what the page says of itself.
@@ -57,17 +139,6 @@ pub(super) fn page_path(path: &str, next: Option<&str>) -> String {
         }
     }
     page
-}
-
-/// Parts an error of the parser into a cut connection and an answer of another form.
-pub(super) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_json::Error) -> NotUnderstood) -> Failure {
-    if error.is_io() {
-        return Failure::Lost(NoAnswer::from(ureq::Error::from(std::io::Error::from(error))));
-    }
-    if error.is_eof() {
-        return Failure::Lost(NoAnswer::Cut(std::io::Error::from(error).into()));
-    }
-    Failure::NotUnderstood(otherwise(error))
 }
 
 #[derive(Default)]
@@ -188,6 +259,11 @@ struct ListMeta {
 
 /// As kubectl and client-go ask for.
 const PAGE_ITEMS: usize = 500;
+
+/// 500 objects of half a megabyte. They are not kept.
+const PAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A list that outlives its snapshot this often is too large for the server's compaction interval.
+const RESTARTS_MAX: u32 = 3;
 
 #[cfg(test)]
 mod tests;

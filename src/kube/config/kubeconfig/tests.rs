@@ -1,7 +1,7 @@
 //! Kubeconfig files as people have them.
 
 use super::*;
-use crate::kube::credential::Shown;
+use crate::kube::config::credential::Shown;
 
 /// A file with one context, whose cluster and user have these fields.
 fn one(cluster: &str, user: &str) -> String {

@@ -8,8 +8,9 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kube::call::{Form, Verb};
-use crate::kube::location::{Environment, Given};
+use crate::cluster::Complete;
+use crate::kube::client::call::{Form, Verb};
+use crate::kube::config::{Environment, Given};
 use crate::kube::testing::{Authority, Reply, Scratch, Server, base64, chain, closed_port, http, json as answer};
 
 const BUDGET: &str =

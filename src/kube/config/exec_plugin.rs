@@ -16,9 +16,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::clock;
-use super::credential::{CredentialError, fits_a_header};
-use super::secret::Secret;
+use super::secret::{Secret, fits_a_header};
+use crate::kube::clock;
 
 /// How to run a plugin.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +47,8 @@ pub(super) struct Told {
 }
 
 impl Plugin {
-    /// Runs the plugin and reads what it tells.
-    pub(super) fn run(&self) -> Result<Told, CredentialError> {
+    /// Runs the plugin and reads the credential that it prints. An error is a message.
+    pub(super) fn run(&self) -> Result<Told, String> {
         log::debug!("running the credential plugin {}", self.command.display());
         let deadline = clock::now().steady + self.time_max;
         let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
@@ -81,7 +80,7 @@ impl Plugin {
         line
     }
 
-    fn understand(&self, output: &[u8]) -> Result<Told, CredentialError> {
+    fn understand(&self, output: &[u8]) -> Result<Told, String> {
         // The parser's message could quote the output, which is secret.
         let told: ExecCredential =
             serde_json::from_slice(output).map_err(|error| self.failed(&format!("printed no ExecCredential (line {})", error.line())))?;
@@ -104,9 +103,9 @@ impl Plugin {
         Ok(Told { token: token.map(Secret::new), certificate, expires: status.expiration_timestamp })
     }
 
-    fn failed(&self, what: &str) -> CredentialError {
+    fn failed(&self, what: &str) -> String {
         let hint = self.install_hint.as_deref().map(|hint| format!("\n{}", hint.trim())).unwrap_or_default();
-        CredentialError::Plugin(format!("the credential plugin {} {what}{hint}", self.command.display()))
+        format!("the credential plugin {} {what}{hint}", self.command.display())
     }
 }
 

@@ -1,10 +1,17 @@
-//! The rights this program needs, as kubernetes/deployment.yaml grants them.
+//! The rights this program needs, as kubernetes/deployment.yaml grants them, and the names of the objects it keeps.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::calls::{CA, TLS};
+/// The Lease's name.
+pub const LEASE: &str = "reboot-manager";
+
+/// Name of the Secret with the CA's certificate and key, and of the ConfigMap with its certificate alone.
+pub const CA: &str = "reboot-manager-ca";
+
+/// Name of the Secret with the server's certificate and key.
+pub const TLS: &str = "reboot-manager-tls";
 
 /// One right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +60,13 @@ const ALWAYS: &[Permission] = &[
 
 impl Permission {
     /// The SelfSubjectAccessReview that asks for it.
-    pub fn review(&self, namespace: &str, lease: &str) -> Value {
+    pub fn review(&self, namespace: &str) -> Value {
         let mut asked = json!({"verb": self.verb, "group": self.group, "resource": self.resource, "subresource": self.subresource});
         if self.scope != Scope::Cluster {
             asked["namespace"] = json!(namespace);
         }
         match &self.scope {
-            Scope::Lease => asked["name"] = json!(lease),
+            Scope::Lease => asked["name"] = json!(LEASE),
             Scope::Named(name) => asked["name"] = json!(name),
             Scope::Cluster | Scope::Namespace => {}
         }

@@ -11,14 +11,11 @@ use std::ops::ControlFlow;
 
 use serde::de::DeserializeOwned;
 
-use super::call::Call;
-use super::client::{Client, OBJECT_BYTES_MAX, jitter};
-use super::error::{ApiError, Failure, NotUnderstood};
-use super::list::failure;
+use crate::kube::client::{ApiError, Call, Client, Failure, NotUnderstood, OBJECT_BYTES_MAX, failure, jitter};
 
 impl Client {
     /// Watches until the server ends it in order, or `take` breaks off; `open` is called when it has begun. An error is
-    /// everything else, above all a connection that is cut, or brings nothing for longer than [`super::Limits::silence`].
+    /// everything else, above all a connection that is cut, or brings nothing for longer than [`crate::kube::Limits::silence`].
     pub fn watch<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
