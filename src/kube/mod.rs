@@ -1,8 +1,8 @@
 //! The Kubernetes API over ureq, in four wings, each of which imports only from those after it: `api`, every call this program makes;
 //! `client`, one request and its repetition; `config`, where the server is and who we are; `transport`, one exchange over HTTP.
 //!
-//! It decides nothing about nodes or pods. It must never log or print a credential, follow a redirect, hand out a part of a
-//! list, or repeat a write the server may have acted on.
+//! Nothing about nodes or pods is decided here. A credential must never be logged or printed, a redirect never followed, part of a
+//! list never handed out, and a write never repeated if the server may have acted on it.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
@@ -16,8 +16,8 @@ mod transport;
 
 pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, Scope, TLS, needed, read_page};
 pub use client::{
-    ApiError, ApiStatus, Asked, Call, Cause, Client, ConnectError, Content, Details, Failure, Form, NoAnswer, NotUnderstood, Observation,
-    Verb, told,
+    ApiError, ApiStatus, Call, Cause, Client, ConnectError, Content, DecodeError, Detail, Details, Failure, Observation, Operation,
+    TransportError, Verb, error_chain,
 };
-pub use config::{CredentialError, Environment, Given, Location, LocationError};
+pub use config::{ConnectOptions, CredentialError, Environment, Location, LocationError};
 pub use transport::{Limits, TlsError};

@@ -1,4 +1,4 @@
-//! Every call this program makes, by name. What is not here it cannot do; kubernetes/deployment.yaml grants just this.
+//! Every call this program makes, by name. kubernetes/deployment.yaml grants just these.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,7 @@ use crate::cluster::{
     CONTROL_PLANE, CaMap, Complete, ControlPlaneNode, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod,
     PodKey, ResourceVersion, Service, TlsSecret, Uid,
 };
-use crate::kube::client::{ApiError, Call, Client, Content, Form, Verb};
+use crate::kube::client::{ApiError, Call, Client, Content, Detail, Verb};
 
 /// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
@@ -40,28 +40,28 @@ impl Kube {
         empty: impl Fn() -> A,
         add: impl FnMut(&mut A, NodeIdentity),
     ) -> Result<(Complete<A>, ResourceVersion), ApiError> {
-        self.client.list_at(&list("nodes", "the machine-ids of all nodes", "/api/v1/nodes".to_owned(), Form::Whole), empty, add)
+        self.client.list_at(&list("nodes", "the machine-ids of all nodes", "/api/v1/nodes".to_owned(), Detail::Whole), empty, add)
     }
 
     /// Mark and machine of one node.
     pub fn identity(&self, name: &NodeName) -> Result<Option<NodeIdentity>, ApiError> {
-        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole))
+        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Detail::Whole))
     }
 
     /// One Node.
     pub fn node(&self, name: &NodeName) -> Result<Option<Node>, ApiError> {
-        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole))
+        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Detail::Whole))
     }
 
     /// One Node's metadata.
     pub fn node_mark(&self, name: &NodeName) -> Result<Option<NodeMark>, ApiError> {
-        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Metadata))
+        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Detail::Metadata))
     }
 
     /// The nodes marked `Rebooting`, or with a record of our cordon. Annotations cannot be selected by, so this reads the
     /// metadata of all; each is shown to `met`, which may meet one more than once.
     pub fn marked_nodes(&self, mut met: impl FnMut(&NodeMark)) -> Result<(Complete<Vec<NodeMark>>, ResourceVersion), ApiError> {
-        let call = list("nodes", "the marks of all nodes", "/api/v1/nodes".to_owned(), Form::Metadata);
+        let call = list("nodes", "the marks of all nodes", "/api/v1/nodes".to_owned(), Detail::Metadata);
         self.client.list_at(&call, Vec::new, |marked, mark: NodeMark| {
             met(&mark);
             if mark.is_marked() {
@@ -74,7 +74,7 @@ impl Kube {
     /// then each event is told to `take`. Ends well when `take` or the server has had enough.
     pub fn watch_nodes(&self, version: u128, open: impl FnOnce(), take: impl FnMut(NodeEvent) -> ControlFlow<()>) -> Result<(), ApiError> {
         let path = format!("/api/v1/nodes?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
-        let call = Call { verb: Verb::Watch, resource: "nodes", object: "the marks of all nodes", path, form: Form::Metadata };
+        let call = Call { verb: Verb::Watch, resource: "nodes", object: "the marks of all nodes", path, detail: Detail::Metadata };
         self.client.watch(&call, open, take)
     }
 
@@ -87,7 +87,7 @@ impl Kube {
     /// Whether a node other than `but` is Ready, schedulable, and has no taint that keeps our own pods away.
     pub fn another_node_can_run_us(&self, but: &NodeName) -> Result<bool, ApiError> {
         let path = "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse".to_owned();
-        let call = list("nodes", "the nodes that take pods", path, Form::Whole);
+        let call = list("nodes", "the nodes that take pods", path, Detail::Whole);
         let able = self.client.list(&call, || false, |able, host: Host| *able |= host.name != *but && host.takes_us)?;
         Ok(able.into_inner())
     }
@@ -97,7 +97,7 @@ impl Kube {
         let mut all = Vec::new();
         for label in CONTROL_PLANE {
             let path = format!("/api/v1/nodes?labelSelector={}", label.replace('/', "%2F"));
-            all.extend(self.client.list(&list("nodes", "the control-plane nodes", path, Form::Whole), Vec::new, Vec::push)?.into_inner());
+            all.extend(self.client.list(&list("nodes", "the control-plane nodes", path, Detail::Whole), Vec::new, Vec::push)?.into_inner());
         }
         all.sort_unstable();
         all.dedup();
@@ -107,7 +107,7 @@ impl Kube {
     /// The pods bound to a node, of all namespaces.
     pub fn pods_on(&self, node: &NodeName) -> Result<Complete<Vec<Pod>>, ApiError> {
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
-        self.client.list(&list("pods", &format!("the pods of node {node}"), path, Form::Whole), Vec::new, Vec::push)
+        self.client.list(&list("pods", &format!("the pods of node {node}"), path, Detail::Whole), Vec::new, Vec::push)
     }
 
     /// Asks a pod to go, unless another pod has its name by now (Eviction API, policy/v1).
@@ -122,7 +122,7 @@ impl Kube {
 
     /// The Lease that holds the lock; `None`: there is none yet.
     pub fn lease(&self) -> Result<Option<Lease>, ApiError> {
-        self.find(&get("leases", &self.lease_object(), format!("{}/{LEASE}", self.leases()), Form::Whole))
+        self.find(&get("leases", &self.lease_object(), format!("{}/{LEASE}", self.leases()), Detail::Whole))
     }
 
     /// Writes the Lease by a JSON merge patch: over the version the patch names, or as a new one.
@@ -157,16 +157,16 @@ impl Kube {
     /// The Service with this name.
     pub fn service(&self, name: &str) -> Result<Option<Service>, ApiError> {
         let path = format!("{}/{name}", self.core("services"));
-        self.find(&get("services", &self.named("service", name), path, Form::Whole))
+        self.find(&get("services", &self.named("service", name), path, Detail::Whole))
     }
 
     /// A certificate and its key.
     pub fn tls_secret(&self, name: &str) -> Result<Option<TlsSecret>, ApiError> {
         let path = format!("{}/{name}", self.core("secrets"));
-        self.find(&get("secrets", &self.named("secret", name), path, Form::Whole))
+        self.find(&get("secrets", &self.named("secret", name), path, Detail::Whole))
     }
 
-    /// Stores a certificate and its key, unless there is such a Secret by now.
+    /// Stores a certificate and its key, unless the Secret exists already.
     pub fn create_tls_secret(&self, name: &str, pair: &Pair) -> Result<TlsSecret, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": {"name": name, "labels": labels()}, "data": pair.data()});
@@ -183,10 +183,10 @@ impl Kube {
     /// The ConfigMap that shows a CA's certificate.
     pub fn ca_map(&self, name: &str) -> Result<Option<CaMap>, ApiError> {
         let path = format!("{}/{name}", self.core("configmaps"));
-        self.find(&get("configmaps", &self.named("configmap", name), path, Form::Whole))
+        self.find(&get("configmaps", &self.named("configmap", name), path, Detail::Whole))
     }
 
-    /// Shows a CA's certificate, unless there is such a ConfigMap by now.
+    /// Shows a CA's certificate, unless the ConfigMap exists already.
     pub fn create_ca_map(&self, name: &str, certificate: &str) -> Result<CaMap, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "labels": labels()}, "data": CaMap::data(certificate)});
@@ -228,7 +228,7 @@ impl Kube {
     }
 }
 
-/// What `kubectl get -l` finds our objects by.
+/// The labels by which `kubectl get -l` finds our objects.
 fn labels() -> Value {
     json!({"app.kubernetes.io/name": "reboot-manager"})
 }
@@ -251,14 +251,14 @@ impl<'de> Deserialize<'de> for Allowed {
     }
 }
 
-fn get<'a>(resource: &'static str, object: &'a str, path: String, form: Form) -> Call<'a> {
-    Call { verb: Verb::Get, resource, object, path, form }
+fn get<'a>(resource: &'static str, object: &'a str, path: String, detail: Detail) -> Call<'a> {
+    Call { verb: Verb::Get, resource, object, path, detail }
 }
 
-fn list<'a>(resource: &'static str, object: &'a str, path: String, form: Form) -> Call<'a> {
-    Call { verb: Verb::List, resource, object, path, form }
+fn list<'a>(resource: &'static str, object: &'a str, path: String, detail: Detail) -> Call<'a> {
+    Call { verb: Verb::List, resource, object, path, detail }
 }
 
 fn write<'a>(verb: Verb, resource: &'static str, object: &'a str, path: String) -> Call<'a> {
-    Call { verb, resource, object, path, form: Form::Whole }
+    Call { verb, resource, object, path, detail: Detail::Whole }
 }

@@ -1,7 +1,7 @@
 //! Reading a list: page by page, each from its bytes, item by item.
 //!
 //! Never more than one item is in memory. A page that ends early, or holds anything but a list, is an error and
-//! never a shorter list; whoever has read the last page may vouch for the whole.
+//! never a shorter list.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks>.
 
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::cluster::{Complete, ResourceVersion};
-use crate::kube::client::{ApiError, Call, Client, Failure, NotUnderstood, failure, jitter, left, pause};
+use crate::kube::client::{ApiError, Call, Client, DecodeError, Failure, failure, jitter, left, pause};
 use crate::kube::clock;
 
 impl Client {
@@ -27,7 +27,7 @@ impl Client {
         self.list_at(call, empty, fold).map(|(items, _)| items)
     }
 
-    /// The same, and the version at which it is the whole of what there was.
+    /// Reads a whole list as [`Self::list`] does, with the version at which the list is complete.
     pub fn list_at<T, A>(
         &self,
         call: &Call<'_>,
@@ -43,15 +43,15 @@ impl Client {
             let mut gathered = empty();
             let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
                 Ok(version) => return Ok((Complete::of_all_pages(gathered), version)),
-                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.asked(), failure)),
+                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.operation(), failure)),
                 Err(Stopped::StartOver(failure)) => failure,
             };
             restart += 1;
             let pause = pause(restart, jitter());
             if restart > RESTARTS_MAX || pause >= left(deadline) {
-                return Err(ApiError::of(call.asked(), failure));
+                return Err(ApiError::of(call.operation(), failure));
             }
-            log::debug!("starting over with {}", call.asked());
+            log::debug!("starting over with {}", call.operation());
             clock::sleep(pause);
         }
     }
@@ -71,7 +71,7 @@ impl Client {
             })?;
             let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
             let end = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
-                Failure::Lost(cut) => Stopped::StartOver(Failure::Lost(cut)),
+                Failure::Transport(cut) => Stopped::StartOver(Failure::Transport(cut)),
                 other => Stopped::ForGood(other),
             })?;
             // Pages of two moments have no version in common: then it is none that can be compared.
@@ -82,7 +82,7 @@ impl Client {
             match end.next {
                 // A server that sends us in a circle would never come to an end.
                 Some(following) if next.as_ref() == Some(&following) => {
-                    return Err(Stopped::ForGood(Failure::NotUnderstood(NotUnderstood::NoList("the same page again".to_owned()))));
+                    return Err(Stopped::ForGood(Failure::Decode(DecodeError::NoList("the same page again".to_owned()))));
                 }
                 Some(following) => next = Some(following),
                 None => return Ok(version.unwrap_or_default()),
@@ -98,7 +98,7 @@ enum Stopped {
 }
 
 /// Reads one page from `reader` and folds each item into `gathered`. `items` counts them, over all pages.
-/// Returns what the page says of itself.
+/// Returns the page's data about the list.
 pub fn read_page<T, A, F>(reader: impl Read, gathered: &mut A, fold: &mut F, items: &mut usize) -> Result<PageEnd, Failure>
 where
     T: DeserializeOwned,
@@ -107,19 +107,19 @@ where
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
     let seed = PageSeed { gathered, fold, items, item: PhantomData };
     let page = seed.deserialize(&mut json).and_then(|page| json.end().map(|()| page));
-    let page = page.map_err(|error| failure(error, |source| NotUnderstood::Item { item: *items, source }))?;
+    let page = page.map_err(|error| failure(error, |source| DecodeError::Item { item: *items, source }))?;
     let kind = page.kind.unwrap_or_default();
     if !page.has_items || kind == "Status" {
         let message = page.message.map(|message| format!(", \u{201c}{message}\u{201d}")).unwrap_or_default();
-        return Err(Failure::NotUnderstood(NotUnderstood::NoList(format!("kind {kind:?}{message}"))));
+        return Err(Failure::Decode(DecodeError::NoList(format!("kind {kind:?}{message}"))));
     }
     Ok(PageEnd { next: page.next.filter(|next| !next.is_empty()), version: page.version })
 }
 
-/// What a page says of itself.
+/// A page's data about the list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PageEnd {
-    /// What to continue with, if it was not the last page.
+    /// The token to continue with; none on the last page.
     pub next: Option<String>,
     /// The version of the whole list: all its pages are of one moment.
     pub version: ResourceVersion,

@@ -13,7 +13,7 @@ pub const CA: &str = "reboot-manager-ca";
 /// Name of the Secret with the server's certificate and key.
 pub const TLS: &str = "reboot-manager-tls";
 
-/// One right.
+/// A right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// `get`, `list`, `watch`, `create`, `patch`.
@@ -24,18 +24,18 @@ pub struct Permission {
     pub resource: &'static str,
     /// Subresource; empty for the object itself.
     pub subresource: &'static str,
-    /// What it is asked of.
+    /// The objects that the right covers.
     pub scope: Scope,
 }
 
-/// What a right is asked of.
+/// The objects that a right covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Every object, whatever its namespace.
     Cluster,
     /// The Lease, by name, in its namespace.
     Lease,
-    /// One object, by name, in the Lease's namespace.
+    /// An object, by name, in the Lease's namespace.
     Named(String),
     /// Every object in the Lease's namespace: a create cannot be limited to a name.
     Namespace,
@@ -59,18 +59,18 @@ const ALWAYS: &[Permission] = &[
 ];
 
 impl Permission {
-    /// The SelfSubjectAccessReview that asks for it.
+    /// The SelfSubjectAccessReview that asks for this right.
     pub fn review(&self, namespace: &str) -> Value {
-        let mut asked = json!({"verb": self.verb, "group": self.group, "resource": self.resource, "subresource": self.subresource});
+        let mut attributes = json!({"verb": self.verb, "group": self.group, "resource": self.resource, "subresource": self.subresource});
         if self.scope != Scope::Cluster {
-            asked["namespace"] = json!(namespace);
+            attributes["namespace"] = json!(namespace);
         }
         match &self.scope {
-            Scope::Lease => asked["name"] = json!(LEASE),
-            Scope::Named(name) => asked["name"] = json!(name),
+            Scope::Lease => attributes["name"] = json!(LEASE),
+            Scope::Named(name) => attributes["name"] = json!(name),
             Scope::Cluster | Scope::Namespace => {}
         }
-        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}})
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}})
     }
 }
 
@@ -95,7 +95,7 @@ const fn lease(verb: &'static str, scope: Scope) -> Permission {
     Permission { verb, group: "coordination.k8s.io", resource: "leases", subresource: "", scope }
 }
 
-/// What it takes to keep a CA and a certificate in Secrets. None of it reaches another Secret.
+/// The rights to keep a CA and a certificate in Secrets. None of them covers another Secret.
 fn certificate(service: &str) -> [Permission; 8] {
     let named = |name: &str| Scope::Named(name.to_owned());
     [

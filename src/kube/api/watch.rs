@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use serde::de::DeserializeOwned;
 
-use crate::kube::client::{ApiError, Call, Client, Failure, NotUnderstood, OBJECT_BYTES_MAX, failure, jitter};
+use crate::kube::client::{ApiError, Call, Client, DecodeError, Failure, OBJECT_BYTES_MAX, failure, jitter};
 
 impl Client {
     /// Watches until the server ends it in order, or `take` breaks off; `open` is called when it has begun. An error is
@@ -30,7 +30,7 @@ impl Client {
             open();
             read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take)
         });
-        events.map_err(|failure| ApiError::of(call.asked(), failure))
+        events.map_err(|failure| ApiError::of(call.operation(), failure))
     }
 }
 
@@ -40,7 +40,7 @@ fn read_events<T: DeserializeOwned>(reader: impl Read, mut take: impl FnMut(T) -
     let reader = BufReader::with_capacity(EVENT_BYTES, Bounded { reader, left: &left });
     let events = serde_json::Deserializer::from_reader(reader).into_iter::<T>();
     for event in events {
-        let event = event.map_err(|error| failure(error, NotUnderstood::Object))?;
+        let event = event.map_err(|error| failure(error, DecodeError::Object))?;
         left.set(OBJECT_BYTES_MAX);
         if take(event).is_break() {
             return Ok(());
@@ -98,7 +98,7 @@ mod tests {
             let (events, result) = read(&EVENTS[..length]);
             assert_eq!(events.len(), usize::from(length >= first), "{length}");
             let whole = [first, first + 1].contains(&length);
-            assert!(if whole { result.is_ok() } else { matches!(result, Err(Failure::Lost(_))) }, "{length}: {result:?}");
+            assert!(if whole { result.is_ok() } else { matches!(result, Err(Failure::Transport(_))) }, "{length}: {result:?}");
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let (events, result) = read(&event(1 << 20).repeat(8));
         assert!((events.len(), result.is_ok()) == (8, true));
         let (events, result) = read(&event(5 << 20));
-        assert!(events.is_empty() && matches!(result, Err(Failure::Lost(_))), "{result:?}");
+        assert!(events.is_empty() && matches!(result, Err(Failure::Transport(_))), "{result:?}");
     }
 
     #[test]

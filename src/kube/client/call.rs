@@ -9,7 +9,7 @@ use ureq::http::Method;
 
 use super::retry::Intent;
 
-/// What is done to an object, in Kubernetes' words.
+/// An operation on objects, in Kubernetes' words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// POST.
@@ -27,7 +27,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The word for it in RBAC rules, metrics and messages.
+    /// The name in RBAC rules, metrics and messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,16 +54,16 @@ impl Verb {
     }
 }
 
-/// How much of an object the server is asked to send.
+/// The part of an object that the server is to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Detail {
     /// Only its metadata: a `PartialObjectMetadata`, or a list of them.
     Metadata,
-    /// All of it.
+    /// The whole object.
     Whole,
 }
 
-/// What the body of a write is.
+/// The kind of body of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// A whole object.
@@ -75,39 +75,39 @@ pub enum Content {
 /// One request as its caller names it.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
-    /// What to do.
+    /// The operation.
     pub verb: Verb,
-    /// To what kind of thing, for metrics: `nodes`, `pods/eviction`.
+    /// The resource, for metrics: `nodes`, `pods/eviction`.
     pub resource: &'static str,
-    /// To which, for messages: `node worker-3`.
+    /// The object or objects, for messages: `node worker-3`.
     pub object: &'a str,
     /// Path and query, from `/api` or `/apis` on.
     pub path: String,
-    /// How much of it to send back.
-    pub form: Form,
+    /// The part of the object to send back.
+    pub detail: Detail,
 }
 
 impl Call<'_> {
-    /// The `Accept` header that asks for this form.
+    /// The `Accept` header that asks for this detail.
     pub(super) fn accept(&self) -> &'static str {
-        match (self.form, self.verb) {
-            (Form::Whole, _) => "application/json",
-            (Form::Metadata, Verb::List) => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-            (Form::Metadata, _) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        match (self.detail, self.verb) {
+            (Detail::Whole, _) => "application/json",
+            (Detail::Metadata, Verb::List) => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            (Detail::Metadata, _) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
         }
     }
 
-    pub(crate) fn asked(&self) -> Asked {
-        Asked { verb: self.verb, object: self.object.to_owned() }
+    pub(crate) fn operation(&self) -> Operation {
+        Operation { verb: self.verb, object: self.object.to_owned() }
     }
 }
 
 /// One attempt of a request, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
-    /// What was done.
+    /// The operation.
     pub verb: Verb,
-    /// To what kind of thing.
+    /// The resource.
     pub resource: &'static str,
     /// The HTTP status code; none when no answer came.
     pub code: Option<u16>,
@@ -115,16 +115,16 @@ pub struct Observation {
     pub duration: Duration,
 }
 
-/// What was asked of the server, for messages: "get node worker-3".
+/// An operation on one object or list, for messages: "get node worker-3".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// What was to be done.
+pub struct Operation {
+    /// The kind of operation.
     pub verb: Verb,
-    /// With what, as the caller named it.
+    /// The object or objects, as the caller names them.
     pub object: String,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb.name(), self.object)
     }

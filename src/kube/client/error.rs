@@ -1,6 +1,6 @@
-//! What can go wrong with a request: one variant for each thing a caller may do about it.
+//! The errors of a request: one variant for each thing a caller may do about it.
 //!
-//! `Display` tells only its own level; what lies below is in `source()`. No text here may hold a credential.
+//! `Display` describes only its own level; the cause is in `source()`. No text here may hold a credential.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>; of the codes, RFC 9110, section 15.
 
@@ -8,86 +8,86 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::call::Asked;
-use super::retry::Seen;
+use super::call::Operation;
+use super::retry::Outcome;
 use super::status::ApiStatus;
 use crate::kube::config::CredentialError;
 use crate::kube::transport::TlsError;
 
-/// Why a request did not bring what was asked for.
+/// Why a request did not bring the object or list that its caller wants.
 #[derive(Debug, Error)]
 pub enum ApiError {
     /// 429: not now. Try later, and not before `after`.
-    #[error("could not {asked} yet: {status}")]
+    #[error("could not {operation} yet: {status}")]
     Busy {
-        /// What was asked.
-        asked: Asked,
-        /// What the server said; a refusal by a disruption budget is among the causes.
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer; a refusal by a disruption budget is among the causes.
         status: Box<ApiStatus>,
-        /// How long the server asks to be left alone.
+        /// The pause for which the server asks.
         after: Option<Duration>,
     },
-    /// 409: someone else changed it first, or it exists already. Read it again and decide anew.
-    #[error("could not {asked}, it was changed meanwhile; it has to be read again: {status}")]
+    /// 409: another client changed the object first, or the object exists already. Read it again and decide again.
+    #[error("could not {operation}, it was changed meanwhile; it has to be read again: {status}")]
     Conflict {
-        /// What was asked.
-        asked: Asked,
-        /// What the server said.
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
         status: Box<ApiStatus>,
     },
     /// 5xx and 408: the server could not. For a write this leaves open whether it acted: look.
-    #[error("could not {asked}, the API server failed; see its log if this lasts: {status}")]
+    #[error("could not {operation}, the API server failed; see its log if this lasts: {status}")]
     Failed {
-        /// What was asked.
-        asked: Asked,
-        /// What the server said.
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
         status: Box<ApiStatus>,
     },
-    /// 410: what was asked for is no longer kept. Start over.
-    #[error("could not {asked}, the server no longer keeps that version; it has to be read from the start: {status}")]
+    /// 410: the server no longer keeps the requested version. Start over.
+    #[error("could not {operation}, the server no longer keeps that version; it has to be read from the start: {status}")]
     Gone {
-        /// What was asked.
-        asked: Asked,
-        /// What the server said.
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
         status: Box<ApiStatus>,
     },
     /// 404, and a `Status` with reason `NotFound`: something does not exist. `status.details` says what: the object that was
-    /// asked for, or its namespace, or its API group.
-    #[error("could not {asked}, the API server answers that something does not exist: {status}")]
+    /// operation for, or its namespace, or its API group.
+    #[error("could not {operation}, the API server answers that something does not exist: {status}")]
     NotFound {
-        /// What was asked.
-        asked: Asked,
-        /// What the server said.
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
         status: Box<ApiStatus>,
     },
     /// Any other 4xx: it will not change by itself; a person has to see to it.
-    #[error("could not {asked}, the API server refuses it{}: {status}", hint(.status.code))]
+    #[error("could not {operation}, the API server refuses it{}: {status}", hint(.status.code))]
     Refused {
-        /// What was asked.
-        asked: Asked,
-        /// What the server said.
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
         status: Box<ApiStatus>,
     },
     /// No answer, or not the whole of it. For a write this leaves open whether the server acted: look.
-    #[error("could not {asked}: no answer from the API server")]
+    #[error("could not {operation}: no answer from the API server")]
     Unreachable {
-        /// What was asked.
-        asked: Asked,
-        /// What became of it.
-        source: NoAnswer,
+        /// The failed operation.
+        operation: Operation,
+        /// What happened to the connection.
+        source: TransportError,
     },
     /// An answer that was not understood. A write was most likely done: look.
-    #[error("could not {asked}: the API server's answer was not understood")]
+    #[error("could not {operation}: the API server's answer was not understood")]
     Unreadable {
-        /// What was asked.
-        asked: Asked,
-        /// What was wrong with it.
-        source: NotUnderstood,
+        /// The failed operation.
+        operation: Operation,
+        /// The mistake in the answer.
+        source: DecodeError,
     },
 }
 
 impl ApiError {
-    /// What the server said, where it spoke.
+    /// The server's answer, if there is one.
     #[must_use]
     pub fn status(&self) -> Option<&ApiStatus> {
         match self {
@@ -97,49 +97,49 @@ impl ApiError {
             | Self::Gone { status, .. }
             | Self::NotFound { status, .. }
             | Self::Refused { status, .. }
-            | Self::Unreadable { source: NotUnderstood::NotKubernetes(status), .. } => Some(status),
+            | Self::Unreadable { source: DecodeError::NotKubernetes(status), .. } => Some(status),
             Self::Unreachable { .. } | Self::Unreadable { .. } => None,
         }
     }
 
-    /// What was asked.
+    /// The failed operation.
     #[must_use]
-    pub fn asked(&self) -> &Asked {
+    pub fn operation(&self) -> &Operation {
         match self {
-            Self::Busy { asked, .. }
-            | Self::Conflict { asked, .. }
-            | Self::Failed { asked, .. }
-            | Self::Gone { asked, .. }
-            | Self::NotFound { asked, .. }
-            | Self::Refused { asked, .. }
-            | Self::Unreachable { asked, .. }
-            | Self::Unreadable { asked, .. } => asked,
+            Self::Busy { operation, .. }
+            | Self::Conflict { operation, .. }
+            | Self::Failed { operation, .. }
+            | Self::Gone { operation, .. }
+            | Self::NotFound { operation, .. }
+            | Self::Refused { operation, .. }
+            | Self::Unreachable { operation, .. }
+            | Self::Unreadable { operation, .. } => operation,
         }
     }
 
-    pub(crate) fn of(asked: Asked, failure: Failure) -> Self {
+    pub(crate) fn of(operation: Operation, failure: Failure) -> Self {
         let status = match failure {
             Failure::Answered(status) => status,
-            Failure::Lost(source) => return Self::Unreachable { asked, source },
-            Failure::NotUnderstood(source) => return Self::Unreadable { asked, source },
+            Failure::Transport(source) => return Self::Unreachable { operation, source },
+            Failure::Decode(source) => return Self::Unreadable { operation, source },
         };
         match status.code {
-            404 if status.says_not_found() => Self::NotFound { asked, status },
-            404 => Self::Unreadable { asked, source: NotUnderstood::NotKubernetes(status) },
-            408 | 500.. => Self::Failed { asked, status },
-            409 => Self::Conflict { asked, status },
-            410 => Self::Gone { asked, status },
-            429 => Self::Busy { asked, after: status.retry_after_seconds.map(Duration::from_secs), status },
-            400..500 => Self::Refused { asked, status },
-            code => Self::Unreadable { asked, source: NotUnderstood::Code(code) },
+            404 if status.says_not_found() => Self::NotFound { operation, status },
+            404 => Self::Unreadable { operation, source: DecodeError::NotKubernetes(status) },
+            408 | 500.. => Self::Failed { operation, status },
+            409 => Self::Conflict { operation, status },
+            410 => Self::Gone { operation, status },
+            429 => Self::Busy { operation, after: status.retry_after_seconds.map(Duration::from_secs), status },
+            400..500 => Self::Refused { operation, status },
+            code => Self::Unreadable { operation, source: DecodeError::Code(code) },
         }
     }
 }
 
 /// Why no whole answer came.
 #[derive(Debug, Error)]
-pub enum NoAnswer {
-    /// Nothing was sent, for want of a credential.
+pub enum TransportError {
+    /// No credential, so nothing was sent.
     #[error("there is no credential to show")]
     Credential(#[source] CredentialError),
     /// The connection ended before the answer did.
@@ -154,7 +154,7 @@ pub enum NoAnswer {
     /// The host name is unknown.
     #[error("its host name is not known")]
     NoSuchHost(#[source] ureq::Error),
-    /// It took longer than allowed.
+    /// A time limit has passed.
     #[error("it took too long")]
     TimedOut(#[source] ureq::Error),
     /// No trusted connection.
@@ -162,21 +162,21 @@ pub enum NoAnswer {
     Untrusted(#[source] TlsError),
 }
 
-/// What was wrong with an answer.
+/// Why an answer cannot be used.
 #[derive(Debug, Error)]
-pub enum NotUnderstood {
+pub enum DecodeError {
     /// A code that no API server gives to such a request; redirects are among them, for none is followed.
     #[error("HTTP status {0} was not expected; is this the address of the API server?")]
     Code(u16),
-    /// Not the object that was asked for.
+    /// Not the requested object.
     #[error("the object does not have the expected form")]
     Object(#[source] serde_json::Error),
-    /// Not the list that was asked for. Items are counted from 1; 0 is the list itself.
+    /// Not the requested list. Items are counted from 1; 0 is the list itself.
     #[error("the list does not have the expected form, at item {item}")]
     Item {
         /// The item, counted over all pages.
         item: usize,
-        /// What is wrong with it.
+        /// The mistake in the item.
         source: serde_json::Error,
     },
     /// Something that is not a list.
@@ -190,18 +190,18 @@ pub enum NotUnderstood {
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What became of one attempt that did not succeed.
+/// The result of one attempt that did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The server said no.
+    /// An answer other than a success.
     Answered(Box<ApiStatus>),
     /// No answer, or a part of one.
-    Lost(NoAnswer),
-    /// An answer of another form.
-    NotUnderstood(NotUnderstood),
+    Transport(TransportError),
+    /// An answer that is not the requested object or list.
+    Decode(DecodeError),
 }
 
-impl From<ureq::Error> for NoAnswer {
+impl From<ureq::Error> for TransportError {
     fn from(error: ureq::Error) -> Self {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};
 
@@ -223,42 +223,42 @@ impl From<ureq::Error> for NoAnswer {
     }
 }
 
-impl NoAnswer {
-    /// What this means for another attempt.
-    pub(super) fn seen(&self) -> Seen<'_> {
+impl TransportError {
+    /// The meaning of this error for another attempt.
+    pub(super) fn outcome(&self) -> Outcome<'_> {
         use ureq::Timeout::{Connect, Resolve};
 
         match self {
-            Self::Credential(_) | Self::Untrusted(_) => Seen::Untrusted,
-            Self::NoSuchHost(_) | Self::NotListening(_) | Self::TimedOut(ureq::Error::Timeout(Connect | Resolve)) => Seen::NotSent,
-            Self::Cut(_) | Self::Exchange(_) | Self::TimedOut(_) => Seen::Lost,
+            Self::Credential(_) | Self::Untrusted(_) => Outcome::Untrusted,
+            Self::NoSuchHost(_) | Self::NotListening(_) | Self::TimedOut(ureq::Error::Timeout(Connect | Resolve)) => Outcome::NotSent,
+            Self::Cut(_) | Self::Exchange(_) | Self::TimedOut(_) => Outcome::Lost,
         }
     }
 }
 
 /// Parts an error of the parser into a cut connection and an answer of another form.
-pub(crate) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_json::Error) -> NotUnderstood) -> Failure {
+pub(crate) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_json::Error) -> DecodeError) -> Failure {
     if error.is_io() {
-        return Failure::Lost(NoAnswer::from(ureq::Error::from(std::io::Error::from(error))));
+        return Failure::Transport(TransportError::from(ureq::Error::from(std::io::Error::from(error))));
     }
     if error.is_eof() {
-        return Failure::Lost(NoAnswer::Cut(std::io::Error::from(error).into()));
+        return Failure::Transport(TransportError::Cut(std::io::Error::from(error).into()));
     }
-    Failure::NotUnderstood(otherwise(error))
+    Failure::Decode(otherwise(error))
 }
 
 /// An error and all its causes in one line.
-pub fn told(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !sentence.ends_with(&text) {
-            sentence = format!("{sentence}: {text}");
+        if !message.ends_with(&text) {
+            message = format!("{message}: {text}");
         }
         cause = error.source();
     }
-    sentence
+    message
 }
 
 fn hint(code: u16) -> &'static str {

@@ -1,5 +1,5 @@
-//! One request to the API server: as its caller names it (`call`), sent (`send`), when it is sent again (`retry`), and what went wrong
-//! (`error`, `status`).
+//! Requests to the API server: as their callers name them (`call`), sent (`send`) and repeated (`retry`), and their errors (`error`,
+//! `status`).
 //!
 //! A write that the server may have acted on must never be repeated.
 
@@ -9,9 +9,9 @@ mod retry;
 mod send;
 mod status;
 
-pub use call::{Asked, Call, Content, Form, Observation, Verb};
+pub use call::{Call, Content, Detail, Observation, Operation, Verb};
 pub(crate) use error::failure;
-pub use error::{ApiError, Failure, NoAnswer, NotUnderstood, told};
+pub use error::{ApiError, DecodeError, Failure, TransportError, error_chain};
 pub(crate) use retry::pause;
 pub use send::{Client, ConnectError};
 pub(crate) use send::{OBJECT_BYTES_MAX, jitter, left};

@@ -1,4 +1,4 @@
-//! Whether a request is sent again, and when. Pure: the attempt, what was seen of it, the time left and the
+//! The rules for sending a request again. Pure: the attempt, its outcome, the time left and the
 //! jitter are arguments.
 //!
 //! A read may always be repeated. A write is repeated only when the server surely did not act on it:
@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use super::status::ApiStatus;
 
-/// What the request does to the server.
+/// The effect of a request on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Intent {
-    /// It changes nothing.
+    /// Changes nothing.
     Read,
-    /// It may change something.
+    /// May change something.
     Write,
 }
 
@@ -27,28 +27,28 @@ pub(super) enum Intent {
 pub(super) struct Attempt {
     /// 1 for the first.
     pub(super) number: u32,
-    /// What the request does.
+    /// The effect of the request.
     pub(super) intent: Intent,
     /// Has a fresh credential been fetched for this call already?
     pub(super) credential: Credential,
     /// Time left of the call's deadline.
     pub(super) left: Duration,
-    /// From 0 to 1, drawn anew for each attempt.
+    /// From 0 to 1, drawn for each attempt.
     pub(super) jitter: f64,
 }
 
 /// The credential an attempt was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credential {
-    /// The one at hand.
-    Held,
-    /// One fetched anew after the server refused another.
+    /// The credential at hand.
+    Cached,
+    /// A credential fetched after the server refused another.
     Renewed,
 }
 
-/// What was seen of the attempt.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Seen<'a> {
+pub(super) enum Outcome<'a> {
     /// An answer other than a success.
     Answer(&'a ApiStatus),
     /// Something was sent, and no answer or only a part of one came back.
@@ -59,33 +59,33 @@ pub(super) enum Seen<'a> {
     Untrusted,
 }
 
-/// What to do next.
+/// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Next {
-    /// Tell the caller.
+    /// Return the error to the caller.
     GiveUp,
-    /// Fetch the credential anew, and if it is another one, send the request at once.
+    /// Fetch the credential again, and if the result differs, send the request at once.
     Renew,
-    /// Send it again after this pause.
+    /// Send the request again after this pause.
     Wait(Duration),
 }
 
-/// What follows `attempt`, of which `seen` was seen.
+/// The next thing to do after `attempt`, which ended with `outcome`.
 #[must_use]
-pub(super) fn next(attempt: &Attempt, seen: Seen<'_>) -> Next {
-    if let Seen::Answer(status) = seen
+pub(super) fn next(attempt: &Attempt, outcome: Outcome<'_>) -> Next {
+    if let Outcome::Answer(status) = outcome
         && status.code == 401
     {
-        return if attempt.credential == Credential::Held { Next::Renew } else { Next::GiveUp };
+        return if attempt.credential == Credential::Cached { Next::Renew } else { Next::GiveUp };
     }
-    if attempt.number >= ATTEMPTS_MAX || !may_repeat(attempt.intent, seen) {
+    if attempt.number >= ATTEMPTS_MAX || !may_repeat(attempt.intent, outcome) {
         return Next::GiveUp;
     }
-    let asked = match seen {
-        Seen::Answer(status) => status.retry_after_seconds.map(Duration::from_secs),
-        Seen::Lost | Seen::NotSent | Seen::Untrusted => None,
+    let requested = match outcome {
+        Outcome::Answer(status) => status.retry_after_seconds.map(Duration::from_secs),
+        Outcome::Lost | Outcome::NotSent | Outcome::Untrusted => None,
     };
-    let pause = pause(attempt.number, attempt.jitter).max(asked.unwrap_or_default().min(RETRY_AFTER_MAX));
+    let pause = pause(attempt.number, attempt.jitter).max(requested.unwrap_or_default().min(RETRY_AFTER_MAX));
     if pause < attempt.left { Next::Wait(pause) } else { Next::GiveUp }
 }
 
@@ -97,14 +97,14 @@ pub(crate) fn pause(number: u32, jitter: f64) -> Duration {
     whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-fn may_repeat(intent: Intent, seen: Seen<'_>) -> bool {
-    match (intent, seen) {
-        (_, Seen::NotSent) | (Intent::Read, Seen::Lost) => true,
-        (Intent::Write, Seen::Lost) | (_, Seen::Untrusted) => false,
+fn may_repeat(intent: Intent, outcome: Outcome<'_>) -> bool {
+    match (intent, outcome) {
+        (_, Outcome::NotSent) | (Intent::Read, Outcome::Lost) => true,
+        (Intent::Write, Outcome::Lost) | (_, Outcome::Untrusted) => false,
         // A 404 that Kubernetes did not send comes from a proxy, and passes as its 502 does.
-        (Intent::Read, Seen::Answer(status)) if status.code == 404 => !status.says_not_found(),
-        (Intent::Read, Seen::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
-        (Intent::Write, Seen::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
+        (Intent::Read, Outcome::Answer(status)) if status.code == 404 => !status.says_not_found(),
+        (Intent::Read, Outcome::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
+        (Intent::Write, Outcome::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
     }
 }
 
@@ -114,7 +114,7 @@ const ATTEMPTS_MAX: u32 = 4;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 /// The longest back-off of our own.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The longest wait the server may ask for; a longer one is the caller's affair.
+/// The longest wait the server may ask for; a longer one is for the caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -128,12 +128,12 @@ mod tests {
     }
 
     fn attempt(intent: Intent, number: u32) -> Attempt {
-        Attempt { number, intent, credential: Credential::Held, left: Duration::from_secs(30), jitter: 1.0 }
+        Attempt { number, intent, credential: Credential::Cached, left: Duration::from_secs(30), jitter: 1.0 }
     }
 
     #[track_caller]
-    fn check(intent: Intent, seen: Seen<'_>, expected: Next) {
-        assert_eq!(next(&attempt(intent, 1), seen), expected);
+    fn check(intent: Intent, outcome: Outcome<'_>, expected: Next) {
+        assert_eq!(next(&attempt(intent, 1), outcome), expected);
     }
 
     fn wait(milliseconds: u64) -> Next {
@@ -143,50 +143,50 @@ mod tests {
     #[test]
     fn reads_are_repeated_after_what_may_pass() {
         for code in [408, 429, 500, 502, 503, 504] {
-            check(Intent::Read, Seen::Answer(&answer(code, None, None)), wait(250));
+            check(Intent::Read, Outcome::Answer(&answer(code, None, None)), wait(250));
         }
         for code in [302, 400, 403, 409, 410, 422, 501, 505] {
-            check(Intent::Read, Seen::Answer(&answer(code, None, None)), Next::GiveUp);
+            check(Intent::Read, Outcome::Answer(&answer(code, None, None)), Next::GiveUp);
         }
         let not_found = ApiStatus { reason: "NotFound".to_owned(), ..answer(404, None, None) };
-        check(Intent::Read, Seen::Answer(&not_found), Next::GiveUp);
-        check(Intent::Read, Seen::Answer(&answer(404, None, None)), wait(250));
-        check(Intent::Write, Seen::Answer(&answer(404, None, None)), Next::GiveUp);
-        check(Intent::Read, Seen::Lost, wait(250));
-        check(Intent::Read, Seen::NotSent, wait(250));
-        check(Intent::Read, Seen::Untrusted, Next::GiveUp);
-        check(Intent::Read, Seen::Answer(&answer(503, Some(3), None)), wait(3_000));
-        check(Intent::Read, Seen::Answer(&answer(429, Some(3_600), None)), wait(10_000));
+        check(Intent::Read, Outcome::Answer(&not_found), Next::GiveUp);
+        check(Intent::Read, Outcome::Answer(&answer(404, None, None)), wait(250));
+        check(Intent::Write, Outcome::Answer(&answer(404, None, None)), Next::GiveUp);
+        check(Intent::Read, Outcome::Lost, wait(250));
+        check(Intent::Read, Outcome::NotSent, wait(250));
+        check(Intent::Read, Outcome::Untrusted, Next::GiveUp);
+        check(Intent::Read, Outcome::Answer(&answer(503, Some(3), None)), wait(3_000));
+        check(Intent::Read, Outcome::Answer(&answer(429, Some(3_600), None)), wait(10_000));
     }
 
     #[test]
     fn writes_are_repeated_only_when_the_server_did_not_act() {
-        check(Intent::Write, Seen::NotSent, wait(250));
-        check(Intent::Write, Seen::Answer(&answer(429, Some(1), None)), wait(1_000));
-        check(Intent::Write, Seen::Answer(&answer(429, None, None)), Next::GiveUp);
-        check(Intent::Write, Seen::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
-        check(Intent::Write, Seen::Lost, Next::GiveUp);
+        check(Intent::Write, Outcome::NotSent, wait(250));
+        check(Intent::Write, Outcome::Answer(&answer(429, Some(1), None)), wait(1_000));
+        check(Intent::Write, Outcome::Answer(&answer(429, None, None)), Next::GiveUp);
+        check(Intent::Write, Outcome::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
+        check(Intent::Write, Outcome::Lost, Next::GiveUp);
         for code in [408, 409, 500, 502, 503, 504] {
-            check(Intent::Write, Seen::Answer(&answer(code, Some(1), None)), Next::GiveUp);
+            check(Intent::Write, Outcome::Answer(&answer(code, Some(1), None)), Next::GiveUp);
         }
     }
 
     #[test]
     fn a_refused_credential_is_renewed_once() {
         for intent in [Intent::Read, Intent::Write] {
-            check(intent, Seen::Answer(&answer(401, None, None)), Next::Renew);
+            check(intent, Outcome::Answer(&answer(401, None, None)), Next::Renew);
             let again = Attempt { credential: Credential::Renewed, ..attempt(intent, 2) };
-            assert_eq!(next(&again, Seen::Answer(&answer(401, None, None))), Next::GiveUp);
+            assert_eq!(next(&again, Outcome::Answer(&answer(401, None, None))), Next::GiveUp);
         }
     }
 
     #[test]
     fn attempts_and_time_are_limited() {
-        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(Intent::Read, number), Seen::Lost)).collect();
+        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(Intent::Read, number), Outcome::Lost)).collect();
         assert_eq!(waits, [wait(250), wait(500), wait(1_000), Next::GiveUp]);
         for (left, then) in [(249, Next::GiveUp), (250, Next::GiveUp), (251, wait(250))] {
             let late = Attempt { left: Duration::from_millis(left), ..attempt(Intent::Read, 1) };
-            assert_eq!(next(&late, Seen::Lost), then, "{left} ms are left");
+            assert_eq!(next(&late, Outcome::Lost), then, "{left} ms are left");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the server says when it does not do what was asked: the body of an answer that is no success.
+//! The body of an answer that is no success.
 //!
 //! Whatever the body is, it becomes an [`ApiStatus`]; nothing in it may make the answer itself fail.
 //!
@@ -8,48 +8,48 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// What the server said when it did not do what was asked.
+/// An answer that is no success.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiStatus {
     /// The HTTP status code.
     pub code: u16,
-    /// One word for programs, such as `TooManyRequests`; empty where there was none.
+    /// A word for programs, such as `TooManyRequests`; empty where there was none.
     pub reason: String,
-    /// A sentence for people, or the beginning of a body that was no `Status`.
+    /// A message for people, or the beginning of a body that was no `Status`.
     pub message: String,
     /// The single causes behind it.
     pub causes: Vec<Cause>,
-    /// The object that it is about; empty where the server named none.
+    /// The object that the answer is about; empty where the server named none.
     pub details: Details,
-    /// How long the server asks to wait, from the header `Retry-After`, else from the body.
+    /// The pause for which the server asks, from the header `Retry-After`, else from the body.
     pub retry_after_seconds: Option<u64>,
 }
 
 impl ApiStatus {
     /// Reads the body of an answer that is not a success.
     pub fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
-        let Ok(told) = serde_json::from_slice::<StatusBody>(body) else {
+        let Ok(status) = serde_json::from_slice::<StatusBody>(body) else {
             let message = String::from_utf8_lossy(body).trim().chars().take(MESSAGE_CHARACTERS_MAX).collect();
             return Self { code, message, retry_after_seconds, ..Self::default() };
         };
-        let details = told.details.unwrap_or_default();
+        let details = status.details.unwrap_or_default();
         Self {
             code,
-            reason: told.reason.unwrap_or_default(),
-            message: told.message.unwrap_or_default(),
+            reason: status.reason.unwrap_or_default(),
+            message: status.message.unwrap_or_default(),
             causes: details.causes.unwrap_or_default(),
             details: Details { name: details.name.unwrap_or_default(), kind: details.kind.unwrap_or_default() },
             retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
         }
     }
 
-    /// Kubernetes' own word that something does not exist. A 404 without it may come from a proxy, which knows nothing.
+    /// Kubernetes itself says that something does not exist. A 404 without this may come from a proxy, which cannot know.
     #[must_use]
     pub fn says_not_found(&self) -> bool {
         self.code == 404 && self.reason == "NotFound"
     }
 
-    /// Kubernetes' own word that the object `name` of `resource` (`nodes`) does not exist.
+    /// Kubernetes itself says that the object `name` of `resource` (`nodes`) does not exist.
     #[must_use]
     pub fn is_not_found(&self, resource: &str, name: &str) -> bool {
         self.says_not_found() && self.details.kind == resource && self.details.name == name
@@ -91,11 +91,11 @@ pub struct Details {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Cause {
-    /// One word for programs, such as `DisruptionBudget`.
+    /// A word for programs, such as `DisruptionBudget`.
     pub reason: String,
-    /// A sentence for people.
+    /// A message for people.
     pub message: String,
-    /// The field of the object it is about.
+    /// The field of the object that the cause is about.
     pub field: String,
 }
 
@@ -116,5 +116,5 @@ struct StatusDetails {
     retry_after_seconds: Option<u64>,
 }
 
-/// What is kept of a body that is no `Status`, such as a proxy's error page.
+/// Length kept of a body that is no `Status`, for example a proxy's error page.
 const MESSAGE_CHARACTERS_MAX: usize = 200;

@@ -1,4 +1,4 @@
-//! Who we are to the API server: what the kubeconfig or the pod names, read when needed and again when it
+//! Our credential for the API server, as the kubeconfig or the pod names it: read when needed, and again when it
 //! may have changed.
 //!
 //! Files are read again when the last reading is older than [`REREAD_AFTER`], and after a 401; a plugin is
@@ -16,30 +16,30 @@ use std::time::Duration;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::exec_plugin::{Plugin, Told};
+use super::exec_plugin::{Plugin, PluginCredential};
 use super::secret::{Secret, bearer, fits_a_header};
 use crate::kube::clock::Moment;
 use crate::kube::transport::{TlsMaterial, system_roots};
 
-/// A text that is either given or in a file.
+/// A text, or the file that holds the text.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Text {
     File(PathBuf),
-    Given(Vec<u8>),
+    Inline(Vec<u8>),
 }
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Given(_) => f.write_str("(hidden)"),
+            Self::Inline(_) => f.write_str("(hidden)"),
         }
     }
 }
 
-/// What we show with each request.
+/// How we authenticate, besides a client certificate.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shown {
+pub(super) enum AuthMethod {
     /// The whole of an `Authorization` header.
     Header(Secret),
     Nothing,
@@ -51,7 +51,7 @@ pub(super) enum Shown {
 /// Our side of the connection.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Identity {
-    pub(super) shown: Shown,
+    pub(super) auth: AuthMethod,
     /// Certificate and key for TLS.
     pub(super) certificate: Option<(Text, Text)>,
 }
@@ -64,7 +64,7 @@ pub(crate) enum Roots {
     System,
 }
 
-/// What is shown to the server from some moment on.
+/// The credential and certificates that are sent from some moment on.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Presented {
     /// The `Authorization` header.
@@ -90,7 +90,7 @@ pub enum CredentialError {
         /// Why.
         source: io::Error,
     },
-    /// The plugin did not help. The sentence says which one, what happened, and its install hint.
+    /// The plugin failed. The message names the plugin, the failure and the install hint.
     #[error("{0}")]
     Plugin(String),
 }
@@ -100,70 +100,75 @@ pub enum CredentialError {
 pub(crate) struct Credentials {
     identity: Identity,
     roots: Roots,
-    held: Mutex<Option<Held>>,
+    cached: Mutex<Option<Cached>>,
 }
 
 #[derive(Debug, Clone)]
-struct Held {
+struct Cached {
     presented: Arc<Presented>,
-    told: Option<Arc<Told>>,
+    issued: Option<Arc<PluginCredential>>,
     read: Moment,
 }
 
 impl Credentials {
     pub(crate) fn new(identity: Identity, roots: Roots) -> Self {
-        Self { identity, roots, held: Mutex::new(None) }
+        Self { identity, roots, cached: Mutex::new(None) }
     }
 
-    /// What to show now.
+    /// The credential to send now.
     pub(crate) fn current(&self, now: Moment) -> Result<Arc<Presented>, CredentialError> {
-        let mut held = self.lock();
-        let told = held.as_ref().and_then(|held| held.told.clone()).filter(|told| told.is_valid_at(now.wall));
-        let is_spent = told.is_none() && matches!(self.identity.shown, Shown::Plugin(_));
-        let usable = held.clone().filter(|_| !is_spent);
+        let mut cached = self.lock();
+        let issued = cached.as_ref().and_then(|cached| cached.issued.clone()).filter(|issued| issued.is_valid_at(now.wall));
+        let is_spent = issued.is_none() && matches!(self.identity.auth, AuthMethod::Plugin(_));
+        let usable = cached.clone().filter(|_| !is_spent);
         match usable {
-            None => self.read(&mut held, told, now),
+            None => self.read(&mut cached, issued, now),
             Some(usable) if now.steady.saturating_duration_since(usable.read.steady) < REREAD_AFTER => Ok(usable.presented),
-            Some(usable) => self.read(&mut held, told, now).or_else(|error| {
+            Some(usable) => self.read(&mut cached, issued, now).or_else(|error| {
                 log::warn!("going on with the credential read before: {error}");
-                *held = Some(Held { read: now, ..usable.clone() });
+                *cached = Some(Cached { read: now, ..usable.clone() });
                 Ok(usable.presented)
             }),
         }
     }
 
-    /// What to show after the server answered 401 to `refused`, or `None` if there is nothing else.
+    /// The credential to send after the server answered 401 to `refused`, or `None` if there is no other.
     pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Moment) -> Result<Option<Arc<Presented>>, CredentialError> {
-        let mut held = self.lock();
-        if let Some(held) = held.as_ref().filter(|held| held.presented != *refused) {
-            return Ok(Some(Arc::clone(&held.presented)));
+        let mut cached = self.lock();
+        if let Some(cached) = cached.as_ref().filter(|cached| cached.presented != *refused) {
+            return Ok(Some(Arc::clone(&cached.presented)));
         }
-        let fresh = self.read(&mut held, None, now)?;
+        let fresh = self.read(&mut cached, None, now)?;
         Ok(if fresh == *refused { None } else { Some(fresh) })
     }
 
-    fn read(&self, held: &mut Option<Held>, told: Option<Arc<Told>>, now: Moment) -> Result<Arc<Presented>, CredentialError> {
-        let told = match (&self.identity.shown, told) {
-            (Shown::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError::Plugin)?)),
-            (_, told) => told,
+    fn read(
+        &self,
+        cached: &mut Option<Cached>,
+        issued: Option<Arc<PluginCredential>>,
+        now: Moment,
+    ) -> Result<Arc<Presented>, CredentialError> {
+        let issued = match (&self.identity.auth, issued) {
+            (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError::Plugin)?)),
+            (_, issued) => issued,
         };
-        let fresh = Arc::new(self.presented(told.as_deref())?);
-        let presented = match held.take() {
+        let fresh = Arc::new(self.presented(issued.as_deref())?);
+        let presented = match cached.take() {
             Some(before) if before.presented == fresh => before.presented,
             _ => fresh,
         };
-        *held = Some(Held { presented: Arc::clone(&presented), told, read: now });
+        *cached = Some(Cached { presented: Arc::clone(&presented), issued, read: now });
         Ok(presented)
     }
 
-    fn presented(&self, told: Option<&Told>) -> Result<Presented, CredentialError> {
-        let authorization = match &self.identity.shown {
-            Shown::Header(header) => Some(header.clone()),
-            Shown::Nothing => None,
-            Shown::Plugin(_) => told.and_then(|told| told.token.as_ref()).map(|token| bearer(token.reveal())),
-            Shown::TokenFile(path) => Some(token_of(path)?),
+    fn presented(&self, issued: Option<&PluginCredential>) -> Result<Presented, CredentialError> {
+        let authorization = match &self.identity.auth {
+            AuthMethod::Header(header) => Some(header.clone()),
+            AuthMethod::Nothing => None,
+            AuthMethod::Plugin(_) => issued.and_then(|issued| issued.token.as_ref()).map(|token| bearer(token.reveal())),
+            AuthMethod::TokenFile(path) => Some(token_of(path)?),
         };
-        let certificate = match (&self.identity.certificate, told.and_then(|told| told.certificate.as_ref())) {
+        let certificate = match (&self.identity.certificate, issued.and_then(|issued| issued.certificate.as_ref())) {
             (_, Some((certificate, key))) => Some((certificate.clone().into_bytes(), key.reveal().as_bytes().to_vec())),
             (Some((certificate, key)), None) => Some((text(certificate)?, text(key)?)),
             (None, None) => None,
@@ -176,13 +181,13 @@ impl Credentials {
         Ok(Presented { authorization, tls: Arc::new(TlsMaterial { roots, certificate }) })
     }
 
-    /// What is held is replaced whole, so a panic elsewhere leaves nothing half done in it.
-    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The cached credential is replaced whole, so a panic elsewhere leaves nothing half done in it.
+    fn lock(&self) -> MutexGuard<'_, Option<Cached>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Told {
+impl PluginCredential {
     fn is_valid_at(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|end| now + EXPIRY_MARGIN < end)
     }
@@ -200,7 +205,7 @@ fn token_of(path: &PathBuf) -> Result<Secret, CredentialError> {
 fn text(text: &Text) -> Result<Vec<u8>, CredentialError> {
     match text {
         Text::File(path) => read_file(path),
-        Text::Given(bytes) => Ok(bytes.clone()),
+        Text::Inline(bytes) => Ok(bytes.clone()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A credential plugin: the program a kubeconfig names to fetch a token or a certificate.
 //!
-//! It is run without a terminal and for a limited time. Its output is the credential and must never be
-//! shown; what it writes to its error output goes to ours, as kubectl does it.
+//! The plugin runs without a terminal and for a limited time. Its output is the credential and must never be
+//! shown; its error output goes to ours, as kubectl does it.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 is the same in
 //! what is used here.
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::secret::{Secret, fits_a_header};
 use crate::kube::clock;
 
-/// How to run a plugin.
+/// A plugin and how to run it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plugin {
     /// The program, found in `PATH` unless it is a path.
@@ -29,17 +29,17 @@ pub(super) struct Plugin {
     pub(super) environment: Vec<(String, Secret)>,
     /// `client.authentication.k8s.io/v1` or `/v1beta1`.
     pub(super) api_version: String,
-    /// What people are told when it fails.
+    /// Printed when the plugin fails.
     pub(super) install_hint: Option<String>,
-    /// What it is told of the cluster, if it wants to know.
+    /// The data on the cluster, if the plugin is to get them.
     pub(super) cluster: Option<Value>,
-    /// How long it may take.
+    /// The time limit of one run.
     pub(super) time_max: Duration,
 }
 
-/// What a plugin told.
+/// The credential that a plugin printed.
 #[derive(Debug, PartialEq)]
-pub(super) struct Told {
+pub(super) struct PluginCredential {
     pub(super) token: Option<Secret>,
     /// Certificate and key, in PEM.
     pub(super) certificate: Option<(String, Secret)>,
@@ -48,7 +48,7 @@ pub(super) struct Told {
 
 impl Plugin {
     /// Runs the plugin and reads the credential that it prints. An error is a message.
-    pub(super) fn run(&self) -> Result<Told, String> {
+    pub(super) fn run(&self) -> Result<PluginCredential, String> {
         log::debug!("running the credential plugin {}", self.command.display());
         let deadline = clock::now().steady + self.time_max;
         let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
@@ -61,7 +61,7 @@ impl Plugin {
         if !status.success() {
             return Err(self.failed(&format!("failed with {status}; what it had to say is in the log above")));
         }
-        self.understand(output.flatten().unwrap_or_default().as_slice())
+        self.parse(output.flatten().unwrap_or_default().as_slice())
     }
 
     fn command_line(&self) -> Command {
@@ -69,25 +69,25 @@ impl Plugin {
         if let Some(cluster) = &self.cluster {
             spec["cluster"] = cluster.clone();
         }
-        let told = json!({ "apiVersion": self.api_version, "kind": "ExecCredential", "spec": spec });
+        let info = json!({ "apiVersion": self.api_version, "kind": "ExecCredential", "spec": spec });
         let mut line = Command::new(&self.command);
         line.args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value.reveal())))
-            .env("KUBERNETES_EXEC_INFO", told.to_string())
+            .env("KUBERNETES_EXEC_INFO", info.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit());
         line
     }
 
-    fn understand(&self, output: &[u8]) -> Result<Told, String> {
+    fn parse(&self, output: &[u8]) -> Result<PluginCredential, String> {
         // The parser's message could quote the output, which is secret.
-        let told: ExecCredential =
+        let credential: ExecCredential =
             serde_json::from_slice(output).map_err(|error| self.failed(&format!("printed no ExecCredential (line {})", error.line())))?;
-        if told.api_version != self.api_version || told.kind != "ExecCredential" {
+        if credential.api_version != self.api_version || credential.kind != "ExecCredential" {
             return Err(self.failed(&format!("did not print an ExecCredential of {}", self.api_version)));
         }
-        let status = told.status.unwrap_or_default();
+        let status = credential.status.unwrap_or_default();
         let certificate = match (status.client_certificate_data, status.client_key_data) {
             (Some(certificate), Some(key)) => Some((certificate, Secret::new(key))),
             (None, None) => None,
@@ -100,7 +100,7 @@ impl Plugin {
         if token.is_none() && certificate.is_none() {
             return Err(self.failed("told neither a token nor a certificate"));
         }
-        Ok(Told { token: token.map(Secret::new), certificate, expires: status.expiration_timestamp })
+        Ok(PluginCredential { token: token.map(Secret::new), certificate, expires: status.expiration_timestamp })
     }
 
     fn failed(&self, what: &str) -> String {
@@ -114,14 +114,14 @@ fn read_by(stdout: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new().name("plugin".to_owned()).spawn(move || {
         let mut output = Vec::new();
-        // A cut output is no valid JSON, so that it need not be told apart here.
+        // A cut output is no valid JSON, so no distinction is needed here.
         let _ = stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output);
         let _ = sender.send(output);
     })?;
     Ok(receiver.recv_timeout(deadline.saturating_duration_since(clock::now().steady)).ok())
 }
 
-/// How the plugin ended; it is ended if it is late.
+/// The exit status of the plugin, which is killed when late.
 fn await_end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     while clock::now().steady < deadline {
         match child.try_wait() {
@@ -152,9 +152,9 @@ struct ExecStatus {
     expiration_timestamp: Option<Timestamp>,
 }
 
-/// What a plugin may print.
+/// The limit of a plugin's output.
 const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
-/// Between two looks whether the plugin, which has closed its output, has ended; the standard library cannot wait
+/// Between two checks whether the plugin, which has closed its output, has ended; the standard library cannot wait
 /// for both an end and a time.
 const POLL: Duration = Duration::from_millis(5);
 

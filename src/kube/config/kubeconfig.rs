@@ -23,7 +23,7 @@ use user::User;
 
 mod user;
 
-/// One file, or several merged, with every path made absolute or relative to the working directory.
+/// A file, or several merged, with every path made absolute or relative to the working directory.
 #[derive(Debug, Default)]
 pub(super) struct Kubeconfig {
     current_context: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Kubeconfig {
     users: BTreeMap<String, User>,
 }
 
-/// What a context comes to.
+/// The cluster and user of a context.
 #[derive(Debug)]
 pub(super) struct Selected {
     pub(super) context: String,
@@ -71,7 +71,7 @@ impl Kubeconfig {
         add(&mut self.users, later.users);
     }
 
-    /// The cluster and user of `context`, or of the current one. An error is a sentence.
+    /// The cluster and user of `context`, or of the current one. An error is a message.
     pub(super) fn select(mut self, context: Option<&str>) -> Result<Selected, String> {
         let names = self.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
         let Some(name) = context.map(str::to_owned).or(self.current_context) else {
@@ -160,22 +160,22 @@ impl Cluster {
         }
     }
 
-    /// What a plugin is told that asks for it.
-    fn told_to_plugins(&self) -> Value {
-        let mut told = json!({ "server": self.server, "insecure-skip-tls-verify": self.insecure_skip_tls_verify == Some(true) });
-        let mut tell = |name: &str, value: Option<Value>| {
+    /// The data on the cluster that a credential plugin may ask for.
+    fn cluster_info(&self) -> Value {
+        let mut info = json!({ "server": self.server, "insecure-skip-tls-verify": self.insecure_skip_tls_verify == Some(true) });
+        let mut add = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
-                told[name] = value;
+                info[name] = value;
             }
         };
-        tell("tls-server-name", set(self.tls_server_name.clone()).map(Value::from));
-        tell("proxy-url", set(self.proxy_url.clone()).map(Value::from));
+        add("tls-server-name", set(self.tls_server_name.clone()).map(Value::from));
+        add("proxy-url", set(self.proxy_url.clone()).map(Value::from));
         let file = || self.certificate_authority.as_ref().and_then(|path| std::fs::read(path).ok());
         let authority = set(self.certificate_authority_data.clone()).or_else(|| file().map(|pem| BASE64_STANDARD.encode(pem)));
-        tell("certificate-authority-data", authority.map(Value::from));
+        add("certificate-authority-data", authority.map(Value::from));
         let extensions = self.extensions.iter().flatten();
-        tell("config", extensions.filter(|entry| entry.name == EXEC_EXTENSION).find_map(|entry| entry.extension.clone()));
-        told
+        add("config", extensions.filter(|entry| entry.name == EXEC_EXTENSION).find_map(|entry| entry.extension.clone()));
+        info
     }
 }
 
@@ -193,13 +193,13 @@ fn by_name<E, T: Default>(entries: Option<Vec<E>>, parts: impl Fn(E) -> (String,
     named
 }
 
-/// What is given: the data, which wins as it does for kubectl, or the file.
+/// The text of a field: the data, which wins as it does for kubectl, or the file.
 fn text(what: &str, data: Option<&String>, file: Option<&String>) -> Result<Option<Text>, String> {
     match (data.filter(|data| !data.is_empty()), file.filter(|file| !file.is_empty())) {
         (Some(data), _) => {
             let packed: String = data.split_ascii_whitespace().collect();
             let bytes = BASE64_STANDARD.decode(packed).map_err(|_| format!("has {what} that is not base64"))?;
-            Ok(Some(Text::Given(bytes)))
+            Ok(Some(Text::Inline(bytes)))
         }
         (None, Some(file)) => Ok(Some(Text::File(PathBuf::from(file)))),
         (None, None) => Ok(None),

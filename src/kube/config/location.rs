@@ -13,7 +13,7 @@ use thiserror::Error;
 use ureq::Proxy;
 use ureq::http::Uri;
 
-use super::credential::{Identity, Roots, Shown, Text};
+use super::credential::{AuthMethod, Identity, Roots, Text};
 use super::environment::Environment;
 use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
@@ -33,9 +33,9 @@ pub struct Location {
     pub(crate) identity: Identity,
 }
 
-/// What was given to find it by.
+/// How the API server may be found.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct ConnectOptions {
     /// `--kubeconfig`.
     pub kubeconfig: Option<PathBuf>,
     /// `--context`.
@@ -50,9 +50,9 @@ pub enum LocationError {
     /// A kubeconfig, or the pod's own data, that cannot be used as it stands.
     #[error("{origin}: {mistake}")]
     Invalid {
-        /// Where it stands.
+        /// The file or files, or the pod.
         origin: String,
-        /// What is wrong, as a sentence.
+        /// The mistake, as a message.
         mistake: String,
     },
     /// A file that is no kubeconfig.
@@ -66,7 +66,7 @@ pub enum LocationError {
     /// Nothing to find it by.
     #[error("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig")]
     NotFound {
-        /// What was tried and why it did not help.
+        /// The places that were tried, and why each did not help.
         tried: String,
     },
     /// A kubeconfig that cannot be read.
@@ -81,10 +81,10 @@ pub enum LocationError {
 
 impl Location {
     /// Finds the API server.
-    pub fn find(given: &Given) -> Result<Self, LocationError> {
-        let environment = &given.environment;
-        if let Some(path) = &given.kubeconfig {
-            return Self::of_files(std::slice::from_ref(path), given);
+    pub fn find(options: &ConnectOptions) -> Result<Self, LocationError> {
+        let environment = &options.environment;
+        if let Some(path) = &options.kubeconfig {
+            return Self::of_files(std::slice::from_ref(path), options);
         }
         if let Some(list) = environment.kubeconfig.as_deref().filter(|list| !list.is_empty()) {
             let named: Vec<PathBuf> = std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
@@ -92,19 +92,19 @@ impl Location {
             if present.is_empty() {
                 return Err(LocationError::NotFound { tried: format!("the files in KUBECONFIG ({list}), none of which exists") });
             }
-            return Self::of_files(&present, given);
+            return Self::of_files(&present, options);
         }
         let tried_pod = match (&environment.service_host, &environment.service_port) {
             (Some(host), Some(port)) if !host.is_empty() && !port.is_empty() => {
                 if environment.service_account.join("token").is_file() {
-                    return Self::of_pod(host, port, given);
+                    return Self::of_pod(host, port, options);
                 }
                 format!("the pod's service account, but there is no token in {}", environment.service_account.display())
             }
             _ => "the pod's service account, but KUBERNETES_SERVICE_HOST and _PORT are not set".to_owned(),
         };
         let tried_home = match environment.home.as_ref().map(|home| home.join(".kube/config")) {
-            Some(path) if path.exists() => return Self::of_files(&[path], given),
+            Some(path) if path.exists() => return Self::of_files(&[path], options),
             Some(path) => format!("{}, which does not exist", path.display()),
             None => "~/.kube/config, but HOME is not set".to_owned(),
         };
@@ -125,9 +125,9 @@ impl Location {
     }
 
     /// Inside the cluster a proxy set for the outside world must not see the token: none is used.
-    fn of_pod(host: &str, port: &str, given: &Given) -> Result<Self, LocationError> {
+    fn of_pod(host: &str, port: &str, options: &ConnectOptions) -> Result<Self, LocationError> {
         let origin = "this pod's service account".to_owned();
-        if given.context.is_some() {
+        if options.context.is_some() {
             return Err(LocationError::Invalid {
                 origin,
                 mistake: "there are no contexts in a pod; --context needs --kubeconfig".to_owned(),
@@ -136,7 +136,7 @@ impl Location {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let (server, _) = parse_server(&format!("https://{host}:{port}"))
             .map_err(|mistake| LocationError::Invalid { origin: origin.clone(), mistake })?;
-        let directory = &given.environment.service_account;
+        let directory = &options.environment.service_account;
         let namespace = std::fs::read_to_string(directory.join("namespace")).ok();
         Ok(Self {
             server,
@@ -145,20 +145,20 @@ impl Location {
             proxy: None,
             roots: Roots::Of(Text::File(directory.join("ca.crt"))),
             verification: Some(Verification::Full { server_name: None }),
-            identity: Identity { shown: Shown::TokenFile(directory.join("token")), certificate: None },
+            identity: Identity { auth: AuthMethod::TokenFile(directory.join("token")), certificate: None },
         })
     }
 
-    fn of_files(paths: &[PathBuf], given: &Given) -> Result<Self, LocationError> {
+    fn of_files(paths: &[PathBuf], options: &ConnectOptions) -> Result<Self, LocationError> {
         let mut merged = Kubeconfig::default();
         for path in paths {
             merged.merge(read_kubeconfig(path)?);
         }
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let invalid = |mistake| LocationError::Invalid { origin: format!("kubeconfig {files}"), mistake };
-        let selected = merged.select(given.context.as_deref()).map_err(invalid)?;
+        let selected = merged.select(options.context.as_deref()).map_err(invalid)?;
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
-        let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &given.environment).map_err(invalid)?;
+        let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &options.environment).map_err(invalid)?;
         let is_secure = uri.scheme_str() == Some("https");
         let Selected { context, roots, verification, identity, .. } = selected;
         Ok(Self {

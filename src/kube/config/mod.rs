@@ -13,4 +13,4 @@ mod secret;
 pub use credential::CredentialError;
 pub(crate) use credential::{Credentials, Presented};
 pub use environment::Environment;
-pub use location::{Given, Location, LocationError};
+pub use location::{ConnectOptions, Location, LocationError};

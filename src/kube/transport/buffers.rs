@@ -1,18 +1,18 @@
-//! What is on its way through one connection.
+//! The data on their way through one connection.
 //!
 //! ureq's own buffers stay as long as their connection, and nearly all of ours are idle nearly always. These are there while they hold
 //! something.
 
 use ureq::unversioned::transport::Buffers;
 
-/// One buffer in each direction, of the same size.
+/// A buffer in each direction, both of one size.
 #[derive(Debug)]
 pub(super) struct PassingBuffers {
     size: usize,
     output: Vec<u8>,
     /// Empty, or of full size.
     input: Vec<u8>,
-    /// What has arrived and is not consumed: `input[consumed..filled]`.
+    /// Arrived and not consumed: `input[consumed..filled]`.
     consumed: usize,
     filled: usize,
     progress: bool,

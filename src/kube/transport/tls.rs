@@ -1,4 +1,4 @@
-//! TLS to the API server: whom we trust, who we are, and the connector that puts it around ureq's socket.
+//! TLS to the API server: trusted CAs, our own certificate, and the connector that puts it around ureq's socket.
 //!
 //! ureq's own connector checks a certificate against the host in the URL and nothing else, and panics on a
 //! client certificate that does not fit its key. This one checks against `tls-server-name` where the
@@ -22,7 +22,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either
 
 use super::buffers::PassingBuffers;
 
-/// How the server's certificate is checked.
+/// The check of the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verification {
     /// Against the CA and this name, or the host in the URL.
@@ -30,7 +30,7 @@ pub(crate) enum Verification {
         /// `tls-server-name`.
         server_name: Option<String>,
     },
-    /// Not at all: `insecure-skip-tls-verify`. The name is still told to the server.
+    /// Not at all: `insecure-skip-tls-verify`. The name is still sent to the server.
     Skipped {
         /// `tls-server-name`.
         server_name: Option<String>,
@@ -69,7 +69,7 @@ pub enum TlsError {
     Pem {
         /// Which of the texts.
         what: &'static str,
-        /// What is wrong with it.
+        /// The mistake in the text.
         source: rustls::pki_types::pem::Error,
     },
     /// Nothing to check the server against.

@@ -1,7 +1,7 @@
 //! One exchange with the API server: the ureq agent with every option said aloud, and nothing repeated.
 //!
-//! It must never read the environment, follow a redirect, ask for another proxy than it was told, or trust
-//! another CA than the location names.
+//! The environment must never be read here, no redirect followed, no proxy used and no CA trusted but those that the
+//! location names.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ use ureq::{Agent, Proxy};
 
 use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification};
 
-/// How long each part of an exchange may take. The one table of time limits.
+/// The time limits of each part of an exchange. No other table has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Finding the server's address.
@@ -32,20 +32,20 @@ pub struct Limits {
     pub receive_response: Duration,
     /// Receiving the body of one answer, however large.
     pub receive_body: Duration,
-    /// One read or write with no progress. What bounds a long list, which may take up to `page` while it flows.
+    /// A read or write with no progress. Bounds a long list, which may take up to `page` while it flows.
     pub progress: Duration,
-    /// One read or write as the caller sees it, with all attempts and the pauses between them.
+    /// A call as the caller sees it, with all attempts and the pauses between them.
     pub call: Duration,
-    /// One page of a list. The API server itself gives up after 60 seconds.
+    /// A page of a list. The API server itself gives up after 60 seconds.
     pub page: Duration,
     /// A whole list, with all pages and restarts.
     pub list: Duration,
-    /// How long a watch may bring nothing. An API server sends a bookmark about every minute, so one that is silent for
+    /// The silence after which a watch is given up. An API server sends a bookmark about every minute, so one that is silent for
     /// longer has gone without saying so.
     pub silence: Duration,
     /// How long a watch goes on before it begins anew: from half of this to all of it, so that replicas part.
     pub watch: Duration,
-    /// How long a connection is kept unused. Well below the 90 seconds after which the API server closes it,
+    /// The time for which an unused connection is kept. Well below the 90 seconds after which the API server closes it,
     /// and the shortest idle limit of common load balancers, so that a write seldom meets a closed connection.
     pub idle: Duration,
 }
@@ -71,16 +71,16 @@ impl Default for Limits {
     }
 }
 
-/// What a connection is made with, besides the credential.
+/// Proxy and certificate check of every connection.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// How the server's certificate is checked; `None` for a server given as `http://`.
+    /// The check of the server's certificate; `None` for a server given as `http://`.
     pub(crate) verification: Option<Verification>,
     /// The one proxy to use.
     pub(crate) proxy: Option<Proxy>,
 }
 
-/// The agent, made anew when the certificates it was made with have changed.
+/// The agent, recreated when the certificates have changed.
 pub(crate) struct Wire {
     route: Route,
     limits: Limits,
@@ -122,8 +122,8 @@ impl fmt::Debug for Wire {
 }
 
 fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::config::Config {
-    // TLS is the business of our own connector. Should ureq's ever be reached, it trusts nobody.
-    let nobody = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::new_with_certs(&[])).build();
+    // TLS is the business of our own connector. Should ureq's ever be reached, no certificate is trusted.
+    let no_trust = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::new_with_certs(&[])).build();
     Agent::config_builder()
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
@@ -154,7 +154,7 @@ fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::conf
         .timeout_resolve(Some(limits.resolve))
         .timeout_send_body(Some(limits.send_body))
         .timeout_send_request(Some(limits.send_request))
-        .tls_config(nobody)
+        .tls_config(no_trust)
         .user_agent(concat!("reboot-manager/", env!("CARGO_PKG_VERSION")))
         .build()
 }

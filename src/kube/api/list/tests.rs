@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::kube::client::NoAnswer;
+use crate::kube::client::TransportError;
 
 #[derive(Debug, PartialEq, Deserialize)]
 struct Thing {
@@ -33,7 +33,7 @@ fn read(page: &str) -> (Vec<String>, usize, Result<Option<String>, Failure>) {
 #[track_caller]
 fn refused(page: &str) -> String {
     match read(page).2 {
-        Err(Failure::NotUnderstood(error)) => crate::kube::testing::chain(&error),
+        Err(Failure::Decode(error)) => crate::kube::testing::chain(&error),
         other => panic!("{other:?}"),
     }
 }
@@ -60,7 +60,7 @@ fn the_last_page_has_nothing_to_continue_with() {
 fn every_truncation_is_a_cut_and_never_a_shorter_list() {
     for length in 0..PAGE.len() {
         let Some(part) = PAGE.get(..length) else { continue };
-        assert!(matches!(read(part).2, Err(Failure::Lost(NoAnswer::Cut(_)))), "{part}");
+        assert!(matches!(read(part).2, Err(Failure::Transport(TransportError::Cut(_)))), "{part}");
     }
 }
 

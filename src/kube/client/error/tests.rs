@@ -13,7 +13,7 @@ const TIMEOUT: &str = r#"{"kind":"Status","status":"Failure","message":"the serv
 
 fn error(code: u16, after: Option<u64>, body: &str) -> ApiError {
     let status = ApiStatus::of_body(code, after, body.as_bytes());
-    ApiError::of(Asked { verb: Verb::Get, object: "node worker-3".into() }, Failure::Answered(Box::new(status)))
+    ApiError::of(Operation { verb: Verb::Get, object: "node worker-3".into() }, Failure::Answered(Box::new(status)))
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn each_code_is_the_action_it_asks_for() {
     assert!(matches!(error(429, Some(3), ""), ApiError::Busy { after: Some(after), .. } if after == Duration::from_secs(3)));
     assert!(matches!(error(500, None, ""), ApiError::Failed { .. }));
     assert!(matches!(error(504, None, TIMEOUT), ApiError::Failed { .. }));
-    assert!(matches!(error(302, None, ""), ApiError::Unreadable { source: NotUnderstood::Code(302), .. }));
+    assert!(matches!(error(302, None, ""), ApiError::Unreadable { source: DecodeError::Code(302), .. }));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
     }
     assert!(!is_gone(410, NOT_FOUND));
     let proxy = error(404, None, "default backend - 404");
-    assert!(matches!(&proxy, ApiError::Unreadable { source: NotUnderstood::NotKubernetes(_), .. }));
+    assert!(matches!(&proxy, ApiError::Unreadable { source: DecodeError::NotKubernetes(_), .. }));
     let sentence = chain(&proxy);
     assert!(sentence.contains("worker-3") && sentence.contains("proxy") && sentence.contains("default backend - 404"), "{sentence}");
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::Complete;
-use crate::kube::client::call::{Form, Verb};
-use crate::kube::config::{Environment, Given};
+use crate::kube::client::call::{Detail, Verb};
+use crate::kube::config::{ConnectOptions, Environment};
 use crate::kube::testing::{Authority, Reply, Scratch, Server, base64, chain, closed_port, http, json as answer};
 
 const BUDGET: &str =
@@ -24,7 +24,11 @@ fn location(server: &str, cluster: &str, user: &str) -> Location {
         "current-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\n\
          clusters: [{{name: x, cluster: {{server: '{server}', {cluster}}}}}]\nusers: [{{name: x, user: {{{user}}}}}]\n"
     );
-    let given = Given { kubeconfig: Some(scratch.file("config", config)), environment: Environment::default(), ..Given::default() };
+    let given = ConnectOptions {
+        kubeconfig: Some(scratch.file("config", config)),
+        environment: Environment::default(),
+        ..ConnectOptions::default()
+    };
     Location::find(&given).unwrap()
 }
 
@@ -45,7 +49,7 @@ fn codes(seen: &Seen) -> Vec<Option<u16>> {
 }
 
 fn call(verb: Verb, path: &str) -> Call<'static> {
-    Call { verb, resource: "nodes", object: "node worker-3", path: path.to_owned(), form: Form::Whole }
+    Call { verb, resource: "nodes", object: "node worker-3", path: path.to_owned(), detail: Detail::Whole }
 }
 
 fn get(client: &Client) -> Result<Value, ApiError> {
@@ -72,7 +76,7 @@ fn a_request_says_what_it_should() {
     let server = Server::start(|_, _| answer(200, r#"{"a":1}"#));
     let (client, seen) = client(&server);
     assert_eq!(get(&client).unwrap(), json!({"a": 1}));
-    let patch = Call { form: Form::Metadata, ..call(Verb::Patch, "/api/v1/nodes/a") };
+    let patch = Call { detail: Detail::Metadata, ..call(Verb::Patch, "/api/v1/nodes/a") };
     client.write::<IgnoredAny>(&patch, Content::MergePatch, &json!({"b": 2})).unwrap();
     client.write::<IgnoredAny>(&call(Verb::Update, "/api/v1/nodes/a"), Content::Json, &json!({})).unwrap();
     let received = server.received();
@@ -172,7 +176,7 @@ fn a_frozen_server_is_left_in_time() {
     let client = Client::connect(&location(&server.url(), "", ""), limits, Arc::new(|_| ())).unwrap();
     let started = clock::now().steady;
     let error = get(&client).unwrap_err();
-    assert!(matches!(error, ApiError::Unreachable { source: NoAnswer::TimedOut(_), .. }), "{error:?}");
+    assert!(matches!(error, ApiError::Unreachable { source: TransportError::TimedOut(_), .. }), "{error:?}");
     assert!(clock::now().steady - started < Duration::from_secs(5));
 }
 
@@ -180,7 +184,7 @@ fn a_frozen_server_is_left_in_time() {
 fn a_redirect_is_not_followed() {
     let server = Server::start(|_, _| Reply::More(http(302, "location: /elsewhere\r\n", "")));
     let (client, _) = client(&server);
-    assert!(matches!(get(&client).unwrap_err(), ApiError::Unreadable { source: NotUnderstood::Code(302), .. }));
+    assert!(matches!(get(&client).unwrap_err(), ApiError::Unreadable { source: DecodeError::Code(302), .. }));
     assert_eq!(server.received().len(), 1);
 }
 
@@ -402,7 +406,7 @@ fn one_event() -> Reply {
 
 fn watch(client: &Client, take: impl FnMut(Item) -> std::ops::ControlFlow<()>) -> Result<bool, ApiError> {
     let mut opened = false;
-    let call = Call { form: Form::Metadata, ..call(Verb::Watch, "/api/v1/nodes?watch=true") };
+    let call = Call { detail: Detail::Metadata, ..call(Verb::Watch, "/api/v1/nodes?watch=true") };
     client.watch(&call, || opened = true, take).map(|()| opened)
 }
 
@@ -433,7 +437,7 @@ fn a_watch_that_brings_nothing_for_too_long_is_given_up() {
         taken += 1;
         std::ops::ControlFlow::Continue(())
     });
-    assert!(matches!(error, Err(ApiError::Unreachable { source: NoAnswer::TimedOut(_), .. })), "{error:?}");
+    assert!(matches!(error, Err(ApiError::Unreachable { source: TransportError::TimedOut(_), .. })), "{error:?}");
     assert_eq!((taken, server.received().len()), (1, 1), "nor is it taken up again here");
 }
 

@@ -15,8 +15,8 @@ fn later(moment: Moment, seconds: u64) -> Moment {
     }
 }
 
-fn credentials(shown: Shown) -> Credentials {
-    Credentials::new(Identity { shown, certificate: None }, Roots::None)
+fn credentials(auth: AuthMethod) -> Credentials {
+    Credentials::new(Identity { auth, certificate: None }, Roots::None)
 }
 
 fn header(presented: &Presented) -> &str {
@@ -24,13 +24,13 @@ fn header(presented: &Presented) -> &str {
 }
 
 /// A plugin whose token counts how often it was run, and ends at `end` where given.
-fn counting(scratch: &Scratch, end: Option<&str>) -> Shown {
+fn counting(scratch: &Scratch, end: Option<&str>) -> AuthMethod {
     let end = end.map(|end| format!(r#","expirationTimestamp":"{end}""#)).unwrap_or_default();
     let script = format!(
         r#"cd {} && echo x >> runs && echo '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"run-'$(wc -l < runs | tr -d ' ')'"{end}}}}}'"#,
         scratch.path().display()
     );
-    Shown::Plugin(Box::new(Plugin {
+    AuthMethod::Plugin(Box::new(Plugin {
         command: "/bin/sh".into(),
         arguments: vec!["-c".into(), script],
         environment: Vec::new(),
@@ -44,7 +44,7 @@ fn counting(scratch: &Scratch, end: Option<&str>) -> Shown {
 #[test]
 fn a_token_file_is_read_again_when_the_reading_is_old() {
     let scratch = Scratch::new();
-    let credentials = credentials(Shown::TokenFile(scratch.file("token", "one\n")));
+    let credentials = credentials(AuthMethod::TokenFile(scratch.file("token", "one\n")));
     let start = clock::now();
     let first = credentials.current(start).unwrap();
     assert_eq!(header(&first), "Bearer one");
@@ -58,7 +58,7 @@ fn a_token_file_is_read_again_when_the_reading_is_old() {
 #[test]
 fn a_token_file_is_read_again_after_a_refusal() {
     let scratch = Scratch::new();
-    let credentials = credentials(Shown::TokenFile(scratch.file("token", "one")));
+    let credentials = credentials(AuthMethod::TokenFile(scratch.file("token", "one")));
     let start = clock::now();
     let first = credentials.current(start).unwrap();
     assert_eq!(credentials.renewed(&first, start).unwrap(), None, "there is nothing else to show");
@@ -72,7 +72,7 @@ fn a_token_file_is_read_again_after_a_refusal() {
 fn a_token_file_that_goes_away_leaves_the_token_read_before() {
     let scratch = Scratch::new();
     let path = scratch.file("token", "one");
-    let credentials = credentials(Shown::TokenFile(path.clone()));
+    let credentials = credentials(AuthMethod::TokenFile(path.clone()));
     let start = clock::now();
     let first = credentials.current(start).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -85,9 +85,9 @@ fn a_file_without_a_token_is_an_error() {
     let scratch = Scratch::new();
     for (text, said) in [(&b" \n"[..], "is empty"), (b"a\nb", "holds no token"), (b"\xff", "holds no token")] {
         let path = scratch.file("token", text);
-        assert!(chain(&credentials(Shown::TokenFile(path)).current(clock::now()).unwrap_err()).ends_with(said));
+        assert!(chain(&credentials(AuthMethod::TokenFile(path)).current(clock::now()).unwrap_err()).ends_with(said));
     }
-    let absent = credentials(Shown::TokenFile("/nowhere/token".into()));
+    let absent = credentials(AuthMethod::TokenFile("/nowhere/token".into()));
     assert!(chain(&absent.current(clock::now()).unwrap_err()).starts_with("cannot read /nowhere/token: No such file"));
 }
 
@@ -116,7 +116,7 @@ fn a_plugin_without_an_end_is_run_again_after_a_refusal_only() {
 fn certificates_are_read_again_too() {
     let scratch = Scratch::new();
     let (ca, certificate, key) = (scratch.file("ca", "A"), scratch.file("crt", "C"), scratch.file("key", "K"));
-    let identity = Identity { shown: Shown::Nothing, certificate: Some((Text::File(certificate), Text::File(key))) };
+    let identity = Identity { auth: AuthMethod::Nothing, certificate: Some((Text::File(certificate), Text::File(key))) };
     let credentials = Credentials::new(identity, Roots::Of(Text::File(ca)));
     let start = clock::now();
     let first = credentials.current(start).unwrap();
@@ -130,10 +130,10 @@ fn certificates_are_read_again_too() {
 fn nothing_secret_is_shown() {
     let scratch = Scratch::new();
     let identity = Identity {
-        shown: Shown::Header(bearer("s3cr3t")),
-        certificate: Some((Text::Given(b"s3cr3t".to_vec()), Text::File(scratch.file("key", "s3cr3t")))),
+        auth: AuthMethod::Header(bearer("s3cr3t")),
+        certificate: Some((Text::Inline(b"s3cr3t".to_vec()), Text::File(scratch.file("key", "s3cr3t")))),
     };
-    let credentials = Credentials::new(identity, Roots::Of(Text::Given(b"s3cr3t".to_vec())));
+    let credentials = Credentials::new(identity, Roots::Of(Text::Inline(b"s3cr3t".to_vec())));
     let presented = credentials.current(clock::now()).unwrap();
     let shown = format!("{credentials:?} {presented:?}");
     assert!(!shown.contains("s3cr3t") && !shown.contains("115, 51"), "{shown}");

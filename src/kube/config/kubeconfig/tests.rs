@@ -1,7 +1,7 @@
 //! Kubeconfig files as people have them.
 
 use super::*;
-use crate::kube::config::credential::Shown;
+use crate::kube::config::credential::AuthMethod;
 
 /// A file with one context, whose cluster and user have these fields.
 fn one(cluster: &str, user: &str) -> String {
@@ -15,8 +15,8 @@ fn select(text: &str) -> Result<Selected, String> {
     Kubeconfig::parse(text, Path::new("/etc/kube"))?.select(None)
 }
 
-fn shown(user: &str) -> Shown {
-    select(&one("", user)).unwrap().identity.shown
+fn auth(user: &str) -> AuthMethod {
+    select(&one("", user)).unwrap().identity.auth
 }
 
 #[track_caller]
@@ -27,17 +27,17 @@ fn refused(cluster: &str, user: &str, why: &str) {
 }
 
 #[test]
-fn each_way_to_say_who_we_are_is_understood() {
-    assert_eq!(shown(""), Shown::Nothing);
-    assert_eq!(shown("token: abc"), Shown::Header(Secret::new("Bearer abc")));
-    assert_eq!(shown("token: 12345"), Shown::Header(Secret::new("Bearer 12345")));
-    assert_eq!(shown("token: abc, tokenFile: t"), Shown::TokenFile("/etc/kube/t".into()));
-    assert_eq!(shown("tokenFile: /run/t"), Shown::TokenFile("/run/t".into()));
-    assert_eq!(shown("username: me, password: 'p:w'"), Shown::Header(Secret::new("Basic bWU6cDp3")));
+fn each_way_to_authenticate_is_read() {
+    assert_eq!(auth(""), AuthMethod::Nothing);
+    assert_eq!(auth("token: abc"), AuthMethod::Header(Secret::new("Bearer abc")));
+    assert_eq!(auth("token: 12345"), AuthMethod::Header(Secret::new("Bearer 12345")));
+    assert_eq!(auth("token: abc, tokenFile: t"), AuthMethod::TokenFile("/etc/kube/t".into()));
+    assert_eq!(auth("tokenFile: /run/t"), AuthMethod::TokenFile("/run/t".into()));
+    assert_eq!(auth("username: me, password: 'p:w'"), AuthMethod::Header(Secret::new("Basic bWU6cDp3")));
     let files = select(&one("", "client-certificate: c.pem, client-key: /k.pem")).unwrap().identity;
     assert_eq!(files.certificate, Some((Text::File("/etc/kube/c.pem".into()), Text::File("/k.pem".into()))));
     let data = select(&one("", "client-certificate-data: Q0VSVA==, client-certificate: c, client-key-data: S0VZ")).unwrap().identity;
-    assert_eq!(data.certificate, Some((Text::Given(b"CERT".to_vec()), Text::Given(b"KEY".to_vec()))));
+    assert_eq!(data.certificate, Some((Text::Inline(b"CERT".to_vec()), Text::Inline(b"KEY".to_vec()))));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_plugin_is_understood() {
     let user = "exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: bin/get, args: [a, b], env: [{name: N, value: V}], \
                 installHint: get it, provideClusterInfo: true, interactiveMode: IfAvailable}";
     let cluster = "tls-server-name: name, certificate-authority-data: Q0E=, extensions: [{name: client.authentication.k8s.io/exec, extension: {audience: x}}]";
-    let Shown::Plugin(plugin) = select(&one(cluster, user)).unwrap().identity.shown else { panic!() };
+    let AuthMethod::Plugin(plugin) = select(&one(cluster, user)).unwrap().identity.auth else { panic!() };
     assert_eq!(plugin.command, Path::new("/etc/kube/bin/get"));
     assert_eq!(plugin.arguments, ["a", "b"]);
     assert_eq!(plugin.environment, [("N".to_owned(), Secret::new("V"))]);
@@ -55,7 +55,7 @@ fn a_plugin_is_understood() {
         Some(json!({"server": "https://api:6443", "insecure-skip-tls-verify": false, "tls-server-name": "name",
                     "certificate-authority-data": "Q0E=", "config": {"audience": "x"}}))
     );
-    let Shown::Plugin(bare) = shown("exec: {apiVersion: client.authentication.k8s.io/v1, command: get, args: null, env: null}") else {
+    let AuthMethod::Plugin(bare) = auth("exec: {apiVersion: client.authentication.k8s.io/v1, command: get, args: null, env: null}") else {
         panic!()
     };
     assert_eq!((bare.command.as_path(), &bare.cluster), (Path::new("get"), &None));
@@ -67,7 +67,7 @@ fn the_server_is_checked_as_said() {
     let full = |name: Option<&str>| Verification::Full { server_name: name.map(str::to_owned) };
     assert_eq!(trust(""), (Roots::System, full(None)));
     assert_eq!(trust("certificate-authority: ca.crt"), (Roots::Of(Text::File("/etc/kube/ca.crt".into())), full(None)));
-    assert_eq!(trust("certificate-authority-data: Q0E=, certificate-authority: x"), (Roots::Of(Text::Given(b"CA".to_vec())), full(None)));
+    assert_eq!(trust("certificate-authority-data: Q0E=, certificate-authority: x"), (Roots::Of(Text::Inline(b"CA".to_vec())), full(None)));
     assert_eq!(trust("tls-server-name: kubernetes"), (Roots::System, full(Some("kubernetes"))));
     assert_eq!(trust("insecure-skip-tls-verify: true"), (Roots::None, Verification::Skipped { server_name: None }));
     assert_eq!(select(&one("proxy-url: 'http://p:1'", "")).unwrap().proxy_url.unwrap().reveal(), "http://p:1");
@@ -75,8 +75,8 @@ fn the_server_is_checked_as_said() {
 
 #[test]
 fn what_is_not_supported_is_refused_and_never_ignored() {
-    refused("", "as: root", "acts as somebody else");
-    refused("", "as-groups: [system:masters]", "acts as somebody else");
+    refused("", "as: root", "acts as another user");
+    refused("", "as-groups: [system:masters]", "acts as another user");
     refused("", "auth-provider: {name: gcp}", "auth-provider");
     refused("", "token: s3cr3t, username: me", "both a token and a password");
     refused("", "token: \"s3cr3t\\n\"", "a token that cannot be sent");
@@ -124,6 +124,6 @@ fn the_first_file_wins_a_whole_entry_at_a_time() {
     merged.merge(parse(second, "/two"));
     let selected = merged.select(None).unwrap();
     assert_eq!(selected.context, "x");
-    assert_eq!(selected.identity.shown, Shown::TokenFile("/one/t".into()));
+    assert_eq!(selected.identity.auth, AuthMethod::TokenFile("/one/t".into()));
     assert_eq!(selected.roots, Roots::Of(Text::File("/two/ca".into())));
 }

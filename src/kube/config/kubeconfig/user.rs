@@ -1,4 +1,4 @@
-//! The users of a kubeconfig: every way to say who we are, or the sentence why one is not taken.
+//! The users of a kubeconfig: every way to authenticate, or the message why one is not supported.
 //!
 //! Specification: `AuthInfo` and `ExecConfig` in <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
 
@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::kube::config::credential::{Identity, Shown};
+use crate::kube::config::credential::{AuthMethod, Identity};
 use crate::kube::config::exec_plugin::Plugin;
 use crate::kube::config::secret::{Secret, bearer, fits_a_header};
 
@@ -69,7 +69,7 @@ impl User {
 
     pub(super) fn identity(self, cluster: &Cluster) -> Result<Identity, String> {
         if self.as_user.is_some() || self.as_uid.is_some() || self.as_groups.is_some() || self.as_user_extra.is_some() {
-            return Err("acts as somebody else (\u{201c}as\u{201d}), which is not supported".to_owned());
+            return Err("acts as another user (\u{201c}as\u{201d}), which is not supported".to_owned());
         }
         if self.auth_provider.is_some() {
             return Err("has an auth-provider, which Kubernetes 1.26 removed; use a credential plugin (\u{201c}exec\u{201d})".to_owned());
@@ -87,22 +87,22 @@ impl User {
         if has_password && (token.is_some() || token_file.is_some()) {
             return Err("has both a token and a password; remove one".to_owned());
         }
-        let shown = if let Some(path) = token_file {
-            Shown::TokenFile(path.into())
+        let auth = if let Some(path) = token_file {
+            AuthMethod::TokenFile(path.into())
         } else if let Some(token) = token {
             if !fits_a_header(&token) {
                 return Err("has a token that cannot be sent".to_owned());
             }
-            Shown::Header(bearer(&token))
+            AuthMethod::Header(bearer(&token))
         } else if has_password {
             let pair = format!("{}:{}", username.unwrap_or_default(), password.unwrap_or_default());
-            Shown::Header(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair))))
+            AuthMethod::Header(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair))))
         } else if let Some(exec) = self.exec {
-            Shown::Plugin(Box::new(exec.plugin(cluster)?))
+            AuthMethod::Plugin(Box::new(exec.plugin(cluster)?))
         } else {
-            Shown::Nothing
+            AuthMethod::Nothing
         };
-        Ok(Identity { shown, certificate })
+        Ok(Identity { auth, certificate })
     }
 }
 
@@ -122,7 +122,7 @@ impl Exec {
             environment: self.env.unwrap_or_default().into_iter().map(|variable| (variable.name, Secret::new(variable.value))).collect(),
             api_version,
             install_hint: set(self.install_hint),
-            cluster: (self.provide_cluster_info == Some(true)).then(|| cluster.told_to_plugins()),
+            cluster: (self.provide_cluster_info == Some(true)).then(|| cluster.cluster_info()),
             time_max: EXEC_TIME_MAX,
         })
     }

@@ -30,8 +30,11 @@ fn everything(scratch: &Scratch) -> Environment {
 #[test]
 fn the_order_is_flag_variable_pod_home() {
     let scratch = Scratch::new();
-    let mut given =
-        Given { kubeconfig: Some(scratch.file("flag", config("https://flag/", ""))), context: None, environment: everything(&scratch) };
+    let mut given = ConnectOptions {
+        kubeconfig: Some(scratch.file("flag", config("https://flag/", ""))),
+        context: None,
+        environment: everything(&scratch),
+    };
     assert_eq!(Location::find(&given).unwrap().server, "https://flag");
     given.kubeconfig = None;
     assert_eq!(Location::find(&given).unwrap().server, "https://listed");
@@ -57,14 +60,25 @@ fn the_order_is_flag_variable_pod_home() {
 fn a_place_that_is_named_but_unusable_is_never_skipped() {
     let scratch = Scratch::new();
     let environment = everything(&scratch);
-    let absent = Given { kubeconfig: Some("/nowhere/config".into()), environment: environment.clone(), ..Given::default() };
+    let absent =
+        ConnectOptions { kubeconfig: Some("/nowhere/config".into()), environment: environment.clone(), ..ConnectOptions::default() };
     assert!(chain(&Location::find(&absent).unwrap_err()).starts_with("cannot read the kubeconfig /nowhere/config: No such file"));
-    let listed =
-        Given { environment: Environment { kubeconfig: Some("/nowhere/a:/nowhere/b".into()), ..environment.clone() }, ..Given::default() };
+    let listed = ConnectOptions {
+        environment: Environment { kubeconfig: Some("/nowhere/a:/nowhere/b".into()), ..environment.clone() },
+        ..ConnectOptions::default()
+    };
     assert!(Location::find(&listed).unwrap_err().to_string().contains("none of which exists"));
-    let broken = Given { kubeconfig: Some(scratch.file("broken", "clusters: 5")), environment: environment.clone(), ..Given::default() };
+    let broken = ConnectOptions {
+        kubeconfig: Some(scratch.file("broken", "clusters: 5")),
+        environment: environment.clone(),
+        ..ConnectOptions::default()
+    };
     assert!(Location::find(&broken).unwrap_err().to_string().ends_with("broken is no kubeconfig; the mistake is at line 1, column 11"));
-    let context = Given { context: Some("x".into()), environment: Environment { kubeconfig: None, ..environment }, ..Given::default() };
+    let context = ConnectOptions {
+        context: Some("x".into()),
+        environment: Environment { kubeconfig: None, ..environment },
+        ..ConnectOptions::default()
+    };
     assert!(Location::find(&context).unwrap_err().to_string().contains("--context needs --kubeconfig"));
 }
 
@@ -74,9 +88,10 @@ fn a_list_of_files_is_merged_and_absent_ones_are_left_out() {
     let first = scratch.file("first", "current-context: y");
     let second = scratch.file("second", config("https://x", ""));
     let list = format!("{}::/nowhere/c:{}", first.display(), second.display());
-    let given = Given { environment: Environment { kubeconfig: Some(list), ..Environment::default() }, ..Given::default() };
+    let given =
+        ConnectOptions { environment: Environment { kubeconfig: Some(list), ..Environment::default() }, ..ConnectOptions::default() };
     assert_eq!(Location::find(&given).unwrap().server, "https://y");
-    let chosen = Given { context: Some("x".into()), ..given };
+    let chosen = ConnectOptions { context: Some("x".into()), ..given };
     assert_eq!(Location::find(&chosen).unwrap().server, "https://x");
 }
 
@@ -84,7 +99,7 @@ fn a_list_of_files_is_merged_and_absent_ones_are_left_out() {
 fn an_ipv6_service_is_put_in_brackets() {
     let scratch = Scratch::new();
     let environment = Environment { kubeconfig: None, service_host: Some("fd00::1".into()), ..everything(&scratch) };
-    assert_eq!(Location::find(&Given { environment, ..Given::default() }).unwrap().server, "https://[fd00::1]:443");
+    assert_eq!(Location::find(&ConnectOptions { environment, ..ConnectOptions::default() }).unwrap().server, "https://[fd00::1]:443");
 }
 
 #[track_caller]
@@ -92,8 +107,12 @@ fn of_server(server: &str, more: &str) -> Result<Location, String> {
     let scratch = Scratch::new();
     let environment =
         Environment { https_proxy: Some("http://environment:1".into()), no_proxy: Some("10.0.0.0/8".into()), ..Environment::default() };
-    Location::find(&Given { kubeconfig: Some(scratch.file("config", config(server, more))), environment, ..Given::default() })
-        .map_err(|error| chain(&error))
+    Location::find(&ConnectOptions {
+        kubeconfig: Some(scratch.file("config", config(server, more))),
+        environment,
+        ..ConnectOptions::default()
+    })
+    .map_err(|error| chain(&error))
 }
 
 #[test]
