@@ -5,11 +5,16 @@
 
 mod address;
 mod control_plane;
+mod host;
 mod lease;
 mod machine_id;
-mod marks;
+mod member;
 mod names;
 mod node;
+mod node_event;
+mod node_mark;
+mod node_patch;
+mod packed_id;
 mod pod;
 mod readiness;
 mod service;
@@ -18,12 +23,17 @@ mod toleration;
 
 use std::fmt;
 
-pub use control_plane::{CONTROL_PLANE, ControlPlaneNode, Unavailable};
+pub use control_plane::{CONTROL_PLANE, Unavailable};
+pub use host::Host;
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
-pub use marks::{Disorder, Marks, NodeEvent};
+pub use member::Member;
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
-pub use node::{Before, CORDON, CordonRecord, Host, Node, NodeIdentity, NodeMark, NodePatch, STATUS, Status};
+pub use node::Node;
+pub use node_event::{NodeEvent, WatchStatus};
+pub use node_mark::{Before, CORDON, CordonRecord, NodeMark, STATUS, Status};
+pub use node_patch::NodePatch;
+pub use packed_id::PackedId;
 pub use pod::{Controller, Phase, Pod};
 pub use readiness::Readiness;
 pub use service::Service;
@@ -65,30 +75,6 @@ pub fn spoken<T: fmt::Display>(names: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_ready_takes_pods_and_has_no_taint_but_those_we_tolerate() {
-        let host = |ready: &str, spec: &str| -> Host {
-            let wire = format!(
-                "{{\"metadata\": {{\"name\": \"n1\"}}, \"spec\": {{{spec}}}, \"status\": {{\"conditions\": [{{\"type\": \"Ready\", \"status\": \"{ready}\"}}]}}}}"
-            );
-            serde_json::from_str(&wire).unwrap()
-        };
-        let taint = |key: &str, effect: &str| format!("\"taints\": [{{\"key\": \"{key}\", \"effect\": \"{effect}\"}}]");
-        let cases = [
-            ("True", String::new(), true),
-            ("False", String::new(), false),
-            ("Unknown", String::new(), false),
-            ("True", "\"unschedulable\": true".to_owned(), false),
-            ("True", taint("node-role.kubernetes.io/control-plane", "NoSchedule"), true),
-            ("True", taint("gpu", "PreferNoSchedule"), true),
-            ("True", taint("gpu", "NoSchedule"), false),
-            ("True", taint("gpu", "NoExecute"), false),
-        ];
-        for (ready, spec, takes_us) in cases {
-            assert_eq!(host(ready, &spec), Host { name: NodeName("n1".to_owned()), takes_us }, "{ready} {spec}");
-        }
-    }
 
     #[test]
     fn names_are_spoken_as_a_person_would() {

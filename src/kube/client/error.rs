@@ -117,6 +117,12 @@ impl ApiError {
         }
     }
 
+    /// Was the connection cut, rather than silent for too long?
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Unreachable { source: TransportError::Cut(_), .. })
+    }
+
     pub(crate) fn of(operation: Operation, failure: Failure) -> Self {
         let status = match failure {
             Failure::Answered(status) => status,
