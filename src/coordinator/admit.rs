@@ -33,7 +33,7 @@ impl Coordinator {
         }
         let at = clock::now().instant;
         let Some(node) = self.kube.node(&caller.node)?.filter(|node| caller.is(node)) else {
-            return Ok(Admitted::No(Outcome::unknown(caller.id)));
+            return Ok(Admitted::No(Outcome::UnknownNode(caller.id)));
         };
         match verify(&node, origin.peer) {
             Some(refusal) if self.limits.verify_source == VerifySource::Enforce => return Ok(Admitted::No(Outcome::Refused(refusal))),

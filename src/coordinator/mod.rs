@@ -140,9 +140,7 @@ impl Coordinator {
             self.decide(caller, &mut seen, |seen, now| steady_state::next(caller, seen, now))
         };
         match self.identified(request, origin, decide) {
-            Ok(Decided::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
-                Outcome::Settled(Settled::Unknown(request.id)).into()
-            }
+            Ok(Decided::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
             Ok(Decided::Answer(outcome)) => outcome.into(),
             Ok(Decided::Drain(_)) => Trouble::Contended.into(),
             Err(trouble) => trouble.into(),
@@ -202,7 +200,7 @@ impl Coordinator {
         let mut found = self.identities.find(id, &self.kube)?;
         for last in [false, true] {
             let NodeRef { name, uid } = match found {
-                Found::Nobody => return Ok(Decided::Answer(Outcome::unknown(id))),
+                Found::Nobody => return Ok(Decided::Answer(Outcome::UnknownNode(id))),
                 Found::Many(names) => return Ok(Decided::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
@@ -211,13 +209,12 @@ impl Coordinator {
                 Admitted::No(outcome) => Decided::Answer(outcome),
                 Admitted::Yes(looked) => decide(&caller, looked)?,
             };
-            let unknown = matches!(&decided, Decided::Answer(Outcome::Refused(refusal)) if refusal.kind == Kind::UnknownNode);
-            if !unknown || last {
+            if last || !matches!(decided, Decided::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decided);
             }
             found = self.identities.find_anew(id, &self.kube)?;
         }
-        Ok(Decided::Answer(Outcome::unknown(id)))
+        Ok(Decided::Answer(Outcome::UnknownNode(id)))
     }
 
     /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node

@@ -14,7 +14,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Outcome::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
     if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !is_under(holder, tenure.term)) {
