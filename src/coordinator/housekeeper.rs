@@ -47,7 +47,7 @@ impl Coordinator {
 
     fn tidy_holders(&self) -> Result<(), Trouble> {
         let lock = self.lock().inspect_err(|trouble| self.readiness.lease_was_not_read(trouble))?;
-        self.metrics.slots(self.limits.rules.slots, &lock.state);
+        self.metrics.slots(self.limits.rules.capacity, &lock.state);
         for holder in lock.state.holders {
             match self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock)) {
                 Ok(Some(why)) => log::debug!("node {} keeps its slot since {:.0}: it {why}", holder.node, holder.since),

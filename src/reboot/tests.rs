@@ -150,7 +150,7 @@ impl World {
     }
 
     fn rules() -> Rules {
-        Rules { slots: SLOTS, protect_control_plane: true, ours: Ours::default() }
+        Rules { capacity: Capacity { slots: SLOTS }, protect_control_plane: true, ours: Ours::default() }
     }
 
     fn caller(&self, machine: usize) -> Caller {
