@@ -7,7 +7,7 @@ use log::{info, warn};
 
 use super::trouble::told;
 use super::{Coordinator, Trouble, clock};
-use crate::cluster::{HexId, NodeName, Uid};
+use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::reboot::housekeeping::{self, Tidy};
 use crate::reboot::{Caller, Now, Observed};
@@ -16,11 +16,8 @@ use crate::threads;
 /// How often holders are looked at: one Lease, and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that takes a list.
+/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that may take a list.
 const ROUNDS_A_SCAN: u32 = 30;
-
-/// How long the first round waits for the watch, which has just read the list that it would read.
-const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
 
 /// Steps for one node in one round.
 const STEPS_MAX: usize = 12;
@@ -41,8 +38,7 @@ impl Coordinator {
     }
 
     fn tidy_all(&self, round: u32) -> Result<(), Trouble> {
-        let result = self.tidy_holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.tidy_strays() } else { Ok(()) });
-        self.identities.refresh_old(&self.kube, &self.watched).and(result)
+        self.tidy_holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.tidy_strays() } else { Ok(()) })
     }
 
     fn tidy_holders(&self) -> Result<(), Trouble> {
@@ -59,19 +55,14 @@ impl Coordinator {
     }
 
     fn tidy_strays(&self) -> Result<(), Trouble> {
-        self.watched.wait_for_first(FIRST_WATCH_MAX);
-        let marked = match self.watched.lately() {
-            Some(marked) => marked,
-            None => self.kube.marked_nodes(|_mark| {})?.0.into_inner(),
-        };
-        for mark in marked {
-            if mark.record.is_none() {
-                info!("node {} is marked as rebooting by hand or by another manager; it counts as one", mark.name);
+        for member in self.node_cache.facts_lately(&self.kube)?.members.into_iter().filter(Member::is_marked) {
+            let (name, uid) = (&member.name, Uid(member.uid.to_string()));
+            if member.record.is_none() {
+                info!("node {name} is marked as rebooting by hand or by another manager; it counts as one");
                 continue;
             }
-            if let Err(trouble) = self.tidy(&mark.name, &mark.uid, |seen, now| housekeeping::stray(&mark.name, &mark.uid, seen, now.clock))
-            {
-                warn!("node {} cannot be looked after: {}", mark.name, told(&trouble));
+            if let Err(trouble) = self.tidy(name, &uid, |seen, now| housekeeping::stray(name, &uid, seen, now.clock)) {
+                warn!("node {name} cannot be looked after: {}", told(&trouble));
             }
         }
         Ok(())

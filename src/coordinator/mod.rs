@@ -7,19 +7,18 @@ mod clock;
 mod draining;
 mod guarded;
 mod housekeeper;
-mod identify;
-mod marked;
+mod node_cache;
+mod node_watch;
 mod perform;
 mod presence;
 mod readiness;
 mod trouble;
 mod waiting;
-mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::info;
 
 use crate::access::{Origin, VerifySource};
 use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
@@ -31,8 +30,7 @@ use crate::threads;
 use admit::{Admitted, Looked};
 use draining::State;
 use guarded::Guarded;
-use identify::Identities;
-use marked::Watched;
+use node_cache::NodeCache;
 use perform::{Decided, Waiting};
 pub use presence::Presence;
 pub use readiness::Readiness;
@@ -59,8 +57,7 @@ pub struct Coordinator {
     kube: Arc<Kube>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    identities: Identities,
-    watched: Watched,
+    node_cache: NodeCache,
     readiness: Arc<Readiness>,
     state: Guarded<State>,
 }
@@ -91,9 +88,8 @@ impl Asking {
 impl Coordinator {
     /// Nothing is read or started yet.
     pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Arc<Self> {
-        let identities = Identities::new(limits.workers / 2);
-        let watched = Watched::default();
-        Arc::new(Self { kube, limits, metrics, identities, watched, readiness, state: Guarded::new(State::default()) })
+        let node_cache = NodeCache::new(limits.workers / 2);
+        Arc::new(Self { kube, limits, metrics, node_cache, readiness, state: Guarded::new(State::default()) })
     }
 
     /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests. The rights are
@@ -197,14 +193,14 @@ impl Coordinator {
     ) -> Result<Decided, Trouble> {
         let arrived = clock::now().clock;
         let id = request.id;
-        let mut found = self.identities.find(id, &self.kube)?;
+        let mut found = self.node_cache.find(id, &self.kube)?;
         for last in [false, true] {
-            let NodeRef { name, uid } = match found {
+            let node @ NodeRef { name, uid } = &match found {
                 Found::Nobody => return Ok(Decided::Answer(Outcome::UnknownNode(id))),
                 Found::Many(names) => return Ok(Decided::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
+            let caller = Caller { node: name.clone(), uid: uid.clone(), id, group: request.group.clone(), arrived };
             let decided = match self.admit(&caller, origin)? {
                 Admitted::No(outcome) => Decided::Answer(outcome),
                 Admitted::Yes(looked) => decide(&caller, looked)?,
@@ -212,7 +208,7 @@ impl Coordinator {
             if last || !matches!(decided, Decided::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decided);
             }
-            found = self.identities.find_anew(id, &self.kube)?;
+            found = self.node_cache.find_again(id, node, &self.kube)?;
         }
         Ok(Decided::Answer(Outcome::UnknownNode(id)))
     }
@@ -248,14 +244,5 @@ impl Coordinator {
     /// Says a change that matters to the people who run the nodes.
     fn tell(&self, node: &crate::cluster::NodeName, purpose: &str) {
         info!("node {node}: {purpose}");
-    }
-}
-
-/// Logs nodes whose clients can never be found.
-fn warn_of_odd_machine_ids(directory: &crate::fleetlock::Directory) {
-    let odd = directory.odd();
-    if !odd.is_empty() {
-        let names = crate::cluster::spoken(&odd);
-        warn!("nodes whose machine-id is empty or malformed cannot be told apart and are left out: {names}");
     }
 }

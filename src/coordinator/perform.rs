@@ -65,18 +65,17 @@ impl Coordinator {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
-            Question::ControlPlane => Fact::ControlPlane(kube.control_plane()?),
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
+            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write(), kube)?),
+            Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(self.lock()?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.watched.contains(node) => {
+            Question::Mark if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
                 Fact::Node(node, None)
             }
             Question::Mark => Fact::Mark(kube.node_mark(node)?),
-            Question::Marked => Fact::Marked(self.marked(caller, seen)?),
-            Question::MarkedLately => Fact::MarkedLately(self.marked_lately(caller, seen)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node)?),
             Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
@@ -95,9 +94,9 @@ impl Coordinator {
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
             Change::Node { why, patch } => {
-                let before = self.watched.version();
+                let before = self.node_cache.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.watched.check(before, &node.mark.version);
+                    self.node_cache.check(before, &node.mark.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }
@@ -121,11 +120,11 @@ impl Coordinator {
         Ok(())
     }
 
-    /// The Node that has the machine-id of a holder whose own Node is gone. The directory knows those that have joined since.
+    /// The Node that has the machine-id of a holder whose own Node is gone. The view of the fleet has those that have joined since.
     fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Trouble> {
         let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.identities.known(id) else { return Ok(None) };
+        let Some(name) = self.node_cache.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 

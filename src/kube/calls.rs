@@ -1,6 +1,7 @@
 //! Every call this program makes, by name. What is not here it cannot do; kubernetes/deployment.yaml grants just this.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
@@ -8,8 +9,8 @@ use serde_json::{Value, json};
 use super::permissions::{Permission, needed};
 use super::{ApiError, Call, Client, Content, Form, Verb};
 use crate::cluster::{
-    CONTROL_PLANE, CaMap, Complete, ControlPlaneNode, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, NodeName, NodePatch, Pair, Pod,
-    PodKey, ResourceVersion, Service, TlsSecret, Uid,
+    CaMap, Complete, Host, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion, Service,
+    TlsSecret, Uid,
 };
 
 /// The Lease's name.
@@ -43,18 +44,9 @@ impl Kube {
         &self.namespace
     }
 
-    /// Mark and machine of every node, added one at a time: a whole Node is 10 KB and more, so none is kept.
-    pub fn identities<A>(
-        &self,
-        empty: impl Fn() -> A,
-        add: impl FnMut(&mut A, NodeIdentity),
-    ) -> Result<(Complete<A>, ResourceVersion), ApiError> {
-        self.client.list_at(&list("nodes", "the machine-ids of all nodes", "/api/v1/nodes".to_owned(), Form::Whole), empty, add)
-    }
-
-    /// Mark and machine of one node.
-    pub fn identity(&self, name: &NodeName) -> Result<Option<NodeIdentity>, ApiError> {
-        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Whole))
+    /// All Nodes, added one at a time, and the version at which they were so. A whole Node is 10 KB and more, so none is kept.
+    pub fn nodes<A>(&self, empty: impl Fn() -> A, add: impl FnMut(&mut A, Member)) -> Result<(Complete<A>, ResourceVersion), ApiError> {
+        self.client.list_at(&list("nodes", "all nodes", "/api/v1/nodes".to_owned(), Form::Whole), empty, add)
     }
 
     /// One Node.
@@ -67,24 +59,18 @@ impl Kube {
         self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Form::Metadata))
     }
 
-    /// The nodes marked `Rebooting`, or with a record of our cordon. Annotations cannot be selected by, so this reads the
-    /// metadata of all; each is shown to `met`, which may meet one more than once.
-    pub fn marked_nodes(&self, mut met: impl FnMut(&NodeMark)) -> Result<(Complete<Vec<NodeMark>>, ResourceVersion), ApiError> {
-        let call = list("nodes", "the marks of all nodes", "/api/v1/nodes".to_owned(), Form::Metadata);
-        self.client.list_at(&call, Vec::new, |marked, mark: NodeMark| {
-            met(&mark);
-            if mark.is_marked() {
-                marked.push(mark);
-            }
-        })
-    }
-
-    /// What happens to the metadata of all nodes after `version`: the server has agreed to tell when `open` is called, and
-    /// then each event is told to `take`. Ends well when `take` or the server has had enough.
-    pub fn watch_nodes(&self, version: u128, open: impl FnOnce(), take: impl FnMut(NodeEvent) -> ControlFlow<()>) -> Result<(), ApiError> {
+    /// Changes of all Nodes after `version`, for `time`. `open` is called when the server has agreed, and says whether to begin;
+    /// then `take` gets each event. Ends well when `take` or the server has had enough.
+    pub fn watch_nodes(
+        &self,
+        version: u128,
+        time: Duration,
+        open: impl FnOnce() -> bool,
+        take: impl FnMut(NodeEvent) -> ControlFlow<()>,
+    ) -> Result<(), ApiError> {
         let path = format!("/api/v1/nodes?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
-        let call = Call { verb: Verb::Watch, resource: "nodes", object: "the marks of all nodes", path, form: Form::Metadata };
-        self.client.watch(&call, open, take)
+        let call = Call { verb: Verb::Watch, resource: "nodes", object: "all nodes", path, form: Form::Whole };
+        self.client.watch(&call, time, open, take)
     }
 
     /// Writes a Node's mark and cordon, at the version it was read at.
@@ -99,18 +85,6 @@ impl Kube {
         let call = list("nodes", "the nodes that take pods", path, Form::Whole);
         let able = self.client.list(&call, || false, |able, host: Host| *able |= host.name != *but && host.takes_us)?;
         Ok(able.into_inner())
-    }
-
-    /// The nodes with a label of [`CONTROL_PLANE`], sorted. A selector cannot say "this label or that", so there are two lists.
-    pub fn control_plane(&self) -> Result<Complete<Vec<ControlPlaneNode>>, ApiError> {
-        let mut all = Vec::new();
-        for label in CONTROL_PLANE {
-            let path = format!("/api/v1/nodes?labelSelector={}", label.replace('/', "%2F"));
-            all.extend(self.client.list(&list("nodes", "the control-plane nodes", path, Form::Whole), Vec::new, Vec::push)?.into_inner());
-        }
-        all.sort_unstable();
-        all.dedup();
-        Ok(Complete::of_all_pages(all))
     }
 
     /// The pods bound to a node, of all namespaces.

@@ -117,6 +117,12 @@ impl ApiError {
         }
     }
 
+    /// The connection was cut, rather than silent for too long.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Unreachable { source: NoAnswer::Cut(_), .. })
+    }
+
     pub(super) fn of(asked: Asked, failure: Failure) -> Self {
         let status = match failure {
             Failure::Answered(status) => status,

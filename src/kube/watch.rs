@@ -1,37 +1,37 @@
 //! A watch: the changes of many objects, one after the other, for as long as the connection lasts.
 //!
-//! It must never go on where it broke off: what was missed is for the caller to find out, with a list. Never more than
-//! one event is in memory.
+//! Where a watch that broke off may be continued is for the caller to decide. Never more than one event is in memory.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use super::call::Call;
-use super::client::{Client, OBJECT_BYTES_MAX, jitter};
+use super::client::{Client, OBJECT_BYTES_MAX};
 use super::error::{ApiError, Failure, NotUnderstood};
 use super::list::failure;
 
 impl Client {
-    /// Watches until the server ends it in order, or `take` breaks off; `open` is called when it has begun. An error is
-    /// everything else, above all a connection that is cut, or brings nothing for longer than [`super::Limits::silence`].
+    /// Watches until the server ends it in order after `time`, or `take` breaks off. `open` is called when the server has
+    /// agreed, and says whether to begin. An error is everything else, above all a connection that is cut, or brings
+    /// nothing for longer than [`super::Limits::silence`].
     pub fn watch<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
-        open: impl FnOnce(),
+        time: Duration,
+        open: impl FnOnce() -> bool,
         take: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), ApiError> {
-        let time = self.limits.watch.mul_f64(0.5 + jitter() / 2.0);
         // The server ends it a little before the client's own limit would cut it.
         let path = format!("{}&timeoutSeconds={}", call.path, time.as_secs().max(1));
         let stream = self.run(call, &path, None, time + self.limits.call, Ok);
         let events = stream.and_then(|answer| {
-            open();
-            read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take)
+            if open() { read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take) } else { Ok(()) }
         });
         events.map_err(|failure| ApiError::of(call.asked(), failure))
     }
@@ -67,8 +67,8 @@ impl<R: Read> Read for Bounded<'_, R> {
     }
 }
 
-/// Most events have less: a node's metadata.
-const EVENT_BYTES: usize = 2048;
+/// One event is a whole Node of 10 KB and more; a larger buffer saves few reads.
+const EVENT_BYTES: usize = 8192;
 
 #[cfg(test)]
 mod tests {

@@ -43,8 +43,6 @@ pub struct Limits {
     /// How long a watch may bring nothing. An API server sends a bookmark about every minute, so one that is silent for
     /// longer has gone without saying so.
     pub silence: Duration,
-    /// How long a watch goes on before it begins anew: from half of this to all of it, so that replicas part.
-    pub watch: Duration,
     /// How long a connection is kept unused. Well below the 90 seconds after which the API server closes it,
     /// and the shortest idle limit of common load balancers, so that a write seldom meets a closed connection.
     pub idle: Duration,
@@ -65,7 +63,6 @@ impl Default for Limits {
             page: seconds(60),
             list: seconds(300),
             silence: seconds(90),
-            watch: seconds(3600),
             idle: seconds(15),
         }
     }
