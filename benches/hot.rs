@@ -14,12 +14,13 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status, Uid,
+    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status,
+    Uid,
 };
 use reboot_manager::drain::{DrainPlan, Ours, Pace};
 use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};
 use reboot_manager::http::head::{Progress, Reader, Sizes};
-use reboot_manager::lock::{HOLDERS, LockState, patch, read};
+use reboot_manager::lock::{Capacity, HOLDERS, LockState, patch, read};
 use reboot_manager::reboot::{Caller, Fact, Lock, LockChange, Now, Observed, Outcome, Rules, Step, pre_reboot};
 use serde::Deserialize;
 use serde_json::{Map, json};
@@ -76,7 +77,7 @@ fn request() -> Path {
         let Ok(Progress::Whole(received)) = Reader::new(Sizes::default()).push(black_box(BYTES)) else { panic!("not whole") };
         black_box(received);
         let head = Head { method: "POST", target: "/v1/pre-reboot", protocol: Some("true") };
-        black_box(parse(head, black_box(&BYTES[body..]), "/").unwrap());
+        black_box(parse(head, black_box(&BYTES[body..]), "/").continue_value().unwrap());
         black_box(Reply::refusal(Kind::SlotsTaken, "node n1 has to wait: the slot is held by n2".to_owned()).json());
     })
 }
@@ -116,7 +117,7 @@ fn heartbeat() -> Path {
 }
 
 fn denied() -> Path {
-    let (caller, rules) = (caller(), Rules { slots: 1, protect_control_plane: true, ours: Ours::default() });
+    let (caller, rules) = (caller(), Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() });
     let state = LockState::default().take(&NodeName("n2".to_owned()), &Uid("u2".to_owned()), &caller.group, clock());
     let facts = vec![Fact::Node(Some(node()), None), Fact::Lock(Lock { state, version: Some(version()), written: None })];
     Box::new(move || match decide(&caller, &rules, &facts) {
@@ -126,7 +127,7 @@ fn denied() -> Path {
 }
 
 fn approved() -> Path {
-    let (caller, rules) = (caller(), Rules { slots: 1, protect_control_plane: true, ours: Ours::default() });
+    let (caller, rules) = (caller(), Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() });
     let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, clock()).approve(&caller.uid, "boot", clock());
     let lock = Lock { state, version: Some(version()), written: Some(LockChange::Approve) };
     let mut node = node();

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{Coordinator, Trouble, clock};
-use crate::access::{Denied, Origin, VerifySource, verify};
+use crate::access::{Origin, VerifySource, verify};
 use crate::cluster::Node;
-use crate::reboot::{Caller, Outcome, Refusal};
+use crate::reboot::{Caller, Outcome};
 
 /// The verdict.
 pub(super) enum Admitted {
@@ -25,25 +25,21 @@ impl Coordinator {
     /// Asks the credential first, which costs nothing; then, if it is asked for, compares the peer's address with those
     /// of the Node. They are read each time: kept in the directory they would be old when a node gets a new address.
     pub(super) fn admit(&self, caller: &Caller, origin: &Origin) -> Result<Admitted, Trouble> {
-        if let Err(denied) = origin.permit.covers_node(&caller.node) {
-            return Ok(Admitted::No(refused(denied)));
+        if let Some(refusal) = origin.permit.refuses_node(&caller.node) {
+            return Ok(Admitted::No(Outcome::Refused(refusal)));
         }
         if self.limits.verify_source == VerifySource::Off {
             return Ok(Admitted::Yes(None));
         }
         let at = clock::now().instant;
         let Some(node) = self.kube.node(&caller.node)?.filter(|node| caller.is(node)) else {
-            return Ok(Admitted::No(Refusal::unknown(caller.id)));
+            return Ok(Admitted::No(Outcome::UnknownNode(caller.id)));
         };
         match verify(&node, origin.peer) {
-            Err(mismatch) if self.limits.verify_source == VerifySource::Enforce => return Ok(Admitted::No(refused(mismatch.into()))),
-            Err(mismatch) => log::warn!("{} (--verify-source=log, so it is answered)", mismatch.sentence()),
-            Ok(()) => {}
+            Some(refusal) if self.limits.verify_source == VerifySource::Enforce => return Ok(Admitted::No(Outcome::Refused(refusal))),
+            Some(refusal) => log::warn!("{} (--verify-source=log, so it is answered)", refusal.message),
+            None => {}
         }
         Ok(Admitted::Yes(Some(Box::new(Looked { node, at }))))
     }
-}
-
-fn refused(denied: Denied) -> Outcome {
-    Refusal::outcome(denied.kind, denied.sentence)
 }

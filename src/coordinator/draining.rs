@@ -260,8 +260,8 @@ impl Coordinator {
             if end == End::AskAgain && !stopping {
                 self.resume(asking);
             } else {
-                let sentence = format!("the drain of node {} was ended: it has checked in, or its slot was freed", caller.node);
-                (asking.responder)(Reply::refusal(Kind::Superseded, sentence));
+                let message = format!("the drain of node {} was ended: it has checked in, or its slot was freed", caller.node);
+                (asking.responder)(Reply::refusal(Kind::Superseded, message));
             }
         }
     }

@@ -43,7 +43,7 @@ impl Coordinator {
 
     fn tidy_holders(&self) -> Result<(), Trouble> {
         let lock = self.lock().inspect_err(|trouble| self.readiness.lease_was_not_read(trouble))?;
-        self.metrics.slots(self.limits.rules.slots, &lock.state);
+        self.metrics.slots(self.limits.rules.capacity, &lock.state);
         for holder in lock.state.holders {
             match self.tidy(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock)) {
                 Ok(Some(why)) => log::debug!("node {} keeps its slot since {:.0}: it {why}", holder.node, holder.since),
@@ -69,7 +69,7 @@ impl Coordinator {
     }
 
     fn tidy(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<&'static str>, Trouble> {
-        let Ok(group) = GroupName::parse("housekeeping") else { return Ok(None) };
+        let Some(group) = GroupName::parse("housekeeping") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
         let mut seen = Observed::nothing(uid.clone(), None);
         let mut doubts = 0;

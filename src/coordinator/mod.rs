@@ -24,7 +24,7 @@ use crate::access::{Origin, VerifySource};
 use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
-use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
+use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Rules, Settled, Tenure, pre_reboot, steady_state};
 use crate::threads;
 
 use admit::{Admitted, Looked};
@@ -74,14 +74,14 @@ struct Asking {
 impl Asking {
     /// Answers that another request of the same node is held.
     fn yield_to_newer(self) {
-        let sentence = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
-        (self.responder)(Reply::refusal(Kind::Superseded, sentence));
+        let message = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::Superseded, message));
     }
 
     /// Answers that this replica is stopping.
     fn send_elsewhere(self) {
-        let sentence = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
-        (self.responder)(Reply::refusal(Kind::ShuttingDown, sentence));
+        let message = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
+        (self.responder)(Reply::refusal(Kind::ShuttingDown, message));
     }
 }
 
@@ -136,9 +136,7 @@ impl Coordinator {
             self.decide(caller, &mut seen, |seen, now| steady_state::next(caller, seen, now))
         };
         match self.identified(request, origin, decide) {
-            Ok(Decided::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
-                Outcome::Settled(Settled::Unknown(request.id)).into()
-            }
+            Ok(Decided::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
             Ok(Decided::Answer(outcome)) => outcome.into(),
             Ok(Decided::Drain(_)) => Trouble::Contended.into(),
             Err(trouble) => trouble.into(),
@@ -198,8 +196,8 @@ impl Coordinator {
         let mut found = self.node_cache.find(id, &self.kube)?;
         for last in [false, true] {
             let node @ NodeRef { name, uid } = &match found {
-                Found::Nobody => return Ok(Decided::Answer(Refusal::unknown(id))),
-                Found::Many(names) => return Ok(Decided::Answer(Refusal::duplicate(id, &names))),
+                Found::Nobody => return Ok(Decided::Answer(Outcome::UnknownNode(id))),
+                Found::Many(names) => return Ok(Decided::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
             let caller = Caller { node: name.clone(), uid: uid.clone(), id, group: request.group.clone(), arrived };
@@ -207,13 +205,12 @@ impl Coordinator {
                 Admitted::No(outcome) => Decided::Answer(outcome),
                 Admitted::Yes(looked) => decide(&caller, looked)?,
             };
-            let unknown = matches!(&decided, Decided::Answer(Outcome::Refused(refusal)) if refusal.kind == Kind::UnknownNode);
-            if !unknown || last {
+            if last || !matches!(decided, Decided::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decided);
             }
             found = self.node_cache.find_again(id, node, &self.kube)?;
         }
-        Ok(Decided::Answer(Refusal::unknown(id)))
+        Ok(Decided::Answer(Outcome::UnknownNode(id)))
     }
 
     /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node

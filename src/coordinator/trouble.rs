@@ -28,8 +28,8 @@ impl From<Trouble> for Reply {
             Trouble::Api(_) => Kind::KubernetesUnavailable,
             Trouble::Contended => Kind::Contended,
         };
-        let sentence = told(&trouble);
-        log::warn!("{}: {sentence}", kind.name());
-        Self::refusal(kind, sentence)
+        let message = told(&trouble);
+        log::warn!("{}: {message}", kind.name());
+        Self::refusal(kind, message)
     }
 }
