@@ -88,9 +88,12 @@ pub enum Fact {
 /// Everything seen by one request. Absent means: not looked yet, or not to be relied on any more.
 #[derive(Debug, Clone)]
 pub struct Observed {
-    uid: Uid,
-    ticks: u64,
-    own_mark: Option<NodeMark>,
+    /// The Node that the request is about.
+    pub uid: Uid,
+    /// How many facts were seen.
+    pub ticks: u64,
+    /// What this request's own mark of the Node was answered with, while nothing else was seen of the Node.
+    pub own_mark: Option<NodeMark>,
     /// The tenure this request acts under: the first it has seen, or the one it has made.
     pub tenure: Option<Tenure>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
