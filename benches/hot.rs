@@ -133,7 +133,7 @@ fn approved() -> Path {
     let mut node = node();
     node.unschedulable = true;
     node.mark.status = Status::Rebooting;
-    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1) });
+    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1), drained: None });
     let facts = vec![Fact::Node(Some(node), None), Fact::Pods(Complete::of_all_pages(Vec::new())), Fact::Lock(lock)];
     Box::new(move || match decide(&caller, &rules, &facts) {
         Step::Answer(Outcome::Approved(approval, _)) => drop(black_box(approval)),

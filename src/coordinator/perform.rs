@@ -66,7 +66,7 @@ impl Coordinator {
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
-            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write(), kube)?),
+            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
             Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(self.lock()?),
             // A node that is marked is looked at whole next, so it is read whole at once.

@@ -135,7 +135,7 @@ fn leave_nothing(seen_node: &Seen<Option<Node>>, lock: &Seen<Lock>, node: &Node)
 fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
     let term = lock.value.term(holder.term);
     // Right after its own mark a request reads the fleet with nothing missing from before; else that comes before the approval.
-    let known = if seen.own_write().is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
+    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
     let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
     if let Others::Are(names) = &others
         && let Some(step) = give_way(caller, lock, holder, names, rules)
@@ -149,7 +149,7 @@ fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder,
     }
     match others {
         _ if holder.approved.is_some() => None,
-        Others::NotRead if seen.own_write().is_some() => Some(Step::Look(Question::Fleet)),
+        Others::NotRead if seen.own_write.is_some() => Some(Step::Look(Question::Fleet)),
         Others::NotRead => Some(Step::Look(Question::FleetLately)),
         Others::LockTooOld => Some(Step::Look(Question::Lock)),
         Others::Are(names) => keep_waiting(caller, lock, &names, rules),
@@ -212,7 +212,7 @@ fn check_others(
 ) -> Option<Step> {
     let node = seen.node.as_ref()?.value.as_ref()?;
     let Some(fleet) = seen.fleet.as_ref().filter(|fleet| fleet.tick > pods_tick) else {
-        let is_recorded = seen.own_write().and_then(|own| own.record.as_ref()).is_some_and(|record| record.drained.is_some());
+        let is_recorded = seen.own_write.as_ref().and_then(|own| own.record.as_ref()).is_some_and(|record| record.drained.is_some());
         return Some(if is_recorded { Step::Look(Question::Fleet) } else { record_drained(node, now) });
     };
     match FleetFacts::rebooting_without_slot(Some(fleet), lock, &caller.node) {

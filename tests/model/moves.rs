@@ -127,7 +127,7 @@ impl Moves<'_> {
         let mut answers: Vec<FleetFacts> = Vec::new();
         if mutations::is_blind(stage.setup.mutation, &actor) {
             answers.push(FleetFacts::default());
-        } else if barrier && actor.seen.own_write().is_none() {
+        } else if barrier && actor.seen.own_write.is_none() {
             answers.push(fleet(stage, world, world.marked()));
         } else {
             for set in 0..1u8 << stage.names.len() {

@@ -188,10 +188,10 @@ pub(crate) struct World {
     pub(crate) lease_deleted: bool,
     /// The Lease is without its annotation. Its content is kept in `lock`, to be put back.
     pub(crate) annotation_lost: bool,
-    leases: u8,
-    minutes: i64,
-    moment: i64,
-    versions: u64,
+    pub(crate) leases: u8,
+    pub(crate) minutes: i64,
+    pub(crate) moment: i64,
+    pub(crate) versions: u64,
 }
 
 /// A [`Setup`] with what does not change in it.
