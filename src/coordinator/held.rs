@@ -118,3 +118,97 @@ impl State {
         self.requests.values().map(|request| request.deadline).min()
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::cluster::{HexId, NodeName};
+    use crate::fleetlock::GroupName;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A request of the node `n` under term 5, and where its answer arrives.
+    pub(in super::super) fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
+        let (sender, answer) = channel();
+        let (node, uid, group) = (NodeName("n".to_owned()), Uid("u".to_owned()), GroupName::parse("g").unwrap());
+        let caller = Caller { node, uid, id: HexId([0; 16]), group, arrived: Timestamp::UNIX_EPOCH };
+        let tenure = Some(Tenure { term: 5, approved: None, checked_in: false });
+        let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
+        let deadline = clock::now().instant + limit;
+        (HeldRequest { caller, tenure, deadline, presence: Arc::default(), responder }, answer)
+    }
+
+    #[track_caller]
+    fn check(rejected: Option<(HeldRequest, Reply)>, want: Option<(Instant, Kind)>) {
+        assert_eq!(rejected.map(|(request, reply)| (request.deadline, reply.kind())), want);
+    }
+
+    #[test]
+    fn of_two_requests_of_a_node_the_newer_is_held() {
+        let held = HeldRequests::default();
+        let [first, second, late] = [10, 30, 20].map(|seconds| request(Duration::from_secs(seconds)).0);
+        let deadlines = [&first, &second, &late].map(|request| request.deadline);
+        check(held.hold(first), None);
+        check(held.hold(second), Some((deadlines[0], Kind::Superseded)));
+        check(held.hold(late), Some((deadlines[2], Kind::Superseded)));
+        assert_eq!(held.take(&Uid("u".to_owned()), 5).map(|request| request.deadline), Some(deadlines[1]));
+    }
+
+    #[test]
+    fn a_request_is_taken_once_and_not_for_an_earlier_term() {
+        let (held, uid) = (HeldRequests::default(), Uid("u".to_owned()));
+        check(held.hold(request(LONG).0), None);
+        let taken = [4, 6, 6].map(|term| held.take(&uid, term).is_some());
+        assert_eq!(taken, [false, true, false]);
+    }
+
+    #[test]
+    fn nothing_is_held_once_the_replica_stops() {
+        let held = HeldRequests::default();
+        check(held.hold(request(LONG).0), None);
+        assert_eq!(held.close().into_iter().map(|(_, reply)| reply.kind()).collect::<Vec<_>>(), [Kind::ShuttingDown]);
+        let late = request(LONG).0;
+        let deadline = late.deadline;
+        check(held.hold(late), Some((deadline, Kind::ShuttingDown)));
+        assert!(held.take(&Uid("u".to_owned()), 5).is_none() && held.close().is_empty());
+        held.answer_at_deadlines(|_caller| unreachable!());
+    }
+
+    #[test]
+    fn a_client_that_hangs_up_before_or_after_its_request_is_held_is_not_held() {
+        for gone_before in [true, false] {
+            let held = Arc::<HeldRequests>::default();
+            let (request, answer) = request(LONG);
+            let presence = Arc::clone(&request.presence);
+            if gone_before {
+                presence.hang_up();
+            }
+            check(held.hold(request), None);
+            held.drop_at_hang_up(&presence);
+            presence.hang_up();
+            assert_eq!(answer.try_recv(), Ok(Kind::BadRequest), "{gone_before}");
+            assert!(held.take(&Uid("u".to_owned()), 5).is_none());
+        }
+    }
+
+    #[test]
+    fn a_request_is_answered_at_its_deadline_also_when_an_earlier_one_comes() {
+        let held = HeldRequests::default();
+        let (mut other, _answer) = request(LONG);
+        other.caller.uid = Uid("other".to_owned());
+        std::thread::scope(|scope| {
+            scope.spawn(|| held.answer_at_deadlines(|caller| Reply::refusal(Kind::Draining, caller.node.to_string())));
+            check(held.hold(other), None);
+            for limit in [Duration::ZERO, Duration::from_millis(1)] {
+                let (request, answer) = request(limit);
+                check(held.hold(request), None);
+                assert_eq!(answer.recv_timeout(LONG), Ok(Kind::Draining));
+            }
+            assert_eq!(held.close().len(), 1);
+        });
+    }
+}

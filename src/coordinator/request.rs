@@ -130,11 +130,9 @@ impl Requests {
         });
     }
 
-    /// Answers the held requests and ends the drains. A drain that ends by this finds no request that it would answer.
+    /// Answers the held requests and ends the drains.
     pub(super) fn stop(&self) {
-        let held = self.held.close();
-        self.drains.stop();
-        for (request, reply) in held {
+        for (request, reply) in self.drains.stop(|| self.held.close()) {
             (request.responder)(reply);
         }
     }
