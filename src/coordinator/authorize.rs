@@ -5,7 +5,7 @@ use crate::access::{Denied, Origin, VerifySource, verify};
 use crate::kube::Kube;
 use crate::reboot::{Caller, Fact, Observed, Outcome, Refusal};
 
-/// The refusal; `None`: the request may act for its node. Asks the credential first, which costs nothing; then, if told to,
+/// The refusal; `None`: the request may act for its node. Checks the credential first, which costs nothing; then, if configured,
 /// reads the Node, which is recorded in `seen`. Its addresses are read each time: kept in the directory they would be old
 /// when a node gets a new address.
 pub(super) fn refuses(

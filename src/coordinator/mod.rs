@@ -20,6 +20,9 @@ mod request;
 mod stop;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

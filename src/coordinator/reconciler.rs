@@ -1,4 +1,4 @@
-//! The thread that does what `reboot::housekeeping` says: holders every few seconds, all marked nodes every few minutes.
+//! The thread that performs `reboot::housekeeping`: for holders every few seconds, for all marked nodes every few minutes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
 /// Steps for one node in one round.
 const STEPS_MAX: usize = 12;
 
-/// Looks after what no request comes back for.
+/// Puts in order what a crash or an administrator left, as far as no request does.
 pub(super) struct Reconciler {
     pub(super) performer: Arc<Performer>,
     pub(super) metrics: Arc<Metrics>,
