@@ -75,7 +75,7 @@ fn request() -> Path {
         let Ok(Progress::Whole(received)) = Reader::new(Sizes::default()).push(black_box(BYTES)) else { panic!("not whole") };
         black_box(received);
         let head = Head { method: "POST", target: "/v1/pre-reboot", protocol: Some("true") };
-        black_box(parse(head, black_box(&BYTES[body..]), "/").unwrap());
+        black_box(parse(head, black_box(&BYTES[body..]), "/").continue_value().unwrap());
         black_box(Reply::refusal(Kind::SlotsTaken, "node n1 has to wait: the slot is held by n2".to_owned()).json());
     })
 }

@@ -103,9 +103,9 @@ fn groups(groups: &Spanned<Vec<String>>) -> Result<Groups, Mistake> {
     if groups.value == ["*"] {
         return Ok(Groups::All);
     }
-    let parsed: Result<Vec<GroupName>, _> = groups.value.iter().map(|group| GroupName::parse(group)).collect();
+    let parsed: Option<Vec<GroupName>> = groups.value.iter().map(|group| GroupName::parse(group)).collect();
     match parsed {
-        Ok(names) if !names.is_empty() => Ok(Groups::These(names)),
+        Some(names) if !names.is_empty() => Ok(Groups::These(names)),
         _ => {
             let sentence = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone".to_owned();
             Err(Mistake::at(groups.referenced.line(), sentence))

@@ -9,16 +9,17 @@ mod credentials;
 mod file;
 mod source;
 
+use core::fmt::Arguments;
 use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::cluster::NodeName;
-use crate::fleetlock::{GroupName, Kind, Reply};
+use crate::fleetlock::{GroupName, Kind, Refusal};
 
 pub use basic::{CHALLENGE, presented};
 pub use credentials::{Credential, Credentials, Secret};
 pub use file::Mistake;
-pub use source::{Mismatch, VerifySource, verify};
+pub use source::{VerifySource, verify};
 
 /// Who sent a request, as far as the door can tell.
 #[derive(Debug, Clone)]
@@ -38,15 +39,6 @@ pub enum Permit {
     Holder(Arc<Credential>),
 }
 
-/// A caller is turned away, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
-    /// For machines.
-    pub kind: Kind,
-    /// For a person. It holds nothing that the caller sent as a secret.
-    pub sentence: String,
-}
-
 impl Permit {
     /// The user name, for the log.
     pub fn user(&self) -> Option<&str> {
@@ -56,39 +48,23 @@ impl Permit {
         }
     }
 
-    /// Whether it covers `group`.
-    pub fn covers_group(&self, group: &GroupName) -> Result<(), Denied> {
+    /// The refusal of a caller for `group`, unless it is covered.
+    pub fn refuses_group(&self, group: &GroupName) -> Option<Refusal> {
+        self.refuses(Kind::ForbiddenGroup, |credential| credential.covers_group(group), format_args!("group {group}"))
+    }
+
+    /// The refusal of a caller for `node`, unless it is covered.
+    pub fn refuses_node(&self, node: &NodeName) -> Option<Refusal> {
+        self.refuses(Kind::ForbiddenNode, |credential| credential.covers_node(node), format_args!("node {node}"))
+    }
+
+    fn refuses(&self, kind: Kind, covers: impl FnOnce(&Credential) -> bool, target: Arguments<'_>) -> Option<Refusal> {
         match self {
-            Self::Holder(credential) if !credential.covers_group(group) => {
-                let sentence = format!("the credential of user {} does not cover group {group}", credential.user);
-                Err(Denied { kind: Kind::ForbiddenGroup, sentence })
+            Self::Holder(credential) if !covers(credential) => {
+                Some(Refusal::new(kind, format!("the credential of user {} does not cover {target}", credential.user)))
             }
-            Self::Anyone | Self::Holder(_) => Ok(()),
+            Self::Anyone | Self::Holder(_) => None,
         }
-    }
-
-    /// Whether it covers `node`.
-    pub fn covers_node(&self, node: &NodeName) -> Result<(), Denied> {
-        match self {
-            Self::Holder(credential) if !credential.covers_node(node) => {
-                let sentence = format!("the credential of user {} does not cover node {node}", credential.user);
-                Err(Denied { kind: Kind::ForbiddenNode, sentence })
-            }
-            Self::Anyone | Self::Holder(_) => Ok(()),
-        }
-    }
-}
-
-impl Denied {
-    /// The caller is not known.
-    fn unauthorized(sentence: &str) -> Self {
-        Self { kind: Kind::Unauthorized, sentence: sentence.to_owned() }
-    }
-}
-
-impl From<Denied> for Reply {
-    fn from(denied: Denied) -> Self {
-        Self::refusal(denied.kind, denied.sentence)
     }
 }
 
@@ -101,17 +77,17 @@ mod tests {
         let group = |name: &str| GroupName::parse(name).unwrap();
         let node = |name: &str| NodeName(name.to_owned());
         assert_eq!(Permit::Anyone.user(), None);
-        assert!(Permit::Anyone.covers_group(&group("any")).is_ok() && Permit::Anyone.covers_node(&node("any")).is_ok());
+        assert!(Permit::Anyone.refuses_group(&group("any")).is_none() && Permit::Anyone.refuses_node(&node("any")).is_none());
 
         let text = "credentials: [{user: workers, password: long-enough, groups: [default], nodes: [n1]}]";
         let credentials = Credentials::parse(text, &Secret([1; 32])).unwrap();
         let permit = Permit::Holder(credentials.find(b"workers:long-enough").unwrap());
         assert_eq!(permit.user(), Some("workers"));
-        assert!(permit.covers_group(&group("default")).is_ok() && permit.covers_node(&node("n1")).is_ok());
-        let denied = [permit.covers_group(&group("other")), permit.covers_node(&node("n2"))].map(Result::unwrap_err);
-        assert_eq!([denied[0].kind, denied[1].kind], [Kind::ForbiddenGroup, Kind::ForbiddenNode]);
-        for (denied, says) in denied.into_iter().zip(["user workers does not cover group other", "user workers does not cover node n2"]) {
-            assert!(Reply::from(denied.clone()).value().contains(says), "{denied:?}");
+        assert!(permit.refuses_group(&group("default")).is_none() && permit.refuses_node(&node("n1")).is_none());
+        let refused = [permit.refuses_group(&group("other")), permit.refuses_node(&node("n2"))].map(Option::unwrap);
+        assert_eq!([refused[0].kind, refused[1].kind], [Kind::ForbiddenGroup, Kind::ForbiddenNode]);
+        for (refused, says) in refused.iter().zip(["user workers does not cover group other", "user workers does not cover node n2"]) {
+            assert!(refused.message.contains(says), "{refused:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::guarded::Guarded;
 use crate::cluster::NodeName;
 use crate::fleetlock::Kind;
-use crate::reboot::{Refusal, Step};
+use crate::reboot::{Outcome, Step};
 
 /// The connection sees the client hang up; the request that the client sent looks here before it writes.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Presence {
     /// place is free as soon as the call under way has ended.
     pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
         match step {
-            Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Refusal::outcome(Kind::BadRequest, hung_up(node))),
+            Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Outcome::refused(Kind::BadRequest, hung_up(node))),
             step => step,
         }
     }

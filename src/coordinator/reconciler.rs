@@ -92,7 +92,7 @@ impl Reconciler {
 
     /// Performs `next` until nothing is left to do. For a slot that is kept the reason is returned.
     fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<&'static str>, Error> {
-        let Ok(group) = GroupName::parse("housekeeping") else { return Ok(None) };
+        let Some(group) = GroupName::parse("housekeeping") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
         let mut seen = Observed::nothing(uid.clone(), None);
         let mut doubts = 0;

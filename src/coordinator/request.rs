@@ -13,7 +13,7 @@ use crate::access::{Origin, VerifySource};
 use crate::drain::Progress;
 use crate::fleetlock::{Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
-use crate::reboot::{Caller, Drain, Observed, Outcome, Refusal, Rules, Settled, pre_reboot, steady_state};
+use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, pre_reboot, steady_state};
 use crate::threads;
 
 /// Answers requests.
@@ -87,8 +87,8 @@ impl Requests {
         let mut found = self.identities.find(id, &self.kube)?;
         for last in [false, true] {
             let NodeRef { name, uid } = match found {
-                Found::Nobody => return Ok(Decision::Answer(Refusal::unknown(id))),
-                Found::Many(names) => return Ok(Decision::Answer(Refusal::duplicate(id, &names))),
+                Found::Nobody => return Ok(Decision::Answer(Outcome::unknown(id))),
+                Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
             let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
@@ -103,7 +103,7 @@ impl Requests {
             }
             found = self.identities.find_anew(id, &self.kube)?;
         }
-        Ok(Decision::Answer(Refusal::unknown(id)))
+        Ok(Decision::Answer(Outcome::unknown(id)))
     }
 
     /// Holds a request until its node is drained, and starts the drain unless it is running.

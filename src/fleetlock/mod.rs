@@ -6,10 +6,12 @@
 
 mod directory;
 mod identity;
+mod refusal;
 mod reply;
 mod request;
 
 pub use directory::{Directory, Found, NodeRef};
 pub use identity::{answers_to, zincati_id};
+pub use refusal::Refusal;
 pub use reply::{Kind, Reply};
-pub use request::{Endpoint, GroupName, Head, Malformed, Request, endpoint, parse};
+pub use request::{Endpoint, GroupName, Head, Request, endpoint, parse};

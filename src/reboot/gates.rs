@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Caller, Lock, Now, Observed, Question, Refusal, Rules, Seen, Step};
+use super::{Caller, Lock, Now, Observed, Outcome, Question, Rules, Seen, Step};
 use crate::cluster::{ControlPlaneNode, Node, NodeName, Readiness, Unavailable, spoken};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
@@ -52,10 +52,10 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
         return None;
     }
     let (name, since) = (node.name(), node.readiness_since.map(|since| format!(" since {since:.0}")).unwrap_or_default());
-    let sentence = format!(
+    let message = format!(
         "node {name} has to wait: it has not been Ready{since}, so its pods may not be able to end; see `kubectl describe node {name}`"
     );
-    Some(Step::Answer(Refusal::outcome(Kind::NodeNotReady, sentence)))
+    Some(Step::Answer(Outcome::refused(Kind::NodeNotReady, message)))
 }
 
 /// The other control-plane nodes that are unavailable, each with the reason. A holder of a slot is, if it `counts`; one whose
@@ -82,10 +82,10 @@ fn control_plane_refusal(own: &NodeName, unavailable: &[String]) -> Option<Step>
     if unavailable.is_empty() {
         return None;
     }
-    let sentence = format!(
+    let message = format!(
         "node {own} has to wait: at most one control-plane node may be unavailable, and {}; \
          make that node Ready and schedulable (kubectl uncordon)",
         spoken(unavailable)
     );
-    Some(Step::Answer(Refusal::outcome(Kind::ControlPlaneUnavailable, sentence)))
+    Some(Step::Answer(Outcome::refused(Kind::ControlPlaneUnavailable, message)))
 }

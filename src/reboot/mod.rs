@@ -30,7 +30,7 @@ use crate::lock::{Holder, LockState};
 
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
 pub use observed::{Fact, Lock, Marked, Observed, Seen, Strangers, Tenure};
-pub use outcome::{Outcome, Refusal, Settled};
+pub use outcome::{Outcome, Settled};
 
 /// Who calls: a node of the directory, and the words it called with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,8 +190,8 @@ fn restore(node: &Node) -> Step {
 
 /// What a request says when a later one of the same node has overtaken it.
 fn superseded(node: &NodeName) -> Step {
-    let sentence = format!("node {node} has called again since; this older request is void");
-    Step::Answer(Refusal::outcome(Kind::Superseded, sentence))
+    let message = format!("node {node} has called again since; this older request is void");
+    Step::Answer(Outcome::refused(Kind::Superseded, message))
 }
 
 /// Whether the mark on `node` is of another tenure than the one this lock shows, and the lock the older of the two looks:

@@ -2,13 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
-};
+use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Rules, Seen, Step};
 use super::{Lock, Marked, Strangers, gates, mark, may_be_marked_since, restore, superseded};
 use crate::cluster::{Node, NodeName, spoken};
 use crate::drain::DrainPlan;
-use crate::fleetlock::Kind;
+use crate::fleetlock::{Kind, Refusal};
 use crate::lock::{Holder, MISSING_MAX};
 
 /// The one next step towards the answer.
@@ -16,7 +14,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Refusal::unknown(caller.id));
+        return Step::Answer(Outcome::unknown(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
     if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !is_under(holder, tenure.term)) {
@@ -48,8 +46,8 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules
     if others.len() >= rules.slots {
         let held: Vec<String> = others.iter().map(|holder| held_by(holder)).collect();
         let slots = if rules.slots == 1 { "the slot is" } else { "all slots are" };
-        let sentence = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
-        return Step::Answer(Refusal::outcome(Kind::SlotsTaken, sentence));
+        let message = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
+        return Step::Answer(Outcome::refused(Kind::SlotsTaken, message));
     }
     if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
         return step;
@@ -67,9 +65,9 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules
 /// The refusal of a node that was approved, and uncordoned since. Its approval cannot be taken back: it may be rebooting.
 fn keeps_its_slot(refused: Step) -> Step {
     match refused {
-        Step::Answer(Outcome::Refused(Refusal { kind, sentence })) => {
-            let sentence = format!("{sentence}; it was approved before it was uncordoned, and keeps its slot, for which other nodes wait");
-            Step::Answer(Refusal::outcome(kind, sentence))
+        Step::Answer(Outcome::Refused(Refusal { kind, message })) => {
+            let message = format!("{message}; it was approved before it was uncordoned, and keeps its slot, for which other nodes wait");
+            Step::Answer(Outcome::refused(kind, message))
         }
         step => step,
     }
@@ -190,12 +188,12 @@ fn leave(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, r
 
 fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
     let (are, annotation) = (if names.len() == 1 { "node" } else { "nodes" }, crate::cluster::STATUS);
-    let sentence = format!(
+    let message = format!(
         "node {} {waits}: {are} {} marked {annotation}=Rebooting without a slot, by hand or by another manager",
         caller.node,
         spoken(names)
     );
-    Step::Answer(Refusal::outcome(Kind::OtherRebooting, sentence))
+    Step::Answer(Outcome::refused(Kind::OtherRebooting, message))
 }
 
 /// Whether the slot is still held under the tenure `term`, with no check-in since.

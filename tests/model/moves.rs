@@ -360,7 +360,7 @@ pub(crate) fn hang_up(world: &mut World, machine: usize, costs: bool) {
 fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Approved(..) => "YES".to_owned(),
-        Outcome::Refused(refusal) => format!("no: {}", refusal.sentence),
+        Outcome::Refused(refusal) => format!("no: {}", refusal.message),
         Outcome::Settled(settled) => format!("{settled:?}"),
     }
 }
