@@ -17,11 +17,7 @@ mod presence;
 mod readiness;
 mod reconciler;
 mod request;
-mod stop;
 mod watch;
-
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -35,6 +31,7 @@ use crate::reboot::Rules;
 use crate::threads;
 
 use error::Error;
+use guarded::Guarded;
 use identify::Identities;
 use node_drain::Drainer;
 use perform::Performer;
@@ -42,7 +39,6 @@ pub use presence::Presence;
 pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
-use stop::Stop;
 use watch::NodeWatch;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
@@ -60,6 +56,9 @@ pub struct Limits {
     /// Worker threads that answer requests; some of them are kept free of waiting.
     pub workers: usize,
 }
+
+/// Set once, when this replica stops; threads pause with it between two rounds of their work.
+type Stop = Guarded<bool>;
 
 /// One replica's share of the work.
 pub struct Coordinator {
@@ -110,7 +109,8 @@ impl Coordinator {
 
     /// Answers every held request with 404 `shutting_down` and ends the drains after their current call.
     pub fn stop(&self) {
-        self.stop.set();
+        *self.stop.lock() = true;
+        self.stop.wake();
         self.requests.stop();
     }
 
@@ -119,3 +119,6 @@ impl Coordinator {
         self.readiness.result()
     }
 }
+
+#[cfg(test)]
+mod tests;

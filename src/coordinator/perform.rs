@@ -9,8 +9,7 @@ use super::drains::Drains;
 use super::error::error_chain;
 use super::identify::Identities;
 use super::marked::Watched;
-use super::stop::Stop;
-use super::{Error, Readiness, clock};
+use super::{Error, Readiness, Stop, clock};
 use crate::cluster::Node;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
@@ -133,7 +132,7 @@ impl Performer {
             Err(error) => self.forgive(error, doubts)?,
         }
         // The other writer may not have finished.
-        self.stop.pause(AFTER_CONFLICT.mul_f64(clock::jitter()));
+        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |stop| *stop));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),

@@ -43,7 +43,7 @@ impl Reconciler {
             if let Err(error) = threads::aside(|| self.round(round)) {
                 warn!("reconcile failed, will retry: {}", error_chain(&error));
             }
-            if stop.pause(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter())) {
+            if *stop.wait(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter()), |stop| *stop) {
                 return;
             }
         }

@@ -13,8 +13,7 @@ use log::{debug, warn};
 use super::error::error_chain;
 use super::identify::Identities;
 use super::marked::Watched;
-use super::stop::Stop;
-use super::{Error, clock};
+use super::{Error, Stop, clock};
 use crate::cluster::{Disorder, Marks, NodeEvent};
 use crate::kube::{ApiError, Kube};
 use crate::metrics::{Metrics, WatchEnd};
@@ -76,7 +75,7 @@ impl NodeWatch {
                 Ok(()) => debug!("the watch of the nodes has run its time; it begins anew"),
                 Err(end) => warn!("the watch of the nodes is over, and lists are read until it is back: {}", error_chain(end)),
             }
-            if self.stop.pause(pause(failures, clock::jitter())) {
+            if *self.stop.wait(pause(failures, clock::jitter()), |stop| *stop) {
                 return;
             }
         }
