@@ -14,6 +14,7 @@ use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, DoorLimits, FleetLock, Ops, Routes, own_share};
 use crate::kube::{self, Client, Kube, Location, Observation};
+use crate::lock::Capacity;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
@@ -42,7 +43,11 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     tell_who_may_call(&settings, flags.tls);
     let readiness = Arc::new(Readiness::default());
     let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
-    let rules = Rules { slots: settings.slots, protect_control_plane: settings.protect_control_plane, ours: settings.ours.clone() };
+    let rules = Rules {
+        capacity: Capacity { slots: settings.slots },
+        protect_control_plane: settings.protect_control_plane,
+        ours: settings.ours.clone(),
+    };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;

@@ -23,7 +23,7 @@ pub(super) fn refuses(
     }
     let at = clock::now().instant;
     let Some(node) = kube.node(&caller.node)?.filter(|node| caller.is(node)) else {
-        return Ok(Some(Outcome::unknown(caller.id)));
+        return Ok(Some(Outcome::UnknownNode(caller.id)));
     };
     match verify(&node, origin.peer) {
         Some(refusal) if verify_source == VerifySource::Enforce => return Ok(Some(Outcome::Refused(refusal))),

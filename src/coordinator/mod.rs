@@ -88,7 +88,7 @@ impl Coordinator {
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
         });
-        let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), slots: rules.slots };
+        let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
         let held = Arc::default();
         let requests = Arc::new(Requests { kube, identities, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });

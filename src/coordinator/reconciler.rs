@@ -10,6 +10,7 @@ use super::perform::{Performer, read_lock};
 use super::{Error, clock};
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::fleetlock::GroupName;
+use crate::lock::Capacity;
 use crate::metrics::Metrics;
 use crate::reboot::housekeeping::{self, Tidy};
 use crate::reboot::{Caller, Now, Observed};
@@ -31,7 +32,7 @@ const STEPS_MAX: usize = 12;
 pub(super) struct Reconciler {
     pub(super) performer: Arc<Performer>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) slots: usize,
+    pub(super) capacity: Capacity,
 }
 
 impl Reconciler {
@@ -58,7 +59,7 @@ impl Reconciler {
     fn holders(&self) -> Result<(), Error> {
         let Performer { kube, readiness, .. } = &*self.performer;
         let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
-        self.metrics.slots(self.slots, &lock.state);
+        self.metrics.slots(self.capacity, &lock.state);
         for holder in lock.state.holders {
             self.node(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock));
         }

@@ -35,9 +35,7 @@ impl Requests {
             self.performer.decide(caller, seen, |seen, now| steady_state::next(caller, seen, now))
         });
         match decision {
-            Ok(Decision::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::UnknownNode => {
-                Outcome::Settled(Settled::Unknown(request.id)).into()
-            }
+            Ok(Decision::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
             Ok(Decision::Answer(outcome)) => outcome.into(),
             Ok(Decision::Drain(_)) => Error::Contended.into(),
             Err(error) => error.into(),
@@ -87,7 +85,7 @@ impl Requests {
         let mut found = self.identities.find(id, &self.kube)?;
         for last in [false, true] {
             let NodeRef { name, uid } = match found {
-                Found::Nobody => return Ok(Decision::Answer(Outcome::unknown(id))),
+                Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
                 Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
@@ -97,13 +95,12 @@ impl Requests {
                 Some(refused) => Decision::Answer(refused),
                 None => decide(&caller, &mut seen)?,
             };
-            let unknown = matches!(&decision, Decision::Answer(Outcome::Refused(refusal)) if refusal.kind == Kind::UnknownNode);
-            if !unknown || last {
+            if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);
             }
             found = self.identities.find_anew(id, &self.kube)?;
         }
-        Ok(Decision::Answer(Outcome::unknown(id)))
+        Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }
 
     /// Holds a request until its node is drained, and starts the drain unless it is running.

@@ -61,9 +61,8 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
 /// The other control-plane nodes that are unavailable, each with the reason. A holder of a slot is, if it `counts`; one whose
 /// Node is deleted is known from the Lease.
 fn unavailable(own: &NodeName, nodes: &[ControlPlaneNode], lock: &Lock, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
-    let is_in_plane = |holder: &&&Holder| holder.control_plane || nodes.iter().any(|node| node.name == holder.node);
-    let others = lock.state.others(own);
-    let holders: Vec<&&Holder> = others.iter().filter(is_in_plane).collect();
+    let is_in_plane = |holder: &&Holder| holder.control_plane || nodes.iter().any(|node| node.name == holder.node);
+    let holders: Vec<&Holder> = lock.state.others(own).filter(is_in_plane).collect();
     let held =
         holders.iter().filter(|holder| counts(holder)).map(|holder| format!("{} holds a slot since {:.0}", holder.node, holder.since));
     let is_holder = |node: &&ControlPlaneNode| holders.iter().any(|holder| holder.node == node.name);

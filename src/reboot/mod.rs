@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use crate::cluster::{CordonRecord, HexId, LeaseVersion, Node, NodeName, NodePatch, Term, Uid};
 use crate::drain::{DrainPlan, Ours};
 use crate::fleetlock::{GroupName, Kind, answers_to};
-use crate::lock::{Holder, LockState};
+use crate::lock::{Capacity, Holder, LockState};
 
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
 pub use observed::{Fact, Lock, Marked, Observed, Seen, Strangers, Tenure};
@@ -50,8 +50,8 @@ pub struct Caller {
 /// What holds for every request.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// How many nodes may be out at once, over all groups; at least 1.
-    pub slots: usize,
+    /// How many nodes may be unavailable at once.
+    pub capacity: Capacity,
     /// At most one control-plane node may be unavailable, by whatever cause.
     pub protect_control_plane: bool,
     /// How to tell this program's own pods.

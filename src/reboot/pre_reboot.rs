@@ -14,7 +14,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Outcome::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
     if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !is_under(holder, tenure.term)) {
@@ -28,7 +28,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         // Whether an approved node is still cordoned, only a look from after its approval can tell: in an older one the mark
         // may be missing because it had not been made yet, and a new tenure would take the approval away.
         Some(holder) if is_uncordoned(holder, node, &lock.value) && seen_node.tick < lock.tick => Step::Look(Question::Node),
-        Some(holder) if is_over(holder, node, &lock.value) => match lock.value.state.others(&caller.node).len() >= rules.slots {
+        Some(holder) if is_over(holder, node, &lock.value) => match room(caller, lock, rules) == 0 {
             true => enter(caller, seen, lock, node, rules, now),
             false => match gates::closed(caller, seen, lock, node, rules, now) {
                 Some(refused) if holder.checked_in.is_none() => keeps_its_slot(refused),
@@ -42,10 +42,10 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
 
 /// Without a slot: take one, when the Lease has room and no node is marked as rebooting beyond it.
 fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules: &Rules, now: Now) -> Step {
-    let others = lock.value.state.others(&caller.node);
-    if others.len() >= rules.slots {
-        let held: Vec<String> = others.iter().map(|holder| held_by(holder)).collect();
-        let slots = if rules.slots == 1 { "the slot is" } else { "all slots are" };
+    let room = room(caller, lock, rules);
+    if room == 0 {
+        let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
+        let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
         let message = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
         return Step::Answer(Outcome::refused(Kind::SlotsTaken, message));
     }
@@ -57,9 +57,13 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules
     match Marked::strangers(seen.marked.as_ref().or(seen.marked_lately.as_ref()), lock, &caller.node) {
         Strangers::NotLooked => Step::Look(Question::MarkedLately),
         Strangers::LockTooOld => Step::Look(Question::Lock),
-        Strangers::Are(names) if others.len() + names.len() >= rules.slots => other_rebooting(caller, &names, "has to wait"),
+        Strangers::Are(names) if names.len() >= room => other_rebooting(caller, &names, "has to wait"),
         Strangers::Are(_) => take(caller, lock, node, now),
     }
+}
+
+fn room(caller: &Caller, lock: &Seen<Lock>, rules: &Rules) -> usize {
+    rules.capacity.room(lock.value.state.others(&caller.node))
 }
 
 /// The refusal of a node that was approved, and uncordoned since. Its approval cannot be taken back: it may be rebooting.
@@ -106,8 +110,8 @@ fn is_uncordoned(holder: &Holder, node: &Node, lock: &Lock) -> bool {
 /// More nodes hold slots than there are, as after the Lease was deleted or `--slots` lowered: those that took theirs last
 /// and are not approved go back.
 fn is_beyond(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, rules: &Rules) -> bool {
-    let before = |other: &&&Holder| other.approved.is_some() || other.term < holder.term;
-    holder.approved.is_none() && lock.value.state.others(&caller.node).iter().filter(before).count() >= rules.slots
+    let before = |other: &&Holder| other.approved.is_some() || other.term < holder.term;
+    holder.approved.is_none() && rules.capacity.room(lock.value.state.others(&caller.node).filter(before)) == 0
 }
 
 /// Gives the place back: first the slot, so that no other request of this node can approve it any more, then, as for
@@ -130,7 +134,7 @@ fn leave_nothing(seen_node: &Seen<Option<Node>>, lock: &Seen<Lock>, node: &Node)
 /// whoever keeps its place waits until the others have gone. `None`: nobody is in the way.
 fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
     let term = lock.value.term(holder.term);
-    let room = rules.slots.saturating_sub(lock.value.state.others(&caller.node).len()).max(1);
+    let room = room(caller, lock, rules).max(1);
     let strangers = Marked::strangers(seen.marked.as_ref(), lock, &caller.node);
     if let Strangers::Are(names) = &strangers
         && holder.approved.is_none()

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("logging", &["cli"]),
     ("settings", &["access", "certificate", "cli", "cluster", "drain", "http", "kube"]),
-    ("commands", &["access", "certificate", "cli", "coordinator", "http", "kube", "metrics", "reboot", "settings"]),
+    ("commands", &["access", "certificate", "cli", "coordinator", "http", "kube", "lock", "metrics", "reboot", "settings"]),
 ];
 
 /// Modules that do no I/O and know no clock, thread or log.

@@ -314,7 +314,9 @@ fn fold(stage: &Stage, world: &mut World, position: usize, fact: Fact) -> Option
 /// much can happen between its last write and the moment when it is heard.
 fn end_if_done(stage: &Stage, world: &mut World, position: usize) -> Option<String> {
     match world.actors[position].next(stage, stage.now(world)) {
-        Next::Answer(outcome @ (Outcome::Refused(_) | Outcome::Settled(_))) => answer(stage, world, position, &outcome),
+        Next::Answer(outcome @ (Outcome::Refused(_) | Outcome::Settled(_) | Outcome::UnknownNode(_))) => {
+            answer(stage, world, position, &outcome)
+        }
         Next::Idle => {
             world.actors.remove(position);
             None
@@ -344,7 +346,7 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
             }
         }
         Outcome::Settled(_) if actor.heard && machine.client == Client::Back => machine.client = Client::Up,
-        Outcome::Approved(..) | Outcome::Refused(_) | Outcome::Settled(_) => {}
+        Outcome::Approved(..) | Outcome::Refused(_) | Outcome::Settled(_) | Outcome::UnknownNode(_) => {}
     }
     None
 }
@@ -362,5 +364,6 @@ fn told(outcome: &Outcome) -> String {
         Outcome::Approved(..) => "YES".to_owned(),
         Outcome::Refused(refusal) => format!("no: {}", refusal.message),
         Outcome::Settled(settled) => format!("{settled:?}"),
+        Outcome::UnknownNode(id) => format!("no: no node has the id {id}"),
     }
 }

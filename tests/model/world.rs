@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Node, NodeMark, NodeName, Readiness, ResourceVersion, Status, Uid};
 use reboot_manager::drain::Ours;
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::lock::LockState;
+use reboot_manager::lock::{Capacity, LockState};
 use reboot_manager::reboot::{Caller, Change, Fact, Lock, Now, Rules};
 
 use crate::actor::Actor;
@@ -212,7 +212,7 @@ impl Stage {
         let older = setup.older.map(|_| setup.nodes);
         let protect_control_plane = setup.mutation != Some(Mutation::IgnoresTheControlPlane);
         Self {
-            rules: Rules { slots: setup.slots, protect_control_plane, ours: Ours::default() },
+            rules: Rules { capacity: Capacity { slots: setup.slots }, protect_control_plane, ours: Ours::default() },
             setup,
             names,
             older,
