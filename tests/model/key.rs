@@ -235,21 +235,8 @@ impl<'a> Key<'a> {
 
     fn observed(&mut self, machine: usize, observed: &Observed) {
         // `uid` is that of the work. Of the own write the rules ask for the record; only the watch needs the version.
-        let Observed {
-            uid: _,
-            ticks: _,
-            own_write,
-            tenure,
-            first,
-            elsewhere,
-            fleet,
-            fleet_lately,
-            lock,
-            mark,
-            node,
-            pods,
-            renamed,
-        } = observed;
+        let Observed { uid: _, ticks: _, own_write, tenure, first, elsewhere, fleet, fleet_lately, lock, mark, node, pods, renamed } =
+            observed;
         self.some(own_write.as_ref(), |key, own| key.record(own.record.as_ref()));
         self.some(tenure.as_ref(), |key, tenure| key.tenure(machine, tenure));
         self.some(first.as_ref(), |key, first| key.some(first.as_ref(), |key, tenure| key.tenure(machine, tenure)));
