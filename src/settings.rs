@@ -12,7 +12,7 @@ use crate::cli::{self, Serve, Switch, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
 use crate::http::Sizes;
-use crate::kube::{Environment, Given};
+use crate::kube::{ConnectOptions, Environment};
 
 /// The namespace of the Lease when nothing else names one.
 const NAMESPACE: &str = "reboot-manager";
@@ -54,7 +54,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Which Kubernetes API.
-    pub given: Given,
+    pub options: ConnectOptions,
     namespace: Option<String>,
 }
 
@@ -104,8 +104,8 @@ impl Connection {
     /// From flags and the process's environment.
     pub fn new(flags: &cli::Connection) -> Self {
         let cli::Connection { kubeconfig, context, namespace } = flags.clone();
-        let given = Given { kubeconfig, context, environment: Environment::of(variable) };
-        Self { given, namespace: namespace.or_else(|| variable("POD_NAMESPACE")) }
+        let options = ConnectOptions { kubeconfig, context, environment: Environment::of(variable) };
+        Self { options, namespace: namespace.or_else(|| variable("POD_NAMESPACE")) }
     }
 
     /// The Lease's namespace; `own` is the one that the service account's files name, in a pod.

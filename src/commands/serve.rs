@@ -14,6 +14,7 @@ use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, connection_limits};
 use crate::kube::{self, Client, Kube, Location, Observation};
+use crate::lock::Capacity;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
@@ -36,7 +37,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     logging::start(flags.log_format);
     let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.connection.given).context("no Kubernetes API to work with")?;
+    let location = Location::find(&settings.connection.options).context("no Kubernetes API to work with")?;
     let namespace = settings.connection.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());
@@ -44,12 +45,15 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     warn_of_open_access(&settings, flags.tls);
     let readiness = Arc::new(Readiness::default());
     let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
-    let rules = Rules { slots: settings.slots, protect_control_plane: settings.protect_control_plane, ours: settings.ours.clone() };
+    let rules = Rules {
+        capacity: Capacity { slots: settings.slots },
+        protect_control_plane: settings.protect_control_plane,
+        ours: settings.ours.clone(),
+    };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
-    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics), readiness);
-    coordinator.start().context("no thread can be started")?;
+    let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = connection_limits(settings.max_connections);
     let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics));
     let ops_listener = ops

@@ -14,6 +14,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// Steady-state: the node is in service.
     Settled(Settled),
+    /// No node has the id of the caller, or not any more: the directory may be out of date.
+    UnknownNode(HexId),
 }
 
 /// Why steady-state is answered 200.
@@ -39,11 +41,6 @@ impl Outcome {
         let message = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
         Self::refused(Kind::DuplicateId, message)
     }
-
-    /// No node has the caller's id.
-    pub fn unknown(id: HexId) -> Self {
-        Self::refused(Kind::UnknownNode, format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?"))
-    }
 }
 
 impl From<Outcome> for Reply {
@@ -54,6 +51,10 @@ impl From<Outcome> for Reply {
                 Self::ok(Kind::Approved, format!("node {node} is cordoned and empty and holds a slot: it may reboot{came_back}"))
             }
             Outcome::Refused(refusal) => refusal.into(),
+            Outcome::UnknownNode(id) => {
+                let message = format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?");
+                Self::refusal(Kind::UnknownNode, message)
+            }
             Outcome::Settled(Settled::InService(node)) => Self::ok(Kind::SteadyState, format!("node {node} is in service")),
             Outcome::Settled(Settled::SlotKept(node)) => Self::ok(
                 Kind::SteadyState,

@@ -12,14 +12,14 @@ use crate::lock::{Holder, Release, release};
 pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     let Some(mark) = &seen.mark else { return Step::Look(Question::Mark) };
     let Some(mark) = mark.value.as_ref().filter(|mark| mark.uid == caller.uid) else {
-        return Step::Answer(Outcome::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     if mark.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
         return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
     }
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Outcome::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
