@@ -12,7 +12,7 @@ use crate::cli::{self, Serve, Switch, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
 use crate::http::Sizes;
-use crate::kube::{Environment, Given};
+use crate::kube::{ConnectOptions, Environment};
 
 /// The namespace of the Lease when nothing else names one.
 const NAMESPACE: &str = "reboot-manager";
@@ -43,7 +43,7 @@ pub struct Settings {
     /// How large a request may be.
     pub sizes: Sizes,
     /// Which Kubernetes API.
-    pub given: Given,
+    pub connect: ConnectOptions,
     /// How to tell our own pods.
     pub ours: Ours,
     /// Where the certificate comes from.
@@ -82,7 +82,11 @@ impl Settings {
             max_connections: usize::from(flags.max_connections),
             request_timeout: flags.request_timeout,
             sizes: Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize },
-            given: Given { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone(), environment: Environment::of(variable) },
+            connect: ConnectOptions {
+                kubeconfig: flags.kubeconfig.clone(),
+                context: flags.context.clone(),
+                environment: Environment::of(variable),
+            },
             ours: Ours {
                 uid: variable("POD_UID").map(Uid),
                 name: variable("POD_NAME"),

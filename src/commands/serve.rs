@@ -35,7 +35,7 @@ const FORBIDDEN: u16 = 403;
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.given).context("no Kubernetes API to work with")?;
+    let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
     let namespace = settings.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());

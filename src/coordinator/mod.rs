@@ -9,15 +9,14 @@ mod drains;
 mod error;
 mod guarded;
 mod held;
-mod identify;
-mod marked;
+mod node_cache;
 mod node_drain;
+mod node_watch;
 mod perform;
 mod presence;
 mod readiness;
 mod reconciler;
 mod request;
-mod watch;
 
 use std::io;
 use std::sync::Arc;
@@ -32,14 +31,14 @@ use crate::threads;
 
 use error::Error;
 use guarded::Guarded;
-use identify::Identities;
+use node_cache::NodeCache;
 use node_drain::Drainer;
+use node_watch::NodeWatch;
 use perform::Performer;
 pub use presence::Presence;
 pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
-use watch::NodeWatch;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
@@ -71,27 +70,24 @@ impl Coordinator {
     /// Starts the background threads: the watch of the nodes, the reconciler, and the deadlines of held requests.
     pub fn start(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> io::Result<Self> {
         let Limits { pre_reboot_wait, rules, verify_source, workers } = limits;
-        let identities = Arc::new(Identities::new(workers / 2));
-        let (drains, stop, watched) = (Arc::default(), Arc::default(), Arc::default());
+        let (drains, stop, node_cache) = (Arc::default(), Arc::default(), Arc::new(NodeCache::new(workers / 2)));
         let node_watch = NodeWatch {
             kube: Arc::clone(&kube),
             metrics: Arc::clone(&metrics),
-            identities: Arc::clone(&identities),
-            watched: Arc::clone(&watched),
+            node_cache: Arc::clone(&node_cache),
             stop: Arc::clone(&stop),
         };
         let performer = Arc::new(Performer {
             kube: Arc::clone(&kube),
             readiness: Arc::clone(&readiness),
-            identities: Arc::clone(&identities),
-            watched,
+            node_cache: Arc::clone(&node_cache),
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
         });
         let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
         let held = Arc::default();
-        let requests = Arc::new(Requests { kube, identities, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
+        let requests = Arc::new(Requests { kube, node_cache, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
         let answering = Arc::clone(&requests);
         threads::start("watch", move || node_watch.run())?;
         threads::start("reconciler", move || reconciler.run())?;

@@ -7,8 +7,7 @@ use log::{info, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
-use super::identify::Identities;
-use super::marked::Watched;
+use super::node_cache::NodeCache;
 use super::{Error, Readiness, Stop, clock};
 use crate::cluster::Node;
 use crate::fleetlock::answers_to;
@@ -48,8 +47,7 @@ pub(super) struct DrainFirst {
 pub(super) struct Performer {
     pub(super) kube: Arc<Kube>,
     pub(super) readiness: Arc<Readiness>,
-    pub(super) identities: Arc<Identities>,
-    pub(super) watched: Arc<Watched>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
 }
@@ -82,18 +80,17 @@ impl Performer {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
-            Question::ControlPlane => Fact::ControlPlane(kube.control_plane()?),
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
+            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write(), kube)?),
+            Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.watched.contains(node) => {
+            Question::Mark if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
                 Fact::Node(node, None)
             }
             Question::Mark => Fact::Mark(kube.node_mark(node)?),
-            Question::Marked => Fact::Marked(self.marked(caller, seen)?),
-            Question::MarkedLately => Fact::MarkedLately(self.marked_lately(caller, seen)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node)?),
             Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
@@ -112,9 +109,9 @@ impl Performer {
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
             Change::Node { why, patch } => {
-                let before = self.watched.version();
+                let before = self.node_cache.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.watched.check(before, &node.mark.version);
+                    self.node_cache.check(before, &node.mark.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }
@@ -140,11 +137,11 @@ impl Performer {
         Ok(())
     }
 
-    /// The Node that has the machine-id of a holder whose own Node is gone. The directory knows those that have joined since.
+    /// The Node that has the machine-id of a holder whose own Node is gone. The view of the fleet has those that have joined since.
     fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Error> {
         let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.identities.known(id) else { return Ok(None) };
+        let Some(name) = self.node_cache.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::drains::Drains;
 use super::held::{HeldRequest, HeldRequests};
-use super::identify::Identities;
+use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
 use super::perform::{Decision, DrainFirst, Performer};
 use super::{Error, Presence, Responder, authorize, clock};
@@ -19,7 +19,7 @@ use crate::threads;
 /// Answers requests.
 pub(super) struct Requests {
     pub(super) kube: Arc<Kube>,
-    pub(super) identities: Arc<Identities>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) performer: Arc<Performer>,
     pub(super) drainer: Drainer,
     pub(super) drains: Arc<Drains>,
@@ -82,14 +82,14 @@ impl Requests {
     ) -> Result<Decision, Error> {
         let arrived = clock::now().clock;
         let id = request.id;
-        let mut found = self.identities.find(id, &self.kube)?;
+        let mut found = self.node_cache.find(id, &self.kube)?;
         for last in [false, true] {
-            let NodeRef { name, uid } = match found {
+            let node @ NodeRef { name, uid } = &match found {
                 Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
                 Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
+            let caller = Caller { node: name.clone(), uid: uid.clone(), id, group: request.group.clone(), arrived };
             let mut seen = Observed::nothing(caller.uid.clone(), None);
             let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut seen)? {
                 Some(refused) => Decision::Answer(refused),
@@ -98,7 +98,7 @@ impl Requests {
             if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);
             }
-            found = self.identities.find_anew(id, &self.kube)?;
+            found = self.node_cache.find_again(id, node, &self.kube)?;
         }
         Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }

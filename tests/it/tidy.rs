@@ -1,7 +1,7 @@
 //! Holds what ARCHITECTURE.md says: layers, absences, headers, lengths. Plain text search; each rule is also shown a
 //! violation, so that it is known to fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,11 +31,14 @@ const LAYERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["access", "cluster", "fleetlock", "drain", "lock", "reboot"];
 
 /// Files of other modules that keep to the same.
-const PURE_FILES: &[&str] = &["certificate/renewal.rs", "http/head.rs", "kube/retry.rs"];
+const PURE_FILES: &[&str] = &["certificate/renewal.rs", "http/head.rs", "kube/client/retry.rs"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] =
     &["std::net", "std::fs", "std::thread", "std::process", "std::env", "Mutex", "RwLock", "log::", "::now()", "println!"];
+
+/// The wings of kube, each of which may import only from itself and those after it. All may read the clock.
+const KUBE_WINGS: &[&str] = &["api", "client", "config", "transport", "clock"];
 
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 60;
@@ -122,6 +125,7 @@ fn faults(source: &Source) -> Vec<String> {
             }
         }
     }
+    wing_faults(&source.path, &source.program).into_iter().for_each(&mut fault);
     let pure = PURE.contains(&name) || PURE_FILES.contains(&source.path.as_str());
     for line in code_lines(&source.program) {
         for word in IMPURE.iter().filter(|word| pure && line.contains(**word)) {
@@ -147,11 +151,51 @@ fn faults(source: &Source) -> Vec<String> {
 fn imports(program: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in code_lines(program) {
-        for rest in line.split("crate::").skip(1) {
-            found.insert(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect());
-        }
+        found.extend(names_after(line, "crate::").map(str::to_owned));
     }
     found
+}
+
+/// Imports within kube that run against the order of its wings, or past it.
+fn wing_faults(path: &str, program: &str) -> Vec<String> {
+    let Some(below) = path.strip_prefix("kube/").filter(|below| !["mod.rs", "testing.rs"].contains(below)) else { return Vec::new() };
+    let wing = module(below);
+    let Some(at) = KUBE_WINGS.iter().position(|known| *known == wing) else { return vec![format!("kube::{wing} is no wing of kube")] };
+    let mut faults = Vec::new();
+    for line in code_lines(program) {
+        let imports = names_after(line, "kube::").filter(|to| !KUBE_WINGS[at..].contains(to));
+        faults.extend(imports.map(|to| format!("kube::{wing} must not import kube::{to}")));
+        let is_face = below.strip_prefix(wing) == Some("/mod.rs");
+        if line.contains("super::super::") || is_face && line.contains("super::") {
+            faults.push("leaves its wing by super".to_owned());
+        }
+    }
+    faults
+}
+
+/// The files of one wing of kube that import each other in a circle, or only wait on those that do.
+fn circle(sources: &[Source], wing: &str) -> Vec<String> {
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for source in sources {
+        let Some(file) = source.path.strip_prefix("kube/").and_then(|path| path.strip_prefix(wing)?.strip_prefix('/')) else { continue };
+        let (own, name) = (format!("kube::{wing}::"), module(file));
+        for line in code_lines(&source.program).filter(|_| name != "mod") {
+            let siblings = names_after(line, "super::").filter(|_| !file.contains('/'));
+            imports.entry(name).or_default().extend(siblings.chain(names_after(line, &own)).filter(|to| *to != name));
+        }
+    }
+    loop {
+        let files: Vec<&str> = imports.keys().copied().collect();
+        imports.retain(|_, to| to.iter().any(|to| files.contains(to)));
+        if imports.len() == files.len() {
+            return files.into_iter().map(str::to_owned).collect();
+        }
+    }
+}
+
+/// The name that follows each `prefix` of a line; empty before a brace.
+fn names_after<'a>(line: &'a str, prefix: &str) -> impl Iterator<Item = &'a str> {
+    line.split(prefix).skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
 }
 
 /// Name and length of each function, by its indentation.
@@ -195,6 +239,13 @@ fn each_rule_fails_when_it_is_broken() {
         ("http/x.rs", "//! x\nfn f() { x.unwrap() }\n", "unwraps"),
         ("new/x.rs", "//! x\n", "in no layer"),
         ("http/utils.rs", "//! x\n", "named after nothing"),
+        ("kube/transport/x.rs", "//! x\nuse crate::kube::config::Location;\n", "kube::transport must not import kube::config"),
+        ("kube/config/kubeconfig/x.rs", "//! x\nuse crate::kube::client::error_chain;\n", "kube::config must not import kube::client"),
+        ("kube/client/x.rs", "//! x\nuse crate::kube::Kube;\n", "kube::client must not import kube::Kube"),
+        ("kube/client/x.rs", "//! x\nuse crate::kube::{api, config};\n", "kube::client must not import kube::"),
+        ("kube/client/x.rs", "//! x\nuse super::super::api::Kube;\n", "leaves its wing"),
+        ("kube/client/mod.rs", "//! x\npub use super::api::Kube;\n", "leaves its wing"),
+        ("kube/x.rs", "//! x\n", "is no wing of kube"),
         ("http/x.rs", &long_file, "lines of program"),
         ("http/x.rs", &long_function, "fn f has"),
     ];
@@ -203,6 +254,24 @@ fn each_rule_fails_when_it_is_broken() {
         assert!(faults.contains(says), "{path} {says}: {faults:?}");
     }
     assert!(faults(&source("lock/x.rs", "//! x\nuse crate::cluster::Uid;\n".to_owned())).is_empty());
+    assert!(faults(&source("kube/api/x.rs", "//! x\nuse crate::kube::transport::Limits;\n".to_owned())).is_empty());
+}
+
+#[test]
+fn no_files_of_a_wing_of_kube_import_each_other_in_a_circle() {
+    let sources = sources();
+    for wing in KUBE_WINGS {
+        assert_eq!(circle(&sources, wing), [""; 0], "kube/{wing}");
+    }
+    let file = |path: &str, text: &str| source(path, text.to_owned());
+    let broken = [
+        file("kube/config/a.rs", "use super::b::B;\n"),
+        file("kube/config/b.rs", "use super::c::C;\n"),
+        file("kube/config/c/inner.rs", "use crate::kube::config::a::A;\n"),
+        file("kube/config/d.rs", "use super::e::E;\n"),
+        file("kube/config/e.rs", "use std::fmt;\n"),
+    ];
+    assert_eq!(circle(&broken, "config"), ["a", "b", "c"]);
 }
 
 #[test]

@@ -8,12 +8,12 @@
 //! - It does not matter in which order the requests are listed.
 
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{ControlPlaneNode, CordonRecord, LeaseVersion, Node, NodeMark, NodePatch};
+use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMark, NodePatch};
 use reboot_manager::lock::{Approved, Holder, LockState};
 use reboot_manager::reboot::{Change, Lock, Now, PROOF_AGE_MAX, Seen, Tenure};
 
 use crate::actor::{Actor, Work};
-use crate::world::{Flight, Machine, Marks, Stage, World};
+use crate::world::{Flight, Machine, Stage, View, World};
 
 /// Gathers tenures and times first, then writes.
 pub(crate) struct Key<'a> {
@@ -103,6 +103,16 @@ impl<'a> Key<'a> {
         self.record(mark.record.as_ref());
     }
 
+    fn member(&mut self, member: &Member) {
+        let Member { name, status, record, unschedulable, readiness, control_plane, .. } = member;
+        self.text(name.as_str());
+        self.byte(*status as u8);
+        self.byte(*readiness as u8);
+        self.flag(*unschedulable);
+        self.flag(*control_plane);
+        self.record(record.as_deref());
+    }
+
     fn record(&mut self, record: Option<&CordonRecord>) {
         self.flag(record.is_some());
         if let Some(record) = record {
@@ -163,7 +173,7 @@ impl<'a> Key<'a> {
             self.flag(flag);
         }
         actor.drain.iter().for_each(|term| self.term(*term));
-        if self.stage.setup.marks == Marks::Late && actor.seen.own_mark().is_some() {
+        if self.stage.setup.view == View::Late && actor.seen.own_write().is_some() {
             self.bytes.extend(actor.marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {
@@ -177,22 +187,14 @@ impl<'a> Key<'a> {
         self.seen(&mut order, seen.lock.as_ref(), |key, lock| key.lock(lock));
         self.seen(&mut order, seen.mark.as_ref(), |key, mark| mark.iter().for_each(|mark| key.mark(at, mark)));
         self.seen(&mut order, seen.node.as_ref(), |key, node| node.iter().for_each(|node| key.node(at, node)));
-        for marked in [&seen.marked, &seen.marked_lately] {
-            self.seen(&mut order, marked.as_ref(), |key, marked| {
-                marked.names.iter().for_each(|name| key.text(name.as_str()));
-                key.number(marked.names.len());
-                marked.holders.iter().for_each(|name| key.text(name.as_str()));
-            });
+        for fleet in [&seen.fleet, &seen.fleet_lately] {
+            self.seen(&mut order, fleet.as_ref(), |key, fleet| fleet.members.iter().for_each(|member| key.member(member)));
         }
-        self.flag(seen.own_mark().is_some());
+        let own = seen.own_write().and_then(|own| own.record.as_ref());
+        self.flag(own.is_some_and(|record| record.drained.is_some()));
+        self.flag(seen.own_write().is_some());
         self.seen(&mut order, seen.pods.as_ref(), |key, pods| key.number(pods.items().len()));
         self.seen(&mut order, seen.elsewhere.as_ref(), |key, elsewhere| key.flag(*elsewhere));
-        self.seen(&mut order, seen.control_plane.as_ref(), |key, nodes| {
-            for ControlPlaneNode { name, unavailable } in nodes {
-                key.text(name.as_str());
-                key.byte(unavailable.map_or(u8::MAX, |why| why as u8));
-            }
-        });
         self.seen(&mut order, seen.renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
         // The order in which these were seen.
         let mut ranked: Vec<usize> = (0..order.len()).collect();

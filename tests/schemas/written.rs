@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use reboot_manager::cluster::{Before, CordonRecord, KeyPem, Node, NodeName, NodePatch, Pair, PodKey, ResourceVersion, Term, Uid};
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::kube::{self, CA, Client, Environment, Given, Kube, Location, TLS};
+use reboot_manager::kube::{self, CA, Client, ConnectOptions, Environment, Kube, Location, TLS};
 use reboot_manager::lock::{self, LockState};
 use serde_json::{Value, json};
 use test_cluster::http::{Reply, Request, Response, Server};
@@ -45,7 +45,7 @@ fn kube(server: &Server) -> Kube {
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
     });
     fs::write(&path, kubeconfig.to_string()).unwrap();
-    let given = Given { kubeconfig: Some(path.clone()), environment: Environment::default(), ..Given::default() };
+    let given = ConnectOptions { kubeconfig: Some(path.clone()), environment: Environment::default(), ..ConnectOptions::default() };
     let location = Location::find(&given).unwrap();
     fs::remove_file(&path).unwrap();
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(|_: &_| {})).unwrap();
