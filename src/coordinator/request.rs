@@ -19,7 +19,7 @@ use crate::threads;
 /// Answers requests.
 pub(super) struct Requests {
     pub(super) kube: Arc<Kube>,
-    pub(super) nodes: Arc<NodeCache>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) performer: Arc<Performer>,
     pub(super) drainer: Drainer,
     pub(super) drains: Arc<Drains>,
@@ -82,9 +82,9 @@ impl Requests {
     ) -> Result<Decision, Error> {
         let arrived = clock::now().clock;
         let id = request.id;
-        let mut found = self.nodes.find(id, &self.kube)?;
+        let mut found = self.node_cache.find(id, &self.kube)?;
         for last in [false, true] {
-            let node @ NodeRef { name, uid } = match &found {
+            let node @ NodeRef { name, uid } = &match found {
                 Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
                 Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, names))),
                 Found::Node(node) => node,
@@ -98,7 +98,7 @@ impl Requests {
             if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);
             }
-            found = self.nodes.find_again(id, node, &self.kube)?;
+            found = self.node_cache.find_again(id, node, &self.kube)?;
         }
         Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }
