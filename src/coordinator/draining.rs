@@ -10,7 +10,7 @@ use super::guarded::Guarded;
 use super::trouble::told;
 use super::{Asking, Coordinator, Trouble, clock};
 use crate::cluster::{NodeName, Pod, Uid};
-use crate::drain::{AT_ONCE, DrainPlan, Eviction, Pace, Progress, Said, meaning};
+use crate::drain::{DrainPlan, Eviction, EvictionError, Progress, Schedule, classify};
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
 use crate::reboot::{Caller, Drain, Observed};
@@ -40,6 +40,9 @@ const LISTS_A_NODE: u32 = 8;
 /// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
 const CAME_BACK_LOGGED_MAX: usize = 20;
 
+/// Evictions in flight at once: enough to keep an API server's answer time from adding up, few enough to be polite.
+const EVICTIONS_AT_ONCE: usize = 4;
+
 /// What the threads share: drains under way and requests held open. One lock for both, so that no request begins to
 /// wait for a drain that has just ended.
 #[derive(Default)]
@@ -59,7 +62,7 @@ pub(super) struct Running {
 /// What a drain keeps from one look to the next.
 #[derive(Default)]
 struct SoFar {
-    pace: Guarded<Pace>,
+    schedule: Guarded<Schedule>,
     lists: u32,
     /// Lists since anything has moved.
     standing: u32,
@@ -102,7 +105,7 @@ impl Coordinator {
         if state.running.get(&caller.uid).is_some_and(|running| running.term == drain.term && !running.void) {
             return;
         }
-        let progress = Pace::default().progress(&drain.plan);
+        let progress = Progress::of(&drain.plan, &Schedule::default());
         state.running.insert(caller.uid.clone(), Running { term: drain.term, void: false, progress });
         let (caller, drain) = (caller.clone(), drain.clone());
         info!("node {}: draining, {} pods have to go", caller.node, drain.plan.left());
@@ -134,9 +137,9 @@ impl Coordinator {
                 Ok(Round::GoesOn(_)) if so_far.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
                 Ok(Round::GoesOn(rest)) => rest,
                 Err(trouble) => {
-                    let clause = format!("cannot be drained now: {}", told(&trouble));
-                    warn!("node {} {clause}", caller.node);
-                    self.report(caller, drain, Progress { clause, blocked: true });
+                    let progress = Progress::failed(told(&trouble));
+                    warn!("node {} {progress}", caller.node);
+                    self.report(caller, drain, progress);
                     LIST_EVERY_IN_TROUBLE
                 }
             };
@@ -164,36 +167,36 @@ impl Coordinator {
             info!("node {}: empty", caller.node);
             return Ok(Round::End(End::AskAgain));
         }
-        so_far.pace.lock().forget_gone(&plan);
-        let moving = self.evict_what_is_due(caller, drain, &plan, &so_far.pace)?;
+        so_far.schedule.lock().forget_gone(&plan);
+        let moving = self.evict_what_is_due(caller, drain, &plan, &so_far.schedule)?;
         so_far.standing = if moving { 0 } else { so_far.standing + 1 };
-        let pace = so_far.pace.lock();
-        self.report(caller, drain, pace.progress(&plan));
-        Ok(Round::GoesOn(pace.rest(&plan, clock::now().instant, LIST_EVERY)))
+        let schedule = so_far.schedule.lock();
+        self.report(caller, drain, Progress::of(&plan, &schedule));
+        Ok(Round::GoesOn(schedule.rest(&plan, clock::now().instant, LIST_EVERY)))
     }
 
     /// Evicts by this plan, several hands side by side, until nothing is due or the plan is old. Whether anything moves.
-    fn evict_what_is_due(&self, caller: &Caller, drain: &Drain, plan: &DrainPlan, pace: &Guarded<Pace>) -> Result<bool, Trouble> {
+    fn evict_what_is_due(&self, caller: &Caller, drain: &Drain, plan: &DrainPlan, schedule: &Guarded<Schedule>) -> Result<bool, Trouble> {
         let listed = clock::now().instant;
-        if !pace.lock().rest(plan, listed, LIST_EVERY).is_zero() {
-            return Ok(!plan.ending.is_empty());
+        if !schedule.lock().rest(plan, listed, LIST_EVERY).is_zero() {
+            return Ok(!plan.terminating.is_empty());
         }
         let hand = || -> Result<bool, Trouble> {
-            let mut moving = !plan.ending.is_empty();
+            let mut moving = !plan.terminating.is_empty();
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
                 if self.is_void(caller, drain) || (moving && !self.holds_slot(caller, drain)?) {
                     break;
                 }
-                let Some(pod) = pace.lock().begin(plan, clock::now().instant) else { break };
+                let Some(pod) = schedule.lock().begin(plan, clock::now().instant) else { break };
                 let eviction = self.evict(&pod);
                 tell(&caller.node, &pod, &eviction);
                 moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
-                pace.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                schedule.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
             }
             Ok(moving)
         };
-        let moving = threads::together("eviction", AT_ONCE, threads::STACK_BYTES, hand);
+        let moving = threads::together("eviction", EVICTIONS_AT_ONCE, threads::STACK_BYTES, hand);
         moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
     }
 
@@ -221,7 +224,7 @@ impl Coordinator {
     fn evict(&self, pod: &Pod) -> Eviction {
         let eviction = match self.kube.evict(&pod.key, &pod.uid) {
             Ok(()) => Eviction::Evicted,
-            Err(error) => meaning(&pod.key, &said(pod, &error)),
+            Err(error) => classify(&pod.key, &eviction_error(pod, &error)),
         };
         self.metrics.eviction(&eviction);
         eviction
@@ -272,9 +275,9 @@ fn is_void(state: &State, caller: &Caller, drain: &Drain) -> bool {
     state.stopping || running.is_none_or(|running| running.term != drain.term || running.void)
 }
 
-fn said(pod: &Pod, error: &ApiError) -> Said {
-    let Some(status) = error.status() else { return Said { message: told(error), ..Said::default() } };
-    Said {
+fn eviction_error(pod: &Pod, error: &ApiError) -> EvictionError {
+    let Some(status) = error.status() else { return EvictionError { message: told(error), ..EvictionError::default() } };
+    EvictionError {
         code: status.code,
         message: status.message.clone(),
         causes: status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect(),
@@ -285,8 +288,8 @@ fn said(pod: &Pod, error: &ApiError) -> Said {
 
 fn tell(node: &NodeName, pod: &Pod, eviction: &Eviction) {
     match eviction {
-        Eviction::Evicted => info!("node {node}: pod {} is evicted", pod.key),
-        Eviction::Refused { why } => warn!("node {node}: pod {} stays: {why}", pod.key),
+        Eviction::Evicted => info!("node {node}: pod {} {eviction}", pod.key),
+        Eviction::Refused { .. } => warn!("node {node}: pod {} {eviction}", pod.key),
         other => log::debug!("node {node}: pod {}: {other:?}", pod.key),
     }
 }

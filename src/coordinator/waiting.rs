@@ -53,9 +53,8 @@ fn earliest(state: &State) -> Option<Instant> {
 }
 
 fn not_yet(state: &State, asking: &Asking) -> Reply {
-    let progress = state.running.get(&asking.caller.uid).map(|running| running.progress.clone());
-    let Progress { clause, blocked } = progress.unwrap_or_default();
-    let kind = if blocked { Kind::DrainBlocked } else { Kind::Draining };
-    let clause = if clause.is_empty() { "is being drained".to_owned() } else { clause };
+    let progress = state.running.get(&asking.caller.uid).map(|running| &running.progress);
+    let kind = if progress.is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
+    let clause = progress.map_or_else(|| "is being drained".to_owned(), ToString::to_string);
     Reply::refusal(kind, format!("node {} {clause}; the drain goes on, ask again", asking.caller.node))
 }
