@@ -51,8 +51,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
-    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics), readiness);
-    coordinator.start().context("no thread can be started")?;
+    let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = own_share(settings.max_connections);
     let ops = Ops::start(settings.ops_listen, ops_connections, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;

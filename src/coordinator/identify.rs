@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::guarded::Guarded;
 use super::marked::Watched;
-use super::{Trouble, clock, warn_of_odd_machine_ids};
-use crate::cluster::{HexId, Marks, NodeMark, NodeName};
+use super::{Error, clock};
+use crate::cluster::{HexId, Marks, NodeMark, NodeName, spoken};
 use crate::fleetlock::{Directory, Found};
 use crate::kube::Kube;
 
@@ -59,7 +59,7 @@ impl Identities {
     }
 
     /// Looks `id` up, in a newer directory when this one does not know it for certain.
-    pub(super) fn find(&self, id: HexId, kube: &Kube) -> Result<Found, Trouble> {
+    pub(super) fn find(&self, id: HexId, kube: &Kube) -> Result<Found, Error> {
         let (found, read_at) = self.look_up(id);
         if let Found::Node(_) = found {
             return Ok(found);
@@ -82,14 +82,14 @@ impl Identities {
     }
 
     /// Looks `id` up in a newer directory: this one was wrong.
-    pub(super) fn find_anew(&self, id: HexId, kube: &Kube) -> Result<Found, Trouble> {
+    pub(super) fn find_anew(&self, id: HexId, kube: &Kube) -> Result<Found, Error> {
         let read_at = self.current.lock().read_at;
         self.newer(read_at, kube)?;
         Ok(self.look_up(id).0)
     }
 
     /// Reads the directory when there is none yet, or again when it is old; else only the nodes that are new.
-    pub(super) fn refresh_old(&self, kube: &Kube, watched: &Watched) -> Result<(), Trouble> {
+    pub(super) fn refresh_old(&self, kube: &Kube, watched: &Watched) -> Result<(), Error> {
         let now = clock::now().instant;
         let (read_at, young) = {
             let mut current = self.current.lock();
@@ -128,7 +128,7 @@ impl Identities {
     }
 
     /// Reads the nodes that are new. Whether there were any.
-    fn read_newcomers(&self, kube: &Kube) -> Result<bool, Trouble> {
+    fn read_newcomers(&self, kube: &Kube) -> Result<bool, Error> {
         let newcomers = {
             let mut current = self.current.lock();
             if current.newcomers.is_empty() || current.newcomers.len() > NEWCOMERS_MAX {
@@ -157,12 +157,12 @@ impl Identities {
 
     /// Sees to it that the directory was read later than `than`. So many threads may wait for that and no more: requests
     /// of known nodes must find a free one whatever strangers send.
-    fn newer(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Trouble> {
+    fn newer(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
         {
             let mut current = self.current.lock();
             // Before the first directory nobody is known, so nobody is kept waiting by strangers.
             if current.waiters >= self.waiters_max && current.read_at.is_some() {
-                return Err(Trouble::Contended);
+                return Err(Error::Contended);
             }
             current.waiters += 1;
         }
@@ -171,7 +171,7 @@ impl Identities {
         read
     }
 
-    fn read(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Trouble> {
+    fn read(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
         let _one_at_a_time = self.reading.lock();
         let (read_at, took) = {
             let current = self.current.lock();
@@ -212,5 +212,13 @@ impl Identities {
     fn look_up(&self, id: HexId) -> (Found, Option<Instant>) {
         let current = self.current.lock();
         (current.directory.find(id), current.read_at)
+    }
+}
+
+/// Logs nodes whose clients can never be found.
+fn warn_of_odd_machine_ids(directory: &Directory) {
+    let odd = directory.odd();
+    if !odd.is_empty() {
+        log::warn!("nodes whose machine-id is empty or malformed cannot be told apart and are left out: {}", spoken(&odd));
     }
 }

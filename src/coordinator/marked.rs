@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use super::Error;
 use super::guarded::Guarded;
-use super::{Coordinator, Trouble};
+use super::perform::Performer;
 use crate::cluster::{Marks, NodeMark, NodeName, ResourceVersion, Status};
 use crate::reboot::{Caller, Marked, Observed};
 
@@ -108,22 +109,22 @@ impl Watched {
     }
 }
 
-impl Coordinator {
+impl Performer {
     /// The marks as far as is known.
-    pub(super) fn marked_lately(&self, caller: &Caller, seen: &Observed) -> Result<Marked, Trouble> {
+    pub(super) fn marked_lately(&self, caller: &Caller, seen: &Observed) -> Result<Marked, Error> {
         self.looked_up(self.watched.lately(), caller, seen)
     }
 
     /// The marks with nobody missing. Only right after the node was marked the watch can show that it has brought all
     /// marks there are: it has if it has brought that one, whose version is newer than theirs.
-    pub(super) fn marked(&self, caller: &Caller, seen: &Observed) -> Result<Marked, Trouble> {
+    pub(super) fn marked(&self, caller: &Caller, seen: &Observed) -> Result<Marked, Error> {
         let watched = seen.own_mark().and_then(|own| self.watched.since(own, DELIVERY_MAX));
         self.looked_up(watched, caller, seen)
     }
 
     /// Looks up those of `watched` whom the caller might be refused for: the watch may not have heard yet that they have
     /// gone back, and a refusal costs a node five minutes.
-    fn looked_up(&self, watched: Option<Vec<NodeMark>>, caller: &Caller, seen: &Observed) -> Result<Marked, Trouble> {
+    fn looked_up(&self, watched: Option<Vec<NodeMark>>, caller: &Caller, seen: &Observed) -> Result<Marked, Error> {
         let Some(watched) = watched else { return self.listed() };
         let holds =
             |name: &NodeName| seen.lock.as_ref().is_some_and(|lock| lock.value.state.holders.iter().any(|holder| holder.node == *name));
@@ -141,7 +142,7 @@ impl Coordinator {
         Ok(Marked { names, holders })
     }
 
-    fn listed(&self) -> Result<Marked, Trouble> {
+    fn listed(&self) -> Result<Marked, Error> {
         let (marked, _) = self.kube.marked_nodes(|_mark| {})?;
         let marked = marked.into_inner().into_iter().filter(|mark| mark.status == Status::Rebooting);
         Ok(Marked { names: marked.map(|mark| mark.name).collect(), holders: Vec::new() })

@@ -1,47 +1,54 @@
-//! Performs what `reboot` decides: asks for the next step, does it through `kube`, folds in what it saw.
+//! Performs what `reboot` decides: asks for the next step, does it through `kube`, records the result.
 //!
-//! It decides nothing about slots, cordons or pods itself; it owns the threads, the clock and the waiting.
+//! Nothing here decides about slots, cordons or pods; here are the threads, the clock and the waiting. Each part has what it
+//! needs and no more; locks are taken in the order `drains`, `held`.
 
-mod admit;
+mod authorize;
 mod clock;
-mod draining;
+mod drains;
+mod error;
 mod guarded;
-mod housekeeper;
+mod held;
 mod identify;
 mod marked;
+mod node_drain;
 mod perform;
 mod presence;
 mod readiness;
-mod trouble;
-mod waiting;
+mod reconciler;
+mod request;
+mod stop;
 mod watch;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[cfg(test)]
+mod tests;
 
-use log::{info, warn};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::{Origin, VerifySource};
-use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
+use crate::fleetlock::{Endpoint, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
-use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Rules, Settled, Tenure, pre_reboot, steady_state};
+use crate::reboot::Rules;
 use crate::threads;
 
-use admit::{Admitted, Looked};
-use draining::State;
-use guarded::Guarded;
+use error::Error;
 use identify::Identities;
-use marked::Watched;
-use perform::{Decided, Waiting};
+use node_drain::Drainer;
+use perform::Performer;
 pub use presence::Presence;
 pub use readiness::Readiness;
-use trouble::Trouble;
+use reconciler::Reconciler;
+use request::Requests;
+use stop::Stop;
+use watch::NodeWatch;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 
-/// What holds for this process.
+/// Settings of this process.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// How long a pre-reboot request is held open while its node drains.
@@ -56,206 +63,59 @@ pub struct Limits {
 
 /// One replica's share of the work.
 pub struct Coordinator {
-    kube: Arc<Kube>,
-    limits: Limits,
-    metrics: Arc<Metrics>,
-    identities: Identities,
-    watched: Watched,
+    requests: Arc<Requests>,
     readiness: Arc<Readiness>,
-    state: Guarded<State>,
-}
-
-/// A pre-reboot request on its way through, also while it is held open.
-struct Asking {
-    caller: Caller,
-    tenure: Option<Tenure>,
-    deadline: Instant,
-    presence: Arc<Presence>,
-    responder: Responder,
-}
-
-impl Asking {
-    /// Answers that another request of the same node is held.
-    fn yield_to_newer(self) {
-        let message = format!("a newer request of node {} has taken the place of this one: only the newest is held", self.caller.node);
-        (self.responder)(Reply::refusal(Kind::Superseded, message));
-    }
-
-    /// Answers that this replica is stopping.
-    fn send_elsewhere(self) {
-        let message = format!("this replica is stopping; node {} keeps its slot and asks again", self.caller.node);
-        (self.responder)(Reply::refusal(Kind::ShuttingDown, message));
-    }
+    stop: Arc<Stop>,
 }
 
 impl Coordinator {
-    /// Nothing is read or started yet.
-    pub fn new(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Arc<Self> {
-        let identities = Identities::new(limits.workers / 2);
-        let watched = Watched::default();
-        Arc::new(Self { kube, limits, metrics, identities, watched, readiness, state: Guarded::new(State::default()) })
-    }
-
-    /// Starts the background threads: the watch of the nodes, housekeeping, and the deadlines of held requests. The rights are
-    /// asked for at once, too.
-    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        self.ask_for_rights();
-        self.spawn("watch", |this| this.follow_nodes())?;
-        self.spawn("housekeeper", |this| this.keep_house())?;
-        self.spawn("deadlines", |this| this.watch_deadlines())
+    /// Starts the background threads: the watch of the nodes, the reconciler, and the deadlines of held requests.
+    pub fn start(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> io::Result<Self> {
+        let Limits { pre_reboot_wait, rules, verify_source, workers } = limits;
+        let identities = Arc::new(Identities::new(workers / 2));
+        let (drains, stop, watched) = (Arc::default(), Arc::default(), Arc::default());
+        let node_watch = NodeWatch {
+            kube: Arc::clone(&kube),
+            metrics: Arc::clone(&metrics),
+            identities: Arc::clone(&identities),
+            watched: Arc::clone(&watched),
+            stop: Arc::clone(&stop),
+        };
+        let performer = Arc::new(Performer {
+            kube: Arc::clone(&kube),
+            readiness: Arc::clone(&readiness),
+            identities: Arc::clone(&identities),
+            watched,
+            drains: Arc::clone(&drains),
+            stop: Arc::clone(&stop),
+        });
+        let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
+        let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
+        let held = Arc::default();
+        let requests = Arc::new(Requests { kube, identities, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
+        let answering = Arc::clone(&requests);
+        threads::start("watch", move || node_watch.run())?;
+        threads::start("reconciler", move || reconciler.run())?;
+        threads::start("deadlines", move || answering.answer_at_deadlines())?;
+        Ok(Self { requests, readiness, stop })
     }
 
     /// Answers a request, now or when its node has drained. A check-in counts also when its client hangs up.
-    pub fn answer(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
+    pub fn answer(&self, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         match request.endpoint {
-            Endpoint::PreReboot => self.pre_reboot(request, origin, presence, responder),
-            Endpoint::SteadyState => responder(self.steady_state(request, origin)),
+            Endpoint::PreReboot => self.requests.pre_reboot(request, origin, presence, responder),
+            Endpoint::SteadyState => responder(self.requests.steady_state(request, origin)),
         }
     }
 
     /// Answers every held request with 404 `shutting_down` and ends the drains after their current call.
     pub fn stop(&self) {
-        let parked = {
-            let mut state = self.state.lock();
-            state.stopping = true;
-            std::mem::take(&mut state.parked)
-        };
-        self.state.wake();
-        parked.into_iter().for_each(Asking::send_elsewhere);
+        self.stop.set();
+        self.requests.stop();
     }
 
     /// `Ok` when this replica can serve nodes; else a sentence a line about what is in the way. Nothing is waited for.
     pub fn ready(&self) -> Result<(), String> {
         self.readiness.result()
-    }
-
-    fn steady_state(self: &Arc<Self>, request: &Request, origin: &Origin) -> Reply {
-        let decide = |caller: &Caller, looked: Option<Box<Looked>>| {
-            let mut seen = Observed::nothing(caller.uid.clone(), None);
-            if let Some(looked) = looked {
-                let Looked { node, at } = *looked;
-                seen.fold(Fact::Mark(Some(node.mark.clone())), at);
-                seen.fold(Fact::Node(Some(node), None), at);
-            }
-            self.decide(caller, &mut seen, |seen, now| steady_state::next(caller, seen, now))
-        };
-        match self.identified(request, origin, decide) {
-            Ok(Decided::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
-            Ok(Decided::Answer(outcome)) => outcome.into(),
-            Ok(Decided::Drain(_)) => Trouble::Contended.into(),
-            Err(trouble) => trouble.into(),
-        }
-    }
-
-    fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
-        let deadline = clock::now().instant + self.limits.pre_reboot_wait;
-        let decided = self.identified(request, origin, |caller, looked| self.decide_pre_reboot(caller, None, looked, &presence));
-        match decided {
-            Ok(Decided::Drain(waiting)) => {
-                let Waiting { drain, caller, tenure } = *waiting;
-                self.wait_for_drain(Asking { caller, tenure, deadline, presence, responder }, &drain);
-            }
-            Ok(Decided::Answer(outcome)) => responder(outcome.into()),
-            Err(trouble) => responder(trouble.into()),
-        }
-    }
-
-    /// Goes on with a request whose node has drained.
-    fn resume(self: &Arc<Self>, mut asking: Asking) {
-        match self.decide_pre_reboot(&asking.caller, asking.tenure.clone(), None, &asking.presence) {
-            Ok(Decided::Drain(waiting)) => {
-                asking.tenure = waiting.tenure;
-                self.wait_for_drain(asking, &waiting.drain);
-            }
-            Ok(Decided::Answer(outcome)) => (asking.responder)(outcome.into()),
-            Err(trouble) => (asking.responder)(trouble.into()),
-        }
-    }
-
-    fn decide_pre_reboot(
-        &self,
-        caller: &Caller,
-        tenure: Option<Tenure>,
-        looked: Option<Box<Looked>>,
-        presence: &Presence,
-    ) -> Result<Decided, Trouble> {
-        let mut seen = Observed::nothing(caller.uid.clone(), tenure);
-        if let Some(looked) = looked {
-            let Looked { node, at } = *looked;
-            seen.fold(Fact::Node(Some(node), None), at);
-        }
-        self.decide(caller, &mut seen, |seen, now| presence.permits(pre_reboot::next(caller, seen, &self.limits.rules, now), &caller.node))
-    }
-
-    /// Finds the caller, sees whether the request may speak for it, and decides. When the node turns out to be another
-    /// than the directory says, the directory is read again and all of this done once more.
-    fn identified(
-        &self,
-        request: &Request,
-        origin: &Origin,
-        decide: impl Fn(&Caller, Option<Box<Looked>>) -> Result<Decided, Trouble>,
-    ) -> Result<Decided, Trouble> {
-        let arrived = clock::now().clock;
-        let id = request.id;
-        let mut found = self.identities.find(id, &self.kube)?;
-        for last in [false, true] {
-            let NodeRef { name, uid } = match found {
-                Found::Nobody => return Ok(Decided::Answer(Outcome::UnknownNode(id))),
-                Found::Many(names) => return Ok(Decided::Answer(Outcome::duplicate(id, &names))),
-                Found::Node(node) => node,
-            };
-            let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
-            let decided = match self.admit(&caller, origin)? {
-                Admitted::No(outcome) => Decided::Answer(outcome),
-                Admitted::Yes(looked) => decide(&caller, looked)?,
-            };
-            if last || !matches!(decided, Decided::Answer(Outcome::UnknownNode(_))) {
-                return Ok(decided);
-            }
-            found = self.identities.find_anew(id, &self.kube)?;
-        }
-        Ok(Decided::Answer(Outcome::UnknownNode(id)))
-    }
-
-    /// Sees to it that the node is being drained, and holds the request open until it is, or until its deadline. Of each node
-    /// one request is held, the newest: so the requests of one node cannot take all places of the port.
-    fn wait_for_drain(self: &Arc<Self>, asking: Asking, drain: &Drain) {
-        let presence = Arc::clone(&asking.presence);
-        let (overtaken, stopped) = {
-            let mut state = self.state.lock();
-            if state.stopping {
-                (None, Some(asking))
-            } else {
-                self.ensure_drain(&mut state, &asking.caller, drain);
-                (state.hold(asking), None)
-            }
-        };
-        self.state.wake();
-        if let Some(overtaken) = overtaken {
-            overtaken.yield_to_newer();
-        }
-        self.drop_when_gone(&presence);
-        if let Some(asking) = stopped {
-            asking.send_elsewhere();
-        }
-    }
-
-    fn spawn(self: &Arc<Self>, name: &str, work: impl Fn(Arc<Self>) + Send + 'static) -> std::io::Result<()> {
-        let this = Arc::clone(self);
-        threads::start(name, move || work(this))
-    }
-
-    /// Says a change that matters to the people who run the nodes.
-    fn tell(&self, node: &crate::cluster::NodeName, purpose: &str) {
-        info!("node {node}: {purpose}");
-    }
-}
-
-/// Logs nodes whose clients can never be found.
-fn warn_of_odd_machine_ids(directory: &crate::fleetlock::Directory) {
-    let odd = directory.odd();
-    if !odd.is_empty() {
-        let names = crate::cluster::spoken(&odd);
-        warn!("nodes whose machine-id is empty or malformed cannot be told apart and are left out: {names}");
     }
 }

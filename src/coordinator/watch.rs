@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
-use thiserror::Error;
 
-use super::trouble::told;
-use super::{Coordinator, Trouble, clock};
+use super::error::error_chain;
+use super::identify::Identities;
+use super::marked::Watched;
+use super::stop::Stop;
+use super::{Error, clock};
 use crate::cluster::{Disorder, Marks, NodeEvent};
-use crate::kube::ApiError;
-use crate::metrics::WatchEnd;
+use crate::kube::{ApiError, Kube};
+use crate::metrics::{Metrics, WatchEnd};
 use crate::threads;
 
 /// The pause after the first failure; doubled with each that follows.
@@ -28,7 +30,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const LASTED: Duration = Duration::from_secs(60);
 
 /// Why a watch is over.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 enum End {
     /// Its events do not follow on each other.
     #[error("its events cannot be followed")]
@@ -38,7 +40,7 @@ enum End {
     Doubted,
     /// The list that it was to begin with could not be read.
     #[error("there is no list to begin with")]
-    List(#[source] Trouble),
+    List(#[source] Error),
     /// The server's versions are no numbers.
     #[error("this server's resource versions cannot be compared")]
     Unordered,
@@ -47,9 +49,18 @@ enum End {
     Watch(#[from] ApiError),
 }
 
-impl Coordinator {
+/// Follows the Nodes.
+pub(super) struct NodeWatch {
+    pub(super) kube: Arc<Kube>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) identities: Arc<Identities>,
+    pub(super) watched: Arc<Watched>,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl NodeWatch {
     /// Runs until the process stops.
-    pub(super) fn follow_nodes(self: &Arc<Self>) {
+    pub(super) fn run(&self) {
         let mut failures = 0;
         loop {
             let begun = clock::now().instant;
@@ -63,9 +74,9 @@ impl Coordinator {
             };
             match &end {
                 Ok(()) => debug!("the watch of the nodes has run its time; it begins anew"),
-                Err(end) => warn!("the watch of the nodes is over, and lists are read until it is back: {}", told(end)),
+                Err(end) => warn!("the watch of the nodes is over, and lists are read until it is back: {}", error_chain(end)),
             }
-            if self.state.wait(pause(failures, clock::jitter()), |state| state.stopping).stopping {
+            if self.stop.pause(pause(failures, clock::jitter())) {
                 return;
             }
         }
@@ -116,7 +127,7 @@ fn reason(end: &Result<(), End>) -> WatchEnd {
         Ok(()) => WatchEnd::Done,
         Err(End::Disorder(Disorder::Ended { code: 410, .. }) | End::Watch(ApiError::Gone { .. })) => WatchEnd::Gone,
         Err(End::Disorder(_) | End::Doubted | End::Unordered) => WatchEnd::Disorder,
-        Err(End::List(Trouble::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. })) => WatchEnd::Lost,
+        Err(End::List(Error::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. })) => WatchEnd::Lost,
         Err(End::List(_) | End::Watch(_)) => WatchEnd::Refused,
     }
 }

@@ -1,0 +1,114 @@
+//! The thread that performs `reboot::housekeeping`: for holders every few seconds, for all marked nodes every few minutes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, info, warn};
+
+use super::error::error_chain;
+use super::perform::{Performer, read_lock};
+use super::{Error, clock};
+use crate::cluster::{HexId, NodeName, Uid};
+use crate::fleetlock::GroupName;
+use crate::lock::Capacity;
+use crate::metrics::Metrics;
+use crate::reboot::housekeeping::{self, Tidy};
+use crate::reboot::{Caller, Now, Observed};
+use crate::threads;
+
+/// How often holders are looked at: one Lease, and one Node for each holder.
+const HOLDERS_EVERY: Duration = Duration::from_secs(10);
+
+/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that takes a list.
+const ROUNDS_A_SCAN: u32 = 30;
+
+/// How long the first round waits for the watch, which has just read the list that it would read.
+const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
+
+/// Steps for one node in one round.
+const STEPS_MAX: usize = 12;
+
+/// Puts in order what a crash or an administrator left, as far as no request does.
+pub(super) struct Reconciler {
+    pub(super) performer: Arc<Performer>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) capacity: Capacity,
+}
+
+impl Reconciler {
+    /// Runs until the process stops. The first scan comes at once: a predecessor may have crashed.
+    pub(super) fn run(&self) {
+        let Performer { kube, readiness, stop, .. } = &*self.performer;
+        for round in 0u32.. {
+            readiness.ask_for_rights(kube);
+            if let Err(error) = threads::aside(|| self.round(round)) {
+                warn!("reconcile failed, will retry: {}", error_chain(&error));
+            }
+            if stop.pause(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter())) {
+                return;
+            }
+        }
+    }
+
+    fn round(&self, round: u32) -> Result<(), Error> {
+        let result = self.holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) });
+        let Performer { kube, identities, watched, .. } = &*self.performer;
+        identities.refresh_old(kube, watched).and(result)
+    }
+
+    fn holders(&self) -> Result<(), Error> {
+        let Performer { kube, readiness, .. } = &*self.performer;
+        let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
+        self.metrics.slots(self.capacity, &lock.state);
+        for holder in lock.state.holders {
+            self.node(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock));
+        }
+        Ok(())
+    }
+
+    fn orphans(&self) -> Result<(), Error> {
+        let Performer { kube, watched, .. } = &*self.performer;
+        watched.wait_for_first(FIRST_WATCH_MAX);
+        let marked = match watched.lately() {
+            Some(marked) => marked,
+            None => kube.marked_nodes(|_mark| {})?.0.into_inner(),
+        };
+        for mark in marked {
+            if mark.record.is_none() {
+                info!("node {} is marked as rebooting by hand or by another manager; it counts as one", mark.name);
+                continue;
+            }
+            self.node(&mark.name, &mark.uid, |seen, now| housekeeping::stray(&mark.name, &mark.uid, seen, now.clock));
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) {
+        match self.steps(node, uid, next) {
+            Ok(Some(why)) => debug!("node {node} keeps its slot: it {why}"),
+            Ok(None) => {}
+            Err(error) => warn!("cannot reconcile node {node}: {}", error_chain(&error)),
+        }
+    }
+
+    /// Performs `next` until nothing is left to do. For a slot that is kept the reason is returned.
+    fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<&'static str>, Error> {
+        let Some(group) = GroupName::parse("housekeeping") else { return Ok(None) };
+        let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
+        let mut seen = Observed::nothing(uid.clone(), None);
+        let mut doubts = 0;
+        for _ in 0..STEPS_MAX {
+            match next(&seen, clock::now()) {
+                Tidy::Change(change, why) => {
+                    if let Some(why) = why {
+                        info!("node {node}: its slot can be freed: {why}");
+                    }
+                    self.performer.change(&caller, &change, &mut seen, &mut doubts)?;
+                }
+                Tidy::Done(why) => return Ok(why),
+                Tidy::Look(question) => self.performer.look(&caller, question, &mut seen)?,
+            }
+        }
+        Ok(None)
+    }
+}
