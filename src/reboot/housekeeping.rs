@@ -80,7 +80,7 @@ impl From<Step> for Tidy {
         match step {
             Step::Change(change) => Self::Change(change, None),
             Step::Look(question) => Self::Look(question),
-            Step::Answer(_) | Step::Drain(_) => Self::Done(None),
+            Step::Answer(_) | Step::Wait(_) => Self::Done(None),
         }
     }
 }

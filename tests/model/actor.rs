@@ -3,7 +3,9 @@
 use reboot_manager::cluster::{Complete, ControlPlaneNode, Node, NodeName, Phase, Pod, PodKey, Uid};
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::housekeeping::{self, Tidy};
-use reboot_manager::reboot::{Caller, Change, Drain, Fact, Lock, Marked, Now, Observed, Outcome, Question, Step, pre_reboot, steady_state};
+use reboot_manager::reboot::{
+    Caller, Change, Drain, Fact, Lock, Marked, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, steady_state,
+};
 
 use crate::mutations::{self, Mutation};
 use crate::world::{Stage, World};
@@ -219,7 +221,7 @@ impl From<Step> for Next {
         match step {
             Step::Answer(outcome) => Self::Answer(outcome),
             Step::Change(change) => Self::Change(change),
-            Step::Drain(drain) => Self::Drain(drain),
+            Step::Wait(Wait::Drain(drain)) => Self::Drain(drain),
             Step::Look(question) => Self::Look(question),
         }
     }
