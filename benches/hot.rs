@@ -14,10 +14,11 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Node, NodeIdentity, NodeMark, NodeName, Pod, ResourceVersion, Status, Uid,
+    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status,
+    Uid,
 };
 use reboot_manager::drain::{DrainPlan, Ours, Schedule};
-use reboot_manager::fleetlock::{Directory, GroupName, Head, Kind, Reply, parse, zincati_id};
+use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};
 use reboot_manager::http::head::{Progress, Reader, Sizes};
 use reboot_manager::lock::{Capacity, HOLDERS, LockState, patch, read};
 use reboot_manager::reboot::{Caller, Fact, Lock, LockChange, Now, Observed, Outcome, Rules, Step, pre_reboot};
@@ -37,10 +38,11 @@ type Path = Box<dyn FnMut()>;
 /// A word for scripts/instructions, a name for people, and what makes it.
 type Named = (&'static str, &'static str, fn() -> Path);
 
-const PATHS: [Named; 7] = [
+const PATHS: [Named; 8] = [
     ("request", "a request: head, body, FleetLock JSON, and the reply's JSON", request),
     ("metadata", "the metadata of one Node decoded", metadata),
-    ("page", "a page of 500 whole Nodes into the directory, and one look-up", page),
+    ("page", "a page of 500 whole Nodes into the fleet view, and one look-up", page),
+    ("heartbeat", "a heartbeat of another node from the watch into a fleet view of 500 nodes", heartbeat),
     ("denied", "the rules to the answer `slots_taken`", denied),
     ("approved", "the rules to the approval: node, pods and lock seen", approved),
     ("lock", "the lock with 5 holders read from the Lease and written", lock),
@@ -88,19 +90,30 @@ fn metadata() -> Path {
 
 #[derive(Deserialize)]
 struct Page {
-    items: Vec<NodeIdentity>,
+    items: Vec<Member>,
 }
 
 fn page() -> Path {
     let items: Vec<serde_json::Value> = (0..NODES).map(whole_node).collect();
     let wire = json!({"kind": "NodeList", "apiVersion": "v1", "metadata": {"resourceVersion": "9"}, "items": items}).to_string();
-    let machine = serde_json::from_value::<NodeIdentity>(whole_node(7)).unwrap().machine_id.unwrap();
+    let machine = serde_json::from_value::<Member>(whole_node(7)).unwrap().machine_id.unwrap();
     Box::new(move || {
         let page: Page = serde_json::from_slice(black_box(wire.as_bytes())).unwrap();
-        let mut directory = Directory::default();
-        page.items.iter().for_each(|node| directory.add(node));
-        black_box(directory.finish().find(zincati_id(machine)));
+        let mut fleet = Fleet::default();
+        page.items.into_iter().for_each(|node| fleet.add(node));
+        black_box(fleet.finish(&ResourceVersion("9".to_owned())).find(zincati_id(machine)));
     })
+}
+
+fn heartbeat() -> Path {
+    let mut fleet = Fleet::default();
+    (0..NODES).for_each(|number| fleet.add(serde_json::from_value(whole_node(number)).unwrap()));
+    let mut fleet = fleet.finish(&ResourceVersion("1".to_owned()));
+    let mut node = whole_node(7);
+    node["metadata"]["resourceVersion"] = json!("999999");
+    // As text in the order of fields in which it comes.
+    let wire = format!(r#"{{"type":"MODIFIED","object":{node}}}"#);
+    Box::new(move || fleet.apply(serde_json::from_str::<NodeEvent>(black_box(&wire)).unwrap()).unwrap())
 }
 
 fn denied() -> Path {
@@ -120,7 +133,7 @@ fn approved() -> Path {
     let mut node = node();
     node.unschedulable = true;
     node.mark.status = Status::Rebooting;
-    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1) });
+    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1), drained: None });
     let facts = vec![Fact::Node(Some(node), None), Fact::Pods(Complete::of_all_pages(Vec::new())), Fact::Lock(lock)];
     Box::new(move || match decide(&caller, &rules, &facts) {
         Step::Answer(Outcome::Approved(approval, _)) => drop(black_box(approval)),

@@ -61,13 +61,15 @@ pub enum Loss {
 /// Why a watch of the nodes was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchEnd {
+    /// The connection was cut, and the watch continues from its last version.
+    Cut,
     /// Its events did not follow on each other.
     Disorder,
     /// It had run its time.
     Done,
     /// What came next was no longer kept (410).
     Gone,
-    /// The connection was cut, or brought nothing for too long.
+    /// The connection could not be made or continued, or brought nothing for too long.
     Lost,
     /// It could not begin, or was not understood.
     Refused,
@@ -104,7 +106,7 @@ impl Metrics {
         registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
         registry.register("certificate_trouble", "1 while the certificate cannot be renewed", certificate_trouble.clone());
         registry.register("connections_lost", "Connections that came to nothing, by reason", connections.clone());
-        let open = "1 while the nodes are watched; else lists are read for each request that asks who is marked";
+        let open = "1 while all nodes are watched; else lists are read in place of the watch";
         let (watch_open, watch_restarts) = (Gauge::default(), Family::default());
         registry.register("watch_open", open, watch_open.clone());
         registry.register("watch_restarts", "Watches of the nodes that were over, by reason", watch_restarts.clone());
@@ -202,6 +204,7 @@ impl Metrics {
     /// They are not any more, or could not be.
     pub fn watch_ended(&self, end: WatchEnd) {
         let reason = match end {
+            WatchEnd::Cut => "cut",
             WatchEnd::Disorder => "disorder",
             WatchEnd::Done => "done",
             WatchEnd::Gone => "gone",

@@ -9,10 +9,10 @@ use base64::prelude::BASE64_STANDARD;
 use super::{Credential, Credentials};
 use crate::fleetlock::{Kind, Refusal};
 
-/// What a 401 says in `WWW-Authenticate`.
+/// The header `WWW-Authenticate` of a 401.
 pub const CHALLENGE: &str = "Basic realm=\"reboot-manager\", charset=\"UTF-8\"";
 
-/// The credential that the `Authorization` headers of a request present. `headers` are the values of all of them.
+/// The credential in the `Authorization` headers of a request. `headers` are the values of all of them.
 pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item = &'a str>) -> ControlFlow<Refusal, Arc<Credential>> {
     let mut headers = headers.into_iter();
     let why = match (headers.next(), headers.next()) {

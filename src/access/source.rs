@@ -1,22 +1,22 @@
-//! Where a node's calls come from: whether the peer of a connection is the node that it speaks for.
+//! The source of a node's calls: whether the peer of a connection is the node that the request names.
 //!
-//! Some networks keep the address of a node's own processes on their way to a pod, some put the node's gateway or tunnel
-//! address of its pod network in its place, and some hide it behind another node. So this can be tried (`log`) before it
-//! is relied on (`enforce`).
+//! Some networks keep the address of a node's own processes on the way to a pod, some replace it by the node's gateway or
+//! tunnel address of its pod network, and some hide it behind another node. An administrator can try the check (`log`)
+//! before relying on it (`enforce`).
 
 use core::net::IpAddr;
 
 use crate::cluster::{Node, spoken};
 use crate::fleetlock::{Kind, Refusal};
 
-/// What to do about a request that does not come from the node it names.
+/// The treatment of a request that does not come from the node it names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VerifySource {
-    /// Refuse it.
+    /// Refused.
     Enforce,
-    /// Write it to the log and go on.
+    /// Answered, with a warning in the log.
     Log,
-    /// Do not look.
+    /// Not checked.
     #[default]
     Off,
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_addresses_of_the_node_are_taken() {
+    fn only_addresses_of_the_node_pass() {
         let node: Node = serde_json::from_value(json!({
             "metadata": {"name": "n1"},
             "spec": {"podCIDR": "10.244.3.0/24", "podCIDRs": ["10.244.3.0/24", "fd00:3::/64"]},

@@ -19,7 +19,7 @@ use super::renewal::{LIFE, Renewal, Why};
 use super::served::Served;
 use super::{THREAD, clock};
 use crate::cluster::Pair;
-use crate::kube::{self, ApiError, Kube, told};
+use crate::kube::{self, ApiError, Kube, error_chain};
 use crate::metrics::Metrics;
 use crate::threads;
 
@@ -76,7 +76,7 @@ impl Bootstrap {
                 }
                 Err(trouble) => {
                     metrics.certificate_trouble(true);
-                    let trouble = told(&trouble);
+                    let trouble = error_chain(&trouble);
                     if alarm.due(&trouble, clock::steady()) {
                         let hold = if shown.is_some() { "the old one stays" } else { "no node is served until there is one" };
                         log::error!("certificate: it cannot be looked after, {hold}: {trouble}");
@@ -98,7 +98,9 @@ impl Bootstrap {
     fn look(&self, now: Timestamp) -> Result<Pair, Trouble> {
         for _ in 0..TRIES_MAX {
             match self.complete(now) {
-                Err(Trouble::Api(ApiError::Conflict { asked, .. })) => log::debug!("certificate: another replica was first to {asked}"),
+                Err(Trouble::Api(ApiError::Conflict { operation, .. })) => {
+                    log::debug!("certificate: another replica was first to {operation}")
+                }
                 result => return result,
             }
         }
@@ -150,7 +152,7 @@ impl Bootstrap {
             Some(stored) => match authority.examine(&stored.pair, wanted, now) {
                 Ok(Renewal::Keep) => return Ok(stored.pair.clone()),
                 Ok(Renewal::Renew(why)) => why,
-                Err(broken) => Why::Foreign(told(&broken)),
+                Err(broken) => Why::Foreign(error_chain(&broken)),
             },
         };
         let made = authority.issue(wanted, now).map_err(|unable| Trouble::Authority(self.object(kube::CA), unable))?;

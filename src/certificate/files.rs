@@ -16,7 +16,7 @@ use super::renewal::Validity;
 use super::served::Served;
 use super::{THREAD, clock};
 use crate::cluster::{KeyPem, Pair};
-use crate::kube::told;
+use crate::kube::error_chain;
 use crate::metrics::Metrics;
 use crate::threads;
 
@@ -62,7 +62,7 @@ fn watch(files: &mut Files, served: &Served, metrics: &Metrics) {
             }
             Err(broken) => {
                 metrics.certificate_trouble(true);
-                let trouble = told(&broken);
+                let trouble = error_chain(&broken);
                 if alarm.due(&trouble, clock::steady()) {
                     log::error!("certificate: the new one cannot be used, the old one stays (--tls-cert, --tls-key): {trouble}");
                 }

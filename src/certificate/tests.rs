@@ -266,7 +266,7 @@ fn a_broken_pair_is_refused_each_time_until_a_good_one_is_back() {
         volume.put(name, &Pair { certificate: certificate.to_owned(), key });
         for _ in 0..2 {
             let Err(broken) = files.look() else { panic!("{name} was loaded") };
-            let told = crate::kube::told(&broken);
+            let told = crate::kube::error_chain(&broken);
             assert!(told.contains(says), "{name}: {told}");
             assert!(!format!("{told}{broken:?}").contains(&hush), "{name}: {told}");
         }

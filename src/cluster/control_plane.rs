@@ -1,23 +1,11 @@
-//! Nodes that run the control plane: of each, as much as decides whether it is missing.
+//! Nodes that run the control plane, and what makes a node unavailable.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Node, NodeName, Readiness, Status};
-
 /// Labels of a node that runs the control plane, or the etcd that it depends on. kubeadm and k3s set the first; RKE2 and k3s
 /// set the second, too, on nodes that may not have the first.
 pub const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
-
-/// One node with a label of [`CONTROL_PLANE`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(from = "Node")]
-pub struct ControlPlaneNode {
-    /// `metadata.name`.
-    pub name: NodeName,
-    /// Why it counts as unavailable, if it does.
-    pub unavailable: Option<Unavailable>,
-}
 
 /// Why a node counts as unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,13 +18,16 @@ pub enum Unavailable {
     Rebooting,
 }
 
-/// The labels of [`CONTROL_PLANE`]. Presence alone counts; the value is usually empty.
+/// The labels of a Node that this program reads. Of those of [`CONTROL_PLANE`] presence alone counts; the value is usually empty.
 #[derive(Default, Deserialize)]
 pub(super) struct Labels {
     #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
     control_plane: Option<IgnoredAny>,
     #[serde(default, rename = "node-role.kubernetes.io/etcd")]
     etcd: Option<IgnoredAny>,
+    /// The failure domain, a well-known label.
+    #[serde(default, rename = "topology.kubernetes.io/zone")]
+    pub(super) zone: Option<String>,
 }
 
 impl Labels {
@@ -46,25 +37,14 @@ impl Labels {
     }
 }
 
-impl From<Node> for ControlPlaneNode {
-    fn from(node: Node) -> Self {
-        let unavailable = match () {
-            () if node.mark.status == Status::Rebooting => Some(Unavailable::Rebooting),
-            () if node.readiness == Readiness::NotReady => Some(Unavailable::NotReady),
-            () if node.unschedulable => Some(Unavailable::Cordoned),
-            () => None,
-        };
-        Self { name: node.mark.name, unavailable }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cluster::{Member, Node};
 
-    fn read(wire: &Value) -> ControlPlaneNode {
+    fn read(wire: &Value) -> Member {
         serde_json::from_value(wire.clone()).unwrap()
     }
 
@@ -83,7 +63,7 @@ mod tests {
             (json!({"metadata": {"name": "cp"}}), None),
         ];
         for (wire, unavailable) in cases {
-            assert_eq!(read(&wire), ControlPlaneNode { name: NodeName("cp".to_owned()), unavailable }, "{wire}");
+            assert_eq!(read(&wire).unavailable(), unavailable, "{wire}");
         }
     }
 
@@ -91,8 +71,9 @@ mod tests {
     fn either_label_makes_a_control_plane_node_whatever_its_value() {
         for (label, is) in [(CONTROL_PLANE[0], true), (CONTROL_PLANE[1], true), ("node-role.kubernetes.io/worker", false)] {
             for value in ["", "true", "false"] {
-                let node: Node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": {label: value}}})).unwrap();
-                assert_eq!(node.control_plane, is, "{label}={value}");
+                let wire = json!({"metadata": {"name": "n", "labels": {label: value}}});
+                let node: Node = serde_json::from_value(wire.clone()).unwrap();
+                assert_eq!((node.control_plane, read(&wire).control_plane), (is, is), "{label}={value}");
             }
         }
     }

@@ -1,53 +1,14 @@
-//! Nodes: what marks one as rebooting, whose cordon it carries, and which machine it is.
+//! One Node, read whole: its machine, its readiness, and the owner of its cordon.
 
 use core::net::IpAddr;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
 
 use super::address::gateways;
 use super::control_plane::Labels;
+use super::node_mark::Metadata;
 use super::readiness::{Conditions, Readiness};
-use super::{MachineId, NodeName, ResourceVersion, Term, Uid};
-
-/// The annotation that says whether a node is in service: `Ready` or `Rebooting`.
-pub const STATUS: &str = "rebootmanager/status";
-
-/// The annotation in which the cordon's owner is recorded: a [`CordonRecord`] as JSON.
-pub const CORDON: &str = "rebootmanager/cordon";
-
-/// What the annotation [`STATUS`] says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// A word this program does not write.
-    Other,
-    /// In service.
-    Ready,
-    /// Being drained, or rebooting.
-    Rebooting,
-    /// There is no such annotation.
-    Unset,
-}
-
-/// Whether a node took new pods before it was cordoned for its reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Before {
-    /// It did: the cordon is ours, and goes with the mark.
-    Schedulable,
-    /// Somebody else had cordoned it: their cordon stays.
-    Unschedulable,
-}
-
-/// Written by the patch that cordons, removed by the patch that restores.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CordonRecord {
-    /// What to go back to.
-    pub before: Before,
-    /// The tenure of the slot it was written for.
-    #[serde(flatten)]
-    pub term: Term,
-}
+use super::{Before, MachineId, NodeMark, NodeName, Status, Term};
 
 /// One Node, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -71,47 +32,6 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// What it has of each of its `spec.podCIDRs` for itself.
     pub gateways: Vec<IpAddr>,
-}
-
-/// What a Node's metadata alone tells.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireMark")]
-pub struct NodeMark {
-    /// `metadata.name`.
-    pub name: NodeName,
-    /// `metadata.uid`.
-    pub uid: Uid,
-    /// `metadata.resourceVersion`.
-    pub version: ResourceVersion,
-    /// The annotation [`STATUS`].
-    pub status: Status,
-    /// The annotation [`CORDON`]; `None` also when it cannot be read.
-    pub record: Option<CordonRecord>,
-}
-
-/// A change of a Node's mark and cordon, refused by the API server when the Node has changed since it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodePatch {
-    /// Which Node.
-    pub name: NodeName,
-    /// The version it was read at; versions are not used twice, so a Node made anew under this name has another.
-    pub version: ResourceVersion,
-    /// The annotation [`STATUS`] to be.
-    pub status: Status,
-    /// The annotation [`CORDON`] to be; `None` removes it.
-    pub record: Option<CordonRecord>,
-    /// `spec.unschedulable` to be; `None` leaves it.
-    pub unschedulable: Option<bool>,
-}
-
-/// Mark and machine of a Node: what the directory of ids is made from, and what a watch of marks begins with.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireIdentity")]
-pub struct NodeIdentity {
-    /// Its name, identity and mark.
-    pub mark: NodeMark,
-    /// `status.nodeInfo.machineID`; `None` when it is odd.
-    pub machine_id: Option<MachineId>,
 }
 
 impl Node {
@@ -152,117 +72,30 @@ impl Node {
     }
 }
 
-impl NodePatch {
-    /// Marks and cordons.
-    pub fn mark(node: &Node, record: CordonRecord) -> Self {
-        Self::of(node, Status::Rebooting, Some(record), Some(true))
-    }
-
-    /// Puts back in service; an administrator's cordon stays.
-    pub fn restore(node: &Node) -> Self {
-        let unschedulable = (node.unschedulable && node.owner_of_cordon() == Before::Schedulable).then_some(false);
-        Self::of(node, Status::Ready, None, unschedulable)
-    }
-
-    /// As a JSON merge patch (RFC 7386): `null` removes a field.
-    pub fn merge(&self) -> Value {
-        // A record of words and numbers always has a JSON form.
-        let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
-        let status = if self.status == Status::Rebooting { "Rebooting" } else { "Ready" };
-        // The version alone tells this object from one made anew; a wrong UID would be answered 422 and not 409.
-        let mut patch = json!({"metadata": {"resourceVersion": self.version, "annotations": {STATUS: status, CORDON: record}}});
-        if let Some(unschedulable) = self.unschedulable {
-            patch["spec"] = json!({"unschedulable": unschedulable.then_some(true)});
-        }
-        patch
-    }
-
-    fn of(node: &Node, status: Status, record: Option<CordonRecord>, unschedulable: Option<bool>) -> Self {
-        let NodeMark { name, version, .. } = node.mark.clone();
-        Self { name, version, status, record, unschedulable }
-    }
-}
-
-impl NodeMark {
-    /// Marked as rebooting by the tenure `term`.
-    pub fn is_marked_for(&self, term: &Term) -> bool {
-        self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
-    }
-
-    /// Marked as rebooting, or with the record of a cordon of ours: it counts, or has to be put in order.
-    pub fn is_marked(&self) -> bool {
-        self.status == Status::Rebooting || self.record.is_some()
-    }
-
-    /// In service, with no record of a cordon left: nothing has to be restored.
-    pub fn is_in_service(&self) -> bool {
-        self.status == Status::Ready && self.record.is_none()
-    }
-}
-
+/// The fields of a Node that this program reads.
 #[derive(Deserialize)]
-struct Metadata {
-    name: NodeName,
+pub(super) struct WireNode {
+    pub(super) metadata: Metadata,
     #[serde(default)]
-    labels: Option<Labels>,
+    pub(super) spec: WireSpec,
     #[serde(default)]
-    uid: Uid,
-    #[serde(default, rename = "resourceVersion")]
-    version: ResourceVersion,
-    #[serde(default)]
-    annotations: Option<Annotations>,
-}
-
-/// The two that are ours; a node may have many kilobytes of others.
-#[derive(Default, Deserialize)]
-struct Annotations {
-    #[serde(default, rename = "rebootmanager/status")]
-    status: Option<String>,
-    #[serde(default, rename = "rebootmanager/cordon")]
-    cordon: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WireMark {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct WireNode {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: WireSpec,
-    #[serde(default)]
-    status: WireStatus,
-}
-
-#[derive(Deserialize)]
-struct WireIdentity {
-    metadata: Metadata,
-    #[serde(default)]
-    status: WireMachine,
+    pub(super) status: WireStatus,
 }
 
 #[derive(Default, Deserialize)]
-struct WireSpec {
+pub(super) struct WireSpec {
     #[serde(default)]
-    unschedulable: Option<bool>,
+    pub(super) unschedulable: Option<bool>,
     #[serde(default, rename = "podCIDRs")]
     pod_cidrs: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
-struct WireMachine {
+pub(super) struct WireStatus {
     #[serde(default, rename = "nodeInfo")]
-    info: WireInfo,
-}
-
-#[derive(Default, Deserialize)]
-struct WireStatus {
-    #[serde(default, rename = "nodeInfo")]
-    info: WireInfo,
+    pub(super) info: WireInfo,
     #[serde(default)]
-    conditions: Conditions,
+    pub(super) conditions: Conditions,
     #[serde(default)]
     addresses: Option<Vec<WireAddress>>,
 }
@@ -275,31 +108,13 @@ struct WireAddress {
 }
 
 #[derive(Default, Deserialize)]
-struct WireInfo {
+pub(super) struct WireInfo {
     #[serde(default, rename = "machineID")]
-    machine_id: String,
+    pub(super) machine_id: String,
     #[serde(default, rename = "bootID")]
-    boot_id: String,
-}
-
-impl From<Metadata> for NodeMark {
-    fn from(wire: Metadata) -> Self {
-        let Annotations { status, cordon } = wire.annotations.unwrap_or_default();
-        let status = match status.as_deref() {
-            None => Status::Unset,
-            Some("Ready") => Status::Ready,
-            Some("Rebooting") => Status::Rebooting,
-            Some(_) => Status::Other,
-        };
-        let record = cordon.and_then(|text| serde_json::from_str(&text).ok());
-        Self { name: wire.name, uid: wire.uid, version: wire.version, status, record }
-    }
-}
-
-impl From<WireMark> for NodeMark {
-    fn from(wire: WireMark) -> Self {
-        wire.metadata.into()
-    }
+    pub(super) boot_id: String,
+    #[serde(default, rename = "osImage")]
+    pub(super) os_image: String,
 }
 
 impl From<WireNode> for Node {
@@ -322,15 +137,12 @@ impl From<WireNode> for Node {
     }
 }
 
-impl From<WireIdentity> for NodeIdentity {
-    fn from(wire: WireIdentity) -> Self {
-        Self { mark: wire.metadata.into(), machine_id: MachineId::parse(&wire.status.info.machine_id) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::cluster::{CORDON, CordonRecord, NodePatch, STATUS, Uid};
 
     fn node(status: Option<&str>, record: Option<Before>, unschedulable: bool) -> Node {
         let mut annotations = serde_json::Map::new();
@@ -338,7 +150,7 @@ mod tests {
             annotations.insert(STATUS.to_owned(), json!(status));
         }
         if let Some(before) = record {
-            let record = CordonRecord { before, term: Term { lease: Uid("l".to_owned()), term: 4 } };
+            let record = CordonRecord { before, term: Term { lease: Uid("l".to_owned()), term: 4 }, drained: None };
             annotations.insert(CORDON.to_owned(), json!(serde_json::to_string(&record).unwrap()));
         }
         let wire = json!({"metadata": {"name": "n", "annotations": annotations}, "spec": {"unschedulable": unschedulable}});

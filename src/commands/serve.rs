@@ -15,6 +15,7 @@ use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, DoorLimits, FleetLock, Ops, Routes, own_share};
 use crate::kube::{self, Client, Kube, Location, Observation};
 use crate::lock::Capacity;
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
@@ -33,10 +34,11 @@ const FORBIDDEN: u16 = 403;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
+    logging::start(flags.log_format);
     let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.given).context("no Kubernetes API to work with")?;
-    let namespace = settings.namespace(location.namespace());
+    let location = Location::find(&settings.connection.options).context("no Kubernetes API to work with")?;
+    let namespace = settings.connection.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());
     let auth_file = settings.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;

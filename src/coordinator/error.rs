@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
-pub(super) use crate::kube::told as error_chain;
+pub(super) use crate::kube::error_chain;
 use crate::lock::Unreadable;
 
 /// No decision could be made. Nothing is approved.

@@ -9,19 +9,14 @@ mod drains;
 mod error;
 mod guarded;
 mod held;
-mod identify;
-mod marked;
+mod node_cache;
 mod node_drain;
+mod node_watch;
 mod perform;
 mod presence;
 mod readiness;
 mod reconciler;
 mod request;
-mod stop;
-mod watch;
-
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -35,15 +30,15 @@ use crate::reboot::Rules;
 use crate::threads;
 
 use error::Error;
-use identify::Identities;
+use guarded::Guarded;
+use node_cache::NodeCache;
 use node_drain::Drainer;
+use node_watch::NodeWatch;
 use perform::Performer;
 pub use presence::Presence;
 pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
-use stop::Stop;
-use watch::NodeWatch;
 
 /// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
@@ -61,6 +56,9 @@ pub struct Limits {
     pub workers: usize,
 }
 
+/// Set once, when this replica stops; threads pause with it between two rounds of their work.
+type Stop = Guarded<bool>;
+
 /// One replica's share of the work.
 pub struct Coordinator {
     requests: Arc<Requests>,
@@ -72,27 +70,21 @@ impl Coordinator {
     /// Starts the background threads: the watch of the nodes, the reconciler, and the deadlines of held requests.
     pub fn start(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> io::Result<Self> {
         let Limits { pre_reboot_wait, rules, verify_source, workers } = limits;
-        let identities = Arc::new(Identities::new(workers / 2));
-        let (drains, stop, watched) = (Arc::default(), Arc::default(), Arc::default());
-        let node_watch = NodeWatch {
-            kube: Arc::clone(&kube),
-            metrics: Arc::clone(&metrics),
-            identities: Arc::clone(&identities),
-            watched: Arc::clone(&watched),
-            stop: Arc::clone(&stop),
-        };
+        let nodes = Arc::new(NodeCache::new(workers / 2));
+        let (drains, stop) = (Arc::default(), Arc::default());
+        let node_watch =
+            NodeWatch { kube: Arc::clone(&kube), metrics: Arc::clone(&metrics), nodes: Arc::clone(&nodes), stop: Arc::clone(&stop) };
         let performer = Arc::new(Performer {
             kube: Arc::clone(&kube),
             readiness: Arc::clone(&readiness),
-            identities: Arc::clone(&identities),
-            watched,
+            nodes: Arc::clone(&nodes),
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
         });
         let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
         let held = Arc::default();
-        let requests = Arc::new(Requests { kube, identities, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
+        let requests = Arc::new(Requests { kube, nodes, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
         let answering = Arc::clone(&requests);
         threads::start("watch", move || node_watch.run())?;
         threads::start("reconciler", move || reconciler.run())?;
@@ -110,7 +102,8 @@ impl Coordinator {
 
     /// Answers every held request with 404 `shutting_down` and ends the drains after their current call.
     pub fn stop(&self) {
-        self.stop.set();
+        *self.stop.lock() = true;
+        self.stop.wake();
         self.requests.stop();
     }
 
@@ -119,3 +112,6 @@ impl Coordinator {
         self.readiness.result()
     }
 }
+
+#[cfg(test)]
+mod tests;

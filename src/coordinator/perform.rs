@@ -7,10 +7,8 @@ use log::{info, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
-use super::identify::Identities;
-use super::marked::Watched;
-use super::stop::Stop;
-use super::{Error, Readiness, clock};
+use super::node_cache::NodeCache;
+use super::{Error, Readiness, Stop, clock};
 use crate::cluster::Node;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
@@ -49,8 +47,7 @@ pub(super) struct Waiting {
 pub(super) struct Performer {
     pub(super) kube: Arc<Kube>,
     pub(super) readiness: Arc<Readiness>,
-    pub(super) identities: Arc<Identities>,
-    pub(super) watched: Arc<Watched>,
+    pub(super) nodes: Arc<NodeCache>,
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
 }
@@ -83,18 +80,17 @@ impl Performer {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
-            Question::ControlPlane => Fact::ControlPlane(kube.control_plane()?),
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
+            Question::Fleet => Fact::Fleet(self.nodes.facts_since(seen.own_write.as_ref(), kube)?),
+            Question::FleetLately => Fact::FleetLately(self.nodes.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.watched.contains(node) => {
+            Question::Mark if self.nodes.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
                 Fact::Node(node, None)
             }
             Question::Mark => Fact::Mark(kube.node_mark(node)?),
-            Question::Marked => Fact::Marked(self.marked(caller, seen)?),
-            Question::MarkedLately => Fact::MarkedLately(self.marked_lately(caller, seen)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node)?),
             Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
@@ -113,9 +109,9 @@ impl Performer {
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
             Change::Node { why, patch } => {
-                let before = self.watched.version();
+                let before = self.nodes.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.watched.check(before, &node.mark.version);
+                    self.nodes.check(before, &node.mark.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }
@@ -133,7 +129,7 @@ impl Performer {
             Err(error) => self.forgive(error, doubts)?,
         }
         // The other writer may not have finished.
-        self.stop.pause(AFTER_CONFLICT.mul_f64(clock::jitter()));
+        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |stop| *stop));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),
@@ -141,11 +137,11 @@ impl Performer {
         Ok(())
     }
 
-    /// The Node that has the machine-id of a holder whose own Node is gone. The directory knows those that have joined since.
+    /// The Node that has the machine-id of a holder whose own Node is gone. The view of the fleet has those that have joined since.
     fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Error> {
         let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.identities.known(id) else { return Ok(None) };
+        let Some(name) = self.nodes.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 

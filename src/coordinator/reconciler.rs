@@ -8,7 +8,7 @@ use log::{debug, info, warn};
 use super::error::error_chain;
 use super::perform::{Performer, read_lock};
 use super::{Error, clock};
-use crate::cluster::{HexId, NodeName, Uid};
+use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::lock::{Capacity, KeepReason};
 use crate::metrics::Metrics;
@@ -19,11 +19,8 @@ use crate::threads;
 /// How often holders are looked at: one Lease, and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that takes a list.
+/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that may take a list.
 const ROUNDS_A_SCAN: u32 = 30;
-
-/// How long the first round waits for the watch, which has just read the list that it would read.
-const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
 
 /// Steps for one node in one round.
 const STEPS_MAX: usize = 12;
@@ -44,16 +41,14 @@ impl Reconciler {
             if let Err(error) = threads::aside(|| self.round(round)) {
                 warn!("reconcile failed, will retry: {}", error_chain(&error));
             }
-            if stop.pause(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter())) {
+            if *stop.wait(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter()), |stop| *stop) {
                 return;
             }
         }
     }
 
     fn round(&self, round: u32) -> Result<(), Error> {
-        let result = self.holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) });
-        let Performer { kube, identities, watched, .. } = &*self.performer;
-        identities.refresh_old(kube, watched).and(result)
+        self.holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) })
     }
 
     fn holders(&self) -> Result<(), Error> {
@@ -67,18 +62,14 @@ impl Reconciler {
     }
 
     fn orphans(&self) -> Result<(), Error> {
-        let Performer { kube, watched, .. } = &*self.performer;
-        watched.wait_for_first(FIRST_WATCH_MAX);
-        let marked = match watched.lately() {
-            Some(marked) => marked,
-            None => kube.marked_nodes(|_mark| {})?.0.into_inner(),
-        };
-        for mark in marked {
-            if mark.record.is_none() {
-                info!("node {} is marked as rebooting by hand or by another manager; it counts as one", mark.name);
+        let Performer { kube, nodes, .. } = &*self.performer;
+        for member in nodes.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
+            let (name, uid) = (&member.name, Uid(member.uid.to_string()));
+            if member.record.is_none() {
+                info!("node {name} is marked as rebooting by hand or by another manager; it counts as one");
                 continue;
             }
-            self.node(&mark.name, &mark.uid, |seen, now| housekeeping::stray(&mark.name, &mark.uid, seen, now.clock));
+            self.node(name, &uid, |seen, now| housekeeping::stray(name, &uid, seen, now.clock));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::drains::Drains;
 use super::held::{HeldRequest, HeldRequests};
-use super::identify::Identities;
+use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting};
 use super::{Error, Presence, Responder, authorize, clock};
@@ -19,7 +19,7 @@ use crate::threads;
 /// Answers requests.
 pub(super) struct Requests {
     pub(super) kube: Arc<Kube>,
-    pub(super) identities: Arc<Identities>,
+    pub(super) nodes: Arc<NodeCache>,
     pub(super) performer: Arc<Performer>,
     pub(super) drainer: Drainer,
     pub(super) drains: Arc<Drains>,
@@ -73,7 +73,7 @@ impl Requests {
     }
 
     /// Finds the caller, sees whether the request may act for it, and decides. When the node turns out to be another
-    /// than the directory says, the directory is read again and all of this is done once more.
+    /// than the view of the fleet says, all of this is done once more with a newer one.
     fn decide_for_caller(
         &self,
         request: &Request,
@@ -82,14 +82,14 @@ impl Requests {
     ) -> Result<Decision, Error> {
         let arrived = clock::now().clock;
         let id = request.id;
-        let mut found = self.identities.find(id, &self.kube)?;
+        let mut found = self.nodes.find(id, &self.kube)?;
         for last in [false, true] {
-            let NodeRef { name, uid } = match found {
+            let node @ NodeRef { name, uid } = match &found {
                 Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
-                Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, &names))),
+                Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name, uid, id, group: request.group.clone(), arrived };
+            let caller = Caller { node: name.clone(), uid: uid.clone(), id, group: request.group.clone(), arrived };
             let mut seen = Observed::nothing(caller.uid.clone(), None);
             let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut seen)? {
                 Some(refused) => Decision::Answer(refused),
@@ -98,7 +98,7 @@ impl Requests {
             if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);
             }
-            found = self.identities.find_anew(id, &self.kube)?;
+            found = self.nodes.find_again(id, node, &self.kube)?;
         }
         Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }

@@ -1,16 +1,16 @@
-//! The FleetLock protocol: a request's bytes in, a reply out, and which node an id stands for.
+//! The FleetLock protocol: a request's bytes in, a reply out, and the fleet in which an id stands for a node.
 //!
 //! Pure: it knows neither sockets nor Kubernetes calls. The protocol is that of
 //! <https://coreos.github.io/zincati/development/fleetlock/protocol/>; what real clients send differs here and there
 //! from its text, and is noted where it matters.
 
-mod directory;
+mod fleet;
 mod identity;
 mod refusal;
 mod reply;
 mod request;
 
-pub use directory::{Directory, Found, NodeRef};
+pub use fleet::{Fleet, Found, NodeRef, WatchError};
 pub use identity::{answers_to, zincati_id};
 pub use refusal::Refusal;
 pub use reply::{Kind, Reply};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// One moment on both clocks: the steady one for deadlines, the wall clock for what a credential says of its end.
+/// A moment on both clocks: the steady one for deadlines, the wall clock for what a credential says of its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     /// The steady clock.
@@ -13,7 +13,7 @@ pub(super) struct Moment {
     pub(super) wall: Timestamp,
 }
 
-/// What time it is.
+/// The present moment.
 #[expect(clippy::disallowed_methods, reason = "the edge: deadlines and expiry are measured here and passed on")]
 pub(super) fn now() -> Moment {
     Moment { steady: Instant::now(), wall: Timestamp::now() }

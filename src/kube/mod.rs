@@ -1,43 +1,23 @@
-//! The Kubernetes API over ureq: where it is and who we are (`location`, `kubeconfig`, `proxy`,
-//! `credential`, `exec_plugin`), one exchange over HTTP (`wire`, `tls`), requests, lists and watches
-//! (`call`, `client`, `list`, `watch`), when to try again (`retry`), and what went wrong (`error`, `status`). `calls` is
-//! every call this program makes, `permissions` the rights they need.
+//! The Kubernetes API over ureq, in four wings, each of which imports only from those after it: `api`, every call this program makes;
+//! `client`, one request and its repetition; `config`, where the server is and who we are; `transport`, one exchange over HTTP.
 //!
-//! It decides nothing about nodes or pods. It must never log or print a credential, follow a redirect, hand out a part of a
-//! list, or repeat a write the server may have acted on.
+//! Nothing about nodes or pods is decided here. A credential must never be logged or printed, a redirect never followed, part of a
+//! list never handed out, and a write never repeated if the server may have acted on it.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
-mod buffers;
-mod call;
-mod calls;
+mod api;
 mod client;
 mod clock;
-mod credential;
-mod error;
-mod exec_plugin;
-mod kubeconfig;
-mod list;
-mod location;
-mod permissions;
-mod proxy;
-mod retry;
-mod secret;
-mod status;
+mod config;
 #[cfg(test)]
 mod testing;
-mod tls;
-mod watch;
-mod wire;
+mod transport;
 
-pub use call::{Asked, Call, Content, Form, Observation, Verb};
-pub use calls::{CA, Kube, LEASE, REVIEWS, TLS};
-pub use client::{Client, ConnectError};
-pub use credential::CredentialError;
-pub use error::{ApiError, Failure, NoAnswer, NotUnderstood, told};
-pub use list::{PageEnd, read_page};
-pub use location::{Environment, Given, Location, LocationError};
-pub use permissions::{Permission, Scope, needed};
-pub use status::{ApiStatus, Cause, Details};
-pub use tls::TlsError;
-pub use wire::Limits;
+pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, Scope, TLS, needed, read_page};
+pub use client::{
+    ApiError, ApiStatus, Call, Cause, Client, ConnectError, Content, DecodeError, Detail, Details, Failure, Observation, Operation,
+    TransportError, Verb, error_chain,
+};
+pub use config::{ConnectOptions, CredentialError, Environment, Location, LocationError};
+pub use transport::{Limits, TlsError};

@@ -1,4 +1,4 @@
-//! What the tests of this module share: a directory that goes away, certificates, and a server that answers as told.
+//! Shared by the tests of this module: a directory that is removed at the end, certificates, and a scripted server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -80,7 +80,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64(der))
 }
 
-/// What the server does with one request.
+/// The answer to one request.
 pub(super) enum Reply {
     /// Sends these bytes and closes the connection.
     Last(Vec<u8>),
@@ -88,7 +88,7 @@ pub(super) enum Reply {
     More(Vec<u8>),
 }
 
-/// One request as it came.
+/// A request as received.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Received {
     pub(super) connection: usize,
@@ -110,7 +110,7 @@ impl Server {
         Self::serve(None, answer)
     }
 
-    /// The same over TLS, as `pair`, asking for a client certificate of `clients` where given.
+    /// A server over TLS, as `pair`, asking for a client certificate of `clients` where given.
     pub(super) fn start_tls(
         pair: &Pair,
         clients: Option<&Authority>,

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Caller, Lock, Now, Observed, Outcome, Question, Rules, Seen, Step};
-use crate::cluster::{ControlPlaneNode, Node, NodeName, Readiness, Unavailable, spoken};
+use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Rules, Seen, Step};
+use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, spoken};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
@@ -16,30 +16,25 @@ pub(super) fn closed(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: 
         if !is_protected(node, rules) {
             return None;
         }
-        match seen.control_plane.as_ref().filter(|read| read.tick > lock.tick) {
-            None => Some(Step::Look(Question::ControlPlane)),
-            Some(read) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &read.value, &lock.value, |_| true)),
+        match &seen.fleet_lately {
+            None => Some(Step::Look(Question::FleetLately)),
+            Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, |_| true)),
         }
     })
 }
 
-/// A holder that is drained, and before it is approved: whether another control-plane node has become unavailable meanwhile.
-/// `Err`: that has to be read, and must be newer than the list of pods. Of two that hold slots the later one gives way.
+/// Whether every other control-plane node is available, so that a drained holder may be approved. Of two that hold slots the
+/// later one gives way.
 pub(super) fn control_plane_stays_up(
     caller: &Caller,
-    seen: &Observed,
-    lock: &Seen<Lock>,
+    fleet: &FleetFacts,
+    lock: &Lock,
     holder: &Holder,
+    node: &Node,
     rules: &Rules,
-) -> Result<bool, Question> {
-    let node = seen.node.as_ref().and_then(|node| node.value.as_ref());
-    if holder.approved.is_some() || !node.is_some_and(|node| is_protected(node, rules)) {
-        return Ok(true);
-    }
-    let pods = seen.pods.as_ref().map_or(0, |pods| pods.tick);
-    let read = seen.control_plane.as_ref().filter(|read| read.tick > pods).ok_or(Question::ControlPlane)?;
+) -> bool {
     let is_earlier = |other: &Holder| other.approved.is_some() || other.term < holder.term;
-    Ok(unavailable(&caller.node, &read.value, &lock.value, is_earlier).is_empty())
+    !is_protected(node, rules) || unavailable(&caller.node, fleet, lock, is_earlier).is_empty()
 }
 
 fn is_protected(node: &Node, rules: &Rules) -> bool {
@@ -60,14 +55,15 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
 
 /// The other control-plane nodes that are unavailable, each with the reason. A holder of a slot is, if it `counts`; one whose
 /// Node is deleted is known from the Lease.
-fn unavailable(own: &NodeName, nodes: &[ControlPlaneNode], lock: &Lock, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
-    let is_in_plane = |holder: &&Holder| holder.control_plane || nodes.iter().any(|node| node.name == holder.node);
+fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
+    let nodes = || fleet.members.iter().filter(|member| member.control_plane);
+    let is_in_plane = |holder: &&Holder| holder.control_plane || nodes().any(|node| node.name == holder.node);
     let holders: Vec<&Holder> = lock.state.others(own).filter(is_in_plane).collect();
     let held =
         holders.iter().filter(|holder| counts(holder)).map(|holder| format!("{} holds a slot since {:.0}", holder.node, holder.since));
-    let is_holder = |node: &&ControlPlaneNode| holders.iter().any(|holder| holder.node == node.name);
-    let missing = nodes.iter().filter(|node| node.name != *own && !is_holder(node)).filter_map(|node| {
-        let why = match node.unavailable? {
+    let is_holder = |node: &&Member| holders.iter().any(|holder| holder.node == node.name);
+    let missing = nodes().filter(|node| node.name != *own && !is_holder(node)).filter_map(|node| {
+        let why = match lock.unavailable(node)? {
             Unavailable::Cordoned => "is cordoned",
             Unavailable::NotReady => "is not Ready",
             Unavailable::Rebooting => "is marked Rebooting",

@@ -98,6 +98,7 @@ impl Change {
                 "its Node object is gone while it may be rebooting: its slot is kept for 15 minutes, or until its machine is Ready again"
             }
             Self::Lock { why: LockChange::Take, .. } => "takes a slot",
+            Self::Node { why: NodeChange::Drained, .. } => "records that the node is drained",
             Self::Node { why: NodeChange::Mark, .. } => "marks the node as rebooting and cordons it",
             Self::Node { why: NodeChange::Restore, .. } => "marks the node as ready and restores its cordon",
         }

@@ -29,7 +29,7 @@ use crate::fleetlock::{GroupName, Kind, answers_to};
 use crate::lock::{Capacity, Holder, LockState};
 
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
-pub use observed::{Fact, Lock, Marked, Observed, Seen, Strangers, Tenure};
+pub use observed::{Fact, FleetFacts, Lock, Observed, Others, Seen, Tenure};
 pub use outcome::{Outcome, Settled};
 
 /// Who calls: a node of the directory, and the words it called with.
@@ -91,18 +91,16 @@ pub enum Wait {
 /// Something to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// The nodes of the control plane.
-    ControlPlane,
     /// Whether a node other than the caller's can run our own pods.
     Elsewhere,
+    /// The fleet, with no change missing up to the moment that [`FleetFacts`] names.
+    Fleet,
+    /// The fleet as far as is known.
+    FleetLately,
     /// The Lease.
     Lock,
     /// The caller's Node, its metadata alone.
     Mark,
-    /// The nodes marked `Rebooting`, with nobody missing; [`Marked`] says what that means.
-    Marked,
-    /// The nodes marked `Rebooting`, as far as is known.
-    MarkedLately,
     /// The caller's Node, whole.
     Node,
     /// The pods of the caller's node.
@@ -154,6 +152,8 @@ pub enum LockChange {
 /// Why a Node is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeChange {
+    /// The time at which it was seen empty is recorded on it. The write is also the barrier for what is known of the fleet.
+    Drained,
     /// It is marked `Rebooting` and cordoned.
     Mark,
     /// It is marked `Ready` and goes back to what it was before.
@@ -186,7 +186,7 @@ impl Lock {
 
 /// The patch that marks and cordons.
 fn mark(node: &Node, term: Term) -> Step {
-    let record = CordonRecord { before: node.before_marking(), term };
+    let record = CordonRecord { before: node.before_marking(), term, drained: None };
     Step::Change(Change::Node { why: NodeChange::Mark, patch: NodePatch::mark(node, record) })
 }
 

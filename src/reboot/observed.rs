@@ -5,7 +5,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Complete, ControlPlaneNode, LeaseVersion, Node, NodeMark, NodeName, Pod, Term, Uid};
+use crate::cluster::{Before, Complete, LeaseVersion, Member, Node, NodeMark, NodeName, Pod, Status, Term, Uid, Unavailable};
+use crate::fleetlock::Fleet;
 use crate::lock::{Holder, LockState};
 
 /// A fact, and its place in the order in which facts were seen.
@@ -13,8 +14,8 @@ use crate::lock::{Holder, LockState};
 pub struct Seen<T> {
     /// The fact.
     pub value: T,
-    /// Facts seen later have a greater one. A fact's reading begins after every fact with a smaller one was complete; of
-    /// [`Marked`] that holds for who is named, and its own words say for how long nobody is missing.
+    /// Facts seen later have a greater one. A fact's reading begins after every fact with a smaller one was complete; [`FleetFacts`]
+    /// says how late it may be.
     pub tick: u64,
     /// When its reading began.
     pub at: Instant,
@@ -42,41 +43,34 @@ pub struct Lock {
     pub written: Option<LockChange>,
 }
 
-/// Nodes marked as rebooting.
+/// What is known of the fleet: of each node as much as the rules need of the others.
 ///
-/// **Who is named** was marked when this fact's reading began, or later. Only of `holders`, who held a slot in the lock
-/// seen last, that was not looked up: they may have gone back meanwhile.
+/// Of [`Fact::FleetLately`] nothing is said about how late it is. Of [`Fact::Fleet`] **no change is missing** that was written
+/// before a certain moment:
 ///
-/// **Nobody is missing** of those whose mark was written before a certain moment and is still there. Of
-/// [`Fact::MarkedLately`] nothing is said about that moment. Of [`Fact::Marked`] it is:
-///
-/// - When this request has marked its own node and seen nothing of it since: the moment of that very write,
-///   [`Observed::own_mark`]. More is not needed for the rule that of two who mark themselves at the same time one sees the
-///   other: whoever marked itself before we did is named here; whoever did so after finds our mark when it looks again.
+/// - When this request has written its own Node and seen nothing of it since: the moment of that write,
+///   [`Observed::own_write`]. More is not needed for the rule that of two nodes which are marked at the same time one sees the
+///   other: a node marked before ours was written is among these; one marked later finds ours when it looks again.
 /// - Else: the moment when the reading began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marked {
-    /// Looked up, each of them.
-    pub names: Vec<NodeName>,
-    /// Not looked up, because they held a slot.
-    pub holders: Vec<NodeName>,
+pub struct FleetFacts {
+    /// The nodes with the rebooting annotation or a record of our cordon, and those of the control plane; by name.
+    pub members: Vec<Member>,
 }
 
 /// Something that was read, or the answer to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// The nodes of the control plane.
-    ControlPlane(Complete<Vec<ControlPlaneNode>>),
     /// Whether another node can run our own pods.
     Elsewhere(bool),
+    /// The fleet, with no change missing up to the moment that [`FleetFacts`] names.
+    Fleet(FleetFacts),
+    /// The fleet as far as is known.
+    FleetLately(FleetFacts),
     /// The lock.
     Lock(Lock),
     /// The Node's metadata; `None`: there is no such Node.
     Mark(Option<NodeMark>),
-    /// The nodes marked as rebooting, with nobody missing.
-    Marked(Marked),
-    /// The nodes marked as rebooting, as far as is known.
-    MarkedLately(Marked),
     /// The Node, as read or as it is after the change named; `None`: there is no such Node.
     Node(Option<Node>, Option<NodeChange>),
     /// The pods of the node.
@@ -88,25 +82,26 @@ pub enum Fact {
 /// Everything seen by one request. Absent means: not looked yet, or not to be relied on any more.
 #[derive(Debug, Clone)]
 pub struct Observed {
-    uid: Uid,
-    ticks: u64,
-    own_mark: Option<NodeMark>,
+    /// The Node that the request is about.
+    pub uid: Uid,
+    /// How many facts were seen.
+    pub ticks: u64,
+    /// The Node's metadata as this request's own write has left it, while nothing else was seen of the Node.
+    pub own_write: Option<NodeMark>,
     /// The tenure this request acts under: the first it has seen, or the one it has made.
     pub tenure: Option<Tenure>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
     pub first: Option<Option<Tenure>>,
-    /// The nodes of the control plane.
-    pub control_plane: Option<Seen<Vec<ControlPlaneNode>>>,
     /// Whether another node can run our own pods.
     pub elsewhere: Option<Seen<bool>>,
+    /// The fleet, with no change missing up to the moment that [`FleetFacts`] names.
+    pub fleet: Option<Seen<FleetFacts>>,
+    /// The fleet as far as is known: enough to refuse, never to approve.
+    pub fleet_lately: Option<Seen<FleetFacts>>,
     /// The lock.
     pub lock: Option<Seen<Lock>>,
     /// The Node's metadata.
     pub mark: Option<Seen<Option<NodeMark>>>,
-    /// The nodes marked as rebooting, with nobody missing.
-    pub marked: Option<Seen<Marked>>,
-    /// The nodes marked as rebooting, as far as is known: enough to refuse, never to approve.
-    pub marked_lately: Option<Seen<Marked>>,
     /// The Node.
     pub node: Option<Seen<Option<Node>>>,
     /// The pods of the node.
@@ -121,15 +116,14 @@ impl Observed {
         Self {
             uid,
             ticks: 0,
-            own_mark: None,
+            own_write: None,
             tenure,
             first: None,
-            control_plane: None,
             elsewhere: None,
+            fleet: None,
+            fleet_lately: None,
             lock: None,
             mark: None,
-            marked: None,
-            marked_lately: None,
             node: None,
             pods: None,
             renamed: None,
@@ -141,8 +135,9 @@ impl Observed {
         self.ticks += 1;
         let tick = self.ticks;
         match fact {
-            Fact::ControlPlane(value) => self.control_plane = Some(Seen { value: value.into_inner(), tick, at }),
             Fact::Elsewhere(value) => self.elsewhere = Some(Seen { value, tick, at }),
+            Fact::Fleet(value) => self.fleet = Some(Seen { value, tick, at }),
+            Fact::FleetLately(value) => self.fleet_lately = Some(Seen { value, tick, at }),
             Fact::Lock(value) => {
                 let held = value.state.holder(&self.uid).map(Tenure::of);
                 let own = value.written.is_some();
@@ -155,21 +150,30 @@ impl Observed {
                 self.lock = Some(Seen { value, tick, at });
             }
             Fact::Mark(value) => self.mark = Some(Seen { value, tick, at }),
-            Fact::Marked(value) => self.marked = Some(Seen { value, tick, at }),
-            Fact::MarkedLately(value) => self.marked_lately = Some(Seen { value, tick, at }),
-            Fact::Node(value, change) => {
-                if change != Some(NodeChange::Restore) {
-                    // Our own mark may be new on it, even if the answer to its writing was lost: who else is marked has to be
-                    // asked again now that it can be seen.
-                    self.marked = None;
-                }
-                let written = value.as_ref().filter(|_| change == Some(NodeChange::Mark));
-                self.own_mark = written.map(|node| node.mark.clone());
-                self.node = Some(Seen { value, tick, at });
-            }
+            Fact::Node(value, change) => self.fold_node(value, change, tick, at),
             Fact::Pods(value) => self.pods = Some(Seen { value, tick, at }),
             Fact::Renamed(value) => self.renamed = Some(Seen { value, tick, at }),
         }
+    }
+
+    fn fold_node(&mut self, value: Option<Node>, change: Option<NodeChange>, tick: u64, at: Instant) {
+        let before = self.node.take();
+        if change != Some(NodeChange::Restore) {
+            // Our own mark may be new on it, even if the answer to its writing was lost: the fleet has to be read again now
+            // that others can see it.
+            self.fleet = None;
+        }
+        let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark)));
+        // A patch that changed nothing got no version of its own, and the watch has nothing to deliver.
+        let is_new =
+            |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.mark.version != node.mark.version);
+        self.own_write = written.filter(is_new).map(|node| node.mark.clone());
+        // The record of the drain is written over the version that was read: the Node was as it is now from that reading on.
+        let (tick, at) = match before {
+            Some(before) if change == Some(NodeChange::Drained) => (before.tick, before.at),
+            _ => (tick, at),
+        };
+        self.node = Some(Seen { value, tick, at });
     }
 
     /// The lock is not what it was seen to be, or may not be.
@@ -180,38 +184,41 @@ impl Observed {
     /// The Node is not what it was seen to be, or may not be.
     pub fn forget_node(&mut self) {
         self.node = None;
-        self.own_mark = None;
-    }
-
-    /// The Node's metadata as this request's own mark has left it, when nothing was seen of the Node since.
-    pub fn own_mark(&self) -> Option<&NodeMark> {
-        self.own_mark.as_ref()
+        self.own_write = None;
     }
 }
 
-impl Marked {
-    /// The nodes that are marked and hold no slot in `lock`, the node `own` left out.
-    pub fn strangers(seen: Option<&Seen<Self>>, lock: &Seen<Lock>, own: &NodeName) -> Strangers {
-        let Some(marked) = seen else { return Strangers::NotLooked };
-        let holds = |name: &NodeName| lock.value.state.holders.iter().any(|holder| holder.node == *name);
-        if marked.value.holders.iter().any(|name| !holds(name)) {
-            return Strangers::NotLooked;
+impl FleetFacts {
+    /// Of `fleet`.
+    pub fn of(fleet: &Fleet) -> Self {
+        let is_asked_for = |member: &&Member| member.is_marked() || member.control_plane;
+        Self { members: fleet.members().iter().filter(is_asked_for).cloned().collect() }
+    }
+
+    /// The nodes other than `own` that are marked as rebooting and hold no slot in `lock`. A record of our cordon for a term
+    /// that this very Lease has counted does not make one: its slot was given back, and the node is being restored.
+    pub fn rebooting_without_slot(seen: Option<&Seen<Self>>, lock: &Seen<Lock>, own: &NodeName) -> Others {
+        let Some(fleet) = seen else { return Others::NotRead };
+        let holds = |member: &&Member| lock.value.state.holders.iter().any(|holder| holder.node == member.name);
+        let marked = fleet.value.members.iter().filter(|member| member.status == Status::Rebooting && member.name != *own);
+        let others: Vec<&Member> = marked.filter(|member| !holds(member) && !lock.value.has_counted(member)).collect();
+        if !others.is_empty() && lock.tick < fleet.tick {
+            return Others::LockTooOld;
         }
-        let names: Vec<NodeName> = marked.value.names.iter().filter(|name| *name != own && !holds(name)).cloned().collect();
-        if !names.is_empty() && lock.tick < marked.tick { Strangers::LockTooOld } else { Strangers::Are(names) }
+        Others::Are(others.into_iter().map(|member| member.name.clone()).collect())
     }
 }
 
-/// Answer of [`Marked::strangers`].
+/// The result of [`FleetFacts::rebooting_without_slot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Strangers {
+pub enum Others {
     /// These; possibly none.
     Are(Vec<NodeName>),
-    /// There may be some, but the lock was read before the marks, so that a node which took its slot since would be
-    /// mistaken for one: it has to be read again first.
+    /// There may be some, but the lock was read before the fleet, so that a node which took its slot since would be mistaken
+    /// for one: the lock has to be read again first.
     LockTooOld,
-    /// Nobody has looked, or not at one whose slot is gone since.
-    NotLooked,
+    /// The fleet was not read yet.
+    NotRead,
 }
 
 impl Tenure {
@@ -228,6 +235,23 @@ impl Tenure {
 }
 
 impl Lock {
+    /// Why the member is unavailable, if it is. Its slot is judged by the Lease: when that has counted its term and has no such
+    /// slot any more, the annotation and the cordon that were made for the term are being undone and do not count.
+    pub(super) fn unavailable(&self, member: &Member) -> Option<Unavailable> {
+        let mut left = member.clone();
+        if self.has_counted(member) {
+            left.status = Status::Ready;
+            left.unschedulable &= member.record.as_ref().is_some_and(|record| record.before == Before::Unschedulable);
+        }
+        left.unavailable()
+    }
+
+    /// Whether the member's cordon was recorded under this Lease, for a term that this state of the lock has counted.
+    pub(super) fn has_counted(&self, member: &Member) -> bool {
+        let lease = self.version.as_ref().map(|version| &version.uid);
+        member.record.as_ref().is_some_and(|record| lease == Some(&record.term.lease) && record.term.term <= self.state.last_term)
+    }
+
     /// The full name of a tenure counted in this lock.
     pub fn term(&self, term: u64) -> Term {
         Term { lease: self.version.as_ref().map(|version| version.uid.clone()).unwrap_or_default(), term }

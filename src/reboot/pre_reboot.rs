@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Rules, Seen, Step, Wait};
-use super::{Lock, Marked, Strangers, gates, mark, may_be_marked_since, restore, superseded};
-use crate::cluster::{Node, NodeName, spoken};
+use super::{Change, FleetFacts, Lock, NodeChange, Others, gates, mark, may_be_marked_since, restore, superseded};
+use crate::cluster::{Node, NodeName, NodePatch, spoken};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{Kind, Refusal};
 use crate::lock::{Holder, MISSING_MAX};
@@ -52,13 +52,13 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules
     if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
         return step;
     }
-    // Whom this look misses, the one after the mark finds; it only spares a node the mark when it would have to wait. A node
-    // that has just given its place back because of that one goes by it.
-    match Marked::strangers(seen.marked.as_ref().or(seen.marked_lately.as_ref()), lock, &caller.node) {
-        Strangers::NotLooked => Step::Look(Question::MarkedLately),
-        Strangers::LockTooOld => Step::Look(Question::Lock),
-        Strangers::Are(names) if names.len() >= room => other_rebooting(caller, &names, "has to wait"),
-        Strangers::Are(_) => take(caller, lock, node, now),
+    // An early check, which avoids cordoning a node that would have to wait anyway. What it misses, the checks after cordoning
+    // find. A node that has just given its place back because of those goes by them.
+    match FleetFacts::rebooting_without_slot(seen.fleet.as_ref().or(seen.fleet_lately.as_ref()), lock, &caller.node) {
+        Others::NotRead => Step::Look(Question::FleetLately),
+        Others::LockTooOld => Step::Look(Question::Lock),
+        Others::Are(names) if names.len() >= room => other_rebooting(caller, &names, "has to wait"),
+        Others::Are(_) => take(caller, lock, node, now),
     }
 }
 
@@ -134,26 +134,36 @@ fn leave_nothing(seen_node: &Seen<Option<Node>>, lock: &Seen<Lock>, node: &Node)
 /// whoever keeps its place waits until the others have gone. `None`: nobody is in the way.
 fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
     let term = lock.value.term(holder.term);
-    let room = room(caller, lock, rules).max(1);
-    let strangers = Marked::strangers(seen.marked.as_ref(), lock, &caller.node);
-    if let Strangers::Are(names) = &strangers
-        && holder.approved.is_none()
-        && names.iter().filter(|name| **name < caller.node).count() >= room
+    // Right after its own mark a request reads the fleet with nothing missing from before; else that comes before the approval.
+    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
+    let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
+    if let Others::Are(names) = &others
+        && let Some(step) = give_way(caller, lock, holder, names, rules)
     {
-        return Some(go_back(caller, lock));
+        return Some(step);
     }
     if !node.is_cordoned_for(&term) {
         // A lock read before the node may be of a tenure that is over, and the mark of the next must not be undone.
         let lock_is_newer = seen.node.as_ref().is_some_and(|node| node.tick < lock.tick);
         return Some(if lock_is_newer { mark(node, term) } else { Step::Look(Question::Lock) });
     }
-    match strangers {
+    match others {
         _ if holder.approved.is_some() => None,
-        Strangers::NotLooked => Some(Step::Look(Question::Marked)),
-        Strangers::LockTooOld => Some(Step::Look(Question::Lock)),
-        Strangers::Are(names) if names.len() >= room => Some(other_rebooting(caller, &names, "keeps its place but has to wait")),
-        Strangers::Are(_) => None,
+        Others::NotRead if seen.own_write.is_some() => Some(Step::Look(Question::Fleet)),
+        Others::NotRead => Some(Step::Look(Question::FleetLately)),
+        Others::LockTooOld => Some(Step::Look(Question::Lock)),
+        Others::Are(names) => keep_waiting(caller, lock, &names, rules),
     }
+}
+
+/// Gives the place back when as many of `names` as there is room for, this node's own slot at least, come before this node by name.
+fn give_way(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, names: &[NodeName], rules: &Rules) -> Option<Step> {
+    let before = names.iter().filter(|name| **name < caller.node).count();
+    (holder.approved.is_none() && before >= room(caller, lock, rules).max(1)).then(|| go_back(caller, lock))
+}
+
+fn keep_waiting(caller: &Caller, lock: &Seen<Lock>, names: &[NodeName], rules: &Rules) -> Option<Step> {
+    (names.len() >= room(caller, lock, rules).max(1)).then(|| other_rebooting(caller, names, "keeps its place but has to wait"))
 }
 
 /// Cordoned under its own tenure: list the pods, drain, list again, and approve when the list is empty.
@@ -171,11 +181,10 @@ fn leave(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, r
         Err(None) => return Step::Look(Question::Pods),
         Err(Some(plan)) => return Step::Wait(Wait::Drain(Drain { term: holder.term, since: holder.since, plan })),
     };
-    match gates::control_plane_stays_up(caller, seen, lock, holder, rules) {
-        Ok(true) => {}
-        // Only without a slot can it wait for a person and keep no other node from its turn.
-        Ok(false) => return go_back(caller, lock),
-        Err(question) => return Step::Look(question),
+    if holder.approved.is_none()
+        && let Some(step) = check_others(caller, seen, lock, holder, pods.tick, rules, now)
+    {
+        return step;
     }
     let approve = || {
         let boot = seen_node.value.as_ref().map(|node| node.boot_id.as_str()).unwrap_or_default();
@@ -187,6 +196,43 @@ fn leave(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, r
             Err(_stale) => Step::Look(Question::Node),
         },
         _ => approve(),
+    }
+}
+
+/// Drained, and before the approval: what others do, with nothing missing that was written before the drain was recorded.
+/// `None`: nothing is in the way.
+fn check_others(
+    caller: &Caller,
+    seen: &Observed,
+    lock: &Seen<Lock>,
+    holder: &Holder,
+    pods_tick: u64,
+    rules: &Rules,
+    now: Now,
+) -> Option<Step> {
+    let node = seen.node.as_ref()?.value.as_ref()?;
+    let Some(fleet) = seen.fleet.as_ref().filter(|fleet| fleet.tick > pods_tick) else {
+        let is_recorded = seen.own_write.as_ref().and_then(|own| own.record.as_ref()).is_some_and(|record| record.drained.is_some());
+        return Some(if is_recorded { Step::Look(Question::Fleet) } else { record_drained(node, now) });
+    };
+    match FleetFacts::rebooting_without_slot(Some(fleet), lock, &caller.node) {
+        Others::NotRead | Others::LockTooOld => return Some(Step::Look(Question::Lock)),
+        Others::Are(names) => {
+            let step = give_way(caller, lock, holder, &names, rules).or_else(|| keep_waiting(caller, lock, &names, rules));
+            if step.is_some() {
+                return step;
+            }
+        }
+    }
+    // Only without a slot can it wait for a person and keep no other node from its turn.
+    let stays_up = gates::control_plane_stays_up(caller, &fleet.value, &lock.value, holder, node, rules);
+    (!stays_up).then(|| go_back(caller, lock))
+}
+
+fn record_drained(node: &Node, now: Now) -> Step {
+    match &node.mark.record {
+        Some(record) => Step::Change(Change::Node { why: NodeChange::Drained, patch: NodePatch::drained(node, record, now.clock) }),
+        None => Step::Look(Question::Node),
     }
 }
 

@@ -1,10 +1,12 @@
 //! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
-use reboot_manager::cluster::{Complete, ControlPlaneNode, Node, NodeName, Phase, Pod, PodKey, Uid};
+use reboot_manager::cluster::{
+    Before, Complete, CordonRecord, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
+};
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::housekeeping::{self, Tidy};
 use reboot_manager::reboot::{
-    Caller, Change, Drain, Fact, Lock, Marked, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, steady_state,
+    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, steady_state,
 };
 
 use crate::mutations::{self, Mutation};
@@ -102,13 +104,7 @@ impl Actor {
                 self.marks_since = 1 << world.marked();
             }
             Fact::Pods(_) => self.pods_came = false,
-            Fact::ControlPlane(_)
-            | Fact::Elsewhere(_)
-            | Fact::Lock(_)
-            | Fact::Mark(_)
-            | Fact::Marked(_)
-            | Fact::MarkedLately(_)
-            | Fact::Renamed(_) => {}
+            Fact::Elsewhere(_) | Fact::Fleet(_) | Fact::FleetLately(_) | Fact::Lock(_) | Fact::Mark(_) | Fact::Renamed(_) => {}
         }
         self.seen.fold(fact, now.instant);
     }
@@ -162,10 +158,6 @@ fn uid(work: &Work) -> Uid {
 /// The answer of the API server to a question, as things are now.
 pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Question) -> Fact {
     match question {
-        Question::ControlPlane => {
-            let nodes = world.machines.iter().filter_map(|machine| machine.node.clone());
-            Fact::ControlPlane(Complete::of_all_pages(nodes.filter(|node| node.control_plane).map(ControlPlaneNode::from).collect()))
-        }
         // No Node is registered under another name here.
         Question::Renamed => Fact::Renamed(None),
         Question::Lock if world.annotation_lost => {
@@ -174,29 +166,50 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
         Question::Elsewhere => Fact::Elsewhere(true),
         Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
         Question::Mark => Fact::Mark(world.node(machine).map(|node| node.mark.clone())),
-        Question::Marked => Fact::Marked(listed(stage, world)),
-        Question::MarkedLately => Fact::MarkedLately(listed(stage, world)),
+        Question::Fleet => Fact::Fleet(fleet(stage, world, world.marked())),
+        Question::FleetLately => Fact::FleetLately(fleet(stage, world, world.marked())),
         Question::Node => Fact::Node(world.node(machine).cloned(), None),
         Question::Pods => Fact::Pods(pods(world.machines[machine].pods)),
     }
 }
 
-/// Who is marked now, by a list of all nodes.
-pub(crate) fn listed(stage: &Stage, world: &World) -> Marked {
-    Marked { names: names(stage, world.marked()), holders: Vec::new() }
+/// The fleet as a view has it that shows the set `shown` as marked: as it is now when that is the set marked now, else late.
+pub(crate) fn fleet(stage: &Stage, world: &World, shown: u8) -> FleetFacts {
+    let members = (0..stage.names.len()).map(|machine| member(stage, world, machine, shown >> machine & 1 == 1));
+    FleetFacts { members: members.filter(|member| member.is_marked() || member.control_plane).collect() }
 }
 
-/// Who is marked, as `coordinator` has it of its watch, which shows the set `shown`: of those the ones without a slot are
-/// looked up, and named if they are still marked; the holders are not looked up.
-pub(crate) fn watched(stage: &Stage, world: &World, actor: &Actor, shown: u8) -> Marked {
-    let holders = actor.seen.lock.iter().flat_map(|lock| &lock.value.state.holders);
-    let holders: u8 = holders.filter_map(|holder| stage.names.iter().position(|name| *name == holder.node)).map(|at| 1 << at).sum();
-    let others = shown & !(1 << actor.machine);
-    Marked { names: names(stage, others & world.marked() & !holders), holders: names(stage, others & holders) }
-}
-
-fn names(stage: &Stage, set: u8) -> Vec<NodeName> {
-    stage.names.iter().enumerate().filter(|(at, _)| set >> at & 1 == 1).map(|(_, name)| name.clone()).collect()
+/// A node that is shown as marked and is not any more was so under a term of ours that has ended, if it is ours.
+fn member(stage: &Stage, world: &World, machine: usize, shown: bool) -> Member {
+    let state = &world.machines[machine];
+    let mut node = state.node.clone().unwrap_or_else(|| stage.node(machine, state.generation, state.boots, false));
+    let is_marked = node.mark.status == Status::Rebooting;
+    if shown && !is_marked {
+        let term = world.lock.term(world.lock.state.last_term);
+        let record = CordonRecord { before: Before::Schedulable, term, drained: None };
+        (node.mark.status, node.mark.record) = (Status::Rebooting, stage.is_ours(machine).then_some(record));
+        node.unschedulable = true;
+    } else if is_marked && !shown {
+        (node.mark.status, node.mark.record) = (Status::Ready, None);
+        node.unschedulable = state.cordoned;
+    }
+    let Node { mark, unschedulable, machine_id, boot_id, readiness, readiness_since, control_plane, addresses: _, gateways: _ } = node;
+    let NodeMark { name, uid, version, status, record } = mark;
+    Member {
+        name,
+        uid: PackedId::from(uid.0.as_str()),
+        version: version.number(),
+        machine_id,
+        boot_id: PackedId::from(boot_id.as_str()),
+        readiness,
+        readiness_since,
+        unschedulable,
+        status,
+        record: record.map(Box::new),
+        control_plane,
+        zone: None,
+        os_image: None,
+    }
 }
 
 /// So many pods that have to go.

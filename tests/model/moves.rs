@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use reboot_manager::cluster::Status;
-use reboot_manager::reboot::{Change, Fact, Marked, Outcome, Question};
+use reboot_manager::reboot::{Change, Fact, FleetFacts, Outcome, Question};
 
-use crate::actor::{Actor, Next, Work, listed, pods, read, watched};
+use crate::actor::{Actor, Next, Work, fleet, pods, read};
 use crate::explore::{Move, Told};
 use crate::mutations::{self, Mutation};
-use crate::world::{Client, Flight, Marks, Stage, World};
+use crate::world::{Client, Flight, Stage, View, World};
 
 /// The moves from one state, as they are gathered.
 pub(crate) struct Moves<'a> {
@@ -74,7 +74,7 @@ impl Moves<'_> {
                     None
                 },
             ),
-            Next::Look(question @ (Question::Marked | Question::MarkedLately)) => self.of_look_at_marks(position, question),
+            Next::Look(question @ (Question::Fleet | Question::FleetLately)) => self.of_look_at_fleet(position, question),
             Next::Look(Question::Pods) => self.add(
                 || format!("{}: lists the pods", name()),
                 |world| {
@@ -118,32 +118,36 @@ impl Moves<'_> {
         }
     }
 
-    /// Who is marked: a list of all nodes shows it as it is now, a watch may be behind. After its own mark a request is shown
-    /// nothing older than that; before it, any mark may be missing.
-    fn of_look_at_marks(&mut self, position: usize, question: Question) {
+    /// The fleet: a list shows it as it is now, a view may be late. After its own write a request is shown nothing older than
+    /// that; before it, any change may be missing.
+    fn of_look_at_fleet(&mut self, position: usize, question: Question) {
         let (stage, world, actor) = (self.stage, self.world, Rc::clone(&self.world.actors[position]));
-        let lately = question == Question::MarkedLately;
-        let mut answers: Vec<Marked> = Vec::new();
+        let lately = question == Question::FleetLately;
+        let barrier = !lately && stage.setup.mutation != Some(Mutation::DoesNotWaitForItsOwnWrite);
+        let mut answers: Vec<FleetFacts> = Vec::new();
         if mutations::is_blind(stage.setup.mutation, &actor) {
-            answers.push(Marked::default());
-        } else if !lately && actor.seen.own_mark().is_none() {
-            answers.push(listed(stage, world));
+            answers.push(FleetFacts::default());
+        } else if barrier && actor.seen.own_write.is_none() {
+            answers.push(fleet(stage, world, world.marked()));
         } else {
             for set in 0..1u8 << stage.names.len() {
-                let possible = match stage.setup.marks {
-                    Marks::Now => set == world.marked(),
-                    Marks::Late => lately || actor.marks_since >> set & 1 == 1,
+                let possible = match stage.setup.view {
+                    View::Now => set == world.marked(),
+                    View::Late => !barrier || actor.marks_since >> set & 1 == 1,
                 };
-                let answer = watched(stage, world, &actor, set);
+                let answer = fleet(stage, world, set & !(1 << actor.machine));
                 if possible && !answers.contains(&answer) {
                     answers.push(answer);
                 }
             }
         }
         for answer in answers {
-            let what = format!("{answer:?}");
-            let fact = if lately { Fact::MarkedLately(answer) } else { Fact::Marked(answer) };
-            self.add(|| format!("{}: looks who is marked: {what}", actor.name(stage)), |world| fold(stage, world, position, fact));
+            let marked: Vec<_> = answer.members.iter().filter(|member| member.is_marked()).map(|member| member.name.0.clone()).collect();
+            let fact = if lately { Fact::FleetLately(answer) } else { Fact::Fleet(answer) };
+            self.add(
+                || format!("{}: looks at {question:?}: marked are {marked:?}", actor.name(stage)),
+                |world| fold(stage, world, position, fact),
+            );
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum Mutation {
     DoesNotList,
     /// Does not look who is marked once it has marked itself.
     DoesNotLookAgain,
+    /// Takes the fleet for up to date before its own write has arrived.
+    DoesNotWaitForItsOwnWrite,
     /// A housekeeper frees a slot that has been held for long.
     FreesAfterAWhile,
     /// A housekeeper frees the slot of an approved node at the first "not found".

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::explore::{Counterexample, Explored, explore};
 use crate::mutations::Mutation;
-use crate::world::{Allowance, Marks, Setup, Stage};
+use crate::world::{Allowance, Setup, Stage, View};
 
 /// Nothing goes wrong.
 const CALM: Allowance = Allowance {
@@ -36,7 +36,7 @@ const PAIR: Setup = Setup {
     housekeepers: 1,
     prompt: false,
     time: false,
-    marks: Marks::Now,
+    view: View::Now,
     control_plane: false,
     cordoned: &[],
     may: CALM,
@@ -47,7 +47,7 @@ const PAIR: Setup = Setup {
 const ONE: Setup = Setup { nodes: 1, ..PAIR };
 
 /// One node beside an older manager's.
-const OLDER: Setup = Setup { older: Some("z"), marks: Marks::Late, ..ONE };
+const OLDER: Setup = Setup { older: Some("z"), view: View::Late, ..ONE };
 
 #[test]
 fn two_nodes_and_replicas_that_die() {
@@ -58,7 +58,7 @@ fn two_nodes_and_replicas_that_die() {
 #[test]
 fn two_nodes_and_writes_that_fail_or_lose_their_answer() {
     let small = Setup { may: Allowance { faults: 1, ..CALM }, ..PAIR };
-    holds(&small, &Setup { pods: 1, marks: Marks::Late, may: Allowance { faults: 2, late_writes: 1, ..CALM }, ..small.clone() });
+    holds(&small, &Setup { pods: 1, view: View::Late, may: Allowance { faults: 2, late_writes: 1, ..CALM }, ..small.clone() });
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn two_nodes_and_administrators() {
 fn two_nodes_and_a_deleted_lease() {
     let may = Allowance { lease_deletions: 1, ..CALM };
     let small = Setup { requests: 1, may, ..PAIR };
-    holds(&small, &Setup { requests: 2, marks: Marks::Late, ..small.clone() });
+    holds(&small, &Setup { requests: 2, view: View::Late, ..small.clone() });
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn two_nodes_and_a_lease_that_loses_its_annotation() {
 #[test]
 fn two_nodes_of_the_control_plane_and_two_slots() {
     let small = Setup { slots: 2, control_plane: true, may: Allowance { deaths: 1, ..CALM }, ..PAIR };
-    holds(&small, &Setup { pods: 1, marks: Marks::Late, may: Allowance { deaths: 1, faults: 1, ..CALM }, ..small.clone() });
+    holds(&small, &Setup { pods: 1, view: View::Late, may: Allowance { deaths: 1, faults: 1, ..CALM }, ..small.clone() });
 }
 
 #[test]
 fn two_nodes_and_marks_that_are_seen_late() {
-    let small = Setup { marks: Marks::Late, ..PAIR };
+    let small = Setup { view: View::Late, ..PAIR };
     let small = Setup { may: Allowance { deaths: 1, ..CALM }, ..small };
     holds(&small, &Setup { pods: 1, may: Allowance { restarts: 1, deaths: 1, ..CALM }, ..small.clone() });
 }
@@ -198,7 +198,8 @@ fn rules_that_are_broken_are_found_out() {
         (Mutation::ApprovesByAnOldList, arrival, "with pods left"),
         (Mutation::ApprovesWithoutWriting, ONE, "has no slot any more"),
         (Mutation::DoesNotList, pods, "with pods left"),
-        (Mutation::DoesNotLookAgain, older, "may reboot at once"),
+        (Mutation::DoesNotLookAgain, older.clone(), "may reboot at once"),
+        (Mutation::DoesNotWaitForItsOwnWrite, older, "may reboot at once"),
         (Mutation::ForgetsWhoseCordonItIs, cordoned.clone(), "the administrator's cordon"),
         (Mutation::FreesAfterAWhile, Setup { time: true, ..ONE }, "has no slot any more"),
         (Mutation::FreesWhenTheNodeIsGone, not_found, "has no slot any more"),

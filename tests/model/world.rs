@@ -38,7 +38,7 @@ pub(crate) struct Setup {
     pub(crate) prompt: bool,
     /// Whether any minute may pass at any point.
     pub(crate) time: bool,
-    pub(crate) marks: Marks,
+    pub(crate) view: View,
     /// All nodes are of the control plane.
     pub(crate) control_plane: bool,
     /// The nodes that an administrator has cordoned before.
@@ -47,10 +47,10 @@ pub(crate) struct Setup {
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// How far the watch of the nodes may be behind.
+/// How late the view of the fleet may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Marks {
-    /// As far as it may: `reboot::Marked` says how far that is.
+pub(crate) enum View {
+    /// As far as it may: `reboot::FleetFacts` says how far that is.
     Late,
     /// Not at all.
     Now,
@@ -117,7 +117,7 @@ impl fmt::Display for Setup {
         let older = self.older.map(|name| format!("an older manager's node {name:?}"));
         let time = self.time.then(|| "time".to_owned());
         let prompt = self.prompt.then(|| "prompt kubelets".to_owned());
-        let marks = (self.marks == Marks::Late).then(|| "marks seen late".to_owned());
+        let marks = (self.view == View::Late).then(|| "marks seen late".to_owned());
         let plane = self.control_plane.then(|| "control-plane nodes".to_owned());
         let cordoned = (!self.cordoned.is_empty()).then(|| format!("cordoned before: {}", self.cordoned.len()));
         let counts = self.may.counts().into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
@@ -188,10 +188,10 @@ pub(crate) struct World {
     pub(crate) lease_deleted: bool,
     /// The Lease is without its annotation. Its content is kept in `lock`, to be put back.
     pub(crate) annotation_lost: bool,
-    leases: u8,
-    minutes: i64,
-    moment: i64,
-    versions: u64,
+    pub(crate) leases: u8,
+    pub(crate) minutes: i64,
+    pub(crate) moment: i64,
+    pub(crate) versions: u64,
 }
 
 /// A [`Setup`] with what does not change in it.

@@ -13,7 +13,7 @@ mod written;
 
 use std::io::{self, Write};
 
-use reboot_manager::cluster::{CaMap, Host, Lease, Node, NodeEvent, NodeIdentity, NodeMark, Pod, ResourceVersion, Service, TlsSecret};
+use reboot_manager::cluster::{CaMap, Host, Lease, Member, Node, NodeEvent, NodeMark, Pod, ResourceVersion, Service, TlsSecret};
 use reboot_manager::kube::{ApiStatus, PageEnd, read_page};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn read(schemas: &Schemas) -> Vec<String> {
     let types = [
         ("io.k8s.api.core.v1.Node", shape::<Node>()),
         ("io.k8s.api.core.v1.Node", shape::<NodeMark>()),
-        ("io.k8s.api.core.v1.Node", shape::<NodeIdentity>()),
+        ("io.k8s.api.core.v1.Node", shape::<Member>()),
         ("io.k8s.api.core.v1.Node", shape::<Host>()),
         ("io.k8s.api.core.v1.Pod", shape::<Pod>()),
         ("io.k8s.api.core.v1.Service", shape::<Service>()),
@@ -66,7 +66,7 @@ fn hand_read(schemas: &Schemas) -> Vec<String> {
 
     let list = json!({"kind": "NodeList", "metadata": {"continue": "c", "resourceVersion": "7"}, "items": [{"metadata": {"name": "n"}}]});
     let end = PageEnd { next: Some("c".to_owned()), version: ResourceVersion("7".to_owned()) };
-    let mut names: Vec<NodeIdentity> = Vec::new();
+    let mut names: Vec<Member> = Vec::new();
     assert_eq!(read_page(list.to_string().as_bytes(), &mut names, &mut Vec::push, &mut 0).unwrap(), end);
     assert_eq!(names.len(), 1);
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use reboot_manager::cluster::{Before, CordonRecord, KeyPem, Node, NodeName, NodePatch, Pair, PodKey, ResourceVersion, Term, Uid};
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::kube::{self, CA, Client, Environment, Given, Kube, Location, TLS};
+use reboot_manager::kube::{self, CA, Client, ConnectOptions, Environment, Kube, Location, TLS};
 use reboot_manager::lock::{self, LockState};
 use serde_json::{Value, json};
 use test_cluster::http::{Reply, Request, Response, Server};
@@ -45,7 +45,7 @@ fn kube(server: &Server) -> Kube {
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
     });
     fs::write(&path, kubeconfig.to_string()).unwrap();
-    let given = Given { kubeconfig: Some(path.clone()), environment: Environment::default(), ..Given::default() };
+    let given = ConnectOptions { kubeconfig: Some(path.clone()), environment: Environment::default(), ..ConnectOptions::default() };
     let location = Location::find(&given).unwrap();
     fs::remove_file(&path).unwrap();
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(|_: &_| {})).unwrap();
@@ -55,7 +55,7 @@ fn kube(server: &Server) -> Kube {
 fn make_every_call(kube: &Kube) {
     let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}, "spec": {"unschedulable": true}})).unwrap();
     let term = Term { lease: Uid("1".to_owned()), term: 1 };
-    let record = CordonRecord { before: Before::Schedulable, term };
+    let record = CordonRecord { before: Before::Schedulable, term, drained: None };
     let version = ResourceVersion("7".to_owned());
     let pair = Pair { certificate: "certificate".to_owned(), key: KeyPem::new("key".to_owned()) };
     let group = GroupName::parse("default").unwrap();

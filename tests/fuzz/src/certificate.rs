@@ -6,7 +6,7 @@ use std::error::Error;
 use jiff::Timestamp;
 use reboot_manager::certificate::{Authority, Loaded, Renewal};
 use reboot_manager::cluster::{KeyPem, Pair};
-use reboot_manager::kube::told;
+use reboot_manager::kube::error_chain;
 
 pub(crate) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -31,7 +31,7 @@ pub(crate) fn run(input: &[u8]) {
 }
 
 fn shows_no_key(error: &dyn Error, key: &str, certificate: &str) {
-    let shown = format!("{error:?} {}", told(error));
+    let shown = format!("{error:?} {}", error_chain(error));
     // The fuzzer writes our own sentences into its inputs; those have spaces.
     let is_secret = |line: &&str| line.len() >= LINE && !line.starts_with('-') && !line.contains(' ') && !certificate.contains(*line);
     for line in key.lines().filter(is_secret) {

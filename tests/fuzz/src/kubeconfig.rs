@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, process};
 
-use reboot_manager::kube::{Environment, Given, Location, told};
+use reboot_manager::kube::{ConnectOptions, Environment, Location, error_chain};
 use serde_json::Value;
 
 use crate::credentials::PASSWORD;
@@ -18,12 +18,12 @@ pub(crate) fn run(input: &[u8]) {
     let environment = Environment { https_proxy: setting("https-proxy"), no_proxy: setting("no-proxy"), ..Environment::default() };
     let path = file();
     fs::write(&path, &*text).expect("a file");
-    let shown = match Location::find(&Given { kubeconfig: Some(path.clone()), context: setting("context"), environment }) {
+    let shown = match Location::find(&ConnectOptions { kubeconfig: Some(path.clone()), context: setting("context"), environment }) {
         Ok(location) => {
             assert_eq!(location.namespace(), None, "a kubeconfig names no namespace of ours");
             format!("{location:?} {}", location.describe())
         }
-        Err(error) => format!("{error:?} {}", told(&error)),
+        Err(error) => format!("{error:?} {}", error_chain(&error)),
     };
     let settings = setting("context").into_iter().chain(setting("https-proxy")).chain(setting("no-proxy"));
     // Where the files of the corpus have it, it is secret; where a mutation has put it, it may be a name.

@@ -1,6 +1,6 @@
 //! A page of a list, as pods and as Nodes: all of it or an error.
 
-use reboot_manager::cluster::{NodeIdentity, Pod};
+use reboot_manager::cluster::{Member, Pod};
 use reboot_manager::kube::read_page;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,7 +10,7 @@ type Page<T> = (Vec<T>, Option<String>);
 
 pub(crate) fn run(input: &[u8]) {
     check::<Pod>(input);
-    check::<NodeIdentity>(input);
+    check::<Member>(input);
 }
 
 fn check<T: DeserializeOwned + PartialEq + std::fmt::Debug>(input: &[u8]) {

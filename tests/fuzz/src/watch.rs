@@ -1,46 +1,46 @@
-//! The events of a watch, one after the other, and the marks that come of them. The first line is the list they follow on.
+//! The events of a watch, one after the other, and the fleet that they make. The first line is the list that they continue.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use reboot_manager::cluster::{Marks, NodeEvent, NodeIdentity, NodeMark, NodeName};
+use reboot_manager::cluster::{Member, NodeEvent, NodeName};
+use reboot_manager::fleetlock::{Fleet, Found};
 use reboot_manager::kube::read_page;
 
 pub(crate) fn run(input: &[u8]) {
     let (list, events) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len()));
-    let mut listed: Vec<NodeIdentity> = Vec::new();
+    let mut listed: Vec<Member> = Vec::new();
     let Ok(end) = read_page(list, &mut listed, &mut Vec::push, &mut 0) else { return };
-    let names: BTreeSet<&NodeName> = listed.iter().map(|node| &node.mark.name).collect();
-    if names.len() != listed.len() {
+    let mut expected: BTreeMap<NodeName, Member> = listed.iter().map(|member| (member.name.clone(), member.clone())).collect();
+    if expected.len() != listed.len() {
         // No API server has two nodes of one name.
         return;
     }
-    let mut expected: BTreeMap<NodeName, NodeMark> = BTreeMap::new();
-    for node in &listed {
-        note(&mut expected, &node.mark);
-    }
-    let Some(mut marks) = Marks::of_list(listed.into_iter().map(|node| node.mark), &end.version) else { return };
+    let mut fleet = Fleet::default();
+    listed.into_iter().for_each(|member| fleet.add(member));
+    let mut fleet = fleet.finish(&end.version);
     for event in serde_json::Deserializer::from_slice(events).into_iter::<NodeEvent>() {
         let Ok(event) = event else { return };
-        let before = marks.version();
-        if marks.take(event.clone()).is_err() {
-            assert_eq!(marks.version(), before, "what is out of order was taken in");
-            return;
+        let before = fleet.version();
+        if fleet.apply(event.clone()).is_err() {
+            assert_eq!(fleet.version(), before, "an event out of order was applied");
+            break;
         }
-        assert!(marks.version() >= before, "the version went back");
+        assert!(fleet.version() >= before, "the version went back");
         match event {
-            NodeEvent::Added(mark) | NodeEvent::Modified(mark) => note(&mut expected, &mark),
-            NodeEvent::Deleted(mark) => _ = expected.remove(&mark.name),
+            NodeEvent::Added(member) | NodeEvent::Modified(member) => _ = expected.insert(member.name.clone(), member),
+            NodeEvent::Deleted(member) => _ = expected.remove(&member.name),
             NodeEvent::Bookmark(_) => {}
             NodeEvent::Error(_) => panic!("an error was taken for an event"),
         }
-        assert!(marks.marked().eq(expected.values()), "the marks are others");
+        assert!(fleet.members().iter().eq(expected.values()), "the members are others");
     }
-}
-
-/// The later word on a node counts.
-fn note(expected: &mut BTreeMap<NodeName, NodeMark>, mark: &NodeMark) {
-    expected.remove(&mark.name);
-    if mark.is_marked() {
-        expected.insert(mark.name.clone(), mark.clone());
+    assert!(fleet.members().iter().eq(expected.values()), "the members are others");
+    for member in expected.values() {
+        let Some(machine) = member.machine_id else { continue };
+        match fleet.find(machine.0) {
+            Found::Node(node) => assert_eq!((&node.name, node.uid.0), (&member.name, member.uid.to_string())),
+            Found::Many(names) => assert!(names.len() > 1 && names.contains(&member.name)),
+            Found::Nobody => panic!("a member is not found"),
+        }
     }
 }

@@ -1,0 +1,89 @@
+//! A Node as the fleet view keeps it: small, because there may be thousands.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::node::WireNode;
+use super::{CordonRecord, MachineId, NodeMark, NodeName, PackedId, Readiness, Status, Unavailable};
+
+/// One Node of the fleet, decoded from the whole object.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireNode")]
+pub struct Member {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `metadata.uid`.
+    pub uid: PackedId,
+    /// `metadata.resourceVersion` as a number; `None`: this server's versions cannot be compared.
+    pub version: Option<u128>,
+    /// `status.nodeInfo.machineID`; `None` when it is invalid.
+    pub machine_id: Option<MachineId>,
+    /// `status.nodeInfo.bootID`.
+    pub boot_id: PackedId,
+    /// The condition `Ready`.
+    pub readiness: Readiness,
+    /// Its `lastTransitionTime`.
+    pub readiness_since: Option<Timestamp>,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// The annotation [`super::STATUS`].
+    pub status: Status,
+    /// The annotation [`super::CORDON`]; boxed, because few nodes have one.
+    pub record: Option<Box<CordonRecord>>,
+    /// One of the labels [`super::CONTROL_PLANE`] is there.
+    pub control_plane: bool,
+    /// The label `topology.kubernetes.io/zone`; shared by the members of a zone.
+    pub zone: Option<Arc<str>>,
+    /// `status.nodeInfo.osImage`; shared by the members that run it.
+    pub os_image: Option<Arc<str>>,
+}
+
+impl Member {
+    /// The rebooting annotation or the record of our cordon is there: the node counts as rebooting, or has to be restored.
+    pub fn is_marked(&self) -> bool {
+        self.status == Status::Rebooting || self.record.is_some()
+    }
+
+    /// Why the node counts as unavailable, if it does. A Node without the condition `Ready` has no kubelet yet and counts as
+    /// available.
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        match () {
+            () if self.status == Status::Rebooting => Some(Unavailable::Rebooting),
+            () if self.readiness == Readiness::NotReady => Some(Unavailable::NotReady),
+            () if self.unschedulable => Some(Unavailable::Cordoned),
+            () => None,
+        }
+    }
+
+    /// The state that the write of `own` made, or a later one of the same Node under the same record.
+    pub fn shows(&self, own: &NodeMark) -> bool {
+        let same = self.uid == PackedId::from(own.uid.0.as_str()) && self.record.as_deref() == own.record.as_ref();
+        same && self.version >= own.version.number()
+    }
+}
+
+impl From<WireNode> for Member {
+    fn from(mut wire: WireNode) -> Self {
+        let (readiness, readiness_since) = wire.status.conditions.readiness();
+        let labels = wire.metadata.labels.take().unwrap_or_default();
+        let info = wire.status.info;
+        let NodeMark { name, uid, version, status, record } = wire.metadata.into();
+        Self {
+            name,
+            uid: PackedId::from(uid.0.as_str()),
+            version: version.number(),
+            machine_id: MachineId::parse(&info.machine_id),
+            boot_id: PackedId::from(info.boot_id.as_str()),
+            readiness,
+            readiness_since,
+            unschedulable: wire.spec.unschedulable.unwrap_or(false),
+            status,
+            record: record.map(Box::new),
+            control_plane: labels.name_the_control_plane(),
+            zone: labels.zone.map(Into::into),
+            os_image: (!info.os_image.is_empty()).then(|| info.os_image.into()),
+        }
+    }
+}

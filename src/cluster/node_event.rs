@@ -1,0 +1,64 @@
+//! The events of a watch of all Nodes.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
+
+use serde::Deserialize;
+
+use super::{Member, ResourceVersion};
+
+/// One event of a watch of all Nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
+pub enum NodeEvent {
+    /// There is a new Node.
+    Added(Member),
+    /// Everything up to this version has been sent.
+    Bookmark(Bookmark),
+    /// The Node is gone; the object is as it was last, at the version of its deletion.
+    Deleted(Member),
+    /// The watch cannot continue.
+    Error(WatchStatus),
+    /// The Node was changed.
+    Modified(Member),
+}
+
+/// The object of a BOOKMARK event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Bookmark {
+    metadata: BookmarkMetadata,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct BookmarkMetadata {
+    #[serde(rename = "resourceVersion")]
+    version: ResourceVersion,
+}
+
+/// The object of an ERROR event: a `Status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct WatchStatus {
+    /// An HTTP status.
+    pub code: u16,
+    /// For people.
+    pub message: String,
+}
+
+impl Bookmark {
+    /// The version up to which everything was sent.
+    pub fn version(&self) -> &ResourceVersion {
+        &self.metadata.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_another_kind_is_not_understood() {
+        for text in [r#"{"type":"RENAMED","object":{}}"#, r#"{"type":"ADDED","object":{"metadata":{}}}"#, r#"{"type":"ADDED"}"#, "{}"] {
+            assert!(serde_json::from_str::<NodeEvent>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The annotations of a Node: whether it is rebooting, and the record of the cordon that was made for it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::control_plane::Labels;
+use super::{NodeName, ResourceVersion, Term, Uid};
+
+/// The annotation that says whether a node is in service: `Ready` or `Rebooting`.
+pub const STATUS: &str = "rebootmanager/status";
+
+/// The annotation in which the cordon's owner is recorded: a [`CordonRecord`] as JSON.
+pub const CORDON: &str = "rebootmanager/cordon";
+
+/// What the annotation [`STATUS`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// A word this program does not write.
+    Other,
+    /// In service.
+    Ready,
+    /// Being drained, or rebooting.
+    Rebooting,
+    /// There is no such annotation.
+    Unset,
+}
+
+/// Whether a node took new pods before it was cordoned for its reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Before {
+    /// It did: the cordon is ours, and goes with the mark.
+    Schedulable,
+    /// Somebody else had cordoned it: their cordon stays.
+    Unschedulable,
+}
+
+/// The record of a cordon: written by the patch that cordons, removed by the patch that restores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CordonRecord {
+    /// What to go back to.
+    pub before: Before,
+    /// The tenure of the slot it was written for.
+    #[serde(flatten)]
+    pub term: Term,
+    /// When the node was last seen empty, written before its reboot is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Timestamp>,
+}
+
+/// What a Node's metadata alone tells.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WireMark")]
+pub struct NodeMark {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `metadata.uid`.
+    pub uid: Uid,
+    /// `metadata.resourceVersion`.
+    pub version: ResourceVersion,
+    /// The annotation [`STATUS`].
+    pub status: Status,
+    /// The annotation [`CORDON`]; `None` also when it cannot be read.
+    pub record: Option<CordonRecord>,
+}
+
+impl NodeMark {
+    /// Marked as rebooting by the tenure `term`.
+    pub fn is_marked_for(&self, term: &Term) -> bool {
+        self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
+    }
+
+    /// Marked as rebooting, or with the record of a cordon of ours: it counts, or has to be put in order.
+    pub fn is_marked(&self) -> bool {
+        self.status == Status::Rebooting || self.record.is_some()
+    }
+
+    /// In service, with no record of a cordon left: nothing has to be restored.
+    pub fn is_in_service(&self) -> bool {
+        self.status == Status::Ready && self.record.is_none()
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Metadata {
+    name: NodeName,
+    #[serde(default)]
+    pub(super) labels: Option<Labels>,
+    #[serde(default)]
+    uid: Uid,
+    #[serde(default, rename = "resourceVersion")]
+    version: ResourceVersion,
+    #[serde(default)]
+    annotations: Option<Annotations>,
+}
+
+/// The two that are ours; a node may have many kilobytes of others.
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(default, rename = "rebootmanager/status")]
+    status: Option<String>,
+    #[serde(default, rename = "rebootmanager/cordon")]
+    cordon: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireMark {
+    metadata: Metadata,
+}
+
+impl From<Metadata> for NodeMark {
+    fn from(wire: Metadata) -> Self {
+        let Annotations { status, cordon } = wire.annotations.unwrap_or_default();
+        let status = match status.as_deref() {
+            None => Status::Unset,
+            Some("Ready") => Status::Ready,
+            Some("Rebooting") => Status::Rebooting,
+            Some(_) => Status::Other,
+        };
+        let record = cordon.and_then(|text| serde_json::from_str(&text).ok());
+        Self { name: wire.name, uid: wire.uid, version: wire.version, status, record }
+    }
+}
+
+impl From<WireMark> for NodeMark {
+    fn from(wire: WireMark) -> Self {
+        wire.metadata.into()
+    }
+}

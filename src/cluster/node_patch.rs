@@ -1,0 +1,57 @@
+//! The one write to a Node: its annotations and its cordon.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Before, CORDON, CordonRecord, Node, NodeMark, NodeName, ResourceVersion, STATUS, Status};
+
+/// A change of a Node's mark and cordon, refused by the API server when the Node has changed since it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePatch {
+    /// Which Node.
+    pub name: NodeName,
+    /// The version it was read at; versions are not used twice, so a Node made anew under this name has another.
+    pub version: ResourceVersion,
+    /// The annotation [`STATUS`] to be.
+    pub status: Status,
+    /// The annotation [`CORDON`] to be; `None` removes it.
+    pub record: Option<CordonRecord>,
+    /// `spec.unschedulable` to be; `None` leaves it.
+    pub unschedulable: Option<bool>,
+}
+
+impl NodePatch {
+    /// Records in `record`, that of the node's cordon, that the node was seen empty at `at`.
+    pub fn drained(node: &Node, record: &CordonRecord, at: Timestamp) -> Self {
+        Self::of(node, Status::Rebooting, Some(CordonRecord { drained: Some(at), ..record.clone() }), None)
+    }
+
+    /// Marks and cordons.
+    pub fn mark(node: &Node, record: CordonRecord) -> Self {
+        Self::of(node, Status::Rebooting, Some(record), Some(true))
+    }
+
+    /// Puts back in service; an administrator's cordon stays.
+    pub fn restore(node: &Node) -> Self {
+        let unschedulable = (node.unschedulable && node.owner_of_cordon() == Before::Schedulable).then_some(false);
+        Self::of(node, Status::Ready, None, unschedulable)
+    }
+
+    /// As a JSON merge patch (RFC 7386): `null` removes a field.
+    pub fn merge(&self) -> Value {
+        // A record of words and numbers always has a JSON form.
+        let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
+        let status = if self.status == Status::Rebooting { "Rebooting" } else { "Ready" };
+        // The version alone tells this object from one made anew; a wrong UID would be answered 422 and not 409.
+        let mut patch = json!({"metadata": {"resourceVersion": self.version, "annotations": {STATUS: status, CORDON: record}}});
+        if let Some(unschedulable) = self.unschedulable {
+            patch["spec"] = json!({"unschedulable": unschedulable.then_some(true)});
+        }
+        patch
+    }
+
+    fn of(node: &Node, status: Status, record: Option<CordonRecord>, unschedulable: Option<bool>) -> Self {
+        let NodeMark { name, version, .. } = node.mark.clone();
+        Self { name, version, status, record, unschedulable }
+    }
+}

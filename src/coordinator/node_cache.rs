@@ -1,0 +1,288 @@
+//! The one view of the fleet, for all threads: a list of all Nodes, kept up to date by the watch.
+//!
+//! The view may be late, so it decides nothing alone. What must be exact comes from a **barrier**: a write to the caller's own
+//! Node, and then the view once the watch has delivered that very write. Where the watch does not deliver it, a list is read.
+
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use super::guarded::Guarded;
+use super::{Error, clock};
+use crate::cluster::{HexId, NodeEvent, NodeMark, NodeName, ResourceVersion, spoken};
+use crate::fleetlock::{Fleet, Found, NodeRef, WatchError};
+use crate::kube::Kube;
+use crate::reboot::FleetFacts;
+
+/// How long the watch may take to deliver a write. It takes a few milliseconds; a list costs far more than this wait.
+const DELIVERY_MAX: Duration = Duration::from_secs(1);
+
+/// Without a watch, strangers may cause a list at most this often, whoever asks.
+const LIST_EVERY_MIN: Duration = Duration::from_secs(2);
+
+/// Without a watch, such lists may take up this share of the time: a large cluster's is read less often.
+const LIST_SHARE: u32 = 10;
+
+/// A list that is no older than this is a beginning for a watch, and enough where lateness does no harm.
+const LIST_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// The view, and the threads that wait for a newer one.
+pub(super) struct NodeCache {
+    state: Guarded<State>,
+    /// Held by the thread that reads a list.
+    listing: Guarded<()>,
+    waiters_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    fleet: Fleet,
+    /// A watch keeps the fleet up to date.
+    watched: bool,
+    /// Counts the beginnings of the view: events of a watch that belongs to an earlier one are refused.
+    epoch: u64,
+    /// When the last list was begun.
+    listed_at: Option<Instant>,
+    /// How long it took.
+    list_took: Duration,
+    waiters: usize,
+}
+
+/// Why an event was not applied.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotApplied {
+    /// The view was replaced by a list, or a write has shown that it cannot be trusted.
+    Replaced,
+    /// The event does not continue the view.
+    Watch(WatchError),
+}
+
+/// The beginning of a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) epoch: u64,
+    pub(super) version: u128,
+}
+
+impl NodeCache {
+    /// `waiters_max`: the number of threads that may wait for a list because of an unknown id.
+    pub(super) fn new(waiters_max: usize) -> Self {
+        Self { state: Guarded::default(), listing: Guarded::default(), waiters_max: waiters_max.max(1) }
+    }
+
+    /// Searches by a client's id. A list is read only when no node is found and there is no watch.
+    pub(super) fn find(&self, id: HexId, kube: &Kube) -> Result<Found, Error> {
+        let listed_at = {
+            let state = self.state.lock();
+            match state.fleet.find(id) {
+                Found::Node(node) => return Ok(Found::Node(node)),
+                found if state.watched => return Ok(found),
+                _ => state.listed_at,
+            }
+        };
+        self.list_for_stranger(listed_at, kube)?;
+        Ok(self.state.lock().fleet.find(id))
+    }
+
+    /// Searches again, since `stale` turned out not to be the node of `id`: in what the watch brings, or else in a new list.
+    pub(super) fn find_again(&self, id: HexId, stale: &NodeRef, kube: &Kube) -> Result<Found, Error> {
+        let is_stale = |state: &State| matches!(state.fleet.find(id), Found::Node(node) if node == *stale);
+        let listed_at = {
+            let mut state = self.state.wait(DELIVERY_MAX, |state| !state.watched || !is_stale(state));
+            if !is_stale(&state) {
+                return Ok(state.fleet.find(id));
+            }
+            state.distrust();
+            self.state.wake();
+            state.listed_at
+        };
+        self.list_for_stranger(listed_at, kube)?;
+        Ok(self.state.lock().fleet.find(id))
+    }
+
+    /// The node of `id`, as far as is known; nothing is read.
+    pub(super) fn known(&self, id: HexId) -> Option<NodeName> {
+        match self.state.lock().fleet.find(id) {
+            Found::Node(node) => Some(node.name),
+            Found::Many(_) | Found::Nobody => None,
+        }
+    }
+
+    /// Whether the Node has the rebooting annotation or a record of our cordon, as far as is known; nothing is read.
+    pub(super) fn is_marked(&self, name: &NodeName) -> bool {
+        self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::is_marked)
+    }
+
+    /// The facts as far as they are known. Without a watch they come from a list that may be a few seconds old.
+    pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
+        let now = clock::now().instant;
+        {
+            let state = self.state.lock();
+            if state.watched || state.is_young(now) {
+                return Ok(FleetFacts::of(&state.fleet));
+            }
+        }
+        self.list_begun_after(now, kube)?;
+        Ok(FleetFacts::of(&self.state.lock().fleet))
+    }
+
+    /// The facts with no change missing that was written before `own`, or, where nothing was written, before this call.
+    pub(super) fn facts_since(&self, own: Option<&NodeMark>, kube: &Kube) -> Result<FleetFacts, Error> {
+        let now = clock::now().instant;
+        if let Some(own) = own {
+            let mut state = self.state.wait(DELIVERY_MAX, |state| !state.watched || state.fleet.shows(own));
+            if state.watched && state.fleet.shows(own) {
+                return Ok(FleetFacts::of(&state.fleet));
+            }
+            if state.watched {
+                warn!("the watch of all nodes has not delivered a write of node {} in time; a list is read", own.name);
+                state.distrust();
+                self.state.wake();
+            }
+        }
+        self.list_begun_after(now, kube)?;
+        Ok(FleetFacts::of(&self.state.lock().fleet))
+    }
+
+    /// The version of the view while a watch keeps it.
+    pub(super) fn version(&self) -> Option<u128> {
+        let state = self.state.lock();
+        state.fleet.version().filter(|_| state.watched)
+    }
+
+    /// Compares the version that a write got with the view's version `before` the write. A version that is not greater shows
+    /// that versions are counted anew, as after etcd was restored from a backup, and that the view is of another history.
+    pub(super) fn check(&self, before: Option<u128>, written: &ResourceVersion) {
+        let Some(before) = before.filter(|before| written.number().is_none_or(|written| written <= *before)) else { return };
+        warn!("a write got version {written:?}, but the watch of all nodes had come to {before}; a new list is read");
+        self.state.lock().distrust();
+        self.state.wake();
+    }
+
+    /// A view for a watch to continue: the one there is, if its list is young enough, else that of a new list. `None`: the
+    /// server's versions cannot be compared.
+    pub(super) fn start(&self, kube: &Kube) -> Result<Option<Start>, Error> {
+        let now = clock::now().instant;
+        self.list(kube, |state| if state.is_young(now) { Wanted::Not } else { Wanted::Now })?;
+        let state = self.state.lock();
+        Ok(state.fleet.version().map(|version| Start { epoch: state.epoch, version }))
+    }
+
+    /// The server has agreed to a watch from `start` on. `false`: the view is another one by now.
+    pub(super) fn begin(&self, start: Start) -> bool {
+        let mut state = self.state.lock();
+        state.watched = state.epoch == start.epoch;
+        state.watched
+    }
+
+    /// Applies an event of the watch that began at `start`.
+    pub(super) fn apply(&self, start: Start, event: NodeEvent) -> Result<(), NotApplied> {
+        let mut state = self.state.lock();
+        if state.epoch != start.epoch {
+            return Err(NotApplied::Replaced);
+        }
+        state.log_machine(&event);
+        let applied = state.fleet.apply(event).map_err(NotApplied::Watch);
+        drop(state);
+        self.state.wake();
+        applied
+    }
+
+    /// Where the watch that began at `start` can be continued; `None`: the view is another one by now.
+    pub(super) fn resume(&self, start: Start) -> Option<Start> {
+        let state = self.state.lock();
+        state.fleet.version().filter(|_| state.watched && state.epoch == start.epoch).map(|version| Start { version, ..start })
+    }
+
+    /// No watch keeps the view any more.
+    pub(super) fn end(&self) {
+        self.state.lock().distrust();
+        self.state.wake();
+    }
+
+    /// Reads a list unless one was begun later than `than`. So many threads may wait for that and no more: requests of known
+    /// nodes must find a free one whatever strangers send.
+    fn list_for_stranger(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
+        {
+            let mut state = self.state.lock();
+            // Before the first list no node is known, so strangers keep nobody waiting.
+            if state.waiters >= self.waiters_max && state.listed_at.is_some() {
+                return Err(Error::Contended);
+            }
+            state.waiters += 1;
+        }
+        let result = self.list(kube, |state| match (state.listed_at, state.watched) {
+            (at, _) if at > than => Wanted::Not,
+            (_, true) => Wanted::Not,
+            (None, false) => Wanted::Now,
+            (Some(at), false) => Wanted::NotBefore(at + LIST_EVERY_MIN.max(state.list_took * LIST_SHARE)),
+        });
+        self.state.lock().waiters -= 1;
+        result
+    }
+
+    /// Reads a list unless one was begun at `moment` or later.
+    fn list_begun_after(&self, moment: Instant, kube: &Kube) -> Result<(), Error> {
+        self.list(kube, |state| if state.listed_at.is_some_and(|at| at >= moment) { Wanted::Not } else { Wanted::Now })
+    }
+
+    /// Reads all Nodes into the view, if that is still wanted when no other thread does.
+    fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Error> {
+        let _one_at_a_time = self.listing.lock();
+        let rest = match wanted(&self.state.lock()) {
+            Wanted::Not => return Ok(()),
+            Wanted::NotBefore(moment) => moment.saturating_duration_since(clock::now().instant),
+            Wanted::Now => Duration::ZERO,
+        };
+        if !rest.is_zero() && self.state.wait(rest, |state| state.watched).watched {
+            return Ok(());
+        }
+        let at = clock::now().instant;
+        let (all, version) = kube.nodes(Fleet::default, Fleet::add)?;
+        let fleet = all.into_inner().finish(&version);
+        let invalid = fleet.without_machine_id();
+        if !invalid.is_empty() {
+            warn!("no client can be found for nodes whose machine-id is empty or malformed: {}", spoken(&invalid));
+        }
+        debug!("all nodes were listed: {}", fleet.members().len());
+        let mut state = self.state.lock();
+        state.distrust();
+        state.fleet = fleet;
+        state.listed_at = Some(at);
+        state.list_took = clock::now().instant.saturating_duration_since(at);
+        drop(state);
+        self.state.wake();
+        Ok(())
+    }
+}
+
+/// Whether a list is wanted.
+enum Wanted {
+    Not,
+    NotBefore(Instant),
+    Now,
+}
+
+impl State {
+    fn is_young(&self, now: Instant) -> bool {
+        self.listed_at.is_some_and(|at| now.saturating_duration_since(at + self.list_took) < LIST_AGE_MAX)
+    }
+
+    fn distrust(&mut self) {
+        self.watched = false;
+        self.epoch += 1;
+    }
+
+    fn log_machine(&self, event: &NodeEvent) {
+        let (NodeEvent::Added(member) | NodeEvent::Modified(member)) = event else { return };
+        let known = self.fleet.member(&member.name);
+        match (known.map(|known| known.machine_id), member.machine_id) {
+            (Some(before), now) if before == now => {}
+            (_, Some(_)) => info!("node {} is new, or has another machine-id", member.name),
+            (_, None) => warn!("no client can be found for node {}: its machine-id is empty or malformed", member.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The thread that watches all Nodes, for the one view of the fleet.
+//!
+//! A watch begins with a list. One that has run its time, or was cut, continues at once from its last version: load balancers
+//! cut what is quiet, and that is no failure. After anything else a new list is read; so it is after a watch that was silent
+//! for too long, or could not be continued at once, because the server may have come back from a backup meanwhile.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use super::error::error_chain;
+use super::node_cache::{NodeCache, NotApplied, Start};
+use super::{Error, Stop, clock};
+use crate::fleetlock::WatchError;
+use crate::kube::{ApiError, Kube};
+use crate::metrics::{Metrics, WatchEnd};
+use crate::threads;
+
+/// The pause after the first failure; doubled with each that follows.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+
+/// The longest pause after a failure that may pass by itself.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The longest pause after a watch that was refused: each attempt reads a list.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// A watch that has lasted for so long has not failed at once.
+const LASTED: Duration = Duration::from_secs(60);
+
+/// Continuations are at least this far apart; one that comes sooner is a failure.
+const RESUME_EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// How long the server may take to agree to a continuation: a server that was restored from a backup takes longer to start.
+const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The longest time that a watch is asked for; the time asked for is from half of the limit to all of it, so that replicas part.
+const TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// The shortest limit that is learned.
+const TIME_MIN: Duration = Duration::from_secs(10);
+
+/// After so long a learned limit is forgotten, and cuts are logged again.
+const LEARNED_FOR: Duration = Duration::from_secs(3600);
+
+/// The time to ask for: learned from cuts, since something in between may cut each watch after some time.
+#[derive(Debug, Default)]
+struct Times {
+    learned: Option<(Duration, Instant)>,
+    cuts: u32,
+    logged_at: Option<Instant>,
+}
+
+/// Why a watch is over and cannot be continued.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// Its events cannot be applied.
+    #[error("its events cannot be followed")]
+    Events(#[from] WatchError),
+    /// The list that it was to begin with could not be read.
+    #[error("there is no list to begin with")]
+    List(#[source] Error),
+    /// A list has replaced what it continues, a write has shown that it cannot be trusted, or the watch was over at once.
+    #[error("what it brought cannot be continued")]
+    Replaced,
+    /// The server's versions are no numbers.
+    #[error("this server's resource versions cannot be compared")]
+    Unordered,
+    /// It was not granted, or was lost.
+    #[error(transparent)]
+    Watch(#[from] ApiError),
+}
+
+/// The thread.
+pub(super) struct NodeWatch {
+    pub(super) kube: Arc<Kube>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) nodes: Arc<NodeCache>,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl NodeWatch {
+    /// Runs until the process stops.
+    pub(super) fn run(&self) {
+        let (mut failures, mut times) = (0, Times::default());
+        loop {
+            let begun = clock::now().instant;
+            let end = self.follow_once(&mut times);
+            self.nodes.end();
+            self.metrics.watch_ended(reason(&end));
+            failures = if clock::now().instant.saturating_duration_since(begun) > LASTED { 1 } else { failures + 1 };
+            warn!("cannot watch all nodes, lists are read until it can be done again: {}", error_chain(&end));
+            let limit = if matches!(end, End::Watch(ApiError::Refused { .. })) { REFUSED_PAUSE_MAX } else { PAUSE_MAX };
+            if *self.stop.wait(pause(failures, limit, clock::jitter()), |stop| *stop) {
+                return;
+            }
+        }
+    }
+
+    /// One list, and watches that continue it as long as they can.
+    fn follow_once(&self, times: &mut Times) -> End {
+        let mut start = match threads::aside(|| self.nodes.start(&self.kube)) {
+            Ok(Some(start)) => start,
+            Ok(None) => return End::Unordered,
+            Err(error) => return End::List(error),
+        };
+        let mut ended = None;
+        loop {
+            let begun = clock::now().instant;
+            let mut granted = false;
+            let result = self.watch(start, times.next(begun, clock::jitter()), ended, &mut granted);
+            let now = clock::now().instant;
+            let cut = match result {
+                Ok(()) => false,
+                Err(End::Watch(error)) if granted && error.is_cut() => true,
+                Err(end) => return end,
+            };
+            let lasted = now.saturating_duration_since(begun);
+            if let Some(cuts) = times.over(cut, lasted, now) {
+                info!("the watch of all nodes was cut after {} s and continues; {cuts} cuts since this was last logged", lasted.as_secs());
+            }
+            let Some(next) = self.nodes.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
+            (start, ended) = (next, Some(now));
+            self.metrics.watch_ended(if cut { WatchEnd::Cut } else { WatchEnd::Done });
+        }
+    }
+
+    /// One watch. `ended`: when the one that it continues was over. `granted` is set when the server has agreed.
+    fn watch(&self, start: Start, time: Duration, ended: Option<Instant>, granted: &mut bool) -> Result<(), End> {
+        let mut end = Ok(());
+        let open = || {
+            *granted = true;
+            let late = ended.is_some_and(|ended| clock::now().instant.saturating_duration_since(ended) > RESUME_TIME_MAX);
+            let begun = !late && self.nodes.begin(start);
+            if begun {
+                debug!("all nodes are watched from version {} on, for {} s", start.version, time.as_secs());
+                self.metrics.watch_opened();
+            }
+            begun
+        };
+        self.kube.watch_nodes(start.version, time, open, |event| match self.nodes.apply(start, event) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(why) => {
+                end = Err(match why {
+                    NotApplied::Replaced => End::Replaced,
+                    NotApplied::Watch(error) => End::Events(error),
+                });
+                ControlFlow::Break(())
+            }
+        })?;
+        end
+    }
+}
+
+impl Times {
+    fn next(&mut self, now: Instant, jitter: f64) -> Duration {
+        self.learned = self.learned.filter(|(_, at)| now.saturating_duration_since(*at) < LEARNED_FOR);
+        self.learned.map_or(TIME_MAX, |(limit, _)| limit).mul_f64(0.5 + jitter / 2.0)
+    }
+
+    /// A watch is over after `lasted`. Returns the number of cuts when they are to be logged.
+    fn over(&mut self, cut: bool, lasted: Duration, now: Instant) -> Option<u32> {
+        if !cut {
+            return None;
+        }
+        let shorter = (lasted * 3 / 4).max(TIME_MIN);
+        if self.learned.is_none_or(|(limit, _)| shorter < limit) {
+            self.learned = Some((shorter, now));
+        }
+        self.cuts += 1;
+        if self.logged_at.is_some_and(|at| now.saturating_duration_since(at) < LEARNED_FOR) {
+            return None;
+        }
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.cuts))
+    }
+}
+
+fn reason(end: &End) -> WatchEnd {
+    match end {
+        End::Events(WatchError::Ended { code: 410, .. }) | End::Watch(ApiError::Gone { .. }) => WatchEnd::Gone,
+        End::Events(_) | End::Replaced | End::Unordered => WatchEnd::Disorder,
+        End::List(Error::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. }) => WatchEnd::Lost,
+        End::List(_) | End::Watch(_) => WatchEnd::Refused,
+    }
+}
+
+fn pause(failures: u32, limit: Duration, jitter: f64) -> Duration {
+    let whole = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(limit);
+    whole.mul_f64(0.5 + jitter / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit() {
+        let pauses = [1, 2, 3, 8, 30].map(|failures| pause(failures, PAUSE_MAX, 1.0).as_millis());
+        assert_eq!(pauses, [500, 1_000, 2_000, 60_000, 60_000]);
+        assert_eq!(pause(30, REFUSED_PAUSE_MAX, 1.0), REFUSED_PAUSE_MAX);
+        assert_eq!(pause(1, PAUSE_MAX, 0.0), Duration::from_millis(250));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes from the clock alone; nothing is measured")]
+    fn a_watch_that_is_cut_is_asked_for_a_shorter_time_for_an_hour() {
+        let (start, seconds) = (Instant::now(), Duration::from_secs);
+        let mut times = Times::default();
+        assert_eq!((times.next(start, 1.0), times.next(start, 0.0)), (seconds(3600), seconds(1800)));
+        assert_eq!(times.over(false, seconds(5), start), None);
+        assert_eq!(times.next(start, 1.0), seconds(3600), "a watch that the server ended teaches nothing");
+        assert_eq!(times.over(true, seconds(40), start), Some(1));
+        assert_eq!(times.next(start, 1.0), seconds(30));
+        assert_eq!(times.over(true, seconds(100), start + seconds(50)), None, "one line an hour");
+        assert_eq!(times.next(start, 1.0), seconds(30));
+        assert_eq!(times.over(true, seconds(4), start + seconds(60)), None);
+        assert_eq!(times.next(start + seconds(3659), 1.0), seconds(10));
+        assert_eq!(times.next(start + seconds(3661), 1.0), seconds(3600));
+        assert_eq!(times.over(true, seconds(1000), start + seconds(3700)), Some(3));
+    }
+}

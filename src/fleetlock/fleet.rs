@@ -1,0 +1,228 @@
+//! The fleet: all Nodes as of one version, kept up to date by the events of a watch, and found by the ids of their clients.
+//!
+//! A list holds all Nodes at one version; a watch from that version brings every later change in the order of versions. So
+//! **a [`Fleet`] at a version holds every change that was written up to that version**, and may be any time behind.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::zincati_id;
+use crate::cluster::{HexId, Member, NodeEvent, NodeMark, NodeName, ResourceVersion, Uid, WatchStatus};
+
+/// All Nodes as of one version.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    /// Sorted by name.
+    members: Vec<Member>,
+    /// Each id of a member, shortened, and the member's position; sorted. A member with a valid machine-id has two.
+    ids: Vec<(u32, u32)>,
+    /// Texts that many members share: zones and OS images.
+    texts: Vec<Arc<str>>,
+    /// `None`: this server's versions cannot be compared.
+    version: Option<u128>,
+}
+
+/// A node as the fleet knows it. The Node may be gone since: the caller compares the UID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRef {
+    /// `metadata.name`.
+    pub name: NodeName,
+    /// `metadata.uid`.
+    pub uid: Uid,
+}
+
+/// The result of a search by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Several nodes have the id: cloned machines. Their names, sorted.
+    Many(Vec<NodeName>),
+    /// One node has it.
+    Node(NodeRef),
+    /// No node has it.
+    Nobody,
+}
+
+/// The events of a watch do not continue what was read. Only a new list helps.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WatchError {
+    /// A version is less than an earlier one, or no number.
+    #[error("a version came after {after} that is less, or not a number")]
+    Backwards {
+        /// The version seen before.
+        after: u128,
+    },
+    /// The server ended the watch. Status 410: the next events are not kept any more.
+    #[error("the server ended it: {code} \u{201c}{message}\u{201d}")]
+    Ended {
+        /// An HTTP status.
+        code: u16,
+        /// For people.
+        message: String,
+    },
+}
+
+impl Fleet {
+    /// Adds one Node of a list. [`Fleet::finish`] must follow the last.
+    pub fn add(&mut self, mut member: Member) {
+        self.share_texts(&mut member);
+        self.members.push(member);
+    }
+
+    /// Completes a list that was read at `version`.
+    #[must_use]
+    pub fn finish(mut self, version: &ResourceVersion) -> Self {
+        self.version = version.number();
+        self.members.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        self.members.shrink_to_fit();
+        self.ids = Vec::with_capacity(self.members.len() * 2);
+        for (position, member) in self.members.iter().enumerate() {
+            self.ids.extend(short_ids(member, position));
+        }
+        self.ids.sort_unstable();
+        self
+    }
+
+    /// Applies the next event of the watch.
+    pub fn apply(&mut self, event: NodeEvent) -> Result<(), WatchError> {
+        match event {
+            NodeEvent::Added(member) | NodeEvent::Modified(member) => {
+                self.advance(member.version)?;
+                self.put(member);
+                Ok(())
+            }
+            NodeEvent::Bookmark(bookmark) => self.advance(bookmark.version().number()),
+            NodeEvent::Deleted(member) => {
+                self.advance(member.version)?;
+                self.remove(&member.name);
+                Ok(())
+            }
+            NodeEvent::Error(WatchStatus { code, message }) => Err(WatchError::Ended { code, message }),
+        }
+    }
+
+    /// The version up to which every change is known; `None`: this server's versions cannot be compared, so that no watch can
+    /// continue the list.
+    pub fn version(&self) -> Option<u128> {
+        self.version
+    }
+
+    /// All members, by name.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of this name.
+    pub fn member(&self, name: &NodeName) -> Option<&Member> {
+        self.position(name).ok().map(|position| &self.members[position])
+    }
+
+    /// Whether the write of `own` has arrived: the fleet then holds every change that was written before it. A version as high
+    /// does not show that: after a restored backup it may belong to another history.
+    pub fn shows(&self, own: &NodeMark) -> bool {
+        own.version.number().is_some() && self.member(&own.name).is_some_and(|member| member.shows(own))
+    }
+
+    /// Searches by a client's id.
+    pub fn find(&self, id: HexId) -> Found {
+        let start = self.ids.partition_point(|(known, _)| *known < short(id));
+        let alike = self.ids[start..].iter().take_while(|(known, _)| *known == short(id));
+        let mut positions: Vec<u32> = alike.map(|(_, position)| *position).collect();
+        positions.dedup();
+        let members = positions.into_iter().filter_map(|position| self.members.get(position as usize));
+        let nodes: Vec<NodeRef> = members.filter(|member| has(member, id)).map(NodeRef::of).collect();
+        match <[NodeRef; 1]>::try_from(nodes) {
+            Ok([one]) => Found::Node(one),
+            Err(none) if none.is_empty() => Found::Nobody,
+            Err(many) => Found::Many(many.into_iter().map(|node| node.name).collect()),
+        }
+    }
+
+    /// Nodes that no client can be found by, because their machine-id is invalid.
+    pub fn without_machine_id(&self) -> Vec<NodeName> {
+        self.members.iter().filter(|member| member.machine_id.is_none()).map(|member| member.name.clone()).collect()
+    }
+
+    fn advance(&mut self, version: Option<u128>) -> Result<(), WatchError> {
+        if version.is_none() || version < self.version {
+            return Err(WatchError::Backwards { after: self.version.unwrap_or_default() });
+        }
+        self.version = version;
+        Ok(())
+    }
+
+    fn put(&mut self, mut member: Member) {
+        self.share_texts(&mut member);
+        match self.position(&member.name) {
+            // Most events: the ids are the same.
+            Ok(position) if self.members[position].machine_id == member.machine_id => self.members[position] = member,
+            Ok(position) => {
+                self.ids.retain(|(_, of)| *of as usize != position);
+                self.insert_ids(&member, position);
+                self.members[position] = member;
+            }
+            Err(position) => {
+                self.ids.iter_mut().filter(|(_, of)| *of as usize >= position).for_each(|(_, of)| *of += 1);
+                self.insert_ids(&member, position);
+                self.members.insert(position, member);
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &NodeName) {
+        let Ok(position) = self.position(name) else { return };
+        self.members.remove(position);
+        self.ids.retain(|(_, of)| *of as usize != position);
+        self.ids.iter_mut().filter(|(_, of)| *of as usize > position).for_each(|(_, of)| *of -= 1);
+    }
+
+    fn insert_ids(&mut self, member: &Member, position: usize) {
+        for id in short_ids(member, position) {
+            let at = self.ids.partition_point(|known| *known < id);
+            self.ids.insert(at, id);
+        }
+    }
+
+    fn position(&self, name: &NodeName) -> Result<usize, usize> {
+        self.members.binary_search_by(|member| member.name.cmp(name))
+    }
+
+    fn share_texts(&mut self, member: &mut Member) {
+        for text in [&mut member.zone, &mut member.os_image].into_iter().flatten() {
+            match self.texts.iter().find(|known| *known == text) {
+                Some(known) => *text = Arc::clone(known),
+                None => {
+                    // Texts of members that are gone are dropped here, so that their number stays small.
+                    self.texts.retain(|known| Arc::strong_count(known) > 1);
+                    self.texts.push(Arc::clone(text));
+                }
+            }
+        }
+    }
+}
+
+impl NodeRef {
+    fn of(member: &Member) -> Self {
+        Self { name: member.name.clone(), uid: Uid(member.uid.to_string()) }
+    }
+}
+
+fn has(member: &Member, id: HexId) -> bool {
+    member.machine_id.is_some_and(|machine| super::answers_to(machine, id))
+}
+
+fn short_ids(member: &Member, position: usize) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let ids = member.machine_id.into_iter().flat_map(|machine| [machine.0, zincati_id(machine)]);
+    ids.filter_map(move |id| Some((short(id), u32::try_from(position).ok()?)))
+}
+
+/// All bits folded into 32, since machine-ids need not be random: those of one maker of machines may begin alike.
+fn short(id: HexId) -> u32 {
+    let (words, _none) = id.0.as_chunks();
+    words.iter().fold(0, |all, word| all ^ u32::from_be_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! A watch: the changes of many objects, one after the other, for as long as the connection lasts.
+//!
+//! Where a watch that broke off may be continued is for the caller to decide. Never more than one event is in memory.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::kube::client::{ApiError, Call, Client, DecodeError, Failure, OBJECT_BYTES_MAX, failure};
+
+impl Client {
+    /// Watches until the server ends it in order after `time`, or `take` breaks off. `open` is called when the server has
+    /// agreed, and says whether to begin. An error is everything else, above all a connection that is cut, or brings
+    /// nothing for longer than [`crate::kube::Limits::silence`].
+    pub fn watch<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        time: Duration,
+        open: impl FnOnce() -> bool,
+        take: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ApiError> {
+        // The server ends it a little before the client's own limit would cut it.
+        let path = format!("{}&timeoutSeconds={}", call.path, time.as_secs().max(1));
+        let stream = self.run(call, &path, None, time + self.limits.call, Ok);
+        let events = stream.and_then(|answer| {
+            if open() { read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take) } else { Ok(()) }
+        });
+        events.map_err(|failure| ApiError::of(call.operation(), failure))
+    }
+}
+
+/// Reads events from `reader`, which end where it does, and gives each to `take`.
+fn read_events<T: DeserializeOwned>(reader: impl Read, mut take: impl FnMut(T) -> ControlFlow<()>) -> Result<(), Failure> {
+    let left = Cell::new(OBJECT_BYTES_MAX);
+    let reader = BufReader::with_capacity(EVENT_BYTES, Bounded { reader, left: &left });
+    let events = serde_json::Deserializer::from_reader(reader).into_iter::<T>();
+    for event in events {
+        let event = event.map_err(|error| failure(error, DecodeError::Object))?;
+        left.set(OBJECT_BYTES_MAX);
+        if take(event).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Bounds each event, of which there may be any number.
+struct Bounded<'a, R> {
+    reader: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        let left = self.left.get().checked_sub(length as u64).ok_or_else(|| io::Error::other("an event is too large"))?;
+        self.left.set(left);
+        Ok(length)
+    }
+}
+
+/// One event is a whole Node of 10 KB and more; a larger buffer saves few reads.
+const EVENT_BYTES: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const EVENTS: &str = "{\"type\":\"ADDED\",\"object\":{\"a\":\"}\"}}\n{\"type\":\"BOOKMARK\",\"object\":{}}\n";
+
+    fn read(text: &str) -> (Vec<Value>, Result<(), Failure>) {
+        let mut events = Vec::new();
+        let result = read_events(text.as_bytes(), |event| {
+            events.push(event);
+            ControlFlow::Continue(())
+        });
+        (events, result)
+    }
+
+    #[test]
+    fn events_are_taken_in_order() {
+        let (events, result) = read(EVENTS);
+        assert_eq!(events, [json!({"type": "ADDED", "object": {"a": "}"}}), json!({"type": "BOOKMARK", "object": {}})]);
+        assert!(result.is_ok());
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_an_event_is_cut() {
+        let first = EVENTS.find('\n').unwrap();
+        for length in 1..EVENTS.trim_end().len() {
+            let (events, result) = read(&EVENTS[..length]);
+            assert_eq!(events.len(), usize::from(length >= first), "{length}");
+            let whole = [first, first + 1].contains(&length);
+            assert!(if whole { result.is_ok() } else { matches!(result, Err(Failure::Transport(_))) }, "{length}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn each_event_is_bounded_and_not_their_sum() {
+        let event = |bytes: usize| format!("{{\"a\":\"{}\"}}\n", "x".repeat(bytes));
+        let (events, result) = read(&event(1 << 20).repeat(8));
+        assert!((events.len(), result.is_ok()) == (8, true));
+        let (events, result) = read(&event(5 << 20));
+        assert!(events.is_empty() && matches!(result, Err(Failure::Transport(_))), "{result:?}");
+    }
+
+    #[test]
+    fn the_rest_is_left_when_enough_was_taken() {
+        let mut taken = 0;
+        let take = |_: Value| {
+            taken += 1;
+            ControlFlow::Break(())
+        };
+        assert!(read_events(format!("{EVENTS}broken").as_bytes(), take).is_ok());
+        assert_eq!(taken, 1);
+    }
+}

@@ -1,0 +1,279 @@
+//! The errors of a request: one variant for each thing a caller may do about it.
+//!
+//! `Display` describes only its own level; the cause is in `source()`. No text here may hold a credential.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>; of the codes, RFC 9110, section 15.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::call::Operation;
+use super::retry::Outcome;
+use super::status::ApiStatus;
+use crate::kube::config::CredentialError;
+use crate::kube::transport::TlsError;
+
+/// Why a request did not bring the object or list that its caller wants.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// 429: not now. Try later, and not before `after`.
+    #[error("could not {operation} yet: {status}")]
+    Busy {
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer; a refusal by a disruption budget is among the causes.
+        status: Box<ApiStatus>,
+        /// The pause for which the server asks.
+        after: Option<Duration>,
+    },
+    /// 409: another client changed the object first, or the object exists already. Read it again and decide again.
+    #[error("could not {operation}, it was changed meanwhile; it has to be read again: {status}")]
+    Conflict {
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
+        status: Box<ApiStatus>,
+    },
+    /// 5xx and 408: the server could not. For a write this leaves open whether it acted: look.
+    #[error("could not {operation}, the API server failed; see its log if this lasts: {status}")]
+    Failed {
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
+        status: Box<ApiStatus>,
+    },
+    /// 410: the server no longer keeps the requested version. Start over.
+    #[error("could not {operation}, the server no longer keeps that version; it has to be read from the start: {status}")]
+    Gone {
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
+        status: Box<ApiStatus>,
+    },
+    /// 404, and a `Status` with reason `NotFound`: something does not exist. `status.details` says what: the object that was
+    /// operation for, or its namespace, or its API group.
+    #[error("could not {operation}, the API server answers that something does not exist: {status}")]
+    NotFound {
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
+        status: Box<ApiStatus>,
+    },
+    /// Any other 4xx: it will not change by itself; a person has to see to it.
+    #[error("could not {operation}, the API server refuses it{}: {status}", hint(.status.code))]
+    Refused {
+        /// The failed operation.
+        operation: Operation,
+        /// The server's answer.
+        status: Box<ApiStatus>,
+    },
+    /// No answer, or not the whole of it. For a write this leaves open whether the server acted: look.
+    #[error("could not {operation}: no answer from the API server")]
+    Unreachable {
+        /// The failed operation.
+        operation: Operation,
+        /// What happened to the connection.
+        source: TransportError,
+    },
+    /// An answer that was not understood. A write was most likely done: look.
+    #[error("could not {operation}: the API server's answer was not understood")]
+    Unreadable {
+        /// The failed operation.
+        operation: Operation,
+        /// The mistake in the answer.
+        source: DecodeError,
+    },
+}
+
+impl ApiError {
+    /// The server's answer, if there is one.
+    #[must_use]
+    pub fn status(&self) -> Option<&ApiStatus> {
+        match self {
+            Self::Busy { status, .. }
+            | Self::Conflict { status, .. }
+            | Self::Failed { status, .. }
+            | Self::Gone { status, .. }
+            | Self::NotFound { status, .. }
+            | Self::Refused { status, .. }
+            | Self::Unreadable { source: DecodeError::NotKubernetes(status), .. } => Some(status),
+            Self::Unreachable { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// The failed operation.
+    #[must_use]
+    pub fn operation(&self) -> &Operation {
+        match self {
+            Self::Busy { operation, .. }
+            | Self::Conflict { operation, .. }
+            | Self::Failed { operation, .. }
+            | Self::Gone { operation, .. }
+            | Self::NotFound { operation, .. }
+            | Self::Refused { operation, .. }
+            | Self::Unreachable { operation, .. }
+            | Self::Unreadable { operation, .. } => operation,
+        }
+    }
+
+    /// Was the connection cut, rather than silent for too long?
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Unreachable { source: TransportError::Cut(_), .. })
+    }
+
+    pub(crate) fn of(operation: Operation, failure: Failure) -> Self {
+        let status = match failure {
+            Failure::Answered(status) => status,
+            Failure::Transport(source) => return Self::Unreachable { operation, source },
+            Failure::Decode(source) => return Self::Unreadable { operation, source },
+        };
+        match status.code {
+            404 if status.says_not_found() => Self::NotFound { operation, status },
+            404 => Self::Unreadable { operation, source: DecodeError::NotKubernetes(status) },
+            408 | 500.. => Self::Failed { operation, status },
+            409 => Self::Conflict { operation, status },
+            410 => Self::Gone { operation, status },
+            429 => Self::Busy { operation, after: status.retry_after_seconds.map(Duration::from_secs), status },
+            400..500 => Self::Refused { operation, status },
+            code => Self::Unreadable { operation, source: DecodeError::Code(code) },
+        }
+    }
+}
+
+/// Why no whole answer came.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// No credential, so nothing was sent.
+    #[error("there is no credential to show")]
+    Credential(#[source] CredentialError),
+    /// The connection ended before the answer did.
+    #[error("the connection was cut")]
+    Cut(#[source] ureq::Error),
+    /// Something else between us and the server.
+    #[error("the exchange failed")]
+    Exchange(#[source] ureq::Error),
+    /// Nothing listens there.
+    #[error("the connection was refused; is the API server up?")]
+    NotListening(#[source] ureq::Error),
+    /// The host name is unknown.
+    #[error("its host name is not known")]
+    NoSuchHost(#[source] ureq::Error),
+    /// A time limit has passed.
+    #[error("it took too long")]
+    TimedOut(#[source] ureq::Error),
+    /// No trusted connection.
+    #[error("no trusted connection could be made")]
+    Untrusted(#[source] TlsError),
+}
+
+/// Why an answer cannot be used.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// A code that no API server gives to such a request; redirects are among them, for none is followed.
+    #[error("HTTP status {0} was not expected; is this the address of the API server?")]
+    Code(u16),
+    /// Not the requested object.
+    #[error("the object does not have the expected form")]
+    Object(#[source] serde_json::Error),
+    /// Not the requested list. Items are counted from 1; 0 is the list itself.
+    #[error("the list does not have the expected form, at item {item}")]
+    Item {
+        /// The item, counted over all pages.
+        item: usize,
+        /// The mistake in the item.
+        source: serde_json::Error,
+    },
+    /// Something that is not a list.
+    #[error("instead of a list came {0}")]
+    NoList(String),
+    /// A 404 that is no `Status` with reason `NotFound`, as a proxy or load balancer in between sends it.
+    #[error("the answer is not from Kubernetes; does a proxy or load balancer in between answer for the API server? It was: {0}")]
+    NotKubernetes(Box<ApiStatus>),
+    /// The request could not even be put together.
+    #[error("the request could not be written")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The result of one attempt that did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// An answer other than a success.
+    Answered(Box<ApiStatus>),
+    /// No answer, or a part of one.
+    Transport(TransportError),
+    /// An answer that is not the requested object or list.
+    Decode(DecodeError),
+}
+
+impl From<ureq::Error> for TransportError {
+    fn from(error: ureq::Error) -> Self {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};
+
+        match error {
+            ureq::Error::HostNotFound => Self::NoSuchHost(error),
+            ureq::Error::Timeout(_) => Self::TimedOut(error),
+            ureq::Error::Rustls(inner) => Self::Untrusted(TlsError::Handshake(inner)),
+            ureq::Error::Io(inner) => match inner.kind() {
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Self::Cut(inner.into()),
+                ConnectionRefused => Self::NotListening(inner.into()),
+                InvalidData => match inner.downcast::<rustls::Error>() {
+                    Ok(tls) => Self::Untrusted(TlsError::Handshake(tls)),
+                    Err(other) => Self::Exchange(other.into()),
+                },
+                _ => Self::Exchange(inner.into()),
+            },
+            other => Self::Exchange(other),
+        }
+    }
+}
+
+impl TransportError {
+    /// The meaning of this error for another attempt.
+    pub(super) fn outcome(&self) -> Outcome<'_> {
+        use ureq::Timeout::{Connect, Resolve};
+
+        match self {
+            Self::Credential(_) | Self::Untrusted(_) => Outcome::Untrusted,
+            Self::NoSuchHost(_) | Self::NotListening(_) | Self::TimedOut(ureq::Error::Timeout(Connect | Resolve)) => Outcome::NotSent,
+            Self::Cut(_) | Self::Exchange(_) | Self::TimedOut(_) => Outcome::Lost,
+        }
+    }
+}
+
+/// Parts an error of the parser into a cut connection and an answer of another form.
+pub(crate) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_json::Error) -> DecodeError) -> Failure {
+    if error.is_io() {
+        return Failure::Transport(TransportError::from(ureq::Error::from(std::io::Error::from(error))));
+    }
+    if error.is_eof() {
+        return Failure::Transport(TransportError::Cut(std::io::Error::from(error).into()));
+    }
+    Failure::Decode(otherwise(error))
+}
+
+/// An error and all its causes in one line.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.ends_with(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    message
+}
+
+fn hint(code: u16) -> &'static str {
+    match code {
+        401 => " because it does not accept our credential",
+        403 => " because a permission is missing; see the ClusterRole",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Answers of real API servers, and the sentences they become.
+
+use super::*;
+use crate::kube::client::call::Verb;
+use crate::kube::testing::chain;
+
+const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;
+const CONFLICT: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Operation cannot be fulfilled on leases.coordination.k8s.io \"reboot-manager\": the object has been modified; please apply your changes to the latest version and try again","reason":"Conflict","details":{"name":"reboot-manager","group":"coordination.k8s.io","kind":"leases"},"code":409}"#;
+const FORBIDDEN: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope","reason":"Forbidden","details":{"name":"a","kind":"nodes"},"code":403}"#;
+const NOT_FOUND: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"nodes \"a\" not found","reason":"NotFound","details":{"name":"a","kind":"nodes"},"code":404}"#;
+const INVALID: &str = r#"{"kind":"Status","status":"Failure","message":"Pod \"x\" is invalid","reason":"Invalid","details":{"causes":[{"reason":"FieldValueInvalid","message":"Invalid value: \"\"","field":"spec.nodeName"}]},"code":422}"#;
+const TIMEOUT: &str = r#"{"kind":"Status","status":"Failure","message":"the server was unable to return a response in time","reason":"Timeout","details":{"retryAfterSeconds":7},"code":504}"#;
+
+fn error(code: u16, after: Option<u64>, body: &str) -> ApiError {
+    let status = ApiStatus::of_body(code, after, body.as_bytes());
+    ApiError::of(Operation { verb: Verb::Get, object: "node worker-3".into() }, Failure::Answered(Box::new(status)))
+}
+
+#[test]
+fn each_code_is_the_action_it_asks_for() {
+    assert!(matches!(error(400, None, ""), ApiError::Refused { .. }));
+    assert!(matches!(error(401, None, ""), ApiError::Refused { .. }));
+    assert!(matches!(error(403, None, FORBIDDEN), ApiError::Refused { .. }));
+    assert!(matches!(error(404, None, NOT_FOUND), ApiError::NotFound { .. }));
+    assert!(matches!(error(408, None, ""), ApiError::Failed { .. }));
+    assert!(matches!(error(409, None, CONFLICT), ApiError::Conflict { .. }));
+    assert!(matches!(error(410, None, ""), ApiError::Gone { .. }));
+    assert!(matches!(error(422, None, INVALID), ApiError::Refused { .. }));
+    assert!(matches!(error(429, Some(3), ""), ApiError::Busy { after: Some(after), .. } if after == Duration::from_secs(3)));
+    assert!(matches!(error(500, None, ""), ApiError::Failed { .. }));
+    assert!(matches!(error(504, None, TIMEOUT), ApiError::Failed { .. }));
+    assert!(matches!(error(302, None, ""), ApiError::Unreadable { source: DecodeError::Code(302), .. }));
+}
+
+#[test]
+fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
+    let is_gone = |code, body: &str| {
+        let error = error(code, None, body);
+        matches!(&error, ApiError::NotFound { status, .. } if status.is_not_found("nodes", "a"))
+    };
+    assert!(is_gone(404, NOT_FOUND));
+    for other in [
+        NOT_FOUND.replace("nodes", "pods"),
+        NOT_FOUND.replace(r#""name":"a""#, r#""name":"b""#),
+        NOT_FOUND.replace(r#""details":{"name":"a","kind":"nodes"},"#, ""),
+        NOT_FOUND.replace(r#""reason":"NotFound""#, r#""reason":"Expired""#),
+        r#"{"error":"not found"}"#.to_owned(),
+        "default backend - 404".to_owned(),
+        String::new(),
+    ] {
+        assert!(!is_gone(404, &other), "{other}");
+    }
+    assert!(!is_gone(410, NOT_FOUND));
+    let proxy = error(404, None, "default backend - 404");
+    assert!(matches!(&proxy, ApiError::Unreadable { source: DecodeError::NotKubernetes(_), .. }));
+    let sentence = chain(&proxy);
+    assert!(sentence.contains("worker-3") && sentence.contains("proxy") && sentence.contains("default backend - 404"), "{sentence}");
+}
+
+#[test]
+fn what_the_server_said_is_kept() {
+    let refused = error(429, None, BUDGET);
+    let status = refused.status().unwrap();
+    assert!(status.names_a_budget());
+    assert_eq!(status.reason, "TooManyRequests");
+    assert_eq!(status.causes[0].message, "The disruption budget web needs 2 healthy pods and has 2 currently");
+    assert_eq!(error(422, None, INVALID).status().unwrap().causes[0].field, "spec.nodeName");
+    assert_eq!(error(504, None, TIMEOUT).status().unwrap().retry_after_seconds, Some(7));
+    assert_eq!(error(504, Some(2), TIMEOUT).status().unwrap().retry_after_seconds, Some(2));
+}
+
+#[test]
+fn sentences_name_the_object_and_what_to_do() {
+    let said = [error(403, None, FORBIDDEN), error(409, None, CONFLICT), error(429, None, BUDGET)].map(|error| chain(&error));
+    assert_eq!(
+        said[0],
+        "could not get node worker-3, the API server refuses it because a permission is missing; see the ClusterRole: \
+         403 Forbidden, “nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope”"
+    );
+    assert!(
+        said[1].starts_with("could not get node worker-3, it was changed meanwhile; it has to be read again: 409 Conflict, “Operation")
+    );
+    assert!(said[2].ends_with("; The disruption budget web needs 2 healthy pods and has 2 currently"));
+}
+
+#[test]
+fn a_body_that_is_no_status_is_kept_in_part() {
+    let page = format!("<html>{}", "ü".repeat(500));
+    let status = ApiStatus::of_body(502, None, page.as_bytes());
+    assert_eq!(status.message.chars().count(), 200);
+    assert!(status.message.starts_with("<html>ü"));
+    assert_eq!(
+        ApiStatus::of_body(429, Some(1), b"Too many requests, please try again later.\n").message,
+        "Too many requests, please try again later."
+    );
+    assert_eq!(ApiStatus::of_body(500, None, b"\xff\xfe").message, "\u{fffd}\u{fffd}");
+    assert_eq!(ApiStatus::of_body(500, None, b"null").code, 500);
+}
+
+#[test]
+fn every_truncation_of_a_status_is_survived() {
+    for length in 0..BUDGET.len() {
+        assert_eq!(ApiStatus::of_body(429, None, &BUDGET.as_bytes()[..length]).code, 429);
+    }
+}

@@ -1,0 +1,199 @@
+//! The rules for sending a request again. Pure: the attempt, its outcome, the time left and the
+//! jitter are arguments.
+//!
+//! A read may always be repeated. A write is repeated only when the server surely did not act on it:
+//! nothing was sent, the credential was turned away before the request was looked at (401), or priority and
+//! fairness turned it away (429 with `Retry-After`). A 429 that names a disruption budget is an answer, not
+//! an overload, and never repeated here: only the caller knows what else there is to evict meanwhile.
+//!
+//! Specification: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/> and
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>.
+
+use std::time::Duration;
+
+use super::status::ApiStatus;
+
+/// The effect of a request on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Changes nothing.
+    Read,
+    /// May change something.
+    Write,
+}
+
+/// One attempt that did not succeed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt {
+    /// 1 for the first.
+    pub(super) number: u32,
+    /// The effect of the request.
+    pub(super) intent: Intent,
+    /// Has a fresh credential been fetched for this call already?
+    pub(super) credential: Credential,
+    /// Time left of the call's deadline.
+    pub(super) left: Duration,
+    /// From 0 to 1, drawn for each attempt.
+    pub(super) jitter: f64,
+}
+
+/// The credential an attempt was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// The credential at hand.
+    Cached,
+    /// A credential fetched after the server refused another.
+    Renewed,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome<'a> {
+    /// An answer other than a success.
+    Answer(&'a ApiStatus),
+    /// Something was sent, and no answer or only a part of one came back.
+    Lost,
+    /// The server got nothing of the request.
+    NotSent,
+    /// Nothing was sent, because there was no credential or no trust: that does not pass by itself.
+    Untrusted,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Next {
+    /// Return the error to the caller.
+    GiveUp,
+    /// Fetch the credential again, and if the result differs, send the request at once.
+    Renew,
+    /// Send the request again after this pause.
+    Wait(Duration),
+}
+
+/// The next thing to do after `attempt`, which ended with `outcome`.
+#[must_use]
+pub(super) fn next(attempt: &Attempt, outcome: Outcome<'_>) -> Next {
+    if let Outcome::Answer(status) = outcome
+        && status.code == 401
+    {
+        return if attempt.credential == Credential::Cached { Next::Renew } else { Next::GiveUp };
+    }
+    if attempt.number >= ATTEMPTS_MAX || !may_repeat(attempt.intent, outcome) {
+        return Next::GiveUp;
+    }
+    let requested = match outcome {
+        Outcome::Answer(status) => status.retry_after_seconds.map(Duration::from_secs),
+        Outcome::Lost | Outcome::NotSent | Outcome::Untrusted => None,
+    };
+    let pause = pause(attempt.number, attempt.jitter).max(requested.unwrap_or_default().min(RETRY_AFTER_MAX));
+    if pause < attempt.left { Next::Wait(pause) } else { Next::GiveUp }
+}
+
+/// The back-off before attempt `number + 1`: doubled each time, a random half of it left out, so that many
+/// clients turned away together do not come back together.
+#[must_use]
+pub(crate) fn pause(number: u32, jitter: f64) -> Duration {
+    let whole = PAUSE_FIRST.saturating_mul(1 << number.saturating_sub(1).min(8)).min(PAUSE_MAX);
+    whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+fn may_repeat(intent: Intent, outcome: Outcome<'_>) -> bool {
+    match (intent, outcome) {
+        (_, Outcome::NotSent) | (Intent::Read, Outcome::Lost) => true,
+        (Intent::Write, Outcome::Lost) | (_, Outcome::Untrusted) => false,
+        // A 404 that Kubernetes did not send comes from a proxy, and passes as its 502 does.
+        (Intent::Read, Outcome::Answer(status)) if status.code == 404 => !status.says_not_found(),
+        (Intent::Read, Outcome::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
+        (Intent::Write, Outcome::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
+    }
+}
+
+/// Attempts of one request, the first among them.
+const ATTEMPTS_MAX: u32 = 4;
+/// The back-off after the first attempt.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// The longest back-off of our own.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The longest wait the server may ask for; a longer one is for the caller.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kube::client::status::Cause;
+
+    fn answer(code: u16, retry_after_seconds: Option<u64>, cause: Option<&str>) -> ApiStatus {
+        let causes = cause.map(|reason| Cause { reason: reason.into(), ..Cause::default() }).into_iter().collect();
+        ApiStatus { code, retry_after_seconds, causes, ..ApiStatus::default() }
+    }
+
+    fn attempt(intent: Intent, number: u32) -> Attempt {
+        Attempt { number, intent, credential: Credential::Cached, left: Duration::from_secs(30), jitter: 1.0 }
+    }
+
+    #[track_caller]
+    fn check(intent: Intent, outcome: Outcome<'_>, expected: Next) {
+        assert_eq!(next(&attempt(intent, 1), outcome), expected);
+    }
+
+    fn wait(milliseconds: u64) -> Next {
+        Next::Wait(Duration::from_millis(milliseconds))
+    }
+
+    #[test]
+    fn reads_are_repeated_after_what_may_pass() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            check(Intent::Read, Outcome::Answer(&answer(code, None, None)), wait(250));
+        }
+        for code in [302, 400, 403, 409, 410, 422, 501, 505] {
+            check(Intent::Read, Outcome::Answer(&answer(code, None, None)), Next::GiveUp);
+        }
+        let not_found = ApiStatus { reason: "NotFound".to_owned(), ..answer(404, None, None) };
+        check(Intent::Read, Outcome::Answer(&not_found), Next::GiveUp);
+        check(Intent::Read, Outcome::Answer(&answer(404, None, None)), wait(250));
+        check(Intent::Write, Outcome::Answer(&answer(404, None, None)), Next::GiveUp);
+        check(Intent::Read, Outcome::Lost, wait(250));
+        check(Intent::Read, Outcome::NotSent, wait(250));
+        check(Intent::Read, Outcome::Untrusted, Next::GiveUp);
+        check(Intent::Read, Outcome::Answer(&answer(503, Some(3), None)), wait(3_000));
+        check(Intent::Read, Outcome::Answer(&answer(429, Some(3_600), None)), wait(10_000));
+    }
+
+    #[test]
+    fn writes_are_repeated_only_when_the_server_did_not_act() {
+        check(Intent::Write, Outcome::NotSent, wait(250));
+        check(Intent::Write, Outcome::Answer(&answer(429, Some(1), None)), wait(1_000));
+        check(Intent::Write, Outcome::Answer(&answer(429, None, None)), Next::GiveUp);
+        check(Intent::Write, Outcome::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
+        check(Intent::Write, Outcome::Lost, Next::GiveUp);
+        for code in [408, 409, 500, 502, 503, 504] {
+            check(Intent::Write, Outcome::Answer(&answer(code, Some(1), None)), Next::GiveUp);
+        }
+    }
+
+    #[test]
+    fn a_refused_credential_is_renewed_once() {
+        for intent in [Intent::Read, Intent::Write] {
+            check(intent, Outcome::Answer(&answer(401, None, None)), Next::Renew);
+            let again = Attempt { credential: Credential::Renewed, ..attempt(intent, 2) };
+            assert_eq!(next(&again, Outcome::Answer(&answer(401, None, None))), Next::GiveUp);
+        }
+    }
+
+    #[test]
+    fn attempts_and_time_are_limited() {
+        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(Intent::Read, number), Outcome::Lost)).collect();
+        assert_eq!(waits, [wait(250), wait(500), wait(1_000), Next::GiveUp]);
+        for (left, then) in [(249, Next::GiveUp), (250, Next::GiveUp), (251, wait(250))] {
+            let late = Attempt { left: Duration::from_millis(left), ..attempt(Intent::Read, 1) };
+            assert_eq!(next(&late, Outcome::Lost), then, "{left} ms are left");
+        }
+    }
+
+    #[test]
+    fn jitter_leaves_out_at_most_half() {
+        assert_eq!(pause(1, 0.0), Duration::from_millis(125));
+        assert_eq!(pause(1, 1.0), Duration::from_millis(250));
+        assert_eq!(pause(u32::MAX, 7.0), PAUSE_MAX);
+    }
+}

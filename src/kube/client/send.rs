@@ -1,0 +1,207 @@
+//! The client: sends requests as the callers name them, repeats them where that is safe, and decodes the answers.
+//!
+//! A write that the server may have acted on must never be repeated.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufReader, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use ureq::http::{HeaderValue, Request, Response, header, request};
+use ureq::{AsSendBody, Body};
+
+use super::call::{Call, Content, Observation, Verb};
+use super::error::{ApiError, DecodeError, Failure, TransportError, failure};
+use super::retry::{self, Attempt, Credential, Next, Outcome};
+use super::status::ApiStatus;
+use crate::kube::clock;
+use crate::kube::config::{CredentialError, Credentials, Location, Presented};
+use crate::kube::transport::{Limits, Route, TlsError, Wire};
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// No credential to authenticate with.
+    #[error("there is no credential for the API server")]
+    Credential(#[from] CredentialError),
+    /// We cannot check who the server is, or our certificate is no good.
+    #[error("the certificates for the API server cannot be used")]
+    Tls(#[from] TlsError),
+}
+
+/// A client of one API server under one identity, to be shared by all threads.
+pub struct Client {
+    server: String,
+    credentials: Credentials,
+    wire: Wire,
+    pub(crate) limits: Limits,
+    observer: Arc<Observer>,
+}
+
+type Observer = dyn Fn(&Observation) + Send + Sync;
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("server", &self.server).field("wire", &self.wire).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client for the server at `location`. Reads the credential and the certificates, and fails if they cannot be used.
+    /// Does not connect yet.
+    pub fn connect(location: &Location, limits: Limits, observer: Arc<Observer>) -> Result<Self, ConnectError> {
+        let credentials = Credentials::new(location.identity.clone(), location.roots.clone());
+        let route = Route { verification: location.verification.clone(), proxy: location.proxy.clone() };
+        let wire = Wire::new(route, limits.clone());
+        wire.agent(&credentials.current(clock::now())?.tls)?;
+        Ok(Self { server: location.server.clone(), credentials, wire, limits, observer })
+    }
+
+    /// Reads one object. Repeated while that may help.
+    pub fn read<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ApiError> {
+        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(call.operation(), failure))
+    }
+
+    /// Creates or changes one object, and decodes what the server answers. Repeated only when the server surely did
+    /// not act; after any other error the caller has to look what holds.
+    pub fn write<T: DeserializeOwned>(&self, call: &Call<'_>, content: Content, body: &impl Serialize) -> Result<T, ApiError> {
+        let bytes = serde_json::to_vec(body).map_err(|error| Failure::Decode(DecodeError::Request(error.into())));
+        bytes
+            .and_then(|bytes| self.run(call, &call.path, Some((content, &bytes)), self.limits.call, decode))
+            .map_err(|failure| ApiError::of(call.operation(), failure))
+    }
+
+    /// Sends a request until it succeeds, must not be repeated, or its time is over.
+    pub(crate) fn run<R>(
+        &self,
+        call: &Call<'_>,
+        path: &str,
+        body: Option<(Content, &[u8])>,
+        time: Duration,
+        decode: impl Fn(Response<Body>) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let started = clock::now();
+        let deadline = started.steady + time;
+        let mut presented = self.credentials.current(started).map_err(no_credential)?;
+        let mut credential = Credential::Cached;
+        let mut number = 1;
+        loop {
+            let failure = match self.once(call, path, body, &presented, left(deadline)).and_then(&decode) {
+                Ok(result) => return Ok(result),
+                Err(failure) => failure,
+            };
+            let outcome = match &failure {
+                Failure::Answered(status) => Outcome::Answer(status),
+                Failure::Transport(lost) => lost.outcome(),
+                Failure::Decode(_) => return Err(failure),
+            };
+            let attempt = Attempt { number, intent: call.verb.intent(), credential, left: left(deadline), jitter: jitter() };
+            match retry::next(&attempt, outcome) {
+                Next::GiveUp => return Err(failure),
+                Next::Renew => match self.credentials.renewed(&presented, clock::now()).map_err(no_credential)? {
+                    Some(fresh) => (presented, credential) = (fresh, Credential::Renewed),
+                    None => return Err(failure),
+                },
+                Next::Wait(pause) => {
+                    log::debug!("attempt {number} to {} failed; the next in {} ms", call.operation(), pause.as_millis());
+                    clock::sleep(pause);
+                    number += 1;
+                }
+            }
+        }
+    }
+
+    /// Sends a request once.
+    fn once(
+        &self,
+        call: &Call<'_>,
+        path: &str,
+        body: Option<(Content, &[u8])>,
+        presented: &Presented,
+        time: Duration,
+    ) -> Result<Response<Body>, Failure> {
+        let head = self.head(call, path, presented)?;
+        let started = clock::now().steady;
+        let answer = match body {
+            None => head.body(()).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time)),
+            Some((content, bytes)) => {
+                let head = head.header(header::CONTENT_TYPE, content.media_type());
+                head.body(bytes).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time))
+            }
+        }?;
+        let code = answer.as_ref().ok().map(|response| response.status().as_u16());
+        let duration = clock::now().steady.saturating_duration_since(started);
+        (self.observer)(&Observation { verb: call.verb, resource: call.resource, code, duration });
+        let response = answer.map_err(Failure::Transport)?;
+        if response.status().is_success() { Ok(response) } else { Err(Failure::Answered(Box::new(status_of(response)))) }
+    }
+
+    fn send<B: AsSendBody>(
+        &self,
+        verb: Verb,
+        request: Request<B>,
+        presented: &Presented,
+        time: Duration,
+    ) -> Result<Response<Body>, TransportError> {
+        let agent = self.wire.agent(&presented.tls).map_err(TransportError::Untrusted)?;
+        let mut request = agent.configure_request(request).timeout_global(Some(time)).timeout_per_call(Some(time));
+        if verb == Verb::Watch {
+            request = request.timeout_recv_body(Some(time)).timeout_per_read(Some(self.limits.silence));
+        }
+        Ok(agent.run(request.build())?)
+    }
+
+    fn head(&self, call: &Call<'_>, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
+        let head =
+            Request::builder().method(call.verb.method()).uri(format!("{}{path}", self.server)).header(header::ACCEPT, call.accept());
+        let Some(authorization) = &presented.authorization else { return Ok(head) };
+        let mut value = HeaderValue::from_str(authorization.reveal()).map_err(unsendable)?;
+        value.set_sensitive(true);
+        Ok(head.header(header::AUTHORIZATION, value))
+    }
+}
+
+fn decode<T: DeserializeOwned>(response: Response<Body>) -> Result<T, Failure> {
+    let reader = BufReader::new(response.into_body().into_with_config().limit(OBJECT_BYTES_MAX).reader());
+    serde_json::from_reader(reader).map_err(|error| failure(error, DecodeError::Object))
+}
+
+/// The server's answer to a request that it did not fulfil. A body that cannot be read leaves the code, which is enough.
+fn status_of(response: Response<Body>) -> ApiStatus {
+    let code = response.status().as_u16();
+    let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let mut body = Vec::new();
+    let _ = response.into_body().into_reader().take(ERROR_BYTES_MAX).read_to_end(&mut body);
+    ApiStatus::of_body(code, after, &body)
+}
+
+fn no_credential(error: CredentialError) -> Failure {
+    Failure::Transport(TransportError::Credential(error))
+}
+
+fn unsendable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    Failure::Decode(DecodeError::Request(error.into()))
+}
+
+pub(crate) fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(clock::now().steady)
+}
+
+/// From 0 to 1. Must only differ from client to client, as the standard library's own random seed does.
+pub(crate) fn jitter() -> f64 {
+    let random = RandomState::new().hash_one(0_u8);
+    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// Twice what the API server stores of one object.
+pub(crate) const OBJECT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A `Status` is a few hundred bytes.
+const ERROR_BYTES_MAX: u64 = 64 * 1024;
+#[cfg(test)]
+mod tests;

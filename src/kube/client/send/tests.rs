@@ -1,0 +1,449 @@
+//! The client against a server on loopback, plain and over TLS.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::Complete;
+use crate::kube::client::call::{Detail, Verb};
+use crate::kube::config::{ConnectOptions, Environment};
+use crate::kube::testing::{Authority, Reply, Scratch, Server, base64, chain, closed_port, http, json as answer};
+
+const BUDGET: &str =
+    r#"{"kind":"Status","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"needs 2"}]},"code":429}"#;
+
+type Seen = Arc<Mutex<Vec<Observation>>>;
+
+fn location(server: &str, cluster: &str, user: &str) -> Location {
+    let scratch = Scratch::new();
+    let config = format!(
+        "current-context: x\ncontexts: [{{name: x, context: {{cluster: x, user: x}}}}]\n\
+         clusters: [{{name: x, cluster: {{server: '{server}', {cluster}}}}}]\nusers: [{{name: x, user: {{{user}}}}}]\n"
+    );
+    let given = ConnectOptions {
+        kubeconfig: Some(scratch.file("config", config)),
+        environment: Environment::default(),
+        ..ConnectOptions::default()
+    };
+    Location::find(&given).unwrap()
+}
+
+fn connect(location: &Location) -> (Client, Seen) {
+    let seen = Seen::default();
+    let kept = Arc::clone(&seen);
+    let client =
+        Client::connect(location, Limits::default(), Arc::new(move |observation| kept.lock().unwrap().push(*observation))).unwrap();
+    (client, seen)
+}
+
+fn client(server: &Server) -> (Client, Seen) {
+    connect(&location(&server.url(), "", "token: s3cr3t"))
+}
+
+fn codes(seen: &Seen) -> Vec<Option<u16>> {
+    seen.lock().unwrap().iter().map(|observation| observation.code).collect()
+}
+
+fn call(verb: Verb, path: &str) -> Call<'static> {
+    Call { verb, resource: "nodes", object: "node worker-3", path: path.to_owned(), detail: Detail::Whole }
+}
+
+fn get(client: &Client) -> Result<Value, ApiError> {
+    client.read(&call(Verb::Get, "/api/v1/nodes/worker-3"))
+}
+
+fn create(client: &Client) -> Result<IgnoredAny, ApiError> {
+    client.write(&call(Verb::Create, "/evict"), Content::Json, &json!({ "kind": "Eviction" }))
+}
+
+#[derive(Deserialize)]
+struct Item {
+    name: String,
+}
+
+fn list(client: &Client) -> Result<Vec<String>, ApiError> {
+    client
+        .list(&call(Verb::List, "/api/v1/nodes?watch=false"), Vec::new, |names: &mut Vec<String>, item: Item| names.push(item.name))
+        .map(Complete::into_inner)
+}
+
+#[test]
+fn a_request_says_what_it_should() {
+    let server = Server::start(|_, _| answer(200, r#"{"a":1}"#));
+    let (client, seen) = client(&server);
+    assert_eq!(get(&client).unwrap(), json!({"a": 1}));
+    let patch = Call { detail: Detail::Metadata, ..call(Verb::Patch, "/api/v1/nodes/a") };
+    client.write::<IgnoredAny>(&patch, Content::MergePatch, &json!({"b": 2})).unwrap();
+    client.write::<IgnoredAny>(&call(Verb::Update, "/api/v1/nodes/a"), Content::Json, &json!({})).unwrap();
+    let received = server.received();
+    let head = received[0].head.to_ascii_lowercase();
+    assert!(head.starts_with("get /api/v1/nodes/worker-3 http/1.1\r\n"), "{head}");
+    for line in [
+        "accept: application/json\r\n",
+        "authorization: bearer s3cr3t\r\n",
+        concat!("user-agent: reboot-manager/", env!("CARGO_PKG_VERSION"), "\r\n"),
+    ] {
+        assert!(head.contains(line), "{head}");
+    }
+    assert!(!head.contains("accept-encoding"));
+    let head = received[1].head.to_ascii_lowercase();
+    assert!(head.starts_with("patch ") && head.contains("content-type: application/merge-patch+json\r\n"));
+    assert!(head.contains("accept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"));
+    assert_eq!(received[1].body, r#"{"b":2}"#);
+    assert!(received[2].head.starts_with("PUT ") && received[2].head.contains("application/json"));
+    assert!(received.iter().all(|request| request.connection == 0), "one connection serves all");
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen[0].verb, seen[0].resource, seen[0].code), (Verb::Get, "nodes", Some(200)));
+}
+
+#[test]
+fn a_read_is_repeated_until_the_server_can() {
+    let server = Server::start(|number, _| match number {
+        0 => answer(503, ""),
+        1 => Reply::Last(Vec::new()),
+        2 => Reply::Last(http(200, "", r#"{"a":1}"#)[..40].to_vec()),
+        _ => answer(200, r#"{"a":1}"#),
+    });
+    let (client, seen) = client(&server);
+    assert_eq!(get(&client).unwrap(), json!({"a": 1}));
+    assert_eq!(codes(&seen), [Some(503), None, Some(200), Some(200)]);
+}
+
+#[test]
+fn a_write_the_server_may_have_done_is_not_repeated() {
+    for reply in ["503", "cut", "408"] {
+        let server = Server::start(move |_, _| if reply == "cut" { Reply::Last(Vec::new()) } else { answer(reply.parse().unwrap(), "") });
+        let (client, _) = client(&server);
+        let error = create(&client).map(|_| ()).unwrap_err();
+        assert!(matches!((reply, &error), ("cut", ApiError::Unreachable { .. }) | ("503" | "408", ApiError::Failed { .. })), "{error:?}");
+        assert_eq!(server.received().len(), 1);
+    }
+}
+
+#[test]
+fn an_eviction_refused_by_a_budget_comes_back_at_once() {
+    let server = Server::start(|_, _| Reply::More(http(429, "retry-after: 10\r\n", BUDGET)));
+    let (client, _) = client(&server);
+    let error = create(&client).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, ApiError::Busy { status, after: Some(_), .. } if status.names_a_budget()));
+    assert_eq!(server.received().len(), 1);
+}
+
+#[test]
+fn a_write_turned_away_by_priority_and_fairness_is_repeated() {
+    let server =
+        Server::start(
+            |number, _| if number == 0 { Reply::More(http(429, "Retry-After: 1\r\n", "Too many requests")) } else { answer(201, "{}") },
+        );
+    let (client, seen) = client(&server);
+    create(&client).unwrap();
+    assert_eq!(codes(&seen), [Some(429), Some(201)]);
+}
+
+#[test]
+fn a_write_on_a_connection_closed_meanwhile_uses_another() {
+    let server = Server::start(|number, _| if number == 0 { Reply::Last(http(200, "", "{}")) } else { answer(201, "{}") });
+    let (client, _) = client(&server);
+    get(&client).unwrap();
+    // The end of the connection is on its way; what is awaited is that the kernel has it.
+    while create(&client).is_err() {}
+    assert_ne!(server.received().last().unwrap().connection, 0);
+}
+
+#[test]
+fn nobody_listening_is_said_after_all_attempts() {
+    let (client, seen) = connect(&location(&format!("http://{}", closed_port()), "", ""));
+    let error = create(&client).map(|_| ()).unwrap_err();
+    assert!(
+        chain(&error).starts_with(
+            "could not create node worker-3: no answer from the API server: the connection was refused; is the API server up?: "
+        )
+    );
+    assert_eq!(codes(&seen), [None; 4]);
+}
+
+#[test]
+fn a_frozen_server_is_left_in_time() {
+    let server = Server::start(|_, _| {
+        std::thread::park();
+        Reply::Last(Vec::new())
+    });
+    let limits = Limits { call: Duration::from_millis(300), ..Limits::default() };
+    let client = Client::connect(&location(&server.url(), "", ""), limits, Arc::new(|_| ())).unwrap();
+    let started = clock::now().steady;
+    let error = get(&client).unwrap_err();
+    assert!(matches!(error, ApiError::Unreachable { source: TransportError::TimedOut(_), .. }), "{error:?}");
+    assert!(clock::now().steady - started < Duration::from_secs(5));
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let server = Server::start(|_, _| Reply::More(http(302, "location: /elsewhere\r\n", "")));
+    let (client, _) = client(&server);
+    assert!(matches!(get(&client).unwrap_err(), ApiError::Unreadable { source: DecodeError::Code(302), .. }));
+    assert_eq!(server.received().len(), 1);
+}
+
+#[test]
+fn answers_have_a_size_limit() {
+    let server = Server::start(|number, _| {
+        let long = "x".repeat(usize::try_from(OBJECT_BYTES_MAX).unwrap() + 1);
+        if number == 0 { answer(403, &long) } else { answer(201, &format!("{{\"a\":\"{long}\"}}")) }
+    });
+    let (client, _) = client(&server);
+    assert_eq!(get(&client).unwrap_err().status().unwrap().message.len(), 200);
+    assert!(create(&client).is_err());
+}
+
+#[test]
+fn a_refused_credential_is_renewed_once() {
+    let scratch = Scratch::new();
+    let token = scratch.file("token", "old");
+    let kept = token.clone();
+    let server = Server::start(move |number, _| {
+        std::fs::write(&kept, if number < 1 { "new" } else { "newest" }).unwrap();
+        if number == 1 { answer(201, "{}") } else { answer(401, "") }
+    });
+    let (client, seen) = connect(&location(&server.url(), "", &format!("tokenFile: {}", token.display())));
+    create(&client).unwrap();
+    assert!(server.received()[1].head.contains("Bearer new\r\n"));
+    let error = get(&client).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("could not get node worker-3, the API server refuses it because it does not accept our credential: 401"),
+        "{error}"
+    );
+    assert_eq!(codes(&seen), [Some(401), Some(201), Some(401), Some(401)]);
+    let (fixed, seen) = connect(&location(&server.url(), "", "token: fixed"));
+    get(&fixed).unwrap_err();
+    assert_eq!(codes(&seen), [Some(401)]);
+}
+
+#[test]
+fn a_list_is_all_its_pages() {
+    let server = Server::start(|number, _| match number {
+        0 => answer(200, r#"{"metadata":{"continue":"a b"},"items":[{"name":"a"}]}"#),
+        1 => answer(503, ""),
+        _ => answer(200, r#"{"metadata":{},"items":[{"name":"b"},{"name":"c"}]}"#),
+    });
+    let (client, _) = client(&server);
+    assert_eq!(list(&client).unwrap(), ["a", "b", "c"]);
+    let paths: Vec<_> = server.received().iter().map(|request| request.head.split(' ').nth(1).unwrap().to_owned()).collect();
+    let second = "/api/v1/nodes?watch=false&limit=500&continue=a%20b";
+    assert_eq!(paths, ["/api/v1/nodes?watch=false&limit=500", second, second]);
+}
+
+#[test]
+fn an_expired_or_cut_list_is_started_over() {
+    let server = Server::start(|number, _| match number {
+        0 | 2 => answer(200, r#"{"metadata":{"continue":"x"},"items":[{"name":"a"}]}"#),
+        1 => answer(410, r#"{"kind":"Status","reason":"Expired","code":410}"#),
+        3 => Reply::Last(b"HTTP/1.1 200 OK\r\n\r\n{\"items\":[{\"name\":\"b\"}".to_vec()),
+        _ => answer(200, r#"{"items":[{"name":"c"}]}"#),
+    });
+    let (client, _) = client(&server);
+    assert_eq!(list(&client).unwrap(), ["c"], "nothing of the pages before");
+}
+
+#[test]
+fn a_list_that_never_ends_well_is_an_error() {
+    let gone = Server::start(|_, _| answer(410, ""));
+    assert!(matches!(list(&client(&gone).0).unwrap_err(), ApiError::Gone { .. }));
+    assert_eq!(gone.received().len(), 4);
+    let circle = Server::start(|_, _| answer(200, r#"{"metadata":{"continue":"x"},"items":[]}"#));
+    assert!(chain(&list(&client(&circle).0).unwrap_err()).ends_with("instead of a list came the same page again"));
+    let status = Server::start(|number, _| {
+        answer(
+            200,
+            if number == 0 { r#"{"metadata":{"continue":"x"},"items":[{"name":"a"}]}"# } else { r#"{"kind":"Status","message":"no"}"# },
+        )
+    });
+    assert!(chain(&list(&client(&status).0).unwrap_err()).contains("instead of a list came kind \"Status\", “no”"));
+    let odd = Server::start(|_, _| answer(200, r#"{"items":[{"name":null}]}"#));
+    assert!(chain(&list(&client(&odd).0).unwrap_err()).starts_with(
+        "could not list node worker-3: the API server's answer was not understood: the list does not have the expected form, at item 1"
+    ));
+}
+
+fn tls(server: &Server, authority: &Authority, host: &str, cluster: &str, user: &str) -> Result<Value, String> {
+    let ca = format!("certificate-authority-data: {}, {cluster}", base64(authority.pem()));
+    let url = format!("https://{host}:{}", server.address.port());
+    get(&connect(&location(&url, &ca, user)).0).map_err(|error| chain(&error))
+}
+
+#[test]
+fn the_servers_certificate_is_checked_by_name_address_and_ca() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let by_address = Server::start_tls(&authority.issue(&["127.0.0.1"]), None, |_, _| answer(200, "{}"));
+    tls(&by_address, &authority, "127.0.0.1", "", "").unwrap();
+    assert!(
+        tls(&by_address, &stranger, "127.0.0.1", "", "")
+            .unwrap_err()
+            .contains("no trusted connection could be made: the TLS handshake failed; check the CA")
+    );
+    let by_name = Server::start_tls(&authority.issue(&["kubernetes.default.svc"]), None, |_, _| answer(200, "{}"));
+    assert!(tls(&by_name, &authority, "127.0.0.1", "", "").unwrap_err().contains("the TLS handshake failed"));
+    tls(&by_name, &authority, "127.0.0.1", "tls-server-name: kubernetes.default.svc", "").unwrap();
+    assert!(
+        tls(&by_name, &authority, "127.0.0.1", "tls-server-name: kubernetes.other", "").unwrap_err().contains("the TLS handshake failed")
+    );
+    let unchecked = location(&format!("https://{}", by_name.address), "insecure-skip-tls-verify: true", "");
+    get(&connect(&unchecked).0).unwrap();
+}
+
+#[test]
+fn a_client_certificate_is_shown() {
+    let authority = Authority::new();
+    let server = Server::start_tls(&authority.issue(&["127.0.0.1"]), Some(&authority), |_, _| answer(200, "{}"));
+    let pair = authority.issue(&["client"]);
+    let user = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.certificate), base64(&pair.key));
+    tls(&server, &authority, "127.0.0.1", "", &user).unwrap();
+    tls(&server, &authority, "127.0.0.1", "", "").unwrap();
+    assert_eq!(server.received().iter().map(|request| request.certified).collect::<Vec<_>>(), [true, false]);
+    let other = authority.issue(&["client"]);
+    let unfit = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.certificate), base64(&other.key));
+    let error =
+        Client::connect(&location("https://a", "insecure-skip-tls-verify: true", &unfit), Limits::default(), Arc::new(|_| ())).unwrap_err();
+    assert!(chain(&error).contains("the client certificate and its key do not fit together"), "{}", chain(&error));
+}
+
+#[test]
+fn another_certificate_makes_another_connection() {
+    let (scratch, authority) = (Scratch::new(), Authority::new());
+    let (old, new) = (authority.issue(&["old"]), authority.issue(&["new"]));
+    let (certificate, key) = (scratch.file("crt", &old.certificate), scratch.file("key", &old.key));
+    let user = format!("client-certificate: {}, client-key: {}", certificate.display(), key.display());
+    let server = Server::start_tls(&authority.issue(&["127.0.0.1"]), Some(&authority), move |number, _| {
+        std::fs::write(&certificate, &new.certificate).unwrap();
+        std::fs::write(&key, &new.key).unwrap();
+        answer(if number == 0 { 401 } else { 200 }, "{}")
+    });
+    tls(&server, &authority, "127.0.0.1", "", &user).unwrap();
+    assert_eq!(server.received().iter().map(|request| request.connection).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn a_connection_over_tls_is_used_again() {
+    let authority = Authority::new();
+    let server = Server::start_tls(&authority.issue(&["127.0.0.1"]), None, |_, _| answer(200, "{}"));
+    let ca = format!("certificate-authority-data: {}", base64(authority.pem()));
+    let (client, _) = connect(&location(&format!("https://{}", server.address), &ca, ""));
+    (0..3).for_each(|_| drop(get(&client).unwrap()));
+    assert!(server.received().iter().all(|request| request.connection == 0));
+}
+
+#[test]
+fn a_proxy_is_asked_to_connect_and_never_sees_the_token() {
+    let proxy = Server::start(|_, _| Reply::Last(http(502, "", "")));
+    let cluster = format!("insecure-skip-tls-verify: true, proxy-url: '{}'", proxy.url());
+    let (client, _) = connect(&location("https://api.invalid:6443", &cluster, "token: s3cr3t"));
+    create(&client).map(|_| ()).unwrap_err();
+    let received = proxy.received();
+    assert!(received[0].head.starts_with("CONNECT api.invalid:6443 HTTP/1.1\r\n"), "{}", received[0].head);
+    assert!(!received[0].head.contains("s3cr3t"));
+}
+
+/// Counts what is logged, and what of it must not be.
+struct Spy;
+
+static LOGGED: AtomicUsize = AtomicUsize::new(0);
+static LEAKED: AtomicUsize = AtomicUsize::new(0);
+
+impl log::Log for Spy {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.fetch_add(1, Ordering::Relaxed);
+        if record.args().to_string().contains("s3cr3t") {
+            LEAKED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_token_is_never_shown() {
+    log::set_logger(&Spy).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let server = Server::start(|number, _| if number < 2 { answer(503, "") } else { answer(403, r#"{"message":"no"}"#) });
+    let location = location(&server.url(), "", "token: s3cr3t");
+    let (client, _) = connect(&location);
+    let error = get(&client).unwrap_err();
+    assert!(server.received()[0].head.contains("s3cr3t"));
+    for shown in [format!("{location:?}"), location.describe(), format!("{client:?}"), format!("{error:?}"), chain(&error)] {
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+    assert!(LOGGED.load(Ordering::Relaxed) > 0);
+    assert_eq!(LEAKED.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_list_has_a_version_when_all_its_pages_have_the_same() {
+    for (second, version) in [("7", Some(7)), ("8", None)] {
+        let server = Server::start(move |number, _| match number {
+            0 => answer(200, r#"{"kind":"List","metadata":{"continue":"c","resourceVersion":"7"},"items":[{"name":"a"}]}"#),
+            _ => answer(200, &format!(r#"{{"kind":"List","metadata":{{"resourceVersion":"{second}"}},"items":[]}}"#)),
+        });
+        let (client, _) = client(&server);
+        let listed = client.list_at(&call(Verb::List, "/x"), || 0, |count: &mut usize, _: Item| *count += 1).unwrap();
+        assert_eq!((listed.0.into_inner(), listed.1.number()), (1, version));
+    }
+}
+
+/// The head of an answer that has no end yet, and one event.
+fn one_event() -> Reply {
+    let event = "{\"name\":\"a\"}\n";
+    Reply::More(format!("HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n", event.len()).into_bytes())
+}
+
+fn watch(client: &Client, take: impl FnMut(Item) -> std::ops::ControlFlow<()>) -> Result<bool, ApiError> {
+    let mut opened = false;
+    let call = Call { detail: Detail::Metadata, ..call(Verb::Watch, "/api/v1/nodes?watch=true") };
+    client.watch(&call, || opened = true, take).map(|()| opened)
+}
+
+#[test]
+fn an_event_is_taken_when_it_comes_and_not_when_the_next_does() {
+    let server = Server::start(|_, _| one_event());
+    let (client, seen) = client(&server);
+    let mut names = Vec::new();
+    let opened = watch(&client, |item: Item| {
+        names.push(item.name);
+        std::ops::ControlFlow::Break(())
+    });
+    assert_eq!((opened.unwrap(), names), (true, vec!["a".to_owned()]));
+    assert_eq!(codes(&seen), [Some(200)]);
+    assert_eq!(seen.lock().unwrap()[0].verb, Verb::Watch);
+    let head = server.received()[0].head.to_ascii_lowercase();
+    assert!(head.starts_with("get /api/v1/nodes?watch=true&timeoutseconds="), "{head}");
+    assert!(head.contains("accept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"), "{head}");
+}
+
+#[test]
+fn a_watch_that_brings_nothing_for_too_long_is_given_up() {
+    let server = Server::start(|_, _| one_event());
+    let limits = Limits { silence: Duration::from_millis(200), ..Limits::default() };
+    let client = Client::connect(&location(&server.url(), "", "token: x"), limits, Arc::new(|_: &_| {})).unwrap();
+    let mut taken = 0;
+    let error = watch(&client, |_| {
+        taken += 1;
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(matches!(error, Err(ApiError::Unreachable { source: TransportError::TimedOut(_), .. })), "{error:?}");
+    assert_eq!((taken, server.received().len()), (1, 1), "nor is it taken up again here");
+}
+
+#[test]
+fn a_watch_that_is_denied_is_not_open() {
+    let server = Server::start(|_, _| answer(403, ""));
+    let (client, _) = client(&server);
+    assert!(matches!(watch(&client, |_| panic!("an event")), Err(ApiError::Refused { .. })));
+}

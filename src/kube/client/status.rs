@@ -1,0 +1,120 @@
+//! The body of an answer that is no success.
+//!
+//! Whatever the body is, it becomes an [`ApiStatus`]; nothing in it may make the answer itself fail.
+//!
+//! Specification: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// An answer that is no success.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiStatus {
+    /// The HTTP status code.
+    pub code: u16,
+    /// A word for programs, such as `TooManyRequests`; empty where there was none.
+    pub reason: String,
+    /// A message for people, or the beginning of a body that was no `Status`.
+    pub message: String,
+    /// The single causes behind it.
+    pub causes: Vec<Cause>,
+    /// The object that the answer is about; empty where the server named none.
+    pub details: Details,
+    /// The pause for which the server asks, from the header `Retry-After`, else from the body.
+    pub retry_after_seconds: Option<u64>,
+}
+
+impl ApiStatus {
+    /// Reads the body of an answer that is not a success.
+    pub fn of_body(code: u16, retry_after_seconds: Option<u64>, body: &[u8]) -> Self {
+        let Ok(status) = serde_json::from_slice::<StatusBody>(body) else {
+            let message = String::from_utf8_lossy(body).trim().chars().take(MESSAGE_CHARACTERS_MAX).collect();
+            return Self { code, message, retry_after_seconds, ..Self::default() };
+        };
+        let details = status.details.unwrap_or_default();
+        Self {
+            code,
+            reason: status.reason.unwrap_or_default(),
+            message: status.message.unwrap_or_default(),
+            causes: details.causes.unwrap_or_default(),
+            details: Details { name: details.name.unwrap_or_default(), kind: details.kind.unwrap_or_default() },
+            retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
+        }
+    }
+
+    /// Kubernetes itself says that something does not exist. A 404 without this may come from a proxy, which cannot know.
+    #[must_use]
+    pub fn says_not_found(&self) -> bool {
+        self.code == 404 && self.reason == "NotFound"
+    }
+
+    /// Kubernetes itself says that the object `name` of `resource` (`nodes`) does not exist.
+    #[must_use]
+    pub fn is_not_found(&self, resource: &str, name: &str) -> bool {
+        self.says_not_found() && self.details.kind == resource && self.details.name == name
+    }
+
+    /// Is this the refusal of an eviction by a disruption budget?
+    #[must_use]
+    pub fn names_a_budget(&self) -> bool {
+        self.causes.iter().any(|cause| cause.reason == "DisruptionBudget")
+    }
+}
+
+impl fmt::Display for ApiStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if !self.reason.is_empty() {
+            write!(f, " {}", self.reason)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ", \u{201c}{}\u{201d}", self.message)?;
+        }
+        for cause in self.causes.iter().filter(|cause| !cause.message.is_empty()) {
+            write!(f, "; {}", cause.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// The object that a `Status` is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// `details.name`.
+    pub name: String,
+    /// `details.kind`: of most refusals the resource, as `nodes`.
+    pub kind: String,
+}
+
+/// One cause of a refusal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Cause {
+    /// A word for programs, such as `DisruptionBudget`.
+    pub reason: String,
+    /// A message for people.
+    pub message: String,
+    /// The field of the object that the cause is about.
+    pub field: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusBody {
+    reason: Option<String>,
+    message: Option<String>,
+    details: Option<StatusDetails>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusDetails {
+    name: Option<String>,
+    kind: Option<String>,
+    causes: Option<Vec<Cause>>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// Length kept of a body that is no `Status`, for example a proxy's error page.
+const MESSAGE_CHARACTERS_MAX: usize = 200;

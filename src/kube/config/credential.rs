@@ -1,0 +1,222 @@
+//! Our credential for the API server, as the kubeconfig or the pod names it: read when needed, and again when it
+//! may have changed.
+//!
+//! Files are read again when the last reading is older than [`REREAD_AFTER`], and after a 401; a plugin is
+//! run again when its credential expires, and after a 401. A credential must never be logged or shown.
+//!
+//! Specification: `AuthInfo` in <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/> and
+//! <https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/>.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::exec_plugin::{Plugin, PluginCredential};
+use super::secret::{Secret, bearer, fits_a_header};
+use crate::kube::clock::Moment;
+use crate::kube::transport::{TlsMaterial, system_roots};
+
+/// A text, or the file that holds the text.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Text {
+    File(PathBuf),
+    Inline(Vec<u8>),
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Inline(_) => f.write_str("(hidden)"),
+        }
+    }
+}
+
+/// How we authenticate, besides a client certificate.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum AuthMethod {
+    /// The whole of an `Authorization` header.
+    Header(Secret),
+    Nothing,
+    Plugin(Box<Plugin>),
+    /// A file with a bearer token.
+    TokenFile(PathBuf),
+}
+
+/// Our side of the connection.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Identity {
+    pub(super) auth: AuthMethod,
+    /// Certificate and key for TLS.
+    pub(super) certificate: Option<(Text, Text)>,
+}
+
+/// The CA certificates to check the server against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Roots {
+    None,
+    Of(Text),
+    System,
+}
+
+/// The credential and certificates that are sent from some moment on.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Presented {
+    /// The `Authorization` header.
+    pub(crate) authorization: Option<Secret>,
+    /// The certificates.
+    pub(crate) tls: Arc<TlsMaterial>,
+}
+
+/// Why there is no credential.
+#[derive(Debug, Error)]
+pub enum CredentialError {
+    /// A file holds nothing.
+    #[error("{} is empty", .0.display())]
+    Empty(PathBuf),
+    /// A file holds what no HTTP header may.
+    #[error("{} holds no token", .0.display())]
+    NoToken(PathBuf),
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The plugin failed. The message names the plugin, the failure and the install hint.
+    #[error("{0}")]
+    Plugin(String),
+}
+
+/// The credential, kept up to date.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    identity: Identity,
+    roots: Roots,
+    cached: Mutex<Option<Cached>>,
+}
+
+#[derive(Debug, Clone)]
+struct Cached {
+    presented: Arc<Presented>,
+    issued: Option<Arc<PluginCredential>>,
+    read: Moment,
+}
+
+impl Credentials {
+    pub(crate) fn new(identity: Identity, roots: Roots) -> Self {
+        Self { identity, roots, cached: Mutex::new(None) }
+    }
+
+    /// The credential to send now.
+    pub(crate) fn current(&self, now: Moment) -> Result<Arc<Presented>, CredentialError> {
+        let mut cached = self.lock();
+        let issued = cached.as_ref().and_then(|cached| cached.issued.clone()).filter(|issued| issued.is_valid_at(now.wall));
+        let is_spent = issued.is_none() && matches!(self.identity.auth, AuthMethod::Plugin(_));
+        let usable = cached.clone().filter(|_| !is_spent);
+        match usable {
+            None => self.read(&mut cached, issued, now),
+            Some(usable) if now.steady.saturating_duration_since(usable.read.steady) < REREAD_AFTER => Ok(usable.presented),
+            Some(usable) => self.read(&mut cached, issued, now).or_else(|error| {
+                log::warn!("going on with the credential read before: {error}");
+                *cached = Some(Cached { read: now, ..usable.clone() });
+                Ok(usable.presented)
+            }),
+        }
+    }
+
+    /// The credential to send after the server answered 401 to `refused`, or `None` if there is no other.
+    pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Moment) -> Result<Option<Arc<Presented>>, CredentialError> {
+        let mut cached = self.lock();
+        if let Some(cached) = cached.as_ref().filter(|cached| cached.presented != *refused) {
+            return Ok(Some(Arc::clone(&cached.presented)));
+        }
+        let fresh = self.read(&mut cached, None, now)?;
+        Ok(if fresh == *refused { None } else { Some(fresh) })
+    }
+
+    fn read(
+        &self,
+        cached: &mut Option<Cached>,
+        issued: Option<Arc<PluginCredential>>,
+        now: Moment,
+    ) -> Result<Arc<Presented>, CredentialError> {
+        let issued = match (&self.identity.auth, issued) {
+            (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError::Plugin)?)),
+            (_, issued) => issued,
+        };
+        let fresh = Arc::new(self.presented(issued.as_deref())?);
+        let presented = match cached.take() {
+            Some(before) if before.presented == fresh => before.presented,
+            _ => fresh,
+        };
+        *cached = Some(Cached { presented: Arc::clone(&presented), issued, read: now });
+        Ok(presented)
+    }
+
+    fn presented(&self, issued: Option<&PluginCredential>) -> Result<Presented, CredentialError> {
+        let authorization = match &self.identity.auth {
+            AuthMethod::Header(header) => Some(header.clone()),
+            AuthMethod::Nothing => None,
+            AuthMethod::Plugin(_) => issued.and_then(|issued| issued.token.as_ref()).map(|token| bearer(token.reveal())),
+            AuthMethod::TokenFile(path) => Some(token_of(path)?),
+        };
+        let certificate = match (&self.identity.certificate, issued.and_then(|issued| issued.certificate.as_ref())) {
+            (_, Some((certificate, key))) => Some((certificate.clone().into_bytes(), key.reveal().as_bytes().to_vec())),
+            (Some((certificate, key)), None) => Some((text(certificate)?, text(key)?)),
+            (None, None) => None,
+        };
+        let roots = match &self.roots {
+            Roots::None => None,
+            Roots::Of(pem) => Some(text(pem)?),
+            Roots::System => system_roots(),
+        };
+        Ok(Presented { authorization, tls: Arc::new(TlsMaterial { roots, certificate }) })
+    }
+
+    /// The cached credential is replaced whole, so a panic elsewhere leaves nothing half done in it.
+    fn lock(&self) -> MutexGuard<'_, Option<Cached>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PluginCredential {
+    fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|end| now + EXPIRY_MARGIN < end)
+    }
+}
+
+fn token_of(path: &PathBuf) -> Result<Secret, CredentialError> {
+    let bytes = read_file(path)?;
+    let token = str::from_utf8(&bytes).map_err(|_| CredentialError::NoToken(path.clone()))?.trim();
+    if token.is_empty() {
+        return Err(CredentialError::Empty(path.clone()));
+    }
+    if fits_a_header(token) { Ok(bearer(token)) } else { Err(CredentialError::NoToken(path.clone())) }
+}
+
+fn text(text: &Text) -> Result<Vec<u8>, CredentialError> {
+    match text {
+        Text::File(path) => read_file(path),
+        Text::Inline(bytes) => Ok(bytes.clone()),
+    }
+}
+
+fn read_file(path: &PathBuf) -> Result<Vec<u8>, CredentialError> {
+    std::fs::read(path).map_err(|source| CredentialError::File { path: path.clone(), source })
+}
+
+/// A projected service account token is replaced by the kubelet long before it ends, so that this is soon enough.
+const REREAD_AFTER: Duration = Duration::from_secs(10);
+/// A plugin's credential is not shown in its last seconds: it would expire on the way.
+const EXPIRY_MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

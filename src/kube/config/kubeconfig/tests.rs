@@ -1,0 +1,129 @@
+//! Kubeconfig files as people have them.
+
+use super::*;
+use crate::kube::config::credential::AuthMethod;
+
+/// A file with one context, whose cluster and user have these fields.
+fn one(cluster: &str, user: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\npreferences: {{}}\ncurrent-context: here\ncontexts: [{{name: here, context: {{cluster: c, user: u, namespace: ours}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: 'https://api:6443', {cluster}}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+    )
+}
+
+fn select(text: &str) -> Result<Selected, String> {
+    Kubeconfig::parse(text, Path::new("/etc/kube"))?.select(None)
+}
+
+fn auth(user: &str) -> AuthMethod {
+    select(&one("", user)).unwrap().identity.auth
+}
+
+#[track_caller]
+fn refused(cluster: &str, user: &str, why: &str) {
+    let said = select(&one(cluster, user)).unwrap_err();
+    assert!(said.contains(why), "{said}");
+    assert!(!said.contains("s3cr3t"), "{said}");
+}
+
+#[test]
+fn each_way_to_authenticate_is_read() {
+    assert_eq!(auth(""), AuthMethod::Nothing);
+    assert_eq!(auth("token: abc"), AuthMethod::Header(Secret::new("Bearer abc")));
+    assert_eq!(auth("token: 12345"), AuthMethod::Header(Secret::new("Bearer 12345")));
+    assert_eq!(auth("token: abc, tokenFile: t"), AuthMethod::TokenFile("/etc/kube/t".into()));
+    assert_eq!(auth("tokenFile: /run/t"), AuthMethod::TokenFile("/run/t".into()));
+    assert_eq!(auth("username: me, password: 'p:w'"), AuthMethod::Header(Secret::new("Basic bWU6cDp3")));
+    let files = select(&one("", "client-certificate: c.pem, client-key: /k.pem")).unwrap().identity;
+    assert_eq!(files.certificate, Some((Text::File("/etc/kube/c.pem".into()), Text::File("/k.pem".into()))));
+    let data = select(&one("", "client-certificate-data: Q0VSVA==, client-certificate: c, client-key-data: S0VZ")).unwrap().identity;
+    assert_eq!(data.certificate, Some((Text::Inline(b"CERT".to_vec()), Text::Inline(b"KEY".to_vec()))));
+}
+
+#[test]
+fn a_plugin_is_understood() {
+    let user = "exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: bin/get, args: [a, b], env: [{name: N, value: V}], \
+                installHint: get it, provideClusterInfo: true, interactiveMode: IfAvailable}";
+    let cluster = "tls-server-name: name, certificate-authority-data: Q0E=, extensions: [{name: client.authentication.k8s.io/exec, extension: {audience: x}}]";
+    let AuthMethod::Plugin(plugin) = select(&one(cluster, user)).unwrap().identity.auth else { panic!() };
+    assert_eq!(plugin.command, Path::new("/etc/kube/bin/get"));
+    assert_eq!(plugin.arguments, ["a", "b"]);
+    assert_eq!(plugin.environment, [("N".to_owned(), Secret::new("V"))]);
+    assert_eq!(plugin.install_hint.as_deref(), Some("get it"));
+    assert_eq!(
+        plugin.cluster,
+        Some(json!({"server": "https://api:6443", "insecure-skip-tls-verify": false, "tls-server-name": "name",
+                    "certificate-authority-data": "Q0E=", "config": {"audience": "x"}}))
+    );
+    let AuthMethod::Plugin(bare) = auth("exec: {apiVersion: client.authentication.k8s.io/v1, command: get, args: null, env: null}") else {
+        panic!()
+    };
+    assert_eq!((bare.command.as_path(), &bare.cluster), (Path::new("get"), &None));
+}
+
+#[test]
+fn the_server_is_checked_as_said() {
+    let trust = |cluster| select(&one(cluster, "")).map(|selected| (selected.roots, selected.verification)).unwrap();
+    let full = |name: Option<&str>| Verification::Full { server_name: name.map(str::to_owned) };
+    assert_eq!(trust(""), (Roots::System, full(None)));
+    assert_eq!(trust("certificate-authority: ca.crt"), (Roots::Of(Text::File("/etc/kube/ca.crt".into())), full(None)));
+    assert_eq!(trust("certificate-authority-data: Q0E=, certificate-authority: x"), (Roots::Of(Text::Inline(b"CA".to_vec())), full(None)));
+    assert_eq!(trust("tls-server-name: kubernetes"), (Roots::System, full(Some("kubernetes"))));
+    assert_eq!(trust("insecure-skip-tls-verify: true"), (Roots::None, Verification::Skipped { server_name: None }));
+    assert_eq!(select(&one("proxy-url: 'http://p:1'", "")).unwrap().proxy_url.unwrap().reveal(), "http://p:1");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_and_never_ignored() {
+    refused("", "as: root", "acts as another user");
+    refused("", "as-groups: [system:masters]", "acts as another user");
+    refused("", "auth-provider: {name: gcp}", "auth-provider");
+    refused("", "token: s3cr3t, username: me", "both a token and a password");
+    refused("", "token: \"s3cr3t\\n\"", "a token that cannot be sent");
+    refused("", "client-certificate: x", "without a key");
+    refused("", "client-certificate: x, client-key-data: s3cr3t!", "client-key-data that is not base64");
+    refused(
+        "",
+        "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: x}",
+        "supported are client.authentication.k8s.io/v1 and",
+    );
+    refused("", "exec: {apiVersion: client.authentication.k8s.io/v1}", "without a command");
+    refused("", "exec: {apiVersion: client.authentication.k8s.io/v1, command: x, interactiveMode: Always}", "needs a terminal");
+    refused("insecure-skip-tls-verify: true, certificate-authority: ca", "", "remove one");
+}
+
+#[test]
+fn a_missing_piece_is_named() {
+    let select = |text: &str, context| Kubeconfig::parse(text, Path::new("")).unwrap().select(context).unwrap_err();
+    assert_eq!(select(&one("", ""), Some("there")), "there is no context \"there\"; there are: here");
+    assert_eq!(select("contexts: [{name: b}, {name: a}]", None), "no current context is set; choose one with --context: a, b");
+    assert_eq!(select("contexts: [{name: a}]", Some("a")), "context \"a\" names no cluster");
+    assert_eq!(select("contexts: [{name: a, context: {cluster: c}}]\nclusters: null\nusers: []", Some("a")), "there is no cluster \"c\"");
+    assert_eq!(select("contexts: [{name: a, context: {cluster: c}}]\nclusters: [{name: c}]", Some("a")), "cluster \"c\" names no server");
+    assert_eq!(select("contexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c}]", Some("a")), "there is no user \"u\"");
+}
+
+#[test]
+fn a_mistake_is_a_place_and_never_the_text() {
+    assert_eq!(Kubeconfig::parse("users:\n  - name: a\n    user: s3cr3t\n", Path::new("")).unwrap_err(), "line 3, column 11");
+    assert!(!Kubeconfig::parse("users: [s3cr3t", Path::new("")).unwrap_err().contains("s3cr3t"));
+    let text = one("certificate-authority-data: Q0E=", "token: s3cr3t");
+    for length in 0..text.len() {
+        let part = Kubeconfig::parse(&text[..length], Path::new("")).map(|kubeconfig| kubeconfig.select(None));
+        assert!(!format!("{part:?}").contains("s3cr3t"));
+    }
+}
+
+#[test]
+fn the_first_file_wins_a_whole_entry_at_a_time() {
+    let parse = |text: &str, directory: &str| Kubeconfig::parse(text, Path::new(directory)).unwrap();
+    let first = "current-context: ''\ncontexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {tokenFile: t}}]";
+    let second = "current-context: x\ncontexts: [{name: x, context: {cluster: other, namespace: n}}, {name: y}]\n\
+                  clusters: [{name: c, cluster: {server: 'https://a', certificate-authority: ca}}]\nusers: [{name: u, user: {username: me}}]";
+    let mut merged = parse(first, "/one");
+    merged.merge(parse(second, "/two"));
+    let selected = merged.select(None).unwrap();
+    assert_eq!(selected.context, "x");
+    assert_eq!(selected.identity.auth, AuthMethod::TokenFile("/one/t".into()));
+    assert_eq!(selected.roots, Roots::Of(Text::File("/two/ca".into())));
+}

@@ -1,0 +1,197 @@
+//! Where the API server is, who we are to it, and which namespace is ours.
+//!
+//! Looked for in this order: `--kubeconfig`; the files in `KUBECONFIG`; the pod we run in; `~/.kube/config`. A place that
+//! is named but unusable is an error and never skipped, for the next place may be another cluster.
+//!
+//! Specification: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/> and
+//! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use ureq::Proxy;
+use ureq::http::Uri;
+
+use super::credential::{AuthMethod, Identity, Roots, Text};
+use super::environment::Environment;
+use super::kubeconfig::{Kubeconfig, Selected};
+use super::proxy;
+use crate::kube::transport::Verification;
+
+/// Where the API server is, who we are to it, and which namespace is ours.
+#[derive(Debug)]
+pub struct Location {
+    /// Without a slash at the end.
+    pub(crate) server: String,
+    namespace: Option<String>,
+    origin: String,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) roots: Roots,
+    /// `None` for a server given as `http://`.
+    pub(crate) verification: Option<Verification>,
+    pub(crate) identity: Identity,
+}
+
+/// How the API server may be found.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectOptions {
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// The environment, as read once at the start.
+    pub environment: Environment,
+}
+
+/// Why the API server was not found.
+#[derive(Debug, Error)]
+pub enum LocationError {
+    /// A kubeconfig, or the pod's own data, that cannot be used as it stands.
+    #[error("{origin}: {mistake}")]
+    Invalid {
+        /// The file or files, or the pod.
+        origin: String,
+        /// The mistake, as a message.
+        mistake: String,
+    },
+    /// A file that is no kubeconfig.
+    #[error("{} is no kubeconfig; the mistake is at {at}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it.
+        at: String,
+    },
+    /// Nothing to find it by.
+    #[error("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig")]
+    NotFound {
+        /// The places that were tried, and why each did not help.
+        tried: String,
+    },
+    /// A kubeconfig that cannot be read.
+    #[error("cannot read the kubeconfig {}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Location {
+    /// Finds the API server.
+    pub fn find(options: &ConnectOptions) -> Result<Self, LocationError> {
+        let environment = &options.environment;
+        if let Some(path) = &options.kubeconfig {
+            return Self::of_files(std::slice::from_ref(path), options);
+        }
+        if let Some(list) = environment.kubeconfig.as_deref().filter(|list| !list.is_empty()) {
+            let named: Vec<PathBuf> = std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
+            let present: Vec<PathBuf> = named.into_iter().filter(|path| path.exists()).collect();
+            if present.is_empty() {
+                return Err(LocationError::NotFound { tried: format!("the files in KUBECONFIG ({list}), none of which exists") });
+            }
+            return Self::of_files(&present, options);
+        }
+        let tried_pod = match (&environment.service_host, &environment.service_port) {
+            (Some(host), Some(port)) if !host.is_empty() && !port.is_empty() => {
+                if environment.service_account.join("token").is_file() {
+                    return Self::of_pod(host, port, options);
+                }
+                format!("the pod's service account, but there is no token in {}", environment.service_account.display())
+            }
+            _ => "the pod's service account, but KUBERNETES_SERVICE_HOST and _PORT are not set".to_owned(),
+        };
+        let tried_home = match environment.home.as_ref().map(|home| home.join(".kube/config")) {
+            Some(path) if path.exists() => return Self::of_files(&[path], options),
+            Some(path) => format!("{}, which does not exist", path.display()),
+            None => "~/.kube/config, but HOME is not set".to_owned(),
+        };
+        Err(LocationError::NotFound { tried: format!("KUBECONFIG, which is not set; {tried_pod}; {tried_home}") })
+    }
+
+    /// The namespace of the pod we run in; none outside a cluster, where a context's namespace is for other things.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The server and where it was found, for the log.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let unchecked = if matches!(self.verification, Some(Verification::Full { .. })) { "" } else { ", without checking who it is" };
+        format!("{} ({}{unchecked})", self.server, self.origin)
+    }
+
+    /// Inside the cluster a proxy set for the outside world must not see the token: none is used.
+    fn of_pod(host: &str, port: &str, options: &ConnectOptions) -> Result<Self, LocationError> {
+        let origin = "this pod's service account".to_owned();
+        if options.context.is_some() {
+            return Err(LocationError::Invalid {
+                origin,
+                mistake: "there are no contexts in a pod; --context needs --kubeconfig".to_owned(),
+            });
+        }
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let (server, _) = parse_server(&format!("https://{host}:{port}"))
+            .map_err(|mistake| LocationError::Invalid { origin: origin.clone(), mistake })?;
+        let directory = &options.environment.service_account;
+        let namespace = std::fs::read_to_string(directory.join("namespace")).ok();
+        Ok(Self {
+            server,
+            namespace: namespace.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+            origin,
+            proxy: None,
+            roots: Roots::Of(Text::File(directory.join("ca.crt"))),
+            verification: Some(Verification::Full { server_name: None }),
+            identity: Identity { auth: AuthMethod::TokenFile(directory.join("token")), certificate: None },
+        })
+    }
+
+    fn of_files(paths: &[PathBuf], options: &ConnectOptions) -> Result<Self, LocationError> {
+        let mut merged = Kubeconfig::default();
+        for path in paths {
+            merged.merge(read_kubeconfig(path)?);
+        }
+        let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let invalid = |mistake| LocationError::Invalid { origin: format!("kubeconfig {files}"), mistake };
+        let selected = merged.select(options.context.as_deref()).map_err(invalid)?;
+        let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
+        let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &options.environment).map_err(invalid)?;
+        let is_secure = uri.scheme_str() == Some("https");
+        let Selected { context, roots, verification, identity, .. } = selected;
+        Ok(Self {
+            server,
+            namespace: None,
+            origin: format!("context {context:?} of {files}"),
+            proxy,
+            roots: if is_secure { roots } else { Roots::None },
+            verification: is_secure.then_some(verification),
+            identity,
+        })
+    }
+}
+
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, LocationError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LocationError::Unreadable { path: path.to_owned(), source })?;
+    Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
+        .map_err(|at| LocationError::Malformed { path: path.to_owned(), at })
+}
+
+/// The server's URL without a slash at the end, and its parts.
+fn parse_server(server: &str) -> Result<(String, Uri), String> {
+    // kubectl takes a server without a scheme for http; that is more likely a mistake, and the token would be seen.
+    if !server.starts_with("https://") && !server.starts_with("http://") {
+        return Err(format!("the server {server:?} does not start with https://"));
+    }
+    let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL"))?;
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err("the server's URL holds a password; put it into the user".to_owned()),
+        Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server.trim_end_matches('/').to_owned(), uri)),
+        _ => Err(format!("the server {server:?} is not the URL of a server")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

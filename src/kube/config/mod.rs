@@ -1,0 +1,16 @@
+//! Where the API server is and who we are: from a kubeconfig or from the pod (`location`), and the credential to send (`credential`).
+//!
+//! A credential must never be logged or printed.
+
+mod credential;
+mod environment;
+mod exec_plugin;
+mod kubeconfig;
+mod location;
+mod proxy;
+mod secret;
+
+pub use credential::CredentialError;
+pub(crate) use credential::{Credentials, Presented};
+pub use environment::Environment;
+pub use location::{ConnectOptions, Location, LocationError};

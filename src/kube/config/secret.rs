@@ -1,0 +1,35 @@
+//! Text that must never be shown: tokens, passwords, keys. [`Secret`] has no `Display`, and its `Debug` hides the text.
+
+use std::fmt;
+
+/// A secret text.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// Takes `text` out of sight.
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// The `Authorization` header that shows `token`.
+pub(super) fn bearer(token: &str) -> Secret {
+    Secret::new(format!("Bearer {token}"))
+}
+
+/// Can `header` stand in a request? A token with a line break in it, for one, cannot.
+pub(super) fn fits_a_header(header: &str) -> bool {
+    header.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}

@@ -1,0 +1,185 @@
+//! One exchange with the API server: the ureq agent with every option said aloud, and nothing repeated.
+//!
+//! The environment must never be read here, no redirect followed, no proxy used and no CA trusted but those that the
+//! location names.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ureq::config::{AutoHeaderValue, RedirectAuthHeaders};
+use ureq::http::{Uri, uri::Scheme};
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
+use ureq::{Agent, Proxy};
+
+use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification};
+
+/// The time limits of each part of an exchange. No other table has any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Finding the server's address.
+    pub resolve: Duration,
+    /// Opening a connection; TLS may take as long again.
+    pub connect: Duration,
+    /// Sending the request's head.
+    pub send_request: Duration,
+    /// Sending the request's body.
+    pub send_body: Duration,
+    /// From the request's last byte to the end of the answer's head.
+    pub receive_response: Duration,
+    /// Receiving the body of one answer, however large.
+    pub receive_body: Duration,
+    /// A read or write with no progress. Bounds a long list, which may take up to `page` while it flows.
+    pub progress: Duration,
+    /// A call as the caller sees it, with all attempts and the pauses between them.
+    pub call: Duration,
+    /// A page of a list. The API server itself gives up after 60 seconds.
+    pub page: Duration,
+    /// A whole list, with all pages and restarts.
+    pub list: Duration,
+    /// The silence after which a watch is given up. An API server sends a bookmark about every minute, so one that is silent for
+    /// longer has gone without saying so.
+    pub silence: Duration,
+    /// The time for which an unused connection is kept. Well below the 90 seconds after which the API server closes it,
+    /// and the shortest idle limit of common load balancers, so that a write seldom meets a closed connection.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            resolve: seconds(5),
+            connect: seconds(5),
+            send_request: seconds(5),
+            send_body: seconds(10),
+            receive_response: seconds(20),
+            receive_body: seconds(60),
+            progress: seconds(20),
+            call: seconds(30),
+            page: seconds(60),
+            list: seconds(300),
+            silence: seconds(90),
+            idle: seconds(15),
+        }
+    }
+}
+
+/// Proxy and certificate check of every connection.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The check of the server's certificate; `None` for a server given as `http://`.
+    pub(crate) verification: Option<Verification>,
+    /// The one proxy to use.
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// The agent, recreated when the certificates have changed.
+pub(crate) struct Wire {
+    route: Route,
+    limits: Limits,
+    made: Mutex<Option<(Arc<TlsMaterial>, Agent)>>,
+}
+
+impl Wire {
+    pub(crate) fn new(route: Route, limits: Limits) -> Self {
+        Self { route, limits, made: Mutex::new(None) }
+    }
+
+    /// The agent for this material. Its connections are never shared with those of another identity.
+    pub(crate) fn agent(&self, material: &Arc<TlsMaterial>) -> Result<Agent, TlsError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((of, agent)) if Arc::ptr_eq(of, material) || of == material => Ok(agent.clone()),
+            _ => {
+                let agent = self.make(material)?;
+                *made = Some((Arc::clone(material), agent.clone()));
+                Ok(agent)
+            }
+        }
+    }
+
+    fn make(&self, material: &TlsMaterial) -> Result<Agent, TlsError> {
+        let config = config(&self.limits, self.route.verification.is_some(), self.route.proxy.clone());
+        let socket = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+        Ok(match &self.route.verification {
+            Some(verification) => Agent::with_parts(config, socket.chain(TlsConnector::new(verification, material)?), Addresses::default()),
+            None => Agent::with_parts(config, socket, Addresses::default()),
+        })
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
+fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::config::Config {
+    // TLS is the business of our own connector. Should ureq's ever be reached, no certificate is trusted.
+    let no_trust = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::new_with_certs(&[])).build();
+    Agent::config_builder()
+        .accept(AutoHeaderValue::None)
+        .accept_encoding(AutoHeaderValue::None)
+        .allow_non_standard_methods(false)
+        .http_status_as_error(false)
+        .https_only(https_only)
+        .input_buffer_size(BUFFER_BYTES)
+        .ip_family(ureq::config::IpFamily::Any)
+        .max_idle_age(limits.idle)
+        .max_idle_connections(IDLE_CONNECTIONS_MAX)
+        .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_response_header_size(HEAD_BYTES_MAX)
+        .no_delay(true)
+        .output_buffer_size(BUFFER_BYTES)
+        .proxy(proxy)
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
+        .save_redirect_history(false)
+        .timeout_await_100(Some(limits.send_request))
+        .timeout_connect(Some(limits.connect))
+        .timeout_global(Some(limits.page))
+        .timeout_per_call(Some(limits.page))
+        .timeout_per_read(Some(limits.progress))
+        .timeout_per_write(Some(limits.progress))
+        .timeout_recv_body(Some(limits.receive_body))
+        .timeout_recv_response(Some(limits.receive_response))
+        .timeout_resolve(Some(limits.resolve))
+        .timeout_send_body(Some(limits.send_body))
+        .timeout_send_request(Some(limits.send_request))
+        .tls_config(no_trust)
+        .user_agent(concat!("reboot-manager/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Finds addresses as ureq does, but starts no thread for a host that is an address already: inside the
+/// cluster every request would start one.
+#[derive(Debug, Default)]
+struct Addresses {
+    names: DefaultResolver,
+}
+
+impl Resolver for Addresses {
+    fn resolve(&self, uri: &Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default();
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let Ok(address) = bare.parse::<IpAddr>() else {
+            return self.names.resolve(uri, config, timeout);
+        };
+        let usual = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        let mut addresses = self.empty();
+        addresses.push(SocketAddr::new(address, uri.port_u16().unwrap_or(usual)));
+        Ok(addresses)
+    }
+}
+
+/// ureq's own default is 128 KiB in each direction and connection.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// The head of an answer.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Connections kept for the next request.
+const IDLE_CONNECTIONS_MAX: usize = 4;
