@@ -176,6 +176,11 @@ impl Observed {
         self.node = Some(Seen { value, tick, at });
     }
 
+    /// What was read last of the fleet.
+    pub fn newest_fleet(&self) -> Option<&Seen<FleetFacts>> {
+        [&self.fleet, &self.fleet_lately].into_iter().flatten().max_by_key(|seen| seen.tick)
+    }
+
     /// The lock is not what it was seen to be, or may not be.
     pub fn forget_lock(&mut self) {
         self.lock = None;
