@@ -14,7 +14,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status, Uid,
+    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status,
+    Uid,
 };
 use reboot_manager::drain::{DrainPlan, Ours, Pace};
 use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};

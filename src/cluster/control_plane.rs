@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-
 /// Labels of a node that runs the control plane, or the etcd that it depends on. kubeadm and k3s set the first; RKE2 and k3s
 /// set the second, too, on nodes that may not have the first.
 pub const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];

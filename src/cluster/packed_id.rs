@@ -18,7 +18,8 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 impl From<&str> for PackedId {
     fn from(text: &str) -> Self {
-        let is_right = |(at, byte): (usize, u8)| if DASHES.contains(&at) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') };
+        let is_right =
+            |(at, byte): (usize, u8)| if DASHES.contains(&at) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') };
         let id = HexId::parse(text).filter(|_id| text.bytes().enumerate().all(is_right));
         id.map_or_else(|| Self::Text(text.into()), Self::Uuid)
     }

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Coordinator, Trouble, clock};
+use super::{Coordinator, Trouble};
 use crate::access::{Denied, Origin, VerifySource, verify};
 use crate::cluster::Node;
 use crate::reboot::{Caller, Outcome, Refusal};
+use crate::system::clock;
 
 /// The verdict.
 pub(super) enum Admitted {

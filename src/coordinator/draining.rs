@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::guarded::Guarded;
 use super::trouble::told;
-use super::{Asking, Coordinator, Trouble, clock};
+use super::{Asking, Coordinator, Trouble};
 use crate::cluster::{NodeName, Pod, Uid};
 use crate::drain::{AT_ONCE, DrainPlan, Eviction, Pace, Progress, Said, meaning};
 use crate::fleetlock::{Kind, Reply};
 use crate::kube::ApiError;
 use crate::reboot::{Caller, Drain, Observed};
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::{backoff, clock, threads};
 
 /// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
@@ -189,7 +189,7 @@ impl Coordinator {
                 tell(&caller.node, &pod, &eviction);
                 moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
-                pace.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                pace.lock().record(&pod, eviction, now.instant, now.clock, backoff::jitter());
             }
             Ok(moving)
         };

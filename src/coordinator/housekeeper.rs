@@ -6,12 +6,12 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::trouble::told;
-use super::{Coordinator, Trouble, clock};
+use super::{Coordinator, Trouble};
 use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::reboot::housekeeping::{self, Tidy};
 use crate::reboot::{Caller, Now, Observed};
-use crate::threads;
+use crate::system::{backoff, clock, threads};
 
 /// How often holders are looked at: one Lease, and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
@@ -27,10 +27,10 @@ impl Coordinator {
     pub(super) fn keep_house(self: &Arc<Self>) {
         for round in 0u32.. {
             self.ask_for_rights();
-            if let Err(trouble) = threads::aside(|| self.tidy_all(round)) {
+            if let Err(trouble) = threads::on_fresh_stack(|| self.tidy_all(round)) {
                 warn!("housekeeping is put off: {}", told(&trouble));
             }
-            let every = HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter());
+            let every = HOLDERS_EVERY.mul_f64(0.8 + 0.4 * backoff::jitter());
             if self.state.wait(every, |state| state.stopping).stopping {
                 return;
             }

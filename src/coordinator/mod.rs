@@ -3,9 +3,7 @@
 //! It decides nothing about slots, cordons or pods itself; it owns the threads, the clock and the waiting.
 
 mod admit;
-mod clock;
 mod draining;
-mod guarded;
 mod housekeeper;
 mod node_cache;
 mod node_watch;
@@ -25,11 +23,11 @@ use crate::fleetlock::{Endpoint, Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain, Fact, Observed, Outcome, Refusal, Rules, Settled, Tenure, pre_reboot, steady_state};
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::{clock, threads};
 
 use admit::{Admitted, Looked};
 use draining::State;
-use guarded::Guarded;
 use node_cache::NodeCache;
 use perform::{Decided, Waiting};
 pub use presence::Presence;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Coordinator, Trouble, clock};
+use super::{Coordinator, Trouble};
 use crate::cluster::Node;
 use crate::fleetlock::answers_to;
 use crate::kube::ApiError;
 use crate::lock::{patch, read};
 use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
+use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
 const STEPS_MAX: usize = 48;
@@ -112,7 +113,7 @@ impl Coordinator {
             Err(error) => self.forgive(error, doubts)?,
         }
         // Whoever was in the way is given a moment.
-        drop(self.state.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |state| state.stopping));
+        drop(self.state.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |state| state.stopping));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),

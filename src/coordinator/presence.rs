@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Coordinator;
-use super::guarded::Guarded;
 use crate::cluster::NodeName;
 use crate::fleetlock::{Kind, Reply};
 use crate::reboot::{Refusal, Step};
+use crate::system::guarded::Guarded;
 
 /// The connection sees the client hang up; the request that the client sent looks here before it writes.
 #[derive(Default)]

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::guarded::Guarded;
 use super::trouble::told;
-use super::{Coordinator, Trouble, clock};
+use super::{Coordinator, Trouble};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 /// Time between two questions about the rights when all is well: a call for each right, and they seldom change.
 const RIGHTS_EVERY: Duration = Duration::from_secs(300);

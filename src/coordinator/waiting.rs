@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::draining::State;
-use super::{Asking, Coordinator, clock};
+use super::{Asking, Coordinator};
 use crate::drain::Progress;
 use crate::fleetlock::{Kind, Reply};
+use crate::system::clock;
 
 /// How long the thread sleeps when nothing is held.
 const IDLE: Duration = Duration::from_secs(3600);

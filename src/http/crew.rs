@@ -8,7 +8,7 @@ use std::time::Duration;
 use tiny_http::{Request, Response};
 
 use super::handoff::{Client, Handoff};
-use crate::threads;
+use crate::system::threads;
 
 /// How long one that has answered waits for the next request.
 const LINGER: Duration = Duration::from_secs(1);

@@ -14,10 +14,11 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::guests::Guest;
 use super::handoff::{Client, Handoff, Peer, printed};
 use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
-use super::{now, response};
+use super::response;
 use crate::coordinator::Presence;
 use crate::fleetlock::{Kind, Reply};
 use crate::metrics::{Loss, Metrics};
+use crate::system::clock;
 
 /// How long a client may take to receive its answer, about 300 bytes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -89,7 +90,7 @@ impl Intake {
 
     /// Request and answer.
     fn converse(&self, stream: &mut (impl Read + Write), guest: &Guest, peer: Peer, deadline: &Cell<Instant>) -> io::Result<()> {
-        let begun = now();
+        let begun = clock::now().instant;
         let answer = match read(stream, self.sizes) {
             Ok(Ok(request)) => {
                 if !guest.waits() {
@@ -144,7 +145,7 @@ impl Intake {
 }
 
 fn deliver(stream: &mut impl Write, answer: &[u8], deadline: &Cell<Instant>) -> io::Result<()> {
-    deadline.set(now() + ANSWER_MAX);
+    deadline.set(clock::now().instant + ANSWER_MAX);
     stream.write_all(answer)?;
     stream.flush()
 }
@@ -187,7 +188,7 @@ fn hang_up(stream: &TcpStream, deadline: &Cell<Instant>) {
     if stream.shutdown(Shutdown::Write).is_err() {
         return;
     }
-    deadline.set(now() + HANG_UP_MAX);
+    deadline.set(clock::now().instant + HANG_UP_MAX);
     let (mut wire, mut buffer, mut seen) = (Wire { stream, deadline }, [0; 1024], 0);
     while seen < HANG_UP_BYTES_MAX {
         match wire.read(&mut buffer) {
@@ -213,7 +214,7 @@ impl Wire<'_> {
     }
 
     fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.get().saturating_duration_since(now());
+        let left = clock::left(self.deadline.get());
         if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 }

@@ -13,15 +13,15 @@ use super::guests::Guests;
 use super::handoff::{Client, Handoff, Peer};
 use super::head::Sizes;
 use super::intake::Intake;
-use super::now;
 use crate::metrics::{Loss, Metrics};
-use crate::threads;
+use crate::system::backoff::Backoff;
+use crate::system::{clock, threads};
 
 /// Enough for a TLS handshake as a server, in a build without optimisation too.
 const GUEST_STACK_BYTES: usize = 128 * 1024;
 
-/// Pauses after an `accept` that failed: they double.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// Pauses after an `accept` that failed.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_secs(1) };
 
 /// How long it may take to wake the accept loop.
 const KNOCK_MAX: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ impl Door {
 impl Shared {
     /// Runs until the door is closed.
     fn accept(self: Arc<Self>, listener: &TcpListener) {
-        let mut pause = BACK_OFF.0;
+        let mut failures = 0;
         let mut closing = false;
         loop {
             if !closing && self.stopping.load(Ordering::SeqCst) {
@@ -109,7 +109,7 @@ impl Shared {
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    pause = BACK_OFF.0;
+                    failures = 0;
                     self.admit(stream, Peer(peer));
                 }
                 Err(error) if closing && error.kind() == io::ErrorKind::WouldBlock => return,
@@ -118,15 +118,15 @@ impl Shared {
                 Err(error) => {
                     log::warn!("{}: no connection can be accepted: {error}", self.name);
                     self.intake.metrics.connection_lost(Loss::NotAccepted);
-                    self.guests.make_room(pause);
-                    pause = (pause * 2).min(BACK_OFF.1);
+                    failures += 1;
+                    self.guests.make_room(BACKOFF.pause(failures, 1.0));
                 }
             }
         }
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
-        let accepted = now();
+        let accepted = clock::now().instant;
         let Some(guest) = self.guests.admit(stream) else {
             log::debug!("{}: no place for {peer}", self.name);
             return;

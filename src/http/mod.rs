@@ -15,7 +15,6 @@ mod ops;
 mod routes;
 
 use std::io;
-use std::time::Instant;
 
 use tiny_http::{Header, Response};
 
@@ -34,9 +33,4 @@ fn response(status: u16, content: &str, body: String) -> Response<io::Cursor<Vec
         Ok(header) => response.with_header(header),
         Err(()) => response,
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
-fn now() -> Instant {
-    Instant::now()
 }

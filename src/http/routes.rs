@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tiny_http::Header;
 
-use super::{AuthFile, Client, Door, DoorLimits, Peer, now, response};
+use super::{AuthFile, Client, Door, DoorLimits, Peer, response};
 use crate::access::{CHALLENGE, Denied, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{Endpoint, Head, Kind, Malformed, Reply, endpoint, parse};
 use crate::metrics::Metrics;
+use crate::system::clock;
 
 /// The header that every FleetLock request carries.
 const PROTOCOL: &str = "fleet-lock-protocol";
@@ -62,7 +63,7 @@ impl FleetLock {
 
 impl Routes {
     fn handle(&self, mut request: tiny_http::Request, client: Client) {
-        let begun = now();
+        let begun = clock::now().instant;
         let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
         let permit = self.permit(&request);

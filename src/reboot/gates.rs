@@ -25,7 +25,14 @@ pub(super) fn closed(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: 
 
 /// Whether every other control-plane node is available, so that a drained holder may be approved. Of two that hold slots the
 /// later one gives way.
-pub(super) fn control_plane_stays_up(caller: &Caller, fleet: &FleetFacts, lock: &Lock, holder: &Holder, node: &Node, rules: &Rules) -> bool {
+pub(super) fn control_plane_stays_up(
+    caller: &Caller,
+    fleet: &FleetFacts,
+    lock: &Lock,
+    holder: &Holder,
+    node: &Node,
+    rules: &Rules,
+) -> bool {
     let is_earlier = |other: &Holder| other.approved.is_some() || other.term < holder.term;
     !is_protected(node, rules) || unavailable(&caller.node, fleet, lock, is_earlier).is_empty()
 }

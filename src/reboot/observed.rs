@@ -162,7 +162,8 @@ impl Observed {
         }
         let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark)));
         // A patch that changed nothing got no version of its own, and the watch has nothing to deliver.
-        let is_new = |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.mark.version != node.mark.version);
+        let is_new =
+            |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.mark.version != node.mark.version);
         self.own_write = written.filter(is_new).map(|node| node.mark.clone());
         // The record of the drain is written over the version that was read: the Node was as it is now from that reading on.
         let (tick, at) = match before {

@@ -15,12 +15,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("drain", &["cluster"]),
     ("lock", &["cluster", "fleetlock"]),
     ("reboot", &["cluster", "fleetlock", "drain", "lock"]),
-    ("kube", &["cluster"]),
+    ("system", &["reboot"]),
+    ("kube", &["cluster", "system"]),
     ("metrics", &["drain", "fleetlock", "kube", "lock"]),
-    ("threads", &[]),
-    ("coordinator", &["access", "cluster", "fleetlock", "drain", "lock", "reboot", "kube", "metrics", "threads"]),
-    ("certificate", &["cluster", "kube", "metrics", "threads"]),
-    ("http", &["access", "fleetlock", "coordinator", "metrics", "threads"]),
+    ("coordinator", &["access", "cluster", "fleetlock", "drain", "lock", "reboot", "kube", "metrics", "system"]),
+    ("certificate", &["cluster", "kube", "metrics", "system"]),
+    ("http", &["access", "fleetlock", "coordinator", "metrics", "system"]),
     ("cli", &[]),
     ("logging", &["cli"]),
     ("settings", &["access", "certificate", "cli", "cluster", "drain", "http", "kube"]),
@@ -31,14 +31,14 @@ const LAYERS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["access", "cluster", "fleetlock", "drain", "lock", "reboot"];
 
 /// Files of other modules that keep to the same.
-const PURE_FILES: &[&str] = &["certificate/renewal.rs", "http/head.rs", "kube/client/retry.rs"];
+const PURE_FILES: &[&str] = &["certificate/renewal.rs", "http/head.rs", "kube/client/retry.rs", "system/backoff.rs"];
 
 /// What a pure module must not name.
 const IMPURE: &[&str] =
     &["std::net", "std::fs", "std::thread", "std::process", "std::env", "Mutex", "RwLock", "log::", "::now()", "println!"];
 
-/// The wings of kube, each of which may import only from itself and those after it. All may read the clock.
-const KUBE_WINGS: &[&str] = &["api", "client", "config", "transport", "clock"];
+/// The wings of kube, each of which may import only from itself and those after it.
+const KUBE_WINGS: &[&str] = &["api", "client", "config", "transport"];
 
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 60;
@@ -123,6 +123,11 @@ fn faults(source: &Source) -> Vec<String> {
             if import != name && !allowed.contains(&import.as_str()) {
                 fault(format!("{name} must not import crate::{import}"));
             }
+        }
+    }
+    for line in code_lines(&source.program).filter(|line| name == "system" && line.contains("crate::")) {
+        if !line.ends_with("use crate::reboot::Now;") {
+            fault("takes more than the time type from the rules".to_owned());
         }
     }
     wing_faults(&source.path, &source.program).into_iter().for_each(&mut fault);
@@ -234,6 +239,7 @@ fn each_rule_fails_when_it_is_broken() {
         ("certificate/renewal.rs", "//! x\nfn f() { Timestamp::now() }\n", "names ::now()"),
         ("http/head.rs", "//! x\nuse std::net::TcpStream;\n", "names std::net"),
         ("http/x.rs", "//! x\nuse crate::{kube, metrics};\nuse crate::kube::Kube;\n", "must not import"),
+        ("system/x.rs", "//! x\nuse crate::reboot::{Now, Step};\n", "more than the time type"),
         ("http/x.rs", "//! x\nfn f() { Reply::ok(k, v) }\n", "makes a 200"),
         ("http/x.rs", "//! x\nfn f() { status(200) }\n", "number 200"),
         ("http/x.rs", "//! x\nfn f() { x.unwrap() }\n", "unwraps"),

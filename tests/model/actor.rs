@@ -5,7 +5,9 @@ use reboot_manager::cluster::{
 };
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::housekeeping::{self, Tidy};
-use reboot_manager::reboot::{Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, pre_reboot, steady_state};
+use reboot_manager::reboot::{
+    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, pre_reboot, steady_state,
+};
 
 use crate::mutations::{self, Mutation};
 use crate::world::{Stage, World};

@@ -144,7 +144,10 @@ impl Moves<'_> {
         for answer in answers {
             let marked: Vec<_> = answer.members.iter().filter(|member| member.is_marked()).map(|member| member.name.0.clone()).collect();
             let fact = if lately { Fact::FleetLately(answer) } else { Fact::Fleet(answer) };
-            self.add(|| format!("{}: looks at {question:?}: marked are {marked:?}", actor.name(stage)), |world| fold(stage, world, position, fact));
+            self.add(
+                || format!("{}: looks at {question:?}: marked are {marked:?}", actor.name(stage)),
+                |world| fold(stage, world, position, fact),
+            );
         }
     }
 

@@ -167,7 +167,8 @@ fn ids_alike_in_short_are_told_apart() {
 
 #[test]
 fn ids_that_begin_or_end_alike_are_not_searched_one_by_one() {
-    for form in [|number| format!("{number:032x}"), |number| format!("{number:08x}{:024x}", 7), |number| format!("ec2{number:05x}{:024x}", 7)]
+    for form in
+        [|number| format!("{number:032x}"), |number| format!("{number:08x}{:024x}", 7), |number| format!("ec2{number:05x}{:024x}", 7)]
     {
         let fleet = fleet((1..2000u32).map(|number| node(&format!("n{number}"), "u", &form(number), 1)), 1);
         let alike = fleet.ids.chunk_by(|(one, _), (other, _)| one == other).map(<[_]>::len).max();
