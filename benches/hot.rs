@@ -20,7 +20,7 @@ use reboot_manager::cluster::{
 use reboot_manager::drain::{DrainPlan, Ours, Pace};
 use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};
 use reboot_manager::http::head::{Progress, Reader, Sizes};
-use reboot_manager::lock::{HOLDERS, LockState, patch, read};
+use reboot_manager::lock::{Capacity, HOLDERS, LockState, patch, read};
 use reboot_manager::reboot::{Caller, Fact, Lock, LockChange, Now, Observed, Outcome, Rules, Step, pre_reboot};
 use serde::Deserialize;
 use serde_json::{Map, json};
@@ -77,7 +77,7 @@ fn request() -> Path {
         let Ok(Progress::Whole(received)) = Reader::new(Sizes::default()).push(black_box(BYTES)) else { panic!("not whole") };
         black_box(received);
         let head = Head { method: "POST", target: "/v1/pre-reboot", protocol: Some("true") };
-        black_box(parse(head, black_box(&BYTES[body..]), "/").unwrap());
+        black_box(parse(head, black_box(&BYTES[body..]), "/").continue_value().unwrap());
         black_box(Reply::refusal(Kind::SlotsTaken, "node n1 has to wait: the slot is held by n2".to_owned()).json());
     })
 }
@@ -117,7 +117,7 @@ fn heartbeat() -> Path {
 }
 
 fn denied() -> Path {
-    let (caller, rules) = (caller(), Rules { slots: 1, protect_control_plane: true, ours: Ours::default() });
+    let (caller, rules) = (caller(), Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() });
     let state = LockState::default().take(&NodeName("n2".to_owned()), &Uid("u2".to_owned()), &caller.group, clock());
     let facts = vec![Fact::Node(Some(node()), None), Fact::Lock(Lock { state, version: Some(version()), written: None })];
     Box::new(move || match decide(&caller, &rules, &facts) {
@@ -127,13 +127,13 @@ fn denied() -> Path {
 }
 
 fn approved() -> Path {
-    let (caller, rules) = (caller(), Rules { slots: 1, protect_control_plane: true, ours: Ours::default() });
+    let (caller, rules) = (caller(), Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() });
     let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, clock()).approve(&caller.uid, "boot", clock());
     let lock = Lock { state, version: Some(version()), written: Some(LockChange::Approve) };
     let mut node = node();
     node.unschedulable = true;
     node.mark.status = Status::Rebooting;
-    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1) });
+    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1), drained: None });
     let facts = vec![Fact::Node(Some(node), None), Fact::Pods(Complete::of_all_pages(Vec::new())), Fact::Lock(lock)];
     Box::new(move || match decide(&caller, &rules, &facts) {
         Step::Answer(Outcome::Approved(approval, _)) => drop(black_box(approval)),

@@ -1,4 +1,4 @@
-//! The log: to standard error, one line an event, as text or as JSON. No text of others can end a line or steer a terminal.
+//! The server's log: to standard error, one line an event, as text or as JSON. No text of others can end a line or steer a terminal.
 
 mod levels;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli::LogFormat;
 use levels::Levels;
 
-/// Starts the log. `RUST_LOG` says what is logged. The HTTP and TLS libraries are kept below TRACE, where they would
+/// Starts the log, in which a panic is an error, too, and the last line. `RUST_LOG` says what is logged. The HTTP and TLS libraries are kept below TRACE, where they would
 /// print every byte they send, the token among them.
 pub fn start(format: LogFormat) {
     let text = std::env::var_os("RUST_LOG").unwrap_or_default();
@@ -34,6 +34,10 @@ pub fn start(format: LogFormat) {
         LogFormat::Text => writeln!(out, "{}", as_text(record, &now())),
     });
     builder.init();
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("a defect, please report it: {panic}; this process ends, to be started anew");
+        std::process::abort();
+    }));
     if let Some(complaint) = levels.complaint {
         log::warn!("{complaint}");
     }

@@ -1,28 +1,23 @@
-//! The program: reads the command line, runs the command, tells errors.
+//! The program: reads the command line, runs the command, reports its error.
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use log::Level;
 
 use reboot_manager::cli::{Cli, Command};
-use reboot_manager::{commands, logging};
+use reboot_manager::commands;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let flags = match cli.command {
-        Some(Command::Serve(flags)) => flags,
-        None => cli.serve,
+    let result = match Cli::parse().into_command() {
+        Command::Serve(flags) => commands::serve(&flags),
     };
-    logging::start(flags.log_format);
-    std::panic::set_hook(Box::new(|panic| {
-        log::error!("a defect, please report it: {panic}; this process ends, to be started anew");
-        std::process::abort();
-    }));
-    match commands::serve(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // Only a server starts a log.
+    if log::log_enabled!(Level::Error) {
+        log::error!("{error:#}");
+    } else {
+        eprintln!("error: {error:#}");
     }
+    ExitCode::FAILURE
 }

@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::drain::Eviction;
 use crate::fleetlock::{Endpoint, Reply};
 use crate::kube::Observation;
-use crate::lock::LockState;
+use crate::lock::{Capacity, LockState};
 
 /// Upper bounds in seconds: from a cached read to a request that is held while a node drains.
 const REQUEST_SECONDS: [f64; 10] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
@@ -172,8 +172,8 @@ impl Metrics {
     }
 
     /// The lock was read.
-    pub fn slots(&self, slots: usize, lock: &LockState) {
-        self.slots.set(i64::try_from(slots).unwrap_or(i64::MAX));
+    pub fn slots(&self, capacity: Capacity, lock: &LockState) {
+        self.slots.set(i64::try_from(capacity.slots).unwrap_or(i64::MAX));
         self.holders.set(i64::try_from(lock.holders.len()).unwrap_or(i64::MAX));
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request(Some(Endpoint::PreReboot), &Reply::refusal(Kind::SlotsTaken, String::new()), Duration::from_millis(3));
         metrics.eviction(&Eviction::Evicted);
-        metrics.slots(2, &LockState::default());
+        metrics.slots(Capacity { slots: 2 }, &LockState::default());
         metrics.auth_file(Some(3));
         metrics.auth_file(None);
         metrics.connection_lost(Loss::TimedOut);

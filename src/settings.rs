@@ -42,12 +42,19 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How large a request may be.
     pub sizes: Sizes,
-    /// Which Kubernetes API.
-    pub connect: ConnectOptions,
+    /// Which Kubernetes API, and which Lease.
+    pub connection: Connection,
     /// How to tell our own pods.
     pub ours: Ours,
     /// Where the certificate comes from.
     pub tls: Source,
+}
+
+/// Everything that a call to Kubernetes needs.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Which Kubernetes API.
+    pub options: ConnectOptions,
     namespace: Option<String>,
 }
 
@@ -63,9 +70,8 @@ pub enum Invalid {
 }
 
 impl Settings {
-    /// From flags and the process's environment, which is read here and nowhere else.
+    /// From flags and the process's environment.
     pub fn new(flags: &Serve) -> Result<Self, Invalid> {
-        let pod_namespace = variable("POD_NAMESPACE");
         Ok(Self {
             listen: flags.listen,
             ops_listen: flags.ops_listen,
@@ -82,20 +88,24 @@ impl Settings {
             max_connections: usize::from(flags.max_connections),
             request_timeout: flags.request_timeout,
             sizes: Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize },
-            connect: ConnectOptions {
-                kubeconfig: flags.kubeconfig.clone(),
-                context: flags.context.clone(),
-                environment: Environment::of(variable),
-            },
+            connection: Connection::new(&flags.connection),
             ours: Ours {
                 uid: variable("POD_UID").map(Uid),
                 name: variable("POD_NAME"),
-                namespace: pod_namespace.clone(),
+                namespace: variable("POD_NAMESPACE"),
                 service_account: variable("POD_SERVICE_ACCOUNT"),
             },
-            namespace: flags.namespace.clone().or(pod_namespace),
             tls: source(flags)?,
         })
+    }
+}
+
+impl Connection {
+    /// From flags and the process's environment.
+    pub fn new(flags: &cli::Connection) -> Self {
+        let cli::Connection { kubeconfig, context, namespace } = flags.clone();
+        let options = ConnectOptions { kubeconfig, context, environment: Environment::of(variable) };
+        Self { options, namespace: namespace.or_else(|| variable("POD_NAMESPACE")) }
     }
 
     /// The Lease's namespace; `own` is the one that the service account's files name, in a pod.
@@ -127,7 +137,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli::{Cli, Command};
 
     #[test]
     fn the_certificates_source_is_whole_or_refused() {
@@ -146,7 +156,8 @@ mod tests {
         ];
         for (words, want) in cases {
             let cli = Cli::try_parse_from(["reboot-manager"].into_iter().chain(words.split_whitespace())).unwrap();
-            assert_eq!(source(&cli.serve), want, "{words}");
+            let Command::Serve(flags) = cli.into_command();
+            assert_eq!(source(&flags), want, "{words}");
         }
     }
 }

@@ -1,25 +1,30 @@
 //! The `Authorization` header: HTTP Basic, RFC 7617.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{Credential, Credentials, Denied};
+use super::{Credential, Credentials};
+use crate::fleetlock::{Kind, Refusal};
 
-/// What a 401 says in `WWW-Authenticate`.
+/// The header `WWW-Authenticate` of a 401.
 pub const CHALLENGE: &str = "Basic realm=\"reboot-manager\", charset=\"UTF-8\"";
 
-/// The credential that the `Authorization` headers of a request present. `headers` are the values of all of them.
-pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item = &'a str>) -> Result<Arc<Credential>, Denied> {
+/// The credential in the `Authorization` headers of a request. `headers` are the values of all of them.
+pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item = &'a str>) -> ControlFlow<Refusal, Arc<Credential>> {
     let mut headers = headers.into_iter();
-    let header = match (headers.next(), headers.next()) {
-        (None, _) => return Err(Denied::unauthorized(MISSING)),
-        (Some(header), None) => header,
-        (Some(_), Some(_)) => return Err(Denied::unauthorized("there is more than one Authorization header")),
+    let why = match (headers.next(), headers.next()) {
+        (None, _) => MISSING,
+        (Some(_), Some(_)) => "there is more than one Authorization header",
+        (Some(header), None) => match user_and_password(header).map(|pair| credentials.find(&pair)) {
+            Some(Some(credential)) => return ControlFlow::Continue(credential),
+            Some(None) => "no credential has this user name and this password",
+            None => "the Authorization header is not that of HTTP Basic",
+        },
     };
-    let pair = user_and_password(header).ok_or_else(|| Denied::unauthorized("the Authorization header is not that of HTTP Basic"))?;
-    credentials.find(&pair).ok_or_else(|| Denied::unauthorized("no credential has this user name and this password"))
+    ControlFlow::Break(Refusal::new(Kind::Unauthorized, why))
 }
 
 /// `user:password`, from `Basic <base64>`.
@@ -43,7 +48,6 @@ const HEADER_BYTES_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleetlock::Kind;
 
     fn credentials() -> Credentials {
         let text = "credentials:\n  - {user: workers, password: 'päss:word', groups: [default]}\n";
@@ -53,10 +57,10 @@ mod tests {
     #[track_caller]
     fn check(headers: &[&str], want: Result<&str, &str>) {
         match (presented(&credentials(), headers.iter().copied()), want) {
-            (Ok(credential), Ok(user)) => assert_eq!(credential.user, user),
-            (Err(denied), Err(says)) => {
-                assert_eq!(denied.kind, Kind::Unauthorized);
-                assert!(denied.sentence.contains(says), "{denied:?}");
+            (ControlFlow::Continue(credential), Ok(user)) => assert_eq!(credential.user, user),
+            (ControlFlow::Break(refused), Err(says)) => {
+                assert_eq!(refused.kind, Kind::Unauthorized);
+                assert!(refused.message.contains(says), "{refused:?}");
             }
             (result, want) => panic!("{headers:?}: {result:?}, wanted {want:?}"),
         }
@@ -87,7 +91,7 @@ mod tests {
     fn every_cut_header_is_refused() {
         let right = format!("Basic {}", BASE64_STANDARD.encode("workers:päss:word"));
         for end in 0..right.len() {
-            assert!(presented(&credentials(), [&right[..end]]).is_err(), "{end} bytes");
+            assert!(presented(&credentials(), [&right[..end]]).is_break(), "{end} bytes");
         }
     }
 }

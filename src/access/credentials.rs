@@ -1,44 +1,23 @@
-//! The credentials in force: which pair of user and password is known, and what it may speak for.
+//! The credentials in force: which pair of user and password is known, and which permission goes with it.
 //!
-//! A pair is kept and compared as its HMAC under a key that is made anew for each process and known to nobody else. So
-//! no password stays in memory, and neither its length nor how much of it was right can be told from the time it takes.
+//! A pair is kept and compared as its HMAC under a key of this process alone, generated at its start. No password stays
+//! in memory, and the time of a comparison shows neither a password's length nor how much of a guess is right.
 
 use std::fmt;
 use std::sync::Arc;
 
 use ring::hmac;
 
-use crate::access::file::{self, Mistake};
-use crate::cluster::NodeName;
-use crate::fleetlock::GroupName;
+use super::Credential;
+use super::file::{self, Mistake};
 
 /// Random bytes that never leave the process.
 pub struct Secret(pub [u8; 32]);
 
-/// All of them.
+/// Every credential in force.
 pub struct Credentials {
     key: hmac::Key,
     known: Vec<(hmac::Tag, Arc<Credential>)>,
-}
-
-/// What one pair of user and password stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// The user name; it may be shown.
-    pub user: String,
-    /// The groups it may speak for.
-    pub groups: Groups,
-    /// The nodes it may speak for; `None`: any.
-    pub nodes: Option<Vec<NodeName>>,
-}
-
-/// The groups a credential may speak for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Groups {
-    /// Every group: `["*"]`.
-    All,
-    /// These.
-    These(Vec<GroupName>),
 }
 
 impl Credentials {
@@ -57,7 +36,7 @@ impl Credentials {
         Ok(Self { key, known })
     }
 
-    /// The credential of `pair`, which is `user:password`. It always takes as long.
+    /// The credential of `pair`, which is `user:password`, in a time that does not depend on the pair.
     pub fn find(&self, pair: &[u8]) -> Option<Arc<Credential>> {
         let tag = hmac::sign(&self.key, pair);
         let mut found = None;
@@ -69,7 +48,7 @@ impl Credentials {
         found.cloned()
     }
 
-    /// How many.
+    /// Number of pairs.
     pub fn count(&self) -> usize {
         self.known.len()
     }
@@ -78,19 +57,6 @@ impl Credentials {
 /// Compares every byte, whatever the first ones say.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
-}
-
-impl Credential {
-    pub(super) fn covers_group(&self, group: &GroupName) -> bool {
-        match &self.groups {
-            Groups::All => true,
-            Groups::These(groups) => groups.contains(group),
-        }
-    }
-
-    pub(super) fn covers_node(&self, node: &NodeName) -> bool {
-        self.nodes.as_ref().is_none_or(|nodes| nodes.contains(node))
-    }
 }
 
 impl fmt::Debug for Credentials {
@@ -102,6 +68,9 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Permit;
+    use crate::cluster::NodeName;
+    use crate::fleetlock::GroupName;
 
     const FILE: &str = "credentials:\n\
         - {user: a, password: old-password, groups: [default]}\n\
@@ -124,8 +93,9 @@ mod tests {
             ("b:new-password", "anything", "n10", (true, false)),
         ];
         for (pair, group, node, want) in cases {
-            let found = credentials.find(pair.as_bytes()).unwrap();
-            let is = (found.covers_group(&GroupName::parse(group).unwrap()), found.covers_node(&NodeName(node.to_owned())));
+            let permit = Permit::Holder(credentials.find(pair.as_bytes()).unwrap());
+            let (group_name, node_name) = (GroupName::parse(group).unwrap(), NodeName(node.to_owned()));
+            let is = (permit.refuses_group(&group_name).is_none(), permit.refuses_node(&node_name).is_none());
             assert_eq!(is, want, "{pair} {group} {node}");
         }
         for pair in ["b:old-password", "a:", "a", "", "a:old-passwor", "a:old-password\0"] {

@@ -8,8 +8,8 @@
 //!     nodes: [worker-1]        # optional: only these nodes
 //! ```
 //!
-//! Strict: what is not understood is refused, with its line. An error repeats nothing of the file: what
-//! stands where a user or a key should may be a password.
+//! Strict: an unknown or malformed entry is refused, with its line. An error repeats nothing of the file: a text in place
+//! of a user or a key may be a password.
 
 use std::collections::BTreeSet;
 
@@ -18,37 +18,35 @@ use serde_saphyr::{Error, Location, Spanned};
 use thiserror::Error;
 
 use super::Credential;
-use super::credentials::Groups;
 use crate::cluster::NodeName;
 use crate::fleetlock::GroupName;
 
-/// What is wrong with a file.
+/// The first mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}{sentence}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+#[error("{}{message}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
 pub struct Mistake {
     line: Option<u64>,
-    sentence: String,
+    message: String,
 }
 
-/// One entry, whose password is on its way to be forgotten.
+/// One entry, with its password, which is dropped after parsing.
 pub(super) struct Entry {
     pub(super) line: u64,
     pub(super) password: String,
     pub(super) credential: Credential,
 }
 
-/// Reads all entries.
 pub(super) fn read(text: &str) -> Result<Vec<Entry>, Mistake> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
     if file.credentials.is_empty() {
-        return Err(Mistake { line: None, sentence: "it lists no credentials, so nobody could call".to_owned() });
+        return Err(Mistake { line: None, message: "it lists no credentials, so nobody could call".to_owned() });
     }
     file.credentials.into_iter().map(Wire::entry).collect()
 }
 
 impl Mistake {
-    pub(super) fn at(line: u64, sentence: String) -> Self {
-        Self { line: Some(line), sentence }
+    pub(super) fn at(line: u64, message: String) -> Self {
+        Self { line: Some(line), message }
     }
 }
 
@@ -76,69 +74,64 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<String
 impl Wire {
     fn entry(self) -> Result<Entry, Mistake> {
         let line = self.user.referenced.line();
-        let credential = Credential { user: user(self.user)?, groups: groups(&self.groups)?, nodes: self.nodes.map(nodes).transpose()? };
+        let credential = Credential { user: user(self.user)?, groups: groups(self.groups)?, nodes: self.nodes.map(nodes).transpose()? };
         Ok(Entry { line, password: password(self.password)?, credential })
     }
 }
 
+fn parsed<T, U>(field: Spanned<T>, parse: impl FnOnce(T) -> Option<U>, rule: &str) -> Result<U, Mistake> {
+    let line = field.referenced.line();
+    parse(field.value).ok_or_else(|| Mistake::at(line, rule.to_owned()))
+}
+
 fn user(user: Spanned<String>) -> Result<String, Mistake> {
-    let wrong = user.value.is_empty() || user.value.len() > USER_BYTES_MAX || user.value.contains(|c: char| c == ':' || c.is_control());
-    if wrong {
-        let sentence = format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character");
-        return Err(Mistake::at(user.referenced.line(), sentence));
-    }
-    Ok(user.value)
+    let is_user = |user: &String| (1..=USER_BYTES_MAX).contains(&user.len()) && !user.contains(|c: char| c == ':' || c.is_control());
+    let rule = format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character");
+    parsed(user, |user| Some(user).filter(is_user), &rule)
 }
 
 fn password(password: Spanned<String>) -> Result<String, Mistake> {
-    let length = password.value.chars().count();
-    if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) || password.value.contains(char::is_control) {
-        let sentence = format!("password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters, none of them a control character");
-        return Err(Mistake::at(password.referenced.line(), sentence));
-    }
-    Ok(password.value)
+    let lengths = PASSWORD_MIN..=PASSWORD_MAX;
+    let is_password = |password: &String| lengths.contains(&password.chars().count()) && !password.contains(char::is_control);
+    let rule = format!("password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters, none of them a control character");
+    parsed(password, |password| Some(password).filter(is_password), &rule)
 }
 
-fn groups(groups: &Spanned<Vec<String>>) -> Result<Groups, Mistake> {
+fn groups(groups: Spanned<Vec<String>>) -> Result<Option<Vec<GroupName>>, Mistake> {
     if groups.value == ["*"] {
-        return Ok(Groups::All);
+        return Ok(None);
     }
-    let parsed: Result<Vec<GroupName>, _> = groups.value.iter().map(|group| GroupName::parse(group)).collect();
-    match parsed {
-        Ok(names) if !names.is_empty() => Ok(Groups::These(names)),
-        _ => {
-            let sentence = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone".to_owned();
-            Err(Mistake::at(groups.referenced.line(), sentence))
-        }
-    }
+    let names = |groups: Vec<String>| groups.iter().map(|group| GroupName::parse(group)).collect::<Option<Vec<_>>>();
+    let rule = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone";
+    parsed(groups, |groups| names(groups).filter(|names| !names.is_empty()), rule).map(Some)
 }
 
 fn nodes(nodes: Spanned<Vec<String>>) -> Result<Vec<NodeName>, Mistake> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    let is_name = |name: &String| !name.is_empty() && name.len() <= NODE_MAX && name.bytes().all(allowed);
-    let names: BTreeSet<&String> = nodes.value.iter().filter(|name| is_name(name)).collect();
-    if names.is_empty() || names.len() != nodes.value.len() {
-        let sentence = "nodes must be a list of different node names; leave it out to allow every node".to_owned();
-        return Err(Mistake::at(nodes.referenced.line(), sentence));
-    }
-    Ok(nodes.value.into_iter().map(NodeName).collect())
+    let is_name = |name: &&String| (1..=NODE_MAX).contains(&name.len()) && name.bytes().all(allowed);
+    let names = |nodes: Vec<String>| {
+        let different: BTreeSet<&String> = nodes.iter().filter(is_name).collect();
+        let all_are = !different.is_empty() && different.len() == nodes.len();
+        all_are.then(|| nodes.into_iter().map(NodeName).collect())
+    };
+    parsed(nodes, names, "nodes must be a list of different node names; leave it out to allow every node")
 }
 
 /// The library's own message may quote the file.
 fn unreadable(error: &Error) -> Mistake {
-    let sentence = match error.without_snippet() {
+    let message = match error.without_snippet() {
         Error::SerdeUnknownField { expected, .. } => format!("there is a key that is none of: {}", expected.join(", ")),
         Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
         Error::DuplicateMappingKey { .. } => "a key stands twice".to_owned(),
         _ => "this is not as it must be: credentials, a list of {user, password, groups, nodes}; quote a text that has special characters"
             .to_owned(),
     };
-    Mistake { line: error.location().as_ref().map(Location::line), sentence }
+    Mistake { line: error.location().as_ref().map(Location::line), message }
 }
 
 const USER_BYTES_MAX: usize = 256;
 
-/// Nobody types it: `openssl rand -hex 24` makes a good one.
+/// No person types a password: `openssl rand -hex 24` makes a good one.
 const PASSWORD_MIN: usize = 8;
 
 const PASSWORD_MAX: usize = 256;
@@ -204,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_told_with_its_line_and_without_a_password() {
+    fn each_mistake_is_reported_with_its_line_and_without_a_password() {
         let entry = |lines: &str| format!("credentials:\n- user: u\n  password: hunterhunter\n{lines}");
         check("", "credentials");
         check("credentials: []", "no credentials");

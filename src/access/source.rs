@@ -1,58 +1,39 @@
-//! Where a node's calls come from: whether the peer of a connection is the node that it speaks for.
+//! The source of a node's calls: whether the peer of a connection is the node that the request names.
 //!
-//! Some networks keep the address of a node's own processes on their way to a pod, some put the node's gateway or tunnel
-//! address of its pod network in its place, and some hide it behind another node. So this can be tried (`log`) before it
-//! is relied on (`enforce`).
+//! Some networks keep the address of a node's own processes on the way to a pod, some replace it by the node's gateway or
+//! tunnel address of its pod network, and some hide it behind another node. An administrator can try the check (`log`)
+//! before relying on it (`enforce`).
 
 use core::net::IpAddr;
 
-use super::Denied;
 use crate::cluster::{Node, spoken};
-use crate::fleetlock::Kind;
+use crate::fleetlock::{Kind, Refusal};
 
-/// What to do about a request that does not come from the node it names.
+/// The treatment of a request that does not come from the node it names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VerifySource {
-    /// Refuse it.
+    /// Refused.
     Enforce,
-    /// Write it to the log and go on.
+    /// Answered, with a warning in the log.
     Log,
-    /// Do not look.
+    /// Not checked.
     #[default]
     Off,
 }
 
-/// A request of a node came from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch(String);
-
-/// Whether `peer` is an address of `node`, or the gateway of one of its pod networks.
-pub fn verify(node: &Node, peer: Option<IpAddr>) -> Result<(), Mismatch> {
-    let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
-        return Err(Mismatch(format!("a request for node {} came from an unknown address", node.name())));
-    };
-    if node.addresses.iter().chain(&node.gateways).any(|known| known.to_canonical() == peer) {
-        return Ok(());
-    }
+/// The refusal of a request for `node` whose `peer` is neither an address of it nor the gateway of one of its pod networks.
+pub fn verify(node: &Node, peer: Option<IpAddr>) -> Option<Refusal> {
     let name = node.name();
-    Err(Mismatch(format!(
-        "a request for node {name} came from {peer}; the addresses of the node are {}, the gateways of its pod networks {}",
-        spoken(&node.addresses),
-        spoken(&node.gateways)
-    )))
-}
-
-impl Mismatch {
-    /// What happened, for a person.
-    pub fn sentence(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<Mismatch> for Denied {
-    fn from(mismatch: Mismatch) -> Self {
-        Self { kind: Kind::ForbiddenSource, sentence: mismatch.0 }
-    }
+    let message = match peer.map(|peer| peer.to_canonical()) {
+        None => format!("a request for node {name} came from an unknown address"),
+        Some(peer) if node.addresses.iter().chain(&node.gateways).any(|known| known.to_canonical() == peer) => return None,
+        Some(peer) => format!(
+            "a request for node {name} came from {peer}; the addresses of the node are {}, the gateways of its pod networks {}",
+            spoken(&node.addresses),
+            spoken(&node.gateways)
+        ),
+    };
+    Some(Refusal::new(Kind::ForbiddenSource, message))
 }
 
 #[cfg(test)]
@@ -62,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_addresses_of_the_node_are_taken() {
+    fn only_addresses_of_the_node_pass() {
         let node: Node = serde_json::from_value(json!({
             "metadata": {"name": "n1"},
             "spec": {"podCIDR": "10.244.3.0/24", "podCIDRs": ["10.244.3.0/24", "fd00:3::/64"]},
@@ -75,12 +56,13 @@ mod tests {
         let good =
             ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::7", "203.0.113.7", "10.244.3.0", "10.244.3.1", "::ffff:10.244.3.1", "fd00:3::1"];
         for peer in good {
-            assert_eq!(verify(&node, Some(peer.parse().unwrap())), Ok(()), "{peer}");
+            assert_eq!(verify(&node, Some(peer.parse().unwrap())), None, "{peer}");
         }
         for peer in ["192.0.2.8", "::192.0.2.7", "198.51.100.1", "10.244.3.2", "10.244.2.1", "fd00:3::2", "127.0.0.1", "::1"] {
-            let mismatch = verify(&node, Some(peer.parse().unwrap())).unwrap_err();
-            assert!(mismatch.sentence().contains("n1") && mismatch.sentence().contains("192.0.2.7"), "{mismatch:?}");
+            let refused = verify(&node, Some(peer.parse().unwrap())).unwrap();
+            assert_eq!(refused.kind, Kind::ForbiddenSource);
+            assert!(refused.message.contains("n1") && refused.message.contains("192.0.2.7"), "{refused:?}");
         }
-        assert!(verify(&node, None).is_err());
+        assert!(verify(&node, None).is_some());
     }
 }

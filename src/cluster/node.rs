@@ -150,7 +150,7 @@ mod tests {
             annotations.insert(STATUS.to_owned(), json!(status));
         }
         if let Some(before) = record {
-            let record = CordonRecord { before, term: Term { lease: Uid("l".to_owned()), term: 4 } };
+            let record = CordonRecord { before, term: Term { lease: Uid("l".to_owned()), term: 4 }, drained: None };
             annotations.insert(CORDON.to_owned(), json!(serde_json::to_string(&record).unwrap()));
         }
         let wire = json!({"metadata": {"name": "n", "annotations": annotations}, "spec": {"unschedulable": unschedulable}});

@@ -14,6 +14,8 @@ use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, DoorLimits, FleetLock, Ops, Routes, own_share};
 use crate::kube::{self, Client, Kube, Location, Observation};
+use crate::lock::Capacity;
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
@@ -32,22 +34,26 @@ const FORBIDDEN: u16 = 403;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
+    logging::start(flags.log_format);
     let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
-    let namespace = settings.namespace(location.namespace());
+    let location = Location::find(&settings.connection.options).context("no Kubernetes API to work with")?;
+    let namespace = settings.connection.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());
     let auth_file = settings.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     tell_who_may_call(&settings, flags.tls);
     let readiness = Arc::new(Readiness::default());
     let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
-    let rules = Rules { slots: settings.slots, protect_control_plane: settings.protect_control_plane, ours: settings.ours.clone() };
+    let rules = Rules {
+        capacity: Capacity { slots: settings.slots },
+        protect_control_plane: settings.protect_control_plane,
+        ours: settings.ours.clone(),
+    };
     let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
-    let coordinator = Coordinator::new(kube, limits, Arc::clone(&metrics), readiness);
-    coordinator.start().context("no thread can be started")?;
+    let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = own_share(settings.max_connections);
     let ops = Ops::start(settings.ops_listen, ops_connections, Arc::clone(&coordinator), Arc::clone(&metrics))
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::Trouble;
+use super::Error;
 use crate::cluster::{HexId, NodeEvent, NodeMark, NodeName, ResourceVersion, spoken};
 use crate::fleetlock::{Fleet, Found, NodeRef, WatchError};
 use crate::kube::Kube;
@@ -72,7 +72,7 @@ impl NodeCache {
     }
 
     /// Searches by a client's id. A list is read only when no node is found and there is no watch.
-    pub(super) fn find(&self, id: HexId, kube: &Kube) -> Result<Found, Trouble> {
+    pub(super) fn find(&self, id: HexId, kube: &Kube) -> Result<Found, Error> {
         let listed_at = {
             let state = self.state.lock();
             match state.fleet.find(id) {
@@ -86,7 +86,7 @@ impl NodeCache {
     }
 
     /// Searches again, since `stale` turned out not to be the node of `id`: in what the watch brings, or else in a new list.
-    pub(super) fn find_again(&self, id: HexId, stale: &NodeRef, kube: &Kube) -> Result<Found, Trouble> {
+    pub(super) fn find_again(&self, id: HexId, stale: &NodeRef, kube: &Kube) -> Result<Found, Error> {
         let is_stale = |state: &State| matches!(state.fleet.find(id), Found::Node(node) if node == *stale);
         let listed_at = {
             let mut state = self.state.wait(DELIVERY_MAX, |state| !state.watched || !is_stale(state));
@@ -115,7 +115,7 @@ impl NodeCache {
     }
 
     /// The facts as far as they are known. Without a watch they come from a list that may be a few seconds old.
-    pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Trouble> {
+    pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
         {
             let state = self.state.lock();
@@ -128,7 +128,7 @@ impl NodeCache {
     }
 
     /// The facts with no change missing that was written before `own`, or, where nothing was written, before this call.
-    pub(super) fn facts_since(&self, own: Option<&NodeMark>, kube: &Kube) -> Result<FleetFacts, Trouble> {
+    pub(super) fn facts_since(&self, own: Option<&NodeMark>, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
         if let Some(own) = own {
             let mut state = self.state.wait(DELIVERY_MAX, |state| !state.watched || state.fleet.shows(own));
@@ -162,7 +162,7 @@ impl NodeCache {
 
     /// A view for a watch to continue: the one there is, if its list is young enough, else that of a new list. `None`: the
     /// server's versions cannot be compared.
-    pub(super) fn start(&self, kube: &Kube) -> Result<Option<Start>, Trouble> {
+    pub(super) fn start(&self, kube: &Kube) -> Result<Option<Start>, Error> {
         let now = clock::now().instant;
         self.list(kube, |state| if state.is_young(now) { Wanted::Not } else { Wanted::Now })?;
         let state = self.state.lock();
@@ -203,12 +203,12 @@ impl NodeCache {
 
     /// Reads a list unless one was begun later than `than`. So many threads may wait for that and no more: requests of known
     /// nodes must find a free one whatever strangers send.
-    fn list_for_stranger(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Trouble> {
+    fn list_for_stranger(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
         {
             let mut state = self.state.lock();
             // Before the first list no node is known, so strangers keep nobody waiting.
             if state.waiters >= self.waiters_max && state.listed_at.is_some() {
-                return Err(Trouble::Contended);
+                return Err(Error::Contended);
             }
             state.waiters += 1;
         }
@@ -223,12 +223,12 @@ impl NodeCache {
     }
 
     /// Reads a list unless one was begun at `moment` or later.
-    fn list_begun_after(&self, moment: Instant, kube: &Kube) -> Result<(), Trouble> {
+    fn list_begun_after(&self, moment: Instant, kube: &Kube) -> Result<(), Error> {
         self.list(kube, |state| if state.listed_at.is_some_and(|at| at >= moment) { Wanted::Not } else { Wanted::Now })
     }
 
     /// Reads all Nodes into the view, if that is still wanted when no other thread does.
-    fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Trouble> {
+    fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Error> {
         let _one_at_a_time = self.listing.lock();
         let rest = match wanted(&self.state.lock()) {
             Wanted::Not => return Ok(()),

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
-use thiserror::Error;
 
-use super::node_cache::{NotApplied, Start};
-use super::trouble::told;
-use super::{Coordinator, Trouble};
+use super::error::error_chain;
+use super::node_cache::{NodeCache, NotApplied, Start};
+use super::{Error, Stop};
 use crate::fleetlock::WatchError;
-use crate::kube::ApiError;
-use crate::metrics::WatchEnd;
+use crate::kube::{ApiError, Kube};
+use crate::metrics::{Metrics, WatchEnd};
 use crate::system::backoff::{Backoff, jitter};
 use crate::system::{clock, threads};
 
@@ -53,14 +52,14 @@ struct Times {
 }
 
 /// Why a watch is over and cannot be continued.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 enum End {
     /// Its events cannot be applied.
     #[error("its events cannot be followed")]
     Events(#[from] WatchError),
     /// The list that it was to begin with could not be read.
     #[error("there is no list to begin with")]
-    List(#[source] Trouble),
+    List(#[source] Error),
     /// A list has replaced what it continues, a write has shown that it cannot be trusted, or the watch was over at once.
     #[error("what it brought cannot be continued")]
     Replaced,
@@ -72,19 +71,27 @@ enum End {
     Watch(#[from] ApiError),
 }
 
-impl Coordinator {
+/// The thread.
+pub(super) struct NodeWatch {
+    pub(super) kube: Arc<Kube>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) nodes: Arc<NodeCache>,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl NodeWatch {
     /// Runs until the process stops.
-    pub(super) fn follow_nodes(self: &Arc<Self>) {
+    pub(super) fn run(&self) {
         let (mut failures, mut times) = (0, Times::default());
         loop {
             let begun = clock::now().instant;
             let end = self.follow_once(&mut times);
-            self.node_cache.end();
+            self.nodes.end();
             self.metrics.watch_ended(reason(&end));
             failures = if clock::now().instant.saturating_duration_since(begun) > LASTED { 1 } else { failures + 1 };
-            warn!("cannot watch all nodes, lists are read until it can be done again: {}", told(&end));
+            warn!("cannot watch all nodes, lists are read until it can be done again: {}", error_chain(&end));
             let backoff = if matches!(end, End::Watch(ApiError::Refused { .. })) { BACKOFF_REFUSED } else { BACKOFF };
-            if self.state.wait(backoff.pause(failures, jitter()), |state| state.stopping).stopping {
+            if *self.stop.wait(backoff.pause(failures, jitter()), |stop| *stop) {
                 return;
             }
         }
@@ -92,10 +99,10 @@ impl Coordinator {
 
     /// One list, and watches that continue it as long as they can.
     fn follow_once(&self, times: &mut Times) -> End {
-        let mut start = match threads::on_fresh_stack(|| self.node_cache.start(&self.kube)) {
+        let mut start = match threads::on_fresh_stack(|| self.nodes.start(&self.kube)) {
             Ok(Some(start)) => start,
             Ok(None) => return End::Unordered,
-            Err(trouble) => return End::List(trouble),
+            Err(error) => return End::List(error),
         };
         let mut ended = None;
         loop {
@@ -112,7 +119,7 @@ impl Coordinator {
             if let Some(cuts) = times.over(cut, lasted, now) {
                 info!("the watch of all nodes was cut after {} s and continues; {cuts} cuts since this was last logged", lasted.as_secs());
             }
-            let Some(next) = self.node_cache.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
+            let Some(next) = self.nodes.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
             (start, ended) = (next, Some(now));
             self.metrics.watch_ended(if cut { WatchEnd::Cut } else { WatchEnd::Done });
         }
@@ -124,14 +131,14 @@ impl Coordinator {
         let open = || {
             *granted = true;
             let late = ended.is_some_and(|ended| clock::now().instant.saturating_duration_since(ended) > RESUME_TIME_MAX);
-            let begun = !late && self.node_cache.begin(start);
+            let begun = !late && self.nodes.begin(start);
             if begun {
                 debug!("all nodes are watched from version {} on, for {} s", start.version, time.as_secs());
                 self.metrics.watch_opened();
             }
             begun
         };
-        self.kube.watch_nodes(start.version, time, open, |event| match self.node_cache.apply(start, event) {
+        self.kube.watch_nodes(start.version, time, open, |event| match self.nodes.apply(start, event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(why) => {
                 end = Err(match why {
@@ -173,7 +180,7 @@ fn reason(end: &End) -> WatchEnd {
     match end {
         End::Events(WatchError::Ended { code: 410, .. }) | End::Watch(ApiError::Gone { .. }) => WatchEnd::Gone,
         End::Events(_) | End::Replaced | End::Unordered => WatchEnd::Disorder,
-        End::List(Trouble::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. }) => WatchEnd::Lost,
+        End::List(Error::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. }) => WatchEnd::Lost,
         End::List(_) | End::Watch(_) => WatchEnd::Refused,
     }
 }

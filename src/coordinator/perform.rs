@@ -1,12 +1,18 @@
 //! The loop that decides nothing: ask for a step, do it, fold in what was seen, ask again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Coordinator, Trouble};
+use log::{info, warn};
+
+use super::drains::Drains;
+use super::error::error_chain;
+use super::node_cache::NodeCache;
+use super::{Error, Readiness, Stop};
 use crate::cluster::Node;
 use crate::fleetlock::answers_to;
-use crate::kube::ApiError;
-use crate::lock::{patch, read};
+use crate::kube::{ApiError, Kube};
+use crate::lock::{LockState, patch, read};
 use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
 use crate::system::{backoff, clock};
 
@@ -23,55 +29,64 @@ const DOUBTS_MAX: u32 = 3;
 /// The longest pause after a write that did not happen, or may not have.
 const AFTER_CONFLICT: Duration = Duration::from_millis(80);
 
-/// Where a request stands.
-pub(super) enum Decided {
-    /// It is answered.
+/// Result of the steps of a request.
+pub(super) enum Decision {
+    /// The answer.
     Answer(Outcome),
-    /// It has to wait for this drain.
-    Drain(Box<Waiting>),
+    /// The request must wait for a drain.
+    Drain(Box<DrainFirst>),
 }
 
-/// What a request that waits goes on with.
-pub(super) struct Waiting {
+/// The drain that a request must wait for, and the state with which it is decided again.
+pub(super) struct DrainFirst {
     pub(super) drain: Drain,
     pub(super) caller: Caller,
     pub(super) tenure: Option<Tenure>,
 }
 
-impl Coordinator {
+/// Performs the steps of requests and of the reconciler.
+pub(super) struct Performer {
+    pub(super) kube: Arc<Kube>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) nodes: Arc<NodeCache>,
+    pub(super) drains: Arc<Drains>,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl Performer {
     /// Follows `next` until it answers or wants the node drained.
-    pub(super) fn decide(&self, caller: &Caller, seen: &mut Observed, next: impl Fn(&Observed, Now) -> Step) -> Result<Decided, Trouble> {
+    pub(super) fn decide(&self, caller: &Caller, seen: &mut Observed, next: impl Fn(&Observed, Now) -> Step) -> Result<Decision, Error> {
         let begun = clock::now().instant;
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {
             let now = clock::now();
             if now.instant.saturating_duration_since(begun) > DECISION_MAX {
-                return Err(Trouble::Contended);
+                return Err(Error::Contended);
             }
             match next(seen, now) {
-                Step::Answer(outcome) => return Ok(Decided::Answer(outcome)),
+                Step::Answer(outcome) => return Ok(Decision::Answer(outcome)),
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
                 Step::Drain(drain) => {
-                    let waiting = Waiting { drain, caller: caller.clone(), tenure: seen.tenure.clone() };
-                    return Ok(Decided::Drain(Box::new(waiting)));
+                    let first = DrainFirst { drain, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    return Ok(Decision::Drain(Box::new(first)));
                 }
                 Step::Look(question) => self.look(caller, question, seen)?,
             }
         }
-        Err(Trouble::Contended)
+        Err(Error::Contended)
     }
 
     /// Reads what is asked and folds it in.
-    pub(super) fn look(&self, caller: &Caller, question: Question, seen: &mut Observed) -> Result<(), Trouble> {
+    pub(super) fn look(&self, caller: &Caller, question: Question, seen: &mut Observed) -> Result<(), Error> {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
-            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write(), kube)?),
-            Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
-            Question::Lock => Fact::Lock(self.lock()?),
+            Question::Fleet => Fact::Fleet(self.nodes.facts_since(seen.own_write.as_ref(), kube)?),
+            Question::FleetLately => Fact::FleetLately(self.nodes.facts_lately(kube)?),
+            Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.node_cache.is_marked(node) => {
+            Question::Mark if self.nodes.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
                 Fact::Node(node, None)
@@ -87,7 +102,7 @@ impl Coordinator {
 
     /// Writes, and folds in what was written. When the write did not happen because of somebody else's, or may or may
     /// not have happened, what it was based on is forgotten, so that the next step looks again.
-    pub(super) fn change(&self, caller: &Caller, change: &Change, seen: &mut Observed, doubts: &mut u32) -> Result<(), Trouble> {
+    pub(super) fn change(&self, caller: &Caller, change: &Change, seen: &mut Observed, doubts: &mut u32) -> Result<(), Error> {
         let now = clock::now();
         let result = match change {
             Change::Lock { why, next, basis } => self
@@ -95,25 +110,27 @@ impl Coordinator {
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
             Change::Node { why, patch } => {
-                let before = self.node_cache.version();
+                let before = self.nodes.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.node_cache.check(before, &node.mark.version);
+                    self.nodes.check(before, &node.mark.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }
         };
         match result {
             Ok(fact) => {
-                self.tell(&caller.node, change.purpose());
+                info!("node {}: {}", caller.node, change.purpose());
                 seen.fold(fact, now.instant);
-                self.end_void_drain(seen);
+                if let Some(lock) = &seen.lock {
+                    self.drains.end_void(&lock.value.state);
+                }
                 return Ok(());
             }
             Err(error @ ApiError::NotFound { .. }) if matches!(change, Change::Lock { basis: None, .. }) => return Err(error.into()),
             Err(error) => self.forgive(error, doubts)?,
         }
-        // Whoever was in the way is given a moment.
-        drop(self.state.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |state| state.stopping));
+        // The other writer may not have finished.
+        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),
@@ -122,34 +139,34 @@ impl Coordinator {
     }
 
     /// The Node that has the machine-id of a holder whose own Node is gone. The view of the fleet has those that have joined since.
-    fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Trouble> {
+    fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Error> {
         let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.node_cache.known(id) else { return Ok(None) };
+        let Some(name) = self.nodes.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 
-    /// The lock as it stands in the Lease.
-    pub(super) fn lock(&self) -> Result<Lock, Trouble> {
-        let lease = self.kube.lease()?;
-        self.readiness.lease_was_read();
-        Ok(match lease {
-            None => Lock { state: crate::lock::LockState::default(), version: None, written: None },
-            Some(lease) => Lock { state: read(&lease)?, version: Some(lease.version), written: None },
-        })
-    }
-
     /// Whether looking again may help after this failure of a write.
-    fn forgive(&self, error: ApiError, doubts: &mut u32) -> Result<(), Trouble> {
+    fn forgive(&self, error: ApiError, doubts: &mut u32) -> Result<(), Error> {
         match error {
             ApiError::Conflict { .. } | ApiError::NotFound { .. } => Ok(()),
             ApiError::Refused { .. } => Err(error.into()),
             _ if *doubts < DOUBTS_MAX => {
                 *doubts += 1;
-                log::warn!("{}; looking again", super::trouble::told(&error));
+                warn!("{}; looking again", error_chain(&error));
                 Ok(())
             }
             _ => Err(error.into()),
         }
     }
+}
+
+/// The lock as it stands in the Lease.
+pub(super) fn read_lock(kube: &Kube, readiness: &Readiness) -> Result<Lock, Error> {
+    let lease = kube.lease()?;
+    readiness.lease_was_read();
+    Ok(match lease {
+        None => Lock { state: LockState::default(), version: None, written: None },
+        Some(lease) => Lock { state: read(&lease)?, version: Some(lease.version), written: None },
+    })
 }

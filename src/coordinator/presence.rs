@@ -1,13 +1,11 @@
 //! The presence of the client of a request: still there, or gone. No reboot is approved for one that has hung up: its answer would be
 //! lost, and the slot with it until the node asks again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Coordinator;
 use crate::cluster::NodeName;
-use crate::fleetlock::{Kind, Reply};
-use crate::reboot::{Refusal, Step};
+use crate::fleetlock::Kind;
+use crate::reboot::{Outcome, Step};
 use crate::system::guarded::Guarded;
 
 /// The connection sees the client hang up; the request that the client sent looks here before it writes.
@@ -33,7 +31,7 @@ impl Presence {
     }
 
     /// Calls `notice` when the client hangs up, or now if it has. The notice takes the place of an earlier one.
-    fn when_gone(&self, notice: impl FnOnce() + Send + 'static) {
+    pub(super) fn when_gone(&self, notice: impl FnOnce() + Send + 'static) {
         *self.notice.lock() = Some(Box::new(notice));
         if self.is_gone() {
             self.notify();
@@ -51,33 +49,20 @@ impl Presence {
     /// place is free as soon as the call under way has ended.
     pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
         match step {
-            Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Refusal::outcome(Kind::BadRequest, hung_up(node))),
+            Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Outcome::refused(Kind::BadRequest, hung_up(node))),
             step => step,
         }
     }
 }
 
-impl Coordinator {
-    /// Holds a request no longer than its client is there. The drain of its node continues.
-    pub(super) fn drop_when_gone(self: &Arc<Self>, presence: &Presence) {
-        let this = Arc::clone(self);
-        presence.when_gone(move || {
-            let gone: Vec<_> = this.state.lock().parked.extract_if(.., |held| held.presence.is_gone()).collect();
-            this.state.wake();
-            for held in gone {
-                (held.responder)(Reply::refusal(Kind::BadRequest, hung_up(&held.caller.node)));
-            }
-        });
-    }
-}
-
 /// The message for a client that has closed only its own side.
-fn hung_up(node: &NodeName) -> String {
+pub(super) fn hung_up(node: &NodeName) -> String {
     format!("the client of node {node} closed its side of the connection before the answer; it must keep the connection open")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;

@@ -1,17 +1,18 @@
 //! The readiness of this replica: a stored result. A probe reads it and waits for nothing, however slow Kubernetes is.
 //!
 //! Ready means that no right is missing and that the Lease was read lately. Rights are asked for on a thread of their own, at
-//! the start, now and then, and after a refusal; the Lease is read by housekeeping anyway.
+//! the start, now and then, and after a refusal; the Lease is read by the reconciler anyway.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::trouble::told;
-use super::{Coordinator, Trouble};
-use crate::system::clock;
+use super::Error;
+use super::error::error_chain;
+use crate::kube::Kube;
 use crate::system::guarded::Guarded;
+use crate::system::{clock, threads};
 
 /// Time between two questions about the rights when all is well: a call for each right, and they seldom change.
 const RIGHTS_EVERY: Duration = Duration::from_secs(300);
@@ -64,11 +65,26 @@ impl Readiness {
         self.record_lease(None);
     }
 
-    /// A round of housekeeping could not read the Lease. A lock in it that makes no sense is no reason to be called unready:
+    /// The reconciler could not read the Lease. A lock in it that makes no sense is no reason to be called unready:
     /// then no node would get the answer that says what to repair.
-    pub(super) fn lease_was_not_read(&self, trouble: &Trouble) {
-        if !matches!(trouble, Trouble::Lock(_)) {
-            self.record_lease(Some(told(trouble)));
+    pub(super) fn lease_was_not_read(&self, error: &Error) {
+        if !matches!(error, Error::Lock(_)) {
+            self.record_lease(Some(error_chain(error)));
+        }
+    }
+
+    /// Asks for the rights in the background, if it is time to.
+    pub(super) fn ask_for_rights(self: &Arc<Self>, kube: &Arc<Kube>) {
+        if !self.state.lock().begin(clock::now().instant) {
+            return;
+        }
+        let (this, kube) = (Arc::clone(self), Arc::clone(kube));
+        let asked = threads::start("rights", move || {
+            let missing = kube.missing_permissions().map_err(|error| error_chain(&error));
+            this.rights_were_asked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
+        });
+        if let Err(error) = asked {
+            self.rights_were_asked(Err(format!("no thread can be started: {error}")));
         }
     }
 
@@ -84,22 +100,6 @@ impl Readiness {
         let mut state = self.state.lock();
         state.record(missing, now);
         state.log_change(now);
-    }
-}
-
-impl Coordinator {
-    /// Asks for the rights in the background, if it is time to.
-    pub(super) fn ask_for_rights(self: &Arc<Self>) {
-        if !self.readiness.state.lock().begin(clock::now().instant) {
-            return;
-        }
-        let asked = self.spawn("rights", |this| {
-            let missing = this.kube.missing_permissions().map_err(|error| told(&error));
-            this.readiness.rights_were_asked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
-        });
-        if let Err(error) = asked {
-            self.readiness.rights_were_asked(Err(format!("no thread can be started: {error}")));
-        }
     }
 }
 

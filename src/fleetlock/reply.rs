@@ -1,9 +1,11 @@
-//! What a client is told: a status, a `kind` for its metrics and a sentence for its journal.
+//! What a client is told: a status, a `kind` for its metrics and a message for its journal.
 //!
 //! Zincati takes every 2xx for "granted" and reads no body then; some clients take only 200. So a success is exactly
 //! 200 and nothing else is ever 2xx. On any other status Zincati logs `value` and counts `kind`.
 
 use serde::Serialize;
+
+use super::Refusal;
 
 /// Every `kind` there is, for answers, metrics and documents alike (docs/protocol.md explains each).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,7 +60,7 @@ pub enum Kind {
     UnknownNode,
 }
 
-/// An answer: [`Kind`] and sentence.
+/// An answer: [`Kind`] and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     kind: Kind,
@@ -167,7 +169,7 @@ impl Reply {
         self.kind
     }
 
-    /// The sentence for a person.
+    /// The message for a person.
     pub fn value(&self) -> &str {
         &self.value
     }
@@ -177,6 +179,12 @@ impl Reply {
         let wire = WireReply { kind: self.kind.name(), value: &self.value };
         // Two strings always have a JSON form.
         serde_json::to_string(&wire).unwrap_or_default()
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        Self::refusal(refusal.kind, refusal.message)
     }
 }
 

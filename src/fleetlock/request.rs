@@ -1,12 +1,13 @@
-//! From a request as it arrived to a [`Request`], or to the reason why it is none.
+//! From a request as it arrived to a [`Request`], or to the [`Refusal`] of what is none of FleetLock's.
 //!
 //! `Content-Type` is not looked at: Zincati sends none. How large a request may be is the business of whoever reads it.
 
 use std::fmt;
+use std::ops::ControlFlow::{self, Break, Continue};
 
 use serde::Deserialize;
 
-use super::{Kind, Reply};
+use super::{Kind, Refusal};
 use crate::cluster::HexId;
 
 /// Characters a group's name may have at most, as a Kubernetes label value.
@@ -51,13 +52,6 @@ pub struct Head<'a> {
     pub protocol: Option<&'a str>,
 }
 
-/// Why a request is none of FleetLock's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
-    kind: Kind,
-    sentence: String,
-}
-
 /// Which endpoint `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
 /// query is ignored.
 pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
@@ -76,48 +70,78 @@ pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
 }
 
 /// Judges a request by its head.
-fn check(head: Head<'_>, base: &str) -> Result<Endpoint, Malformed> {
-    let endpoint = endpoint(head.target, base).ok_or_else(|| Malformed::not_found(head.target, base))?;
+fn check(head: Head<'_>, base: &str) -> ControlFlow<Refusal, Endpoint> {
+    let Some(endpoint) = endpoint(head.target, base) else { return Break(not_found(head.target, base)) };
     if head.method != "POST" {
-        return Err(Malformed::method(head.method));
+        return Break(not_allowed(head.method));
     }
-    if head.protocol != Some("true") {
-        return Err(Malformed::bad(match head.protocol {
-            None => "the header fleet-lock-protocol is missing; it must be: true".to_owned(),
-            Some(value) => format!("the header fleet-lock-protocol is {:?}; it must be: true", clip(value)),
-        }));
+    match head.protocol {
+        Some("true") => Continue(endpoint),
+        None => bad("the header fleet-lock-protocol is missing; it must be: true"),
+        Some(value) => bad(format!("the header fleet-lock-protocol is {:?}; it must be: true", clip(value))),
     }
-    Ok(endpoint)
 }
 
 /// Reads a request whose body is complete.
-pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> Result<Request, Malformed> {
+pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> ControlFlow<Refusal, Request> {
     let endpoint = check(head, base)?;
-    let wire: WireRequest = serde_json::from_slice(body).map_err(|error| Malformed::body(&error))?;
-    Ok(Request { endpoint, id: id(&wire.client_params.id)?, group: GroupName::parse(&wire.client_params.group)? })
+    match serde_json::from_slice::<WireRequest>(body) {
+        Ok(WireRequest { client_params: WireParams { id, group } }) => {
+            Continue(Request { endpoint, id: self::id(&id)?, group: self::group(&group)? })
+        }
+        Err(error) => {
+            // The error quotes a text that stands where none belongs, whole.
+            let error: String = error.to_string().chars().take(ERROR_SHOWN_MAX).collect();
+            bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}"))
+        }
+    }
 }
 
 /// Reads an id. White space around it is forgiven: `$(cat /etc/machine-id)` and the like may leave a line feed.
-fn id(text: &str) -> Result<HexId, Malformed> {
-    HexId::parse(text.trim()).ok_or_else(|| {
+fn id(text: &str) -> ControlFlow<Refusal, HexId> {
+    let invalid = || {
         let text = clip(text);
-        Malformed::bad(format!(
+        bad(format!(
             "client_params.id is {text:?}; it must be Zincati's id or a machine-id: 32 hexadecimal digits, dashes and case ignored"
         ))
-    })
+    };
+    HexId::parse(text.trim()).map_or_else(invalid, Continue)
+}
+
+fn group(text: &str) -> ControlFlow<Refusal, GroupName> {
+    let invalid = || {
+        let text = clip(text);
+        bad(format!("client_params.group is {text:?}; it must have 1 to {GROUP_MAX} letters, digits, dots or dashes"))
+    };
+    GroupName::parse(text).map_or_else(invalid, Continue)
+}
+
+fn bad<T>(message: impl Into<String>) -> ControlFlow<Refusal, T> {
+    Break(Refusal::new(Kind::BadRequest, message))
+}
+
+fn not_found(target: &str, base: &str) -> Refusal {
+    let base = base.trim_matches('/');
+    let base = if base.is_empty() { String::new() } else { format!("/{base}") };
+    Refusal::new(Kind::NotFound, format!("there is no {:?} here, only {base}/v1/pre-reboot and {base}/v1/steady-state", clip(target)))
+}
+
+fn not_allowed(method: &str) -> Refusal {
+    let message = match method {
+        "GET" => "POST is expected, this was a GET: a redirect (as from http to https) probably turned the POST into a GET; \
+                  give the node the final address as base_url"
+            .to_owned(),
+        other => format!("POST is expected, this was {:?}", clip(other)),
+    };
+    Refusal::new(Kind::MethodNotAllowed, message)
 }
 
 impl GroupName {
     /// Reads a group's name.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-        if text.is_empty() || text.len() > GROUP_MAX || !text.bytes().all(allowed) {
-            let text = clip(text);
-            return Err(Malformed::bad(format!(
-                "client_params.group is {text:?}; it must have 1 to {GROUP_MAX} letters, digits, dots or dashes"
-            )));
-        }
-        Ok(Self(text.to_owned()))
+        let is_name = !text.is_empty() && text.len() <= GROUP_MAX && text.bytes().all(allowed);
+        is_name.then(|| Self(text.to_owned()))
     }
 }
 
@@ -134,42 +158,6 @@ impl Endpoint {
             Self::PreReboot => "pre-reboot",
             Self::SteadyState => "steady-state",
         }
-    }
-}
-
-impl Malformed {
-    /// The body could not be read to its end.
-    pub fn bad(sentence: String) -> Self {
-        Self { kind: Kind::BadRequest, sentence }
-    }
-
-    fn body(error: &serde_json::Error) -> Self {
-        // It quotes a text that stands where none belongs, whole.
-        let error: String = error.to_string().chars().take(ERROR_SHOWN_MAX).collect();
-        Self::bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}"))
-    }
-
-    fn not_found(target: &str, base: &str) -> Self {
-        let base = base.trim_matches('/');
-        let base = if base.is_empty() { String::new() } else { format!("/{base}") };
-        let sentence = format!("there is no {:?} here, only {base}/v1/pre-reboot and {base}/v1/steady-state", clip(target));
-        Self { kind: Kind::NotFound, sentence }
-    }
-
-    fn method(method: &str) -> Self {
-        let sentence = match method {
-            "GET" => "POST is expected, this was a GET: a redirect (as from http to https) probably turned the POST into a GET; \
-                      give the node the final address as base_url"
-                .to_owned(),
-            other => format!("POST is expected, this was {:?}", clip(other)),
-        };
-        Self { kind: Kind::MethodNotAllowed, sentence }
-    }
-}
-
-impl From<Malformed> for Reply {
-    fn from(malformed: Malformed) -> Self {
-        Self::refusal(malformed.kind, malformed.sentence)
     }
 }
 
@@ -205,11 +193,10 @@ mod tests {
     #[track_caller]
     fn check(head: Head<'_>, body: &str, want: u16, says: &str) {
         match parse(head, body.as_bytes(), "/") {
-            Ok(request) => assert_eq!(want, 200, "{request:?}"),
-            Err(malformed) => {
-                let reply = Reply::from(malformed);
-                assert_eq!(reply.kind().status(), want, "{reply:?}");
-                assert!(reply.value().contains(says), "{reply:?}");
+            Continue(request) => assert_eq!(want, 200, "{request:?}"),
+            Break(refusal) => {
+                assert_eq!(refusal.kind.status(), want, "{refusal:?}");
+                assert!(refusal.message.contains(says), "{refusal:?}");
             }
         }
     }
@@ -217,19 +204,19 @@ mod tests {
     #[test]
     fn a_group_has_its_length_and_an_endpoint_its_name() {
         for (length, good) in [(0, false), (1, true), (GROUP_MAX, true), (GROUP_MAX + 1, false)] {
-            assert_eq!(GroupName::parse(&"g".repeat(length)).is_ok(), good, "{length}");
+            assert_eq!(GroupName::parse(&"g".repeat(length)).is_some(), good, "{length}");
         }
         assert_eq!([Endpoint::PreReboot, Endpoint::SteadyState].map(Endpoint::name), ["pre-reboot", "steady-state"]);
     }
 
     #[test]
     fn what_zincati_and_fleetlockctl_send_is_read() {
-        let request = parse(post("/v1/pre-reboot"), BODY.as_bytes(), "/").unwrap();
+        let request = parse(post("/v1/pre-reboot"), BODY.as_bytes(), "/").continue_value().unwrap();
         assert_eq!(request.endpoint, Endpoint::PreReboot);
         assert_eq!(request.id.to_string(), ID);
         assert_eq!(request.group.to_string(), "default");
         let compact = format!(r#"{{"client_params":{{"id":"{ID}","group":"-Workers.A","more":1}},"more":2}}"#);
-        let request = parse(post("//v1/steady-state?a=b"), compact.as_bytes(), "/").unwrap();
+        let request = parse(post("//v1/steady-state?a=b"), compact.as_bytes(), "/").continue_value().unwrap();
         assert_eq!((request.endpoint, request.group.to_string().as_str()), (Endpoint::SteadyState, "-Workers.A"));
     }
 
@@ -257,14 +244,14 @@ mod tests {
         let [upper, dashed] = [ID.to_uppercase(), format!("{}-{}", &ID[..8], &ID[8..])];
         let around = [format!("{ID}\n"), format!(" \t{ID}\r\n"), format!("\u{2028}{ID}")];
         for text in [ID, &upper, &dashed].into_iter().chain(around.iter().map(String::as_str)) {
-            assert_eq!(id(text).unwrap().to_string(), ID, "{text:?}");
+            assert_eq!(id(text).continue_value().unwrap().to_string(), ID, "{text:?}");
         }
         let (short, broken, long) = (&ID[1..], format!("{}\n{}", &ID[..16], &ID[16..]), format!("{ID}0"));
         for text in ["", "x", "short", "ü", "\u{1b}[31m", "\u{202e}", " ", short, &broken, &long, &"x".repeat(5000)] {
-            let refused = id(text).unwrap_err();
+            let refused = id(text).break_value().unwrap();
             assert_eq!(refused.kind, Kind::BadRequest);
-            assert!(refused.sentence.contains(&format!("{:?}", clip(text))) && refused.sentence.contains("32"), "{}", refused.sentence);
-            assert!(!refused.sentence.chars().any(char::is_control), "{:?}", refused.sentence);
+            assert!(refused.message.contains(&format!("{:?}", clip(text))) && refused.message.contains("32"), "{}", refused.message);
+            assert!(!refused.message.chars().any(char::is_control), "{:?}", refused.message);
         }
     }
 
@@ -293,7 +280,7 @@ mod tests {
     #[test]
     fn every_cut_body_is_refused() {
         for end in 0..BODY.len() {
-            assert!(parse(post("/v1/pre-reboot"), &BODY.as_bytes()[..end], "/").is_err(), "{end} bytes");
+            assert!(parse(post("/v1/pre-reboot"), &BODY.as_bytes()[..end], "/").is_break(), "{end} bytes");
         }
     }
 
@@ -303,8 +290,8 @@ mod tests {
         let bodies =
             [format!("{{\"client_params\": \"{long}\"}}"), format!("{{\"client_params\": {{\"id\": \"{ID}\", \"group\": \"{long}\"}}}}")];
         for body in bodies {
-            let told = parse(post("/v1/pre-reboot"), body.as_bytes(), "/").unwrap_err();
-            assert!(told.sentence.chars().count() < 400, "{} characters", told.sentence.chars().count());
+            let refused = parse(post("/v1/pre-reboot"), body.as_bytes(), "/").break_value().unwrap();
+            assert!(refused.message.chars().count() < 400, "{} characters", refused.message.chars().count());
         }
     }
 

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use tiny_http::Header;
 
 use super::{AuthFile, Client, Door, DoorLimits, Peer, response};
-use crate::access::{CHALLENGE, Denied, Origin, Permit, presented};
+use crate::access::{CHALLENGE, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
-use crate::fleetlock::{Endpoint, Head, Kind, Malformed, Reply, endpoint, parse};
+use crate::fleetlock::{Endpoint, Head, Kind, Refusal, Reply, Request, endpoint, parse};
 use crate::metrics::Metrics;
 use crate::system::clock;
 
@@ -66,43 +67,48 @@ impl Routes {
         let begun = clock::now().instant;
         let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
-        let permit = self.permit(&request);
-        let user = permit.as_ref().ok().and_then(Permit::user).map(str::to_owned);
-        let admitted = permit.map_err(Reply::from).and_then(|permit| self.admit(&mut request, peer, permit));
+        let (user, admitted) = match self.permit(&request) {
+            Continue(permit) => (permit.user().map(str::to_owned), self.admit(&mut request, peer, permit)),
+            Break(refusal) => (None, Break(refusal)),
+        };
         let metrics = Arc::clone(&self.metrics);
         let respond = move |reply: Reply| {
             metrics.request(path, &reply, begun.elapsed());
             send(request, peer, path, user.as_deref(), &reply);
         };
         match admitted {
-            Ok((parsed, origin)) => self.coordinator.answer(&parsed, &origin, presence, Box::new(respond)),
-            Err(reply) => respond(reply),
+            Continue((parsed, origin)) => self.coordinator.answer(&parsed, &origin, presence, Box::new(respond)),
+            Break(refusal) => respond(refusal.into()),
         }
     }
 
     /// Who calls. It comes first of all, so a stranger learns nothing but that.
-    fn permit(&self, request: &tiny_http::Request) -> Result<Permit, Denied> {
-        let Some(auth_file) = &self.auth_file else { return Ok(Permit::Anyone) };
+    fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
+        let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
         let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
-        presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map(Permit::Holder)
+        presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Holder)
     }
 
     /// What is asked, and whether this caller may ask it for that group: all that can be judged without Kubernetes.
-    fn admit(&self, request: &mut tiny_http::Request, peer: Peer, permit: Permit) -> Result<(crate::fleetlock::Request, Origin), Reply> {
+    fn admit(&self, request: &mut tiny_http::Request, peer: Peer, permit: Permit) -> ControlFlow<Refusal, (Request, Origin)> {
         let parsed = read(request, &self.base)?;
-        permit.covers_group(&parsed.group)?;
-        Ok((parsed, Origin { permit, peer: Some(peer.ip()) }))
+        match permit.refuses_group(&parsed.group) {
+            Some(refusal) => Break(refusal),
+            None => Continue((parsed, Origin { permit, peer: Some(peer.ip()) })),
+        }
     }
 }
 
 /// The door lets no request through that is not complete, or too large.
-fn read(request: &mut tiny_http::Request, base: &str) -> Result<crate::fleetlock::Request, Malformed> {
+fn read(request: &mut tiny_http::Request, base: &str) -> ControlFlow<Refusal, Request> {
     let (method, target) = (request.method().to_string(), request.url().to_owned());
     let protocol = request.headers().iter().find(|header| header.field.equiv(PROTOCOL)).map(|header| header.value.to_string());
     let head = Head { method: &method, target: &target, protocol: protocol.as_deref() };
     let mut body = Vec::new();
-    request.as_reader().read_to_end(&mut body).map_err(|error| Malformed::bad(format!("the body ended early: {error}")))?;
-    parse(head, &body, base)
+    match request.as_reader().read_to_end(&mut body) {
+        Ok(_) => parse(head, &body, base),
+        Err(error) => Break(Refusal::new(Kind::BadRequest, format!("the body ended early: {error}"))),
+    }
 }
 
 fn send(request: tiny_http::Request, peer: Peer, path: Option<Endpoint>, user: Option<&str>, reply: &Reply) {

@@ -3,10 +3,12 @@
 //!
 //! Pure: values in, values out.
 
+mod capacity;
 mod record;
 mod release;
 mod slots;
 
+pub use capacity::Capacity;
 pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
 pub use release::{MISSING_MAX, Release, is_searched_for, release};
 pub use slots::{Approved, Holder, LockState};

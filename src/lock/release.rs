@@ -220,7 +220,7 @@ mod tests {
         check(&holder(false, true), Some(&node("Ready", "old", "True")), SINCE, "Free");
         let mut by_hand = node("Ready", "old", "True");
         let term = crate::cluster::Term { lease: Uid::default(), term: 1 };
-        by_hand.mark.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term });
+        by_hand.mark.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term, drained: None });
         check(&holder(false, false), Some(&by_hand), late, "RestoreFirst");
     }
 }

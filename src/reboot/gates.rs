@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Caller, FleetFacts, Lock, Now, Observed, Question, Refusal, Rules, Seen, Step};
+use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Rules, Seen, Step};
 use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, spoken};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
@@ -47,19 +47,18 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
         return None;
     }
     let (name, since) = (node.name(), node.readiness_since.map(|since| format!(" since {since:.0}")).unwrap_or_default());
-    let sentence = format!(
+    let message = format!(
         "node {name} has to wait: it has not been Ready{since}, so its pods may not be able to end; see `kubectl describe node {name}`"
     );
-    Some(Step::Answer(Refusal::outcome(Kind::NodeNotReady, sentence)))
+    Some(Step::Answer(Outcome::refused(Kind::NodeNotReady, message)))
 }
 
 /// The other control-plane nodes that are unavailable, each with the reason. A holder of a slot is, if it `counts`; one whose
 /// Node is deleted is known from the Lease.
 fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
     let nodes = || fleet.members.iter().filter(|member| member.control_plane);
-    let is_in_plane = |holder: &&&Holder| holder.control_plane || nodes().any(|node| node.name == holder.node);
-    let others = lock.state.others(own);
-    let holders: Vec<&&Holder> = others.iter().filter(is_in_plane).collect();
+    let is_in_plane = |holder: &&Holder| holder.control_plane || nodes().any(|node| node.name == holder.node);
+    let holders: Vec<&Holder> = lock.state.others(own).filter(is_in_plane).collect();
     let held =
         holders.iter().filter(|holder| counts(holder)).map(|holder| format!("{} holds a slot since {:.0}", holder.node, holder.since));
     let is_holder = |node: &&Member| holders.iter().any(|holder| holder.node == node.name);
@@ -78,10 +77,10 @@ fn control_plane_refusal(own: &NodeName, unavailable: &[String]) -> Option<Step>
     if unavailable.is_empty() {
         return None;
     }
-    let sentence = format!(
+    let message = format!(
         "node {own} has to wait: at most one control-plane node may be unavailable, and {}; \
          make that node Ready and schedulable (kubectl uncordon)",
         spoken(unavailable)
     );
-    Some(Step::Answer(Refusal::outcome(Kind::ControlPlaneUnavailable, sentence)))
+    Some(Step::Answer(Outcome::refused(Kind::ControlPlaneUnavailable, message)))
 }

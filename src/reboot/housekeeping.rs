@@ -66,7 +66,7 @@ pub fn stray(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> Tid
 }
 
 fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Tidy {
-    let Ok(group) = GroupName::parse("unknown") else { return Tidy::Done(None) };
+    let Some(group) = GroupName::parse("unknown") else { return Tidy::Done(None) };
     let mut next = lock.value.state.take(name, &node.mark.uid, &group, now).describe(node);
     for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.mark.uid) {
         // Which boot it was approved in is not known, so once it is in service again that is evidence enough.

@@ -26,11 +26,11 @@ use jiff::Timestamp;
 use crate::cluster::{CordonRecord, HexId, LeaseVersion, Node, NodeName, NodePatch, Term, Uid};
 use crate::drain::{DrainPlan, Ours};
 use crate::fleetlock::{GroupName, Kind, answers_to};
-use crate::lock::{Holder, LockState};
+use crate::lock::{Capacity, Holder, LockState};
 
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
 pub use observed::{Fact, FleetFacts, Lock, Observed, Others, Seen, Tenure};
-pub use outcome::{Outcome, Refusal, Settled};
+pub use outcome::{Outcome, Settled};
 
 /// Who calls: a node of the directory, and the words it called with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,8 @@ pub struct Caller {
 /// What holds for every request.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// How many nodes may be out at once, over all groups; at least 1.
-    pub slots: usize,
+    /// How many nodes may be unavailable at once.
+    pub capacity: Capacity,
     /// At most one control-plane node may be unavailable, by whatever cause.
     pub protect_control_plane: bool,
     /// How to tell this program's own pods.
@@ -190,8 +190,8 @@ fn restore(node: &Node) -> Step {
 
 /// What a request says when a later one of the same node has overtaken it.
 fn superseded(node: &NodeName) -> Step {
-    let sentence = format!("node {node} has called again since; this older request is void");
-    Step::Answer(Refusal::outcome(Kind::Superseded, sentence))
+    let message = format!("node {node} has called again since; this older request is void");
+    Step::Answer(Outcome::refused(Kind::Superseded, message))
 }
 
 /// Whether the mark on `node` is of another tenure than the one this lock shows, and the lock the older of the two looks:

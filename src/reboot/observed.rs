@@ -82,9 +82,12 @@ pub enum Fact {
 /// Everything seen by one request. Absent means: not looked yet, or not to be relied on any more.
 #[derive(Debug, Clone)]
 pub struct Observed {
-    uid: Uid,
-    ticks: u64,
-    own_write: Option<NodeMark>,
+    /// The Node that the request is about.
+    pub uid: Uid,
+    /// How many facts were seen.
+    pub ticks: u64,
+    /// The Node's metadata as this request's own write has left it, while nothing else was seen of the Node.
+    pub own_write: Option<NodeMark>,
     /// The tenure this request acts under: the first it has seen, or the one it has made.
     pub tenure: Option<Tenure>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
@@ -182,11 +185,6 @@ impl Observed {
     pub fn forget_node(&mut self) {
         self.node = None;
         self.own_write = None;
-    }
-
-    /// The Node's metadata as this request's own write has left it, when nothing was seen of the Node since.
-    pub fn own_write(&self) -> Option<&NodeMark> {
-        self.own_write.as_ref()
     }
 }
 

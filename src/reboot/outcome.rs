@@ -3,7 +3,7 @@
 use super::Approval;
 use crate::cluster::{HexId, NodeName, spoken};
 use crate::drain::came_back_clause;
-use crate::fleetlock::{Kind, Reply};
+use crate::fleetlock::{Kind, Refusal, Reply};
 
 /// What the rules say to a caller.
 #[derive(Debug)]
@@ -14,15 +14,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// Steady-state: the node is in service.
     Settled(Settled),
-}
-
-/// A refusal: an answer, not an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// For machines.
-    pub kind: Kind,
-    /// For a person: which node, what stands in the way, what to do.
-    pub sentence: String,
+    /// No node has the id of the caller, or not any more: the directory may be out of date.
+    UnknownNode(HexId),
 }
 
 /// Why steady-state is answered 200.
@@ -36,23 +29,17 @@ pub enum Settled {
     Unknown(HexId),
 }
 
-impl Refusal {
-    /// The answer with this refusal.
-    pub fn outcome(kind: Kind, sentence: String) -> Outcome {
-        Outcome::Refused(Self { kind, sentence })
+impl Outcome {
+    /// A refusal of `kind`.
+    pub fn refused(kind: Kind, message: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(kind, message))
     }
 
     /// Two nodes or more have the caller's id.
-    pub fn duplicate(id: HexId, nodes: &[NodeName]) -> Outcome {
+    pub fn duplicate(id: HexId, nodes: &[NodeName]) -> Self {
         let nodes = spoken(nodes);
-        let sentence = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
-        Self::outcome(Kind::DuplicateId, sentence)
-    }
-
-    /// No node has the caller's id.
-    pub fn unknown(id: HexId) -> Outcome {
-        let sentence = format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?");
-        Self::outcome(Kind::UnknownNode, sentence)
+        let message = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
+        Self::refused(Kind::DuplicateId, message)
     }
 }
 
@@ -63,7 +50,11 @@ impl From<Outcome> for Reply {
                 let came_back = came_back_clause(approval.came_back());
                 Self::ok(Kind::Approved, format!("node {node} is cordoned and empty and holds a slot: it may reboot{came_back}"))
             }
-            Outcome::Refused(refusal) => Self::refusal(refusal.kind, refusal.sentence),
+            Outcome::Refused(refusal) => refusal.into(),
+            Outcome::UnknownNode(id) => {
+                let message = format!("no node has a machine-id that matches the id {id}; has this machine joined the cluster?");
+                Self::refusal(Kind::UnknownNode, message)
+            }
             Outcome::Settled(Settled::InService(node)) => Self::ok(Kind::SteadyState, format!("node {node} is in service")),
             Outcome::Settled(Settled::SlotKept(node)) => Self::ok(
                 Kind::SteadyState,

@@ -2,13 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Refusal, Rules, Seen, Step,
-};
+use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Rules, Seen, Step};
 use super::{Change, FleetFacts, Lock, NodeChange, Others, gates, mark, may_be_marked_since, restore, superseded};
 use crate::cluster::{Node, NodeName, NodePatch, spoken};
 use crate::drain::DrainPlan;
-use crate::fleetlock::Kind;
+use crate::fleetlock::{Kind, Refusal};
 use crate::lock::{Holder, MISSING_MAX};
 
 /// The one next step towards the answer.
@@ -16,7 +14,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Refusal::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
     if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !is_under(holder, tenure.term)) {
@@ -30,7 +28,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         // Whether an approved node is still cordoned, only a look from after its approval can tell: in an older one the mark
         // may be missing because it had not been made yet, and a new tenure would take the approval away.
         Some(holder) if is_uncordoned(holder, node, &lock.value) && seen_node.tick < lock.tick => Step::Look(Question::Node),
-        Some(holder) if is_over(holder, node, &lock.value) => match lock.value.state.others(&caller.node).len() >= rules.slots {
+        Some(holder) if is_over(holder, node, &lock.value) => match room(caller, lock, rules) == 0 {
             true => enter(caller, seen, lock, node, rules, now),
             false => match gates::closed(caller, seen, lock, node, rules, now) {
                 Some(refused) if holder.checked_in.is_none() => keeps_its_slot(refused),
@@ -44,12 +42,12 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
 
 /// Without a slot: take one, when the Lease has room and no node is marked as rebooting beyond it.
 fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules: &Rules, now: Now) -> Step {
-    let others = lock.value.state.others(&caller.node);
-    if others.len() >= rules.slots {
-        let held: Vec<String> = others.iter().map(|holder| held_by(holder)).collect();
-        let slots = if rules.slots == 1 { "the slot is" } else { "all slots are" };
-        let sentence = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
-        return Step::Answer(Refusal::outcome(Kind::SlotsTaken, sentence));
+    let room = room(caller, lock, rules);
+    if room == 0 {
+        let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
+        let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
+        let message = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
+        return Step::Answer(Outcome::refused(Kind::SlotsTaken, message));
     }
     if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
         return step;
@@ -59,17 +57,21 @@ fn enter(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules
     match FleetFacts::rebooting_without_slot(seen.fleet.as_ref().or(seen.fleet_lately.as_ref()), lock, &caller.node) {
         Others::NotRead => Step::Look(Question::FleetLately),
         Others::LockTooOld => Step::Look(Question::Lock),
-        Others::Are(names) if others.len() + names.len() >= rules.slots => other_rebooting(caller, &names, "has to wait"),
+        Others::Are(names) if names.len() >= room => other_rebooting(caller, &names, "has to wait"),
         Others::Are(_) => take(caller, lock, node, now),
     }
+}
+
+fn room(caller: &Caller, lock: &Seen<Lock>, rules: &Rules) -> usize {
+    rules.capacity.room(lock.value.state.others(&caller.node))
 }
 
 /// The refusal of a node that was approved, and uncordoned since. Its approval cannot be taken back: it may be rebooting.
 fn keeps_its_slot(refused: Step) -> Step {
     match refused {
-        Step::Answer(Outcome::Refused(Refusal { kind, sentence })) => {
-            let sentence = format!("{sentence}; it was approved before it was uncordoned, and keeps its slot, for which other nodes wait");
-            Step::Answer(Refusal::outcome(kind, sentence))
+        Step::Answer(Outcome::Refused(Refusal { kind, message })) => {
+            let message = format!("{message}; it was approved before it was uncordoned, and keeps its slot, for which other nodes wait");
+            Step::Answer(Outcome::refused(kind, message))
         }
         step => step,
     }
@@ -108,8 +110,8 @@ fn is_uncordoned(holder: &Holder, node: &Node, lock: &Lock) -> bool {
 /// More nodes hold slots than there are, as after the Lease was deleted or `--slots` lowered: those that took theirs last
 /// and are not approved go back.
 fn is_beyond(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, rules: &Rules) -> bool {
-    let before = |other: &&&Holder| other.approved.is_some() || other.term < holder.term;
-    holder.approved.is_none() && lock.value.state.others(&caller.node).iter().filter(before).count() >= rules.slots
+    let before = |other: &&Holder| other.approved.is_some() || other.term < holder.term;
+    holder.approved.is_none() && rules.capacity.room(lock.value.state.others(&caller.node).filter(before)) == 0
 }
 
 /// Gives the place back: first the slot, so that no other request of this node can approve it any more, then, as for
@@ -133,7 +135,7 @@ fn leave_nothing(seen_node: &Seen<Option<Node>>, lock: &Seen<Lock>, node: &Node)
 fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, node: &Node, rules: &Rules) -> Option<Step> {
     let term = lock.value.term(holder.term);
     // Right after its own mark a request reads the fleet with nothing missing from before; else that comes before the approval.
-    let known = if seen.own_write().is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
+    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
     let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
     if let Others::Are(names) = &others
         && let Some(step) = give_way(caller, lock, holder, names, rules)
@@ -147,26 +149,21 @@ fn contest(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder,
     }
     match others {
         _ if holder.approved.is_some() => None,
-        Others::NotRead if seen.own_write().is_some() => Some(Step::Look(Question::Fleet)),
+        Others::NotRead if seen.own_write.is_some() => Some(Step::Look(Question::Fleet)),
         Others::NotRead => Some(Step::Look(Question::FleetLately)),
         Others::LockTooOld => Some(Step::Look(Question::Lock)),
         Others::Are(names) => keep_waiting(caller, lock, &names, rules),
     }
 }
 
-/// Gives the place back when as many of `names` as there is room for come before this node by name.
+/// Gives the place back when as many of `names` as there is room for, this node's own slot at least, come before this node by name.
 fn give_way(caller: &Caller, lock: &Seen<Lock>, holder: &Holder, names: &[NodeName], rules: &Rules) -> Option<Step> {
     let before = names.iter().filter(|name| **name < caller.node).count();
-    (holder.approved.is_none() && before >= room(caller, lock, rules)).then(|| go_back(caller, lock))
+    (holder.approved.is_none() && before >= room(caller, lock, rules).max(1)).then(|| go_back(caller, lock))
 }
 
 fn keep_waiting(caller: &Caller, lock: &Seen<Lock>, names: &[NodeName], rules: &Rules) -> Option<Step> {
-    (names.len() >= room(caller, lock, rules)).then(|| other_rebooting(caller, names, "keeps its place but has to wait"))
-}
-
-/// Slots that no other node holds; at least the one of this node.
-fn room(caller: &Caller, lock: &Seen<Lock>, rules: &Rules) -> usize {
-    rules.slots.saturating_sub(lock.value.state.others(&caller.node).len()).max(1)
+    (names.len() >= room(caller, lock, rules).max(1)).then(|| other_rebooting(caller, names, "keeps its place but has to wait"))
 }
 
 /// Cordoned under its own tenure: list the pods, drain, list again, and approve when the list is empty.
@@ -215,7 +212,7 @@ fn check_others(
 ) -> Option<Step> {
     let node = seen.node.as_ref()?.value.as_ref()?;
     let Some(fleet) = seen.fleet.as_ref().filter(|fleet| fleet.tick > pods_tick) else {
-        let is_recorded = seen.own_write().and_then(|own| own.record.as_ref()).is_some_and(|record| record.drained.is_some());
+        let is_recorded = seen.own_write.as_ref().and_then(|own| own.record.as_ref()).is_some_and(|record| record.drained.is_some());
         return Some(if is_recorded { Step::Look(Question::Fleet) } else { record_drained(node, now) });
     };
     match FleetFacts::rebooting_without_slot(Some(fleet), lock, &caller.node) {
@@ -241,12 +238,12 @@ fn record_drained(node: &Node, now: Now) -> Step {
 
 fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
     let (are, annotation) = (if names.len() == 1 { "node" } else { "nodes" }, crate::cluster::STATUS);
-    let sentence = format!(
+    let message = format!(
         "node {} {waits}: {are} {} marked {annotation}=Rebooting without a slot, by hand or by another manager",
         caller.node,
         spoken(names)
     );
-    Step::Answer(Refusal::outcome(Kind::OtherRebooting, sentence))
+    Step::Answer(Outcome::refused(Kind::OtherRebooting, message))
 }
 
 /// Whether the slot is still held under the tenure `term`, with no check-in since.

@@ -3,7 +3,7 @@
 //! For a holder the check-in is written into the Lease first: from then on no request of before can approve it, and
 //! whatever is left to do (put the node back in service, free the slot) can be finished by any replica.
 
-use super::{Caller, Lock, LockChange, Now, Observed, Outcome, Question, Refusal, Seen, Settled, Step, Tenure};
+use super::{Caller, Lock, LockChange, Now, Observed, Outcome, Question, Seen, Settled, Step, Tenure};
 use super::{may_be_marked_since, restore, superseded};
 use crate::cluster::Node;
 use crate::lock::{Holder, Release, release};
@@ -12,14 +12,14 @@ use crate::lock::{Holder, Release, release};
 pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     let Some(mark) = &seen.mark else { return Step::Look(Question::Mark) };
     let Some(mark) = mark.value.as_ref().filter(|mark| mark.uid == caller.uid) else {
-        return Step::Answer(Refusal::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     if mark.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
         return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
     }
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(node) = seen_node.value.as_ref().filter(|node| caller.is(node)) else {
-        return Step::Answer(Refusal::unknown(caller.id));
+        return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);

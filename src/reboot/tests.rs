@@ -150,7 +150,7 @@ impl World {
     }
 
     fn rules() -> Rules {
-        Rules { slots: SLOTS, protect_control_plane: true, ours: Ours::default() }
+        Rules { capacity: Capacity { slots: SLOTS }, protect_control_plane: true, ours: Ours::default() }
     }
 
     fn caller(&self, machine: usize) -> Caller {
@@ -255,7 +255,7 @@ impl World {
             Outcome::Settled(_) if heard && self.machines[actor.machine].client == Client::Back => {
                 self.machines[actor.machine].client = Client::Up;
             }
-            Outcome::Refused(_) | Outcome::Settled(_) => {}
+            Outcome::Refused(_) | Outcome::Settled(_) | Outcome::UnknownNode(_) => {}
         }
         if heard {
             self.machines[actor.machine].listens_to = None;

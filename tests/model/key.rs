@@ -6,11 +6,14 @@
 //! - Of times matter: the order of approvals and arrivals of one node, and which of the rules' limits has passed
 //!   (a minute, two minutes; of a Node that is gone, a quarter of an hour; for proofs, whether a minute has passed at all).
 //! - It does not matter in which order the requests are listed.
+//!
+//! Every value is taken apart without `..`: a new field does not compile until it stands here, with what it adds or why it adds
+//! nothing.
 
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMark, NodePatch};
+use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMark, NodePatch, Term};
 use reboot_manager::lock::{Approved, Holder, LockState};
-use reboot_manager::reboot::{Change, Lock, Now, PROOF_AGE_MAX, Seen, Tenure};
+use reboot_manager::reboot::{Caller, Change, FleetFacts, Lock, Now, Observed, PROOF_AGE_MAX, Seen, Tenure};
 
 use crate::actor::{Actor, Work};
 use crate::world::{Flight, Machine, Stage, View, World};
@@ -43,21 +46,35 @@ impl<'a> Key<'a> {
     }
 
     fn world(&mut self) {
-        let world = self.world;
-        for (_, left) in world.may.counts() {
+        // What is counted only makes names and times that differ from all others.
+        let World {
+            machines,
+            lock,
+            actors,
+            flights,
+            may,
+            older,
+            older_rightly,
+            lease_deleted,
+            annotation_lost,
+            leases: _,
+            minutes: _,
+            moment: _,
+            versions: _,
+        } = self.world;
+        for (_, left) in may.counts() {
             self.byte(left);
         }
-        self.byte(world.older as u8);
-        self.flag(world.older_rightly);
-        self.flag(world.lease_deleted);
-        self.flag(world.annotation_lost);
-        self.lease(world.lock.version.as_ref());
-        self.lock_state(&world.lock.state);
-        for (at, machine) in world.machines.iter().enumerate() {
+        self.byte(*older as u8);
+        for flag in [*older_rightly, *lease_deleted, *annotation_lost] {
+            self.flag(flag);
+        }
+        self.lock(lock);
+        for (at, machine) in machines.iter().enumerate() {
             self.machine(at, machine);
         }
-        self.sorted(world.actors.len(), |key, at| key.actor(&world.actors[at]));
-        self.sorted(world.flights.len(), |key, at| key.flight(&world.flights[at]));
+        self.sorted(actors.len(), |key, at| key.actor(&actors[at]));
+        self.sorted(flights.len(), |key, at| key.flight(&flights[at]));
     }
 
     /// Several parts whose order does not matter.
@@ -77,34 +94,61 @@ impl<'a> Key<'a> {
     }
 
     fn machine(&mut self, at: usize, machine: &Machine) {
-        for part in [machine.client as u8, machine.pods, machine.wants, machine.boots, machine.generation] {
+        let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation } = machine;
+        for part in [*client as u8, *pods, *wants, *boots, *generation] {
             self.byte(part);
         }
-        for flag in [machine.cordoned, machine.out, machine.kept, machine.node.is_some()] {
+        for flag in [*cordoned, *out, *kept] {
             self.flag(flag);
         }
-        if let Some(node) = &machine.node {
-            self.node(at, node);
-        }
+        self.some(node.as_ref(), |key, node| key.node(at, node));
     }
 
     fn node(&mut self, machine: usize, node: &Node) {
-        self.mark(machine, &node.mark);
-        self.flag(node.unschedulable);
-        self.text(&node.boot_id);
-        self.byte(node.readiness as u8);
+        // The others never change here.
+        let Node {
+            mark,
+            unschedulable,
+            machine_id: _,
+            boot_id,
+            readiness,
+            readiness_since: _,
+            control_plane: _,
+            addresses: _,
+            gateways: _,
+        } = node;
+        self.mark(machine, mark);
+        self.flag(*unschedulable);
+        self.text(boot_id);
+        self.byte(*readiness as u8);
     }
 
     fn mark(&mut self, machine: usize, mark: &NodeMark) {
-        let current = self.world.node(machine).is_some_and(|node| node.mark.version == mark.version);
+        let NodeMark { name: _, uid, version, status, record } = mark;
+        let current = self.world.node(machine).is_some_and(|node| node.mark.version == *version);
         self.flag(current);
-        self.text(&mark.uid.0);
-        self.byte(mark.status as u8);
-        self.record(mark.record.as_ref());
+        self.text(&uid.0);
+        self.byte(*status as u8);
+        self.record(record.as_ref());
     }
 
     fn member(&mut self, member: &Member) {
-        let Member { name, status, record, unschedulable, readiness, control_plane, .. } = member;
+        // No rule asks for the others.
+        let Member {
+            name,
+            uid: _,
+            version: _,
+            machine_id: _,
+            boot_id: _,
+            readiness,
+            readiness_since: _,
+            unschedulable,
+            status,
+            record,
+            control_plane,
+            zone: _,
+            os_image: _,
+        } = member;
         self.text(name.as_str());
         self.byte(*status as u8);
         self.byte(*readiness as u8);
@@ -114,29 +158,33 @@ impl<'a> Key<'a> {
     }
 
     fn record(&mut self, record: Option<&CordonRecord>) {
-        self.flag(record.is_some());
-        if let Some(record) = record {
-            self.byte(record.before as u8);
-            self.text(&record.term.lease.0);
-            self.term(record.term.term);
-        }
+        self.some(record, |key, CordonRecord { before, term: Term { lease, term }, drained }| {
+            key.byte(*before as u8);
+            key.text(&lease.0);
+            key.term(*term);
+            // When that was, no rule asks.
+            key.flag(drained.is_some());
+        });
     }
 
     fn lease(&mut self, version: Option<&LeaseVersion>) {
         self.flag(version == self.world.lock.version.as_ref());
-        self.text(version.map(|version| version.uid.0.as_str()).unwrap_or_default());
+        self.some(version, |key, LeaseVersion { uid, version: _ }| key.text(&uid.0));
     }
 
     fn lock(&mut self, lock: &Lock) {
-        self.lease(lock.version.as_ref());
-        self.byte(lock.written.map_or(u8::MAX, |why| why as u8));
-        self.lock_state(&lock.state);
+        let Lock { state, version, written } = lock;
+        self.lease(version.as_ref());
+        self.byte(written.map_or(u8::MAX, |why| why as u8));
+        self.lock_state(state);
     }
 
     fn lock_state(&mut self, state: &LockState) {
-        self.term(state.last_term);
-        self.number(state.holders.len());
-        for holder in &state.holders {
+        // Nobody writes fields of a later version here.
+        let LockState { last_term, holders, extra: _ } = state;
+        self.term(*last_term);
+        self.number(holders.len());
+        for holder in holders {
             // Its group, role and machine-id are those of its node.
             let Holder { node, uid, group: _, term, since, control_plane: _, machine: _, approved, checked_in, missing_since, extra: _ } =
                 holder;
@@ -145,57 +193,64 @@ impl<'a> Key<'a> {
             self.text(&uid.0);
             self.term(*term);
             self.age(*since, &[1, 2]);
-            self.flag(approved.is_some());
-            if let Some(Approved { at, boot }) = approved {
-                self.time(machine, *at);
-                self.text(boot);
-            }
-            self.flag(checked_in.is_some());
-            checked_in.iter().for_each(|at| self.age(*at, &[1, 2]));
-            self.flag(missing_since.is_some());
-            missing_since.iter().for_each(|at| self.age(*at, &[15]));
+            self.some(approved.as_ref(), |key, Approved { at, boot }| {
+                key.time(machine, *at);
+                key.text(boot);
+            });
+            self.some(checked_in.as_ref(), |key, at| key.age(*at, &[1, 2]));
+            self.some(missing_since.as_ref(), |key, at| key.age(*at, &[15]));
         }
     }
 
     fn actor(&mut self, actor: &Actor) {
-        let at = actor.machine;
-        self.number(at);
-        match &actor.work {
-            Work::Holder(uid) => self.kind(0, &uid.0),
-            Work::Stray(_, uid) => self.kind(1, &uid.0),
-            Work::PreReboot(caller) => self.kind(2, &caller.uid.0),
-            Work::SteadyState(caller) => {
-                self.kind(3, &caller.uid.0);
-                self.time(at, caller.arrived);
-            }
-        }
-        for flag in [actor.heard, actor.uncordoned, actor.pods_came, actor.drain.is_some()] {
+        let Actor { work, machine, seen, heard, drain, marks_since, uncordoned, pods_came, pods_at_first } = actor;
+        self.number(*machine);
+        self.work(*machine, work);
+        for flag in [*heard, *uncordoned, *pods_came] {
             self.flag(flag);
         }
-        actor.drain.iter().for_each(|term| self.term(*term));
-        if self.stage.setup.view == View::Late && actor.seen.own_write().is_some() {
-            self.bytes.extend(actor.marks_since.to_le_bytes());
+        self.some(drain.as_ref(), |key, term| key.term(*term));
+        if self.stage.setup.view == View::Late && seen.own_write().is_some() {
+            self.bytes.extend(marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {
-            self.byte(actor.pods_at_first);
+            self.byte(*pods_at_first);
         }
-        let seen = &actor.seen;
-        self.tenure(at, seen.tenure.as_ref());
-        self.flag(seen.first.is_some());
-        seen.first.iter().for_each(|first| self.tenure(at, first.as_ref()));
+        self.observed(*machine, seen);
+    }
+
+    fn work(&mut self, machine: usize, work: &Work) {
+        match work {
+            Work::Holder(uid) => self.kind(0, &uid.0),
+            // Its name is that of its machine.
+            Work::Stray(_name, uid) => self.kind(1, &uid.0),
+            // No rule asks when this arrived.
+            Work::PreReboot(Caller { node: _, uid, id: _, group: _, arrived: _ }) => self.kind(2, &uid.0),
+            Work::SteadyState(Caller { node: _, uid, id: _, group: _, arrived }) => {
+                self.kind(3, &uid.0);
+                self.time(machine, *arrived);
+            }
+        }
+    }
+
+    fn observed(&mut self, machine: usize, observed: &Observed) {
+        // `uid` is that of the work. Of the own write the rules ask for the record; only the watch needs the version.
+        let Observed { uid: _, ticks: _, own_write, tenure, first, elsewhere, fleet, fleet_lately, lock, mark, node, pods, renamed } =
+            observed;
+        self.some(own_write.as_ref(), |key, own| key.record(own.record.as_ref()));
+        self.some(tenure.as_ref(), |key, tenure| key.tenure(machine, tenure));
+        self.some(first.as_ref(), |key, first| key.some(first.as_ref(), |key, tenure| key.tenure(machine, tenure)));
         let mut order = Vec::new();
-        self.seen(&mut order, seen.lock.as_ref(), |key, lock| key.lock(lock));
-        self.seen(&mut order, seen.mark.as_ref(), |key, mark| mark.iter().for_each(|mark| key.mark(at, mark)));
-        self.seen(&mut order, seen.node.as_ref(), |key, node| node.iter().for_each(|node| key.node(at, node)));
-        for fleet in [&seen.fleet, &seen.fleet_lately] {
-            self.seen(&mut order, fleet.as_ref(), |key, fleet| fleet.members.iter().for_each(|member| key.member(member)));
+        self.seen(&mut order, lock.as_ref(), |key, lock| key.lock(lock));
+        self.seen(&mut order, mark.as_ref(), |key, mark| key.some(mark.as_ref(), |key, mark| key.mark(machine, mark)));
+        self.seen(&mut order, node.as_ref(), |key, node| key.some(node.as_ref(), |key, node| key.node(machine, node)));
+        for fleet in [fleet, fleet_lately] {
+            self.seen(&mut order, fleet.as_ref(), |key, FleetFacts { members }| members.iter().for_each(|member| key.member(member)));
         }
-        let own = seen.own_write().and_then(|own| own.record.as_ref());
-        self.flag(own.is_some_and(|record| record.drained.is_some()));
-        self.flag(seen.own_write().is_some());
-        self.seen(&mut order, seen.pods.as_ref(), |key, pods| key.number(pods.items().len()));
-        self.seen(&mut order, seen.elsewhere.as_ref(), |key, elsewhere| key.flag(*elsewhere));
-        self.seen(&mut order, seen.renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
+        self.seen(&mut order, pods.as_ref(), |key, pods| key.number(pods.items().len()));
+        self.seen(&mut order, elsewhere.as_ref(), |key, elsewhere| key.flag(*elsewhere));
+        // No Node is registered under another name here.
+        self.seen(&mut order, renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
         // The order in which these were seen.
         let mut ranked: Vec<usize> = (0..order.len()).collect();
         ranked.sort_unstable_by_key(|fact| order[*fact]);
@@ -207,30 +262,34 @@ impl<'a> Key<'a> {
         self.text(uid);
     }
 
-    fn seen<T>(&mut self, order: &mut Vec<u64>, seen: Option<&Seen<T>>, value: impl FnOnce(&mut Self, &T)) {
-        self.flag(seen.is_some());
-        if let Some(seen) = seen {
-            order.push(seen.tick);
-            self.flag(self.now.instant.saturating_duration_since(seen.at) > PROOF_AGE_MAX);
-            let before = self.bytes.len();
-            value(self, &seen.value);
-            self.number(self.bytes.len() - before);
+    fn some<T>(&mut self, value: Option<&T>, part: impl FnOnce(&mut Self, &T)) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            part(self, value);
         }
     }
 
-    fn tenure(&mut self, machine: usize, tenure: Option<&Tenure>) {
-        self.flag(tenure.is_some());
-        if let Some(tenure) = tenure {
-            self.term(tenure.term);
-            self.flag(tenure.checked_in);
-            self.flag(tenure.approved.is_some());
-            tenure.approved.iter().for_each(|at| self.time(machine, *at));
-        }
+    fn seen<T>(&mut self, order: &mut Vec<u64>, seen: Option<&Seen<T>>, part: impl FnOnce(&mut Self, &T)) {
+        self.some(seen, |key, Seen { value, tick, at }| {
+            order.push(*tick);
+            key.flag(key.now.instant.saturating_duration_since(*at) > PROOF_AGE_MAX);
+            let before = key.bytes.len();
+            part(key, value);
+            key.number(key.bytes.len() - before);
+        });
+    }
+
+    fn tenure(&mut self, machine: usize, tenure: &Tenure) {
+        let Tenure { term, approved, checked_in } = tenure;
+        self.term(*term);
+        self.flag(*checked_in);
+        self.some(approved.as_ref(), |key, at| key.time(machine, *at));
     }
 
     fn flight(&mut self, flight: &Flight) {
-        self.number(flight.machine);
-        match &flight.change {
+        let Flight { machine, change } = flight;
+        self.number(*machine);
+        match change {
             Change::Lock { why, next, basis } => {
                 self.byte(*why as u8);
                 self.lock_state(next);
@@ -238,7 +297,8 @@ impl<'a> Key<'a> {
             }
             Change::Node { why, patch } => {
                 self.byte(64 + *why as u8);
-                let NodePatch { status, record, unschedulable, .. } = patch;
+                // A write whose version is not the current one is forgotten.
+                let NodePatch { name: _, version: _, status, record, unschedulable } = patch;
                 self.byte(*status as u8);
                 self.record(record.as_ref());
                 self.byte(unschedulable.map_or(2, u8::from));

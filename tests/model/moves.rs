@@ -127,7 +127,7 @@ impl Moves<'_> {
         let mut answers: Vec<FleetFacts> = Vec::new();
         if mutations::is_blind(stage.setup.mutation, &actor) {
             answers.push(FleetFacts::default());
-        } else if barrier && actor.seen.own_write().is_none() {
+        } else if barrier && actor.seen.own_write.is_none() {
             answers.push(fleet(stage, world, world.marked()));
         } else {
             for set in 0..1u8 << stage.names.len() {
@@ -318,7 +318,9 @@ fn fold(stage: &Stage, world: &mut World, position: usize, fact: Fact) -> Option
 /// much can happen between its last write and the moment when it is heard.
 fn end_if_done(stage: &Stage, world: &mut World, position: usize) -> Option<String> {
     match world.actors[position].next(stage, stage.now(world)) {
-        Next::Answer(outcome @ (Outcome::Refused(_) | Outcome::Settled(_))) => answer(stage, world, position, &outcome),
+        Next::Answer(outcome @ (Outcome::Refused(_) | Outcome::Settled(_) | Outcome::UnknownNode(_))) => {
+            answer(stage, world, position, &outcome)
+        }
         Next::Idle => {
             world.actors.remove(position);
             None
@@ -348,7 +350,7 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
             }
         }
         Outcome::Settled(_) if actor.heard && machine.client == Client::Back => machine.client = Client::Up,
-        Outcome::Approved(..) | Outcome::Refused(_) | Outcome::Settled(_) => {}
+        Outcome::Approved(..) | Outcome::Refused(_) | Outcome::Settled(_) | Outcome::UnknownNode(_) => {}
     }
     None
 }
@@ -364,7 +366,8 @@ pub(crate) fn hang_up(world: &mut World, machine: usize, costs: bool) {
 fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Approved(..) => "YES".to_owned(),
-        Outcome::Refused(refusal) => format!("no: {}", refusal.sentence),
+        Outcome::Refused(refusal) => format!("no: {}", refusal.message),
         Outcome::Settled(settled) => format!("{settled:?}"),
+        Outcome::UnknownNode(id) => format!("no: no node has the id {id}"),
     }
 }

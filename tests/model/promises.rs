@@ -162,5 +162,5 @@ impl Stage {
 /// a Node is gone; free; and one to spare.
 const ROUNDS: usize = 3;
 
-/// As in `coordinator::housekeeper`.
+/// As in `coordinator::reconciler`.
 const STEPS_MAX: usize = 12;

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Node, NodeMark, NodeName, Readiness, ResourceVersion, Status, Uid};
 use reboot_manager::drain::Ours;
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::lock::LockState;
+use reboot_manager::lock::{Capacity, LockState};
 use reboot_manager::reboot::{Caller, Change, Fact, Lock, Now, Rules};
 
 use crate::actor::Actor;
@@ -188,10 +188,10 @@ pub(crate) struct World {
     pub(crate) lease_deleted: bool,
     /// The Lease is without its annotation. Its content is kept in `lock`, to be put back.
     pub(crate) annotation_lost: bool,
-    leases: u8,
-    minutes: i64,
-    moment: i64,
-    versions: u64,
+    pub(crate) leases: u8,
+    pub(crate) minutes: i64,
+    pub(crate) moment: i64,
+    pub(crate) versions: u64,
 }
 
 /// A [`Setup`] with what does not change in it.
@@ -212,7 +212,7 @@ impl Stage {
         let older = setup.older.map(|_| setup.nodes);
         let protect_control_plane = setup.mutation != Some(Mutation::IgnoresTheControlPlane);
         Self {
-            rules: Rules { slots: setup.slots, protect_control_plane, ours: Ours::default() },
+            rules: Rules { capacity: Capacity { slots: setup.slots }, protect_control_plane, ours: Ours::default() },
             setup,
             names,
             older,

@@ -55,7 +55,7 @@ fn kube(server: &Server) -> Kube {
 fn make_every_call(kube: &Kube) {
     let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}, "spec": {"unschedulable": true}})).unwrap();
     let term = Term { lease: Uid("1".to_owned()), term: 1 };
-    let record = CordonRecord { before: Before::Schedulable, term };
+    let record = CordonRecord { before: Before::Schedulable, term, drained: None };
     let version = ResourceVersion("7".to_owned());
     let pair = Pair { certificate: "certificate".to_owned(), key: KeyPem::new("key".to_owned()) };
     let group = GroupName::parse("default").unwrap();

@@ -15,9 +15,9 @@ fn a_refusal_says_why_and_only_who_is_up_is_told_that_all_is_well() {
     let node = || NodeName("n1".to_owned());
     let all = [NodeName("a".to_owned()), NodeName("b".to_owned())];
     let id = HexId([15; 16]);
-    check(Refusal::unknown(id), 404, Kind::UnknownNode, "matches the id 0f0f");
-    check(Refusal::duplicate(id, &all), 404, Kind::DuplicateId, "the nodes a and b have the same machine-id (id 0f0f");
-    check(Refusal::outcome(Kind::Approved, "no".to_owned()), 500, Kind::InternalError, "no");
+    check(Outcome::UnknownNode(id), 404, Kind::UnknownNode, "matches the id 0f0f");
+    check(Outcome::duplicate(id, &all), 404, Kind::DuplicateId, "the nodes a and b have the same machine-id (id 0f0f");
+    check(Outcome::refused(Kind::Approved, "no".to_owned()), 500, Kind::InternalError, "no");
     check(Outcome::Settled(Settled::InService(node())), 200, Kind::SteadyState, "node n1 is in service");
     check(Outcome::Settled(Settled::SlotKept(node())), 200, Kind::SteadyState, "its slot is freed once");
     check(Outcome::Settled(Settled::Unknown(id)), 200, Kind::SteadyState, "nothing is held for it");

@@ -172,7 +172,7 @@ impl Scene {
         pre_reboot::next(
             &self.world.caller(0),
             seen,
-            &Rules { slots, protect_control_plane: true, ours: Ours::default() },
+            &Rules { capacity: Capacity { slots }, protect_control_plane: true, ours: Ours::default() },
             self.world.now(),
         )
     }
@@ -303,7 +303,11 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
             json!({"metadata": {"namespace": "shop", "name": uid, "uid": uid}, "spec": {"nodeName": "n0"}, "status": {"phase": "Running"}});
         serde_json::from_value(wire).unwrap()
     };
-    let rules = Rules { slots: 1, protect_control_plane: true, ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() } };
+    let rules = Rules {
+        capacity: Capacity { slots: 1 },
+        protect_control_plane: true,
+        ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() },
+    };
     let next = |pods| pre_reboot::next(&scene.world.caller(0), &scene.looked(scene.lock_held(0, 0), &[], pods), &rules, scene.world.now());
     assert!(matches!(next(vec![pod("us")]), Step::Look(Question::Elsewhere)));
     assert!(matches!(next(vec![pod("other")]), Step::Drain(_)));

@@ -10,7 +10,7 @@ fn proofs_that_are_old_or_out_of_order_approve_nothing() {
         let mut node = world.machines[0].node.clone();
         node.unschedulable = true;
         node.mark.status = Status::Rebooting;
-        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 } });
+        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 }, drained: None });
         node.readiness = Readiness::Ready;
         node
     };

@@ -46,11 +46,11 @@ impl Gate {
         closed(&self.world.caller(0), &self.seen, &self.lock, &self.node, &self.rules, self.world.now())
     }
 
-    /// Kind and sentence of the refusal; empty when the way is free.
+    /// Kind and message of the refusal; empty when the way is free.
     fn says(&self) -> String {
         match self.step() {
             None => String::new(),
-            Some(Step::Answer(Outcome::Refused(refusal))) => format!("{}: {}", refusal.kind.name(), refusal.sentence),
+            Some(Step::Answer(Outcome::Refused(refusal))) => format!("{}: {}", refusal.kind.name(), refusal.message),
             Some(step) => format!("{step:?}"),
         }
     }

@@ -1,5 +1,6 @@
 //! The `Authorization` headers of a request, one a line.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::OnceLock;
 
 use base64::Engine;
@@ -16,15 +17,15 @@ pub(crate) fn run(input: &[u8]) {
     });
     let text = String::from_utf8_lossy(input);
     match presented(known, text.lines()) {
-        Ok(credential) => {
+        Continue(credential) => {
             assert_eq!(credential.user, "workers");
             assert_eq!(text.lines().count(), 1, "of two headers one was taken");
             let packed = text.split_whitespace().last().expect("a word");
             assert_eq!(BASE64_STANDARD.decode(packed).expect("base64"), PAIR.as_bytes());
         }
-        Err(denied) => {
-            assert_eq!(denied.kind.status(), 401);
-            assert!(denied.sentence.len() < 200, "{denied:?}");
+        Break(refused) => {
+            assert_eq!(refused.kind.status(), 401);
+            assert!(refused.message.len() < 200, "{refused:?}");
         }
     }
 }

@@ -10,15 +10,12 @@ pub(crate) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     match Cli::try_parse_from(["reboot-manager"].into_iter().chain(text.lines())) {
         Ok(cli) => {
-            let flags = match cli.command {
-                Some(Command::Serve(serve)) => serve,
-                None => cli.serve,
-            };
+            let Command::Serve(flags) = cli.into_command();
             let Ok(settings) = Settings::new(&flags) else { return };
             assert!(settings.slots >= 1 && settings.max_connections >= 2);
             assert!(settings.pre_reboot_wait <= HOUR && !settings.request_timeout.is_zero() && settings.request_timeout <= HOUR);
             assert!((1024..=65536).contains(&settings.sizes.head) && (1024..=65536).contains(&settings.sizes.body));
-            assert_eq!(settings.namespace(Some("own")), flags.namespace.as_deref().unwrap_or("own"));
+            assert_eq!(settings.connection.namespace(Some("own")), flags.connection.namespace.as_deref().unwrap_or("own"));
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }

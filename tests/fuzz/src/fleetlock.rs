@@ -1,5 +1,7 @@
 //! The protocol: method, target, value of the header and base path on a line each, then the body.
 
+use std::ops::ControlFlow::{Break, Continue};
+
 use reboot_manager::cluster::HexId;
 use reboot_manager::fleetlock::{Endpoint, GroupName, Head, Reply, parse};
 use serde::de::IgnoredAny;
@@ -13,7 +15,7 @@ pub(crate) fn run(input: &[u8]) {
     let protocol = (protocol != "-").then_some(&*protocol);
 
     match parse(Head { method: &method, target: &target, protocol }, body, &base) {
-        Ok(request) => {
+        Continue(request) => {
             assert_eq!((&*method, protocol), ("POST", Some("true")));
             let last = target.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').rsplit('/').next();
             assert_eq!(last, Some(request.endpoint.name()));
@@ -25,14 +27,14 @@ pub(crate) fn run(input: &[u8]) {
                 assert_eq!(id, Some(request.id));
                 assert_eq!(json["client_params"]["group"], request.group.to_string());
             }
-            assert_eq!(GroupName::parse(&request.group.to_string()).ok(), Some(request.group));
+            assert_eq!(GroupName::parse(&request.group.to_string()), Some(request.group));
         }
-        Err(malformed) => {
-            let reply = Reply::from(malformed);
+        Break(refusal) => {
+            let reply = Reply::from(refusal);
             assert!(matches!(reply.kind().status(), 400 | 404 | 405), "{reply:?}");
-            // The sentence goes into journals and logs: a stranger may not fill them.
+            // The message goes into journals and logs: a stranger may not fill them.
             let base = base.chars().count() * 2;
-            assert!(reply.value().chars().count() <= SENTENCE_MAX + base, "{} characters: {reply:?}", reply.value().chars().count());
+            assert!(reply.value().chars().count() <= MESSAGE_MAX + base, "{} characters: {reply:?}", reply.value().chars().count());
             let json: Value = serde_json::from_str(&reply.json()).expect("JSON");
             assert_eq!(json["value"], reply.value());
         }
@@ -40,4 +42,4 @@ pub(crate) fn run(input: &[u8]) {
 }
 
 /// 80 characters of a stranger, each of which may be escaped to ten, and our own words.
-const SENTENCE_MAX: usize = 1000;
+const MESSAGE_MAX: usize = 1000;

@@ -53,7 +53,8 @@ pub(crate) fn scene() -> Scene {
     if let Some(path) = std::env::var_os("SCENARIOS_RUN") {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
         let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{name}").unwrap();
+        // In one write: other scenarios add their names at the same time.
+        file.write_all(format!("{name}\n").as_bytes()).unwrap();
     }
     scene
 }

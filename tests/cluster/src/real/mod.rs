@@ -4,6 +4,7 @@
 //! come from the folder that `scripts/control-plane-build` prints. They never outlive the process that started them.
 
 mod credentials;
+mod pool;
 mod program;
 mod programs;
 mod reset;
@@ -13,10 +14,10 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{env, fs, ops, process};
+use std::{env, fs, process};
 
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ use crate::api::Api;
 use crate::wait::poll;
 
 use self::credentials::Credentials;
+pub use self::pool::Guard;
 use self::program::{Program, Sweeper};
 use self::programs::Layout;
 
@@ -36,21 +38,6 @@ pub struct ControlPlane {
     programs: Mutex<BTreeMap<&'static str, Program>>,
     /// After the programs: what they write into goes last.
     _sweeper: Sweeper,
-}
-
-/// The process-wide control plane, emptied, for as long as one scenario holds this.
-#[derive(Debug)]
-pub struct Guard {
-    control_plane: &'static ControlPlane,
-    _turn: MutexGuard<'static, ()>,
-}
-
-impl ops::Deref for Guard {
-    type Target = ControlPlane;
-
-    fn deref(&self) -> &ControlPlane {
-        self.control_plane
-    }
 }
 
 impl ControlPlane {
@@ -74,25 +61,6 @@ impl ControlPlane {
         plane.start_api_server();
         plane.wait_until_it_controls();
         plane
-    }
-
-    /// The process-wide control plane, started by the first who asks. It ends with the process.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
-    }
-
-    /// The process-wide control plane for one scenario at a time: all programs running, no Node, no workload, no pod, no
-    /// budget left, and no Lease or Secret in namespace `reboot-manager`.
-    pub fn exclusive() -> Guard {
-        static TURN: Mutex<()> = Mutex::new(());
-        // A scenario that failed leaves a cluster to be reset like any other.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let plane = Self::shared();
-        plane.start_etcd();
-        plane.start_api_server();
-        reset::empty(&plane.admin);
-        Guard { control_plane: plane, _turn: turn }
     }
 
     /// A client that may do everything.
@@ -289,11 +257,18 @@ fn layout() -> Layout {
     let name = format!("reboot-manager-test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let folder = env::temp_dir().join(name);
     fs::create_dir_all(&folder).expect("a folder for this run");
-    // Held together, so that no two of them are the same.
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let [api_port, controllers_port, scheduler_port] =
-        listeners.map(|listener| listener.local_addr().expect("a bound listener has an address").port());
+    let [api_port, controllers_port, scheduler_port] = [(); 3].map(|()| free_port());
     Layout { programs, folder, api_port, controllers_port, scheduler_port }
+}
+
+/// A port that is free now, and that the kernel gives to nobody who asks for any port: an API server that was ended finds
+/// its own port free again, however many sockets other scenarios have opened since.
+fn free_port() -> u16 {
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at the same time begin at different ports.
+    let first = (process::id() % 256) as u16 * 16;
+    let next = |_| PORTS_FIRST + first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % PORTS_COUNT;
+    (0..PORTS_COUNT).map(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 fn programs_folder() -> Option<PathBuf> {
@@ -305,6 +280,11 @@ fn programs_folder() -> Option<PathBuf> {
 
 /// What a start needs, in the order of their logs.
 const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// These ports lie below what Linux gives away by itself (`net.ipv4.ip_local_port_range`, from 32768 on).
+const PORTS_FIRST: u16 = 20_000;
+
+const PORTS_COUNT: u16 = 4096;
 
 /// How long a start may take; on two busy cores it takes a sixth of it.
 const START_MAX: Duration = Duration::from_secs(60);

@@ -1,33 +1,12 @@
-//! The command line as typed: flags, and for each an environment variable.
+//! Flags of `serve`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
-/// Lets Kubernetes nodes that update themselves reboot one after the other, drained.
-///
-/// A node asks before its reboot (FleetLock protocol, as Zincati speaks it). It is told yes only once it holds a slot,
-/// is cordoned and has no pod left that had to go. When it is back it checks in, is uncordoned, and the next may go.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Without a command, `serve` runs. Logs: RUST_LOG=warn|info|debug (default info).")]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// Flags of `serve`, given without it.
-    #[command(flatten)]
-    pub serve: Serve,
-}
-
-/// A subcommand.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Answer the nodes (the default).
-    Serve(Serve),
-}
+use super::Connection;
 
 /// Flags of `serve`.
 #[derive(Debug, Clone, Args)]
@@ -99,17 +78,9 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_MAX_BODY_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(SIZES))]
     pub max_body_bytes: u32,
 
-    /// Kubeconfig to use outside the cluster (default: as kubectl finds it)
-    #[arg(long, env = "REBOOT_MANAGER_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig (default: its current one)
-    #[arg(long, env = "REBOOT_MANAGER_CONTEXT", value_name = "NAME")]
-    pub context: Option<String>,
-
-    /// Namespace of the Lease that holds the lock (default: the pod's own, else reboot-manager)
-    #[arg(long, env = "REBOOT_MANAGER_NAMESPACE", value_name = "NAME")]
-    pub namespace: Option<String>,
+    /// Which Kubernetes API, and which Lease.
+    #[command(flatten)]
+    pub connection: Connection,
 
     /// How log lines look
     #[arg(long, env = "REBOOT_MANAGER_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
@@ -178,14 +149,7 @@ const HELD_MAX: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {
@@ -202,18 +166,5 @@ mod tests {
     fn a_request_has_some_time_to_arrive() {
         assert_eq!(request_timeout("10s").ok(), Some(Duration::from_secs(10)));
         assert!(request_timeout("0s").is_err());
-    }
-
-    #[test]
-    fn flags_stand_with_and_without_serve() {
-        for words in [&["reboot-manager", "serve", "--slots", "2"][..], &["reboot-manager", "--slots", "2"][..]] {
-            let cli = Cli::try_parse_from(words).unwrap();
-            let serve = match cli.command {
-                Some(Command::Serve(serve)) => serve,
-                None => cli.serve,
-            };
-            assert_eq!(serve.slots, 2);
-        }
-        assert!(Cli::try_parse_from(["reboot-manager", "--slots", "0"]).is_err());
     }
 }

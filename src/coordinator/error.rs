@@ -1,0 +1,35 @@
+//! Errors that keep a decision from being made, and the answer that a client gets for each.
+
+use thiserror::Error;
+
+use crate::fleetlock::{Kind, Reply};
+use crate::kube::ApiError;
+pub(super) use crate::kube::error_chain;
+use crate::lock::Unreadable;
+
+/// No decision could be made. Nothing is approved.
+#[derive(Debug, Error)]
+pub(super) enum Error {
+    /// A call to Kubernetes failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Other writers came in between too often.
+    #[error("too much changed at once, or Kubernetes is too slow, to come to a decision; ask again")]
+    Contended,
+    /// The Lease does not make sense.
+    #[error(transparent)]
+    Lock(#[from] Unreadable),
+}
+
+impl From<Error> for Reply {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Api(ApiError::Refused { .. } | ApiError::NotFound { .. }) | Error::Lock(_) => Kind::KubernetesRefused,
+            Error::Api(_) => Kind::KubernetesUnavailable,
+            Error::Contended => Kind::Contended,
+        };
+        let message = error_chain(&error);
+        log::warn!("{}: {message}", kind.name());
+        Self::refusal(kind, message)
+    }
+}

@@ -1,0 +1,121 @@
+//! Requests held open: values, not sleeping threads. Each is taken to be decided again, or answered: at its deadline, when its
+//! client hangs up, when a newer request of its node arrives, or when this replica stops.
+//!
+//! Nothing here knows the event that a request waits for. [`HeldRequests::hold`] and [`HeldRequests::take`] call nobody, so the owner
+//! of the event may call both under a lock of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::presence::hung_up;
+use super::{Presence, Responder};
+use crate::cluster::Uid;
+use crate::fleetlock::{Kind, Reply};
+use crate::reboot::{Caller, Tenure};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
+
+/// How long the thread sleeps when nothing is held.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// A pre-reboot request that waits.
+pub(super) struct HeldRequest {
+    pub(super) caller: Caller,
+    pub(super) tenure: Option<Tenure>,
+    pub(super) deadline: Instant,
+    pub(super) presence: Arc<Presence>,
+    pub(super) responder: Responder,
+}
+
+/// All requests that this replica holds.
+#[derive(Default)]
+pub(super) struct HeldRequests {
+    state: Guarded<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// One request a node, so that the requests of one node cannot take all places of the port.
+    requests: HashMap<Uid, HeldRequest>,
+    closed: bool,
+}
+
+impl HeldRequests {
+    /// Holds `request`. Of two requests of one node the older is returned, and after [`Self::close`] this one, with its answer.
+    /// Afterwards [`Self::drop_at_hang_up`] must be called.
+    #[must_use]
+    pub(super) fn hold(&self, request: HeldRequest) -> Option<(HeldRequest, Reply)> {
+        let mut state = self.state.lock();
+        let node = &request.caller.node;
+        if state.closed {
+            let message = format!("this replica is stopping; node {node} keeps its slot and asks again");
+            return Some((request, Reply::refusal(Kind::ShuttingDown, message)));
+        }
+        let message = format!("a newer request of node {node} has taken the place of this one: only the newest is held");
+        let uid = request.caller.uid.clone();
+        let (newer, older) = match state.requests.remove(&uid) {
+            // Each is held for the same time, so the newer one has the later deadline.
+            Some(held) if held.deadline > request.deadline => (held, Some(request)),
+            held => (request, held),
+        };
+        state.requests.insert(uid, newer);
+        drop(state);
+        self.state.wake();
+        older.map(|older| (older, Reply::refusal(Kind::Superseded, message)))
+    }
+
+    /// Holds a request no longer than its client is there.
+    pub(super) fn drop_at_hang_up(self: &Arc<Self>, presence: &Presence) {
+        let this = Arc::clone(self);
+        presence.when_gone(move || {
+            let gone: Vec<_> = this.state.lock().requests.extract_if(|_uid, held| held.presence.is_gone()).collect();
+            for (_uid, held) in gone {
+                (held.responder)(Reply::refusal(Kind::BadRequest, hung_up(&held.caller.node)));
+            }
+        });
+    }
+
+    /// The request held for the node `uid`, which is not held any more, unless it acts under a later tenure than `term`.
+    pub(super) fn take(&self, uid: &Uid, term: u64) -> Option<HeldRequest> {
+        let mut state = self.state.lock();
+        let tenure = state.requests.get(uid)?.tenure.as_ref();
+        if tenure.is_none_or(|tenure| tenure.term <= term) { state.requests.remove(uid) } else { None }
+    }
+
+    /// From now on nothing is held. Returns the requests that were, each with its answer.
+    pub(super) fn close(&self) -> Vec<(HeldRequest, Reply)> {
+        let requests = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.requests)
+        };
+        self.state.wake();
+        requests.into_values().filter_map(|request| self.hold(request)).collect()
+    }
+
+    /// Answers each request with `answer` at its deadline. Runs until [`Self::close`].
+    pub(super) fn answer_at_deadlines(&self, answer: impl Fn(&Caller) -> Reply) {
+        loop {
+            let mut state = self.state.lock();
+            if state.closed {
+                return;
+            }
+            let now = clock::now().instant;
+            let due: Vec<_> = state.requests.extract_if(|_uid, request| request.deadline <= now).collect();
+            let next = state.earliest();
+            drop(state);
+            for (_uid, request) in due {
+                (request.responder)(answer(&request.caller));
+            }
+            let limit = next.map_or(IDLE, |next| next.saturating_duration_since(clock::now().instant));
+            drop(self.state.wait(limit, |state| state.closed || state.earliest() != next));
+        }
+    }
+}
+
+impl State {
+    fn earliest(&self) -> Option<Instant> {
+        self.requests.values().map(|request| request.deadline).min()
+    }
+}

@@ -1,0 +1,227 @@
+//! Drains one node: lists its pods and evicts what is due, until no pod is left or its slot is not held any more.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use super::drains::Drains;
+use super::error::error_chain;
+use super::perform::read_lock;
+use super::{Error, Readiness};
+use crate::cluster::{NodeName, Pod, Uid};
+use crate::drain::{AT_ONCE, DrainPlan, Eviction, Ours, Pace, Progress, Said, meaning};
+use crate::kube::{ApiError, Kube};
+use crate::metrics::Metrics;
+use crate::reboot::{Caller, Drain};
+use crate::system::guarded::Guarded;
+use crate::system::{backoff, clock, threads};
+
+/// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
+const LIST_EVERY: Duration = Duration::from_millis(500);
+
+/// A list older than this says little about which pods there are: no more evictions are asked for by it.
+const LIST_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// The same once nothing has moved for [`STANDSTILL`] lists: no eviction granted, no pod terminating.
+const LIST_EVERY_IN_STANDSTILL: Duration = Duration::from_secs(3);
+
+/// After 15 seconds without movement somebody has to see to a budget or a webhook, or a pod elsewhere takes long to start.
+const STANDSTILL: u32 = 30;
+
+/// The same while Kubernetes does not answer.
+const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
+
+/// Whether another node can run our own pods is asked at most this often: it takes a list of nodes.
+const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// Every so many lists the Node is read, to notice that somebody uncordoned it.
+const LISTS_A_NODE: u32 = 8;
+
+/// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
+const CAME_BACK_LOGGED_MAX: usize = 20;
+
+/// What every drain of this replica needs.
+pub(super) struct Drainer {
+    pub(super) kube: Arc<Kube>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Arc<Readiness>,
+    pub(super) ours: Ours,
+}
+
+/// One drain.
+struct NodeDrain<'a> {
+    drainer: &'a Drainer,
+    drains: &'a Drains,
+    node: &'a NodeName,
+    uid: &'a Uid,
+    drain: &'a Drain,
+    pace: Guarded<Pace>,
+    lists: u32,
+    /// Lists since anything has moved.
+    standing: u32,
+    /// Whether another node can run our own pods, and when that was read.
+    elsewhere: Option<(Instant, bool)>,
+    /// The pods that came back and were logged.
+    logged: BTreeSet<Uid>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// No pod is left, or the node was uncordoned: the request is decided again.
+    DecideAgain,
+    /// The slot is not held under this term any more.
+    Void,
+}
+
+impl Drainer {
+    /// Drains the node of `caller`, whose drain must be listed in `drains`.
+    pub(super) fn run(&self, drains: &Drains, caller: &Caller, drain: &Drain) -> End {
+        let (node, uid) = (&caller.node, &caller.uid);
+        let (pace, logged) = (Guarded::default(), BTreeSet::new());
+        NodeDrain { drainer: self, drains, node, uid, drain, pace, lists: 0, standing: 0, elsewhere: None, logged }.run()
+    }
+
+    fn evict(&self, pod: &Pod) -> Eviction {
+        let eviction = match self.kube.evict(&pod.key, &pod.uid) {
+            Ok(()) => Eviction::Evicted,
+            Err(error) => meaning(&pod.key, &said(pod, &error)),
+        };
+        self.metrics.eviction(&eviction);
+        eviction
+    }
+}
+
+impl NodeDrain<'_> {
+    fn run(&mut self) -> End {
+        loop {
+            let pause = match self.round() {
+                Ok(ControlFlow::Break(end)) => return end,
+                Ok(ControlFlow::Continue(_)) if self.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
+                Ok(ControlFlow::Continue(rest)) => rest,
+                Err(error) => {
+                    let clause = format!("cannot be drained now: {}", error_chain(&error));
+                    warn!("node {} {clause}", self.node);
+                    self.record(Progress { clause, blocked: true });
+                    LIST_EVERY_ON_ERROR
+                }
+            };
+            if self.drains.pause(self.uid, self.drain.term, pause) {
+                return End::Void;
+            }
+        }
+    }
+
+    /// One list of the pods, and the evictions that are due; then the pause until the next list.
+    fn round(&mut self) -> Result<ControlFlow<End, Duration>, Error> {
+        if !self.holds_slot()? {
+            return Ok(ControlFlow::Break(End::Void));
+        }
+        self.lists += 1;
+        if self.lists.is_multiple_of(LISTS_A_NODE) && !self.is_cordoned()? {
+            return Ok(ControlFlow::Break(End::DecideAgain));
+        }
+        let plan = self.plan()?;
+        self.log_came_back(&plan);
+        if plan.is_empty() {
+            info!("node {}: empty", self.node);
+            return Ok(ControlFlow::Break(End::DecideAgain));
+        }
+        self.pace.lock().forget_gone(&plan);
+        self.standing = if self.evict_due(&plan)? { 0 } else { self.standing + 1 };
+        let pace = self.pace.lock();
+        self.record(pace.progress(&plan));
+        Ok(ControlFlow::Continue(pace.rest(&plan, clock::now().instant, LIST_EVERY)))
+    }
+
+    /// Evicts by this plan on several threads, until nothing is due or the plan is old. Whether anything moves.
+    fn evict_due(&self, plan: &DrainPlan) -> Result<bool, Error> {
+        let listed = clock::now().instant;
+        let is_terminating = !plan.ending.is_empty();
+        if !self.pace.lock().rest(plan, listed, LIST_EVERY).is_zero() {
+            return Ok(is_terminating);
+        }
+        let evict = || -> Result<bool, Error> {
+            let mut moving = is_terminating;
+            while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
+                if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
+                    break;
+                }
+                let Some(pod) = self.pace.lock().begin(plan, clock::now().instant) else { break };
+                let eviction = self.drainer.evict(&pod);
+                self.log(&pod, &eviction);
+                moving |= eviction == Eviction::Evicted;
+                let now = clock::now();
+                self.pace.lock().record(&pod, eviction, now.instant, now.clock, backoff::jitter());
+            }
+            Ok(moving)
+        };
+        let moving = threads::together("eviction", AT_ONCE, threads::STACK_BYTES, evict);
+        moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
+    }
+
+    /// Whether the slot is still held under the drain's term, by the Lease as it is now.
+    fn holds_slot(&self) -> Result<bool, Error> {
+        let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
+        let holder = lock.state.holder(self.uid);
+        Ok(holder.is_some_and(|holder| holder.term == self.drain.term && holder.checked_in.is_none()))
+    }
+
+    /// Whether the node is still cordoned for this drain.
+    fn is_cordoned(&self) -> Result<bool, Error> {
+        let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
+        let node = self.drainer.kube.node(self.node)?;
+        Ok(node.is_some_and(|node| node.is_cordoned_for(&lock.term(self.drain.term))))
+    }
+
+    /// The pods to evict. Only when no pods but our own are left does it matter whether another node can run those.
+    fn plan(&mut self) -> Result<DrainPlan, ApiError> {
+        let Drainer { kube, ours, .. } = self.drainer;
+        let (pods, since) = (kube.pods_on(self.node)?.into_inner(), self.drain.since);
+        if !DrainPlan::asks_elsewhere(&pods, ours, since) {
+            return Ok(DrainPlan::of(&pods, ours, since, true));
+        }
+        let now = clock::now().instant;
+        let able = match self.elsewhere {
+            Some((at, able)) if now.saturating_duration_since(at) < ELSEWHERE_AGE_MAX => able,
+            _ => self.elsewhere.insert((now, kube.another_node_can_run_us(self.node)?)).1,
+        };
+        Ok(DrainPlan::of(&pods, ours, since, able))
+    }
+
+    fn record(&self, progress: Progress) {
+        self.drains.record(self.uid, self.drain.term, progress);
+    }
+
+    fn log_came_back(&mut self, plan: &DrainPlan) {
+        for pod in plan.came_back() {
+            if self.logged.len() < CAME_BACK_LOGGED_MAX && self.logged.insert(pod.uid.clone()) {
+                let why = if pod.tolerates_cordon { "tolerates the cordon" } else { "was bound without the scheduler" };
+                info!("node {}: pod {} stays: it {why} and was created after it", self.node, pod.key);
+            }
+        }
+    }
+
+    fn log(&self, pod: &Pod, eviction: &Eviction) {
+        let (node, pod) = (self.node, &pod.key);
+        match eviction {
+            Eviction::Evicted => info!("node {node}: pod {pod} is evicted"),
+            Eviction::Refused { why } => warn!("node {node}: pod {pod} stays: {why}"),
+            other => log::debug!("node {node}: pod {pod}: {other:?}"),
+        }
+    }
+}
+
+fn said(pod: &Pod, error: &ApiError) -> Said {
+    let Some(status) = error.status() else { return Said { message: error_chain(error), ..Said::default() } };
+    Said {
+        code: status.code,
+        message: status.message.clone(),
+        causes: status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect(),
+        retry_after: status.retry_after_seconds.map(Duration::from_secs),
+        not_found: status.is_not_found("pods", &pod.key.name),
+    }
+}

@@ -1,0 +1,105 @@
+//! The thread that performs `reboot::housekeeping`: for holders every few seconds, for all marked nodes every few minutes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, info, warn};
+
+use super::Error;
+use super::error::error_chain;
+use super::perform::{Performer, read_lock};
+use crate::cluster::{HexId, Member, NodeName, Uid};
+use crate::fleetlock::GroupName;
+use crate::lock::Capacity;
+use crate::metrics::Metrics;
+use crate::reboot::housekeeping::{self, Tidy};
+use crate::reboot::{Caller, Now, Observed};
+use crate::system::{backoff, clock, threads};
+
+/// How often holders are looked at: one Lease, and one Node for each holder.
+const HOLDERS_EVERY: Duration = Duration::from_secs(10);
+
+/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that may take a list.
+const ROUNDS_A_SCAN: u32 = 30;
+
+/// Steps for one node in one round.
+const STEPS_MAX: usize = 12;
+
+/// Puts in order what a crash or an administrator left, as far as no request does.
+pub(super) struct Reconciler {
+    pub(super) performer: Arc<Performer>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) capacity: Capacity,
+}
+
+impl Reconciler {
+    /// Runs until the process stops. The first scan comes at once: a predecessor may have crashed.
+    pub(super) fn run(&self) {
+        let Performer { kube, readiness, stop, .. } = &*self.performer;
+        for round in 0u32.. {
+            readiness.ask_for_rights(kube);
+            if let Err(error) = threads::on_fresh_stack(|| self.round(round)) {
+                warn!("reconcile failed, will retry: {}", error_chain(&error));
+            }
+            if *stop.wait(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * backoff::jitter()), |stop| *stop) {
+                return;
+            }
+        }
+    }
+
+    fn round(&self, round: u32) -> Result<(), Error> {
+        self.holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) })
+    }
+
+    fn holders(&self) -> Result<(), Error> {
+        let Performer { kube, readiness, .. } = &*self.performer;
+        let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
+        self.metrics.slots(self.capacity, &lock.state);
+        for holder in lock.state.holders {
+            self.node(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock));
+        }
+        Ok(())
+    }
+
+    fn orphans(&self) -> Result<(), Error> {
+        let Performer { kube, nodes, .. } = &*self.performer;
+        for member in nodes.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
+            let (name, uid) = (&member.name, Uid(member.uid.to_string()));
+            if member.record.is_none() {
+                info!("node {name} is marked as rebooting by hand or by another manager; it counts as one");
+                continue;
+            }
+            self.node(name, &uid, |seen, now| housekeeping::stray(name, &uid, seen, now.clock));
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) {
+        match self.steps(node, uid, next) {
+            Ok(Some(why)) => debug!("node {node} keeps its slot: it {why}"),
+            Ok(None) => {}
+            Err(error) => warn!("cannot reconcile node {node}: {}", error_chain(&error)),
+        }
+    }
+
+    /// Performs `next` until nothing is left to do. For a slot that is kept the reason is returned.
+    fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<&'static str>, Error> {
+        let Some(group) = GroupName::parse("housekeeping") else { return Ok(None) };
+        let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
+        let mut seen = Observed::nothing(uid.clone(), None);
+        let mut doubts = 0;
+        for _ in 0..STEPS_MAX {
+            match next(&seen, clock::now()) {
+                Tidy::Change(change, why) => {
+                    if let Some(why) = why {
+                        info!("node {node}: its slot can be freed: {why}");
+                    }
+                    self.performer.change(&caller, &change, &mut seen, &mut doubts)?;
+                }
+                Tidy::Done(why) => return Ok(why),
+                Tidy::Look(question) => self.performer.look(&caller, question, &mut seen)?,
+            }
+        }
+        Ok(None)
+    }
+}

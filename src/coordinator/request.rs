@@ -1,0 +1,150 @@
+//! The way of a request: find its node, see whether it may act for it, decide, and hold it open while its node drains.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::drains::Drains;
+use super::held::{HeldRequest, HeldRequests};
+use super::node_cache::NodeCache;
+use super::node_drain::{Drainer, End};
+use super::perform::{Decision, DrainFirst, Performer};
+use super::{Error, Presence, Responder, authorize};
+use crate::access::{Origin, VerifySource};
+use crate::drain::Progress;
+use crate::fleetlock::{Found, Kind, NodeRef, Reply, Request};
+use crate::kube::Kube;
+use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, pre_reboot, steady_state};
+use crate::system::{clock, threads};
+
+/// Answers requests.
+pub(super) struct Requests {
+    pub(super) kube: Arc<Kube>,
+    pub(super) nodes: Arc<NodeCache>,
+    pub(super) performer: Arc<Performer>,
+    pub(super) drainer: Drainer,
+    pub(super) drains: Arc<Drains>,
+    pub(super) held: Arc<HeldRequests>,
+    pub(super) rules: Rules,
+    pub(super) verify_source: VerifySource,
+    pub(super) pre_reboot_wait: Duration,
+}
+
+impl Requests {
+    pub(super) fn steady_state(&self, request: &Request, origin: &Origin) -> Reply {
+        let decision = self.decide_for_caller(request, origin, |caller, seen| {
+            self.performer.decide(caller, seen, |seen, now| steady_state::next(caller, seen, now))
+        });
+        match decision {
+            Ok(Decision::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
+            Ok(Decision::Answer(outcome)) => outcome.into(),
+            Ok(Decision::Drain(_)) => Error::Contended.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    pub(super) fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
+        let deadline = clock::now().instant + self.pre_reboot_wait;
+        let decision = self.decide_for_caller(request, origin, |caller, seen| self.decide_pre_reboot(caller, seen, &presence));
+        self.conclude(decision, deadline, presence, responder);
+    }
+
+    /// Decides a held request again.
+    fn resume(self: &Arc<Self>, request: HeldRequest) {
+        let HeldRequest { caller, tenure, deadline, presence, responder } = request;
+        let mut seen = Observed::nothing(caller.uid.clone(), tenure);
+        let decision = self.decide_pre_reboot(&caller, &mut seen, &presence);
+        self.conclude(decision, deadline, presence, responder);
+    }
+
+    /// Answers a pre-reboot request, or holds it.
+    fn conclude(self: &Arc<Self>, decision: Result<Decision, Error>, deadline: Instant, presence: Arc<Presence>, responder: Responder) {
+        match decision {
+            Ok(Decision::Answer(outcome)) => responder(outcome.into()),
+            Ok(Decision::Drain(first)) => {
+                let DrainFirst { drain, caller, tenure } = *first;
+                self.hold(HeldRequest { caller, tenure, deadline, presence, responder }, &drain);
+            }
+            Err(error) => responder(error.into()),
+        }
+    }
+
+    fn decide_pre_reboot(&self, caller: &Caller, seen: &mut Observed, presence: &Presence) -> Result<Decision, Error> {
+        self.performer.decide(caller, seen, |seen, now| presence.permits(pre_reboot::next(caller, seen, &self.rules, now), &caller.node))
+    }
+
+    /// Finds the caller, sees whether the request may act for it, and decides. When the node turns out to be another
+    /// than the view of the fleet says, all of this is done once more with a newer one.
+    fn decide_for_caller(
+        &self,
+        request: &Request,
+        origin: &Origin,
+        decide: impl Fn(&Caller, &mut Observed) -> Result<Decision, Error>,
+    ) -> Result<Decision, Error> {
+        let arrived = clock::now().clock;
+        let id = request.id;
+        let mut found = self.nodes.find(id, &self.kube)?;
+        for last in [false, true] {
+            let node @ NodeRef { name, uid } = match &found {
+                Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
+                Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, names))),
+                Found::Node(node) => node,
+            };
+            let caller = Caller { node: name.clone(), uid: uid.clone(), id, group: request.group.clone(), arrived };
+            let mut seen = Observed::nothing(caller.uid.clone(), None);
+            let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut seen)? {
+                Some(refused) => Decision::Answer(refused),
+                None => decide(&caller, &mut seen)?,
+            };
+            if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
+                return Ok(decision);
+            }
+            found = self.nodes.find_again(id, node, &self.kube)?;
+        }
+        Ok(Decision::Answer(Outcome::UnknownNode(id)))
+    }
+
+    /// Holds a request until its node is drained, and starts the drain unless it is running.
+    fn hold(self: &Arc<Self>, request: HeldRequest, drain: &Drain) {
+        let (caller, presence) = (request.caller.clone(), Arc::clone(&request.presence));
+        let start = || {
+            let (this, caller, drain) = (Arc::clone(self), caller.clone(), drain.clone());
+            threads::start("drain", move || this.drain(&caller, &drain))
+        };
+        let answered = self.drains.while_running(&caller, drain, start, || self.held.hold(request));
+        self.held.drop_at_hang_up(&presence);
+        if let Some((request, reply)) = answered {
+            (request.responder)(reply);
+        }
+    }
+
+    /// Answers each held request whose deadline has come with how far its drain has come. Runs until the process stops.
+    pub(super) fn answer_at_deadlines(&self) {
+        self.held.answer_at_deadlines(|caller| {
+            let Progress { clause, blocked } = self.drains.progress(&caller.uid).unwrap_or_default();
+            let kind = if blocked { Kind::DrainBlocked } else { Kind::Draining };
+            let clause = if clause.is_empty() { "is being drained" } else { &clause };
+            Reply::refusal(kind, format!("node {} {clause}; the drain goes on, ask again", caller.node))
+        });
+    }
+
+    /// Answers the held requests and ends the drains.
+    pub(super) fn stop(&self) {
+        for (request, reply) in self.drains.stop(|| self.held.close()) {
+            (request.responder)(reply);
+        }
+    }
+
+    /// Drains a node, and goes on with the request that waits for it.
+    fn drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) {
+        let end = self.drainer.run(&self.drains, caller, drain);
+        let held = self.drains.end(&caller.uid, drain.term, || self.held.take(&caller.uid, drain.term));
+        match (held, end) {
+            (None, _) => {}
+            (Some(request), End::DecideAgain) => self.resume(request),
+            (Some(request), End::Void) => {
+                let message = format!("the drain of node {} was ended: it has checked in, or its slot was freed", caller.node);
+                (request.responder)(Reply::refusal(Kind::Superseded, message));
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Held requests and drains, alone and against each other.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::drains::Drains;
+use super::held::{HeldRequest, HeldRequests};
+use crate::cluster::{HexId, NodeName, Uid};
+use crate::drain::DrainPlan;
+use crate::fleetlock::{GroupName, Kind, Reply};
+use crate::lock::LockState;
+use crate::reboot::{Caller, Drain, Tenure};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// For a thread to slip in where it must not.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// A request of the node `n` under term 5, and where its answer arrives.
+fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
+    let (sender, answer) = channel();
+    let (node, uid, group) = (NodeName("n".to_owned()), Uid("u".to_owned()), GroupName::parse("g").unwrap());
+    let caller = Caller { node, uid, id: HexId([0; 16]), group, arrived: Timestamp::UNIX_EPOCH };
+    let tenure = Some(Tenure { term: 5, approved: None, checked_in: false });
+    let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
+    let deadline = clock::now().instant + limit;
+    (HeldRequest { caller, tenure, deadline, presence: Arc::default(), responder }, answer)
+}
+
+#[track_caller]
+fn check(rejected: Option<(HeldRequest, Reply)>, want: Option<(Instant, Kind)>) {
+    assert_eq!(rejected.map(|(request, reply)| (request.deadline, reply.kind())), want);
+}
+
+#[test]
+fn of_two_requests_of_a_node_the_newer_is_held() {
+    let held = HeldRequests::default();
+    let [first, second, late] = [10, 30, 20].map(|seconds| request(Duration::from_secs(seconds)).0);
+    let deadlines = [&first, &second, &late].map(|request| request.deadline);
+    check(held.hold(first), None);
+    check(held.hold(second), Some((deadlines[0], Kind::Superseded)));
+    check(held.hold(late), Some((deadlines[2], Kind::Superseded)));
+    assert_eq!(held.take(&Uid("u".to_owned()), 5).map(|request| request.deadline), Some(deadlines[1]));
+}
+
+#[test]
+fn a_request_is_taken_once_and_not_for_an_earlier_term() {
+    let (held, uid) = (HeldRequests::default(), Uid("u".to_owned()));
+    check(held.hold(request(LONG).0), None);
+    let taken = [4, 6, 6].map(|term| held.take(&uid, term).is_some());
+    assert_eq!(taken, [false, true, false]);
+}
+
+#[test]
+fn nothing_is_held_once_the_replica_stops() {
+    let held = HeldRequests::default();
+    check(held.hold(request(LONG).0), None);
+    assert_eq!(held.close().into_iter().map(|(_, reply)| reply.kind()).collect::<Vec<_>>(), [Kind::ShuttingDown]);
+    let late = request(LONG).0;
+    let deadline = late.deadline;
+    check(held.hold(late), Some((deadline, Kind::ShuttingDown)));
+    assert!(held.take(&Uid("u".to_owned()), 5).is_none() && held.close().is_empty());
+    held.answer_at_deadlines(|_caller| unreachable!());
+}
+
+#[test]
+fn a_client_that_hangs_up_before_or_after_its_request_is_held_is_not_held() {
+    for gone_before in [true, false] {
+        let held = Arc::<HeldRequests>::default();
+        let (request, answer) = request(LONG);
+        let presence = Arc::clone(&request.presence);
+        if gone_before {
+            presence.hang_up();
+        }
+        check(held.hold(request), None);
+        held.drop_at_hang_up(&presence);
+        presence.hang_up();
+        assert_eq!(answer.try_recv(), Ok(Kind::BadRequest), "{gone_before}");
+        assert!(held.take(&Uid("u".to_owned()), 5).is_none());
+    }
+}
+
+#[test]
+fn a_request_is_answered_at_its_deadline_also_when_an_earlier_one_comes() {
+    let held = HeldRequests::default();
+    let (mut other, _answer) = request(LONG);
+    other.caller.uid = Uid("other".to_owned());
+    std::thread::scope(|scope| {
+        scope.spawn(|| held.answer_at_deadlines(|caller| Reply::refusal(Kind::Draining, caller.node.to_string())));
+        check(held.hold(other), None);
+        for limit in [Duration::ZERO, Duration::from_millis(1)] {
+            let (request, answer) = request(limit);
+            check(held.hold(request), None);
+            assert_eq!(answer.recv_timeout(LONG), Ok(Kind::Draining));
+        }
+        assert_eq!(held.close().len(), 1);
+    });
+}
+
+fn drain(term: u64) -> Drain {
+    Drain { term, since: Timestamp::UNIX_EPOCH, plan: DrainPlan::default() }
+}
+
+/// Whether a drain of the node `n` under `term` was started.
+fn starts(drains: &Drains, term: u64) -> bool {
+    let started = Cell::new(false);
+    let start = || {
+        started.set(true);
+        Ok(())
+    };
+    drains.while_running(&request(LONG).0.caller, &drain(term), start, || ());
+    started.get()
+}
+
+#[test]
+fn a_drain_is_started_once_for_each_term_and_not_after_the_stop() {
+    let (drains, uid) = (Drains::default(), Uid("u".to_owned()));
+    assert_eq!([5, 5, 6, 6].map(|term| starts(&drains, term)), [true, false, true, false]);
+    assert!(!drains.is_running(&uid, 5) && drains.is_running(&uid, 6));
+    drains.end(&uid, 5, || ());
+    assert!(drains.is_running(&uid, 6), "another drain of the node has ended");
+    drains.end(&uid, 6, || ());
+    assert!(starts(&drains, 6));
+    drains.stop(|| ());
+    assert!(!drains.is_running(&uid, 6) && !starts(&drains, 7));
+}
+
+#[test]
+fn a_drain_without_a_thread_is_started_with_the_next_request() {
+    let drains = Drains::default();
+    let failed = drains.while_running(&request(LONG).0.caller, &drain(5), || Err(io::ErrorKind::WouldBlock.into()), || "held");
+    assert_eq!(failed, "held");
+    assert!(starts(&drains, 5));
+}
+
+#[test]
+fn a_drain_ends_when_its_slot_is_not_held_under_its_term() {
+    let Caller { node, uid, group, arrived, .. } = request(LONG).0.caller;
+    let first = LockState::default().take(&node, &uid, &group, arrived);
+    let (term, freed, checked_in) = (first.last_term, first.free(&uid), first.check_in(&uid, arrived));
+    let again = freed.take(&node, &uid, &group, arrived);
+    for (lock, ends) in [(LockState::default(), false), (first, false), (checked_in, true), (freed, true), (again, false)] {
+        let drains = Drains::default();
+        assert!(starts(&drains, term));
+        drains.end_void(&lock);
+        assert_eq!(drains.pause(&uid, term, Duration::ZERO), ends, "{lock:?}");
+    }
+}
+
+#[test]
+fn a_pause_ends_with_the_drain() {
+    let (drains, uid) = (Drains::default(), Uid("u".to_owned()));
+    assert!(starts(&drains, 5));
+    std::thread::scope(|scope| {
+        let paused = scope.spawn(|| drains.pause(&uid, 5, LONG));
+        assert!(starts(&drains, 6));
+        assert!(paused.join().unwrap());
+    });
+    std::thread::scope(|scope| {
+        let paused = scope.spawn(|| drains.pause(&uid, 6, LONG));
+        drains.stop(|| ());
+        assert!(paused.join().unwrap());
+    });
+}
+
+#[test]
+fn a_drain_that_is_stopped_finds_no_request_to_answer() {
+    let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
+    assert!(starts(&drains, 5));
+    assert!(held.hold(request(LONG).0).is_none());
+    let has_ended = Guarded::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(drains.pause(&uid, 5, LONG));
+            assert!(drains.end(&uid, 5, || held.take(&uid, 5)).is_none());
+            *has_ended.lock() = true;
+            has_ended.wake();
+        });
+        let stopped = drains.stop(|| {
+            drop(has_ended.wait(MOMENT, |ended| *ended));
+            held.close()
+        });
+        assert_eq!(stopped.len(), 1);
+    });
+}
+
+#[test]
+fn a_request_never_waits_for_a_drain_that_has_ended() {
+    for ends_first in [true, false] {
+        let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
+        assert!(starts(&drains, 5));
+        let (inside, second_is_done) = (Barrier::new(2), Guarded::new(false));
+        let pause = |is_first: bool| {
+            if is_first {
+                inside.wait();
+                drop(second_is_done.wait(MOMENT, |done| *done));
+            }
+        };
+        let enter = |is_first: bool| {
+            if !is_first {
+                inside.wait();
+            }
+        };
+        let leave = || {
+            *second_is_done.lock() = true;
+            second_is_done.wake();
+        };
+        let (taken, restarted) = std::thread::scope(|scope| {
+            let end = scope.spawn(|| {
+                enter(ends_first);
+                let taken = drains.end(&uid, 5, || {
+                    pause(ends_first);
+                    held.take(&uid, 5).is_some()
+                });
+                leave();
+                taken
+            });
+            let (request, restarted) = (request(LONG).0, Cell::new(false));
+            let caller = request.caller.clone();
+            enter(!ends_first);
+            let start = || {
+                restarted.set(true);
+                Ok(())
+            };
+            let hold = || {
+                pause(!ends_first);
+                held.hold(request)
+            };
+            assert!(drains.while_running(&caller, &drain(5), start, hold).is_none());
+            leave();
+            (end.join().unwrap(), restarted.get())
+        });
+        assert_eq!((taken, restarted), (!ends_first, ends_first), "taken by the drain that ends, or waiting for another");
+    }
+}

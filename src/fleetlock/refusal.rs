@@ -1,0 +1,21 @@
+//! A refusal: an answer to a client, never an error of this program.
+//!
+//! So no function has one as its `Err`; what may be refused on the way to something else is a `ControlFlow<Refusal, …>`.
+
+use super::Kind;
+
+/// Why a request is not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For machines.
+    pub kind: Kind,
+    /// For a person: which node, the reason, and the remedy. No secret that a client sent is repeated.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of `kind`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}

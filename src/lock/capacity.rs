@@ -1,0 +1,35 @@
+//! How many nodes may be unavailable at once. Every rule about the number of slots asks here.
+
+use super::Holder;
+
+/// The slots of all groups together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// `--slots`; at least 1.
+    pub slots: usize,
+}
+
+impl Capacity {
+    /// How many nodes may be unavailable beside the `holders` of slots.
+    pub fn room<'a>(self, holders: impl IntoIterator<Item = &'a Holder>) -> usize {
+        self.slots.saturating_sub(holders.into_iter().count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{NodeName, Uid};
+    use crate::fleetlock::GroupName;
+    use crate::lock::LockState;
+
+    #[test]
+    fn room_is_what_the_holders_leave_and_never_negative() {
+        let (group, now) = (GroupName::parse("default").unwrap(), jiff::Timestamp::UNIX_EPOCH);
+        let mut lock = LockState::default();
+        for (holders, room) in [2, 1, 0, 0].into_iter().enumerate() {
+            assert_eq!(Capacity { slots: 2 }.room(&lock.holders), room, "{holders} holders");
+            lock = lock.take(&NodeName(format!("n{holders}")), &Uid(format!("u{holders}")), &group, now);
+        }
+    }
+}
