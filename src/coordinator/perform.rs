@@ -13,7 +13,7 @@ use crate::cluster::Node;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
-use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
+use crate::reboot::{Caller, Change, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure, Wait};
 use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
@@ -33,13 +33,13 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(80);
 pub(super) enum Decision {
     /// The answer.
     Answer(Outcome),
-    /// The request must wait for a drain.
-    Drain(Box<DrainFirst>),
+    /// The request must wait.
+    Wait(Box<Waiting>),
 }
 
-/// The drain that a request must wait for, and the state with which it is decided again.
-pub(super) struct DrainFirst {
-    pub(super) drain: Drain,
+/// The event that a request must wait for, and the state with which it is decided again.
+pub(super) struct Waiting {
+    pub(super) wait: Wait,
     pub(super) caller: Caller,
     pub(super) tenure: Option<Tenure>,
 }
@@ -48,13 +48,13 @@ pub(super) struct DrainFirst {
 pub(super) struct Performer {
     pub(super) kube: Arc<Kube>,
     pub(super) readiness: Arc<Readiness>,
-    pub(super) nodes: Arc<NodeCache>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
 }
 
 impl Performer {
-    /// Follows `next` until it answers or wants the node drained.
+    /// Follows `next` until it answers or waits.
     pub(super) fn decide(&self, caller: &Caller, seen: &mut Observed, next: impl Fn(&Observed, Now) -> Step) -> Result<Decision, Error> {
         let begun = clock::now().instant;
         let mut doubts = 0;
@@ -66,11 +66,11 @@ impl Performer {
             match next(seen, now) {
                 Step::Answer(outcome) => return Ok(Decision::Answer(outcome)),
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
-                Step::Drain(drain) => {
-                    let first = DrainFirst { drain, caller: caller.clone(), tenure: seen.tenure.clone() };
-                    return Ok(Decision::Drain(Box::new(first)));
-                }
                 Step::Look(question) => self.look(caller, question, seen)?,
+                Step::Wait(wait) => {
+                    let waiting = Waiting { wait, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    return Ok(Decision::Wait(Box::new(waiting)));
+                }
             }
         }
         Err(Error::Contended)
@@ -82,11 +82,11 @@ impl Performer {
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
             Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
-            Question::Fleet => Fact::Fleet(self.nodes.facts_since(seen.own_write.as_ref(), kube)?),
-            Question::FleetLately => Fact::FleetLately(self.nodes.facts_lately(kube)?),
+            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
+            Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.nodes.is_marked(node) => {
+            Question::Mark if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
                 Fact::Node(node, None)
@@ -110,9 +110,9 @@ impl Performer {
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
             Change::Node { why, patch } => {
-                let before = self.nodes.version();
+                let before = self.node_cache.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.nodes.check(before, &node.mark.version);
+                    self.node_cache.check(before, &node.mark.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }
@@ -142,7 +142,7 @@ impl Performer {
     fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Error> {
         let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.nodes.known(id) else { return Ok(None) };
+        let Some(name) = self.node_cache.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 

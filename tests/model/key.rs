@@ -210,7 +210,7 @@ impl<'a> Key<'a> {
             self.flag(flag);
         }
         self.some(drain.as_ref(), |key, term| key.term(*term));
-        if self.stage.setup.view == View::Late && seen.own_write().is_some() {
+        if self.stage.setup.view == View::Late && seen.own_write.is_some() {
             self.bytes.extend(marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {
@@ -223,7 +223,7 @@ impl<'a> Key<'a> {
         match work {
             Work::Holder(uid) => self.kind(0, &uid.0),
             // Its name is that of its machine.
-            Work::Stray(_name, uid) => self.kind(1, &uid.0),
+            Work::Orphan(_name, uid) => self.kind(1, &uid.0),
             // No rule asks when this arrived.
             Work::PreReboot(Caller { node: _, uid, id: _, group: _, arrived: _ }) => self.kind(2, &uid.0),
             Work::SteadyState(Caller { node: _, uid, id: _, group: _, arrived }) => {
