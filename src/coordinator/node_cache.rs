@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::guarded::Guarded;
-use super::{Error, clock};
+use super::Error;
 use crate::cluster::{HexId, NodeEvent, NodeMark, NodeName, ResourceVersion, spoken};
 use crate::fleetlock::{Fleet, Found, NodeRef, WatchError};
 use crate::kube::Kube;
 use crate::reboot::FleetFacts;
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 /// How long the watch may take to deliver a write. It takes a few milliseconds; a list costs far more than this wait.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);

@@ -8,12 +8,13 @@ use log::{info, warn};
 use super::drains::Drains;
 use super::error::error_chain;
 use super::node_cache::NodeCache;
-use super::{Error, Readiness, Stop, clock};
+use super::{Error, Readiness, Stop};
 use crate::cluster::Node;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
 use crate::reboot::{Caller, Change, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure, Wait};
+use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
 const STEPS_MAX: usize = 48;
@@ -129,7 +130,7 @@ impl Performer {
             Err(error) => self.forgive(error, doubts)?,
         }
         // The other writer may not have finished.
-        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |stop| *stop));
+        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),
