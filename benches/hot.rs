@@ -17,7 +17,7 @@ use reboot_manager::cluster::{
     Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status,
     Uid,
 };
-use reboot_manager::drain::{DrainPlan, Ours, Pace};
+use reboot_manager::drain::{DrainPlan, Ours, Schedule};
 use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};
 use reboot_manager::http::head::{Progress, Reader, Sizes};
 use reboot_manager::lock::{Capacity, HOLDERS, LockState, patch, read};
@@ -170,7 +170,7 @@ fn plan() -> Path {
     Box::new(move || {
         let pods: Vec<Pod> = serde_json::from_str(black_box(&wire)).unwrap();
         let plan = DrainPlan::of(&pods, &Ours::default(), clock(), true);
-        assert!(black_box(Pace::default().begin(&plan, now)).is_some());
+        assert!(black_box(Schedule::default().begin(&plan, now)).is_some());
     })
 }
 

@@ -14,7 +14,7 @@ use log::{info, warn};
 
 use super::guarded::Guarded;
 use crate::cluster::Uid;
-use crate::drain::{Pace, Progress};
+use crate::drain::{Progress, Schedule};
 use crate::lock::LockState;
 use crate::reboot::{Caller, Drain};
 
@@ -48,7 +48,7 @@ impl Drains {
         let mut state = self.state.lock();
         if !state.stopped && !state.is_running(&caller.uid, drain.term) {
             info!("node {}: draining, {} pods have to go", caller.node, drain.plan.left());
-            let progress = Pace::default().progress(&drain.plan);
+            let progress = Progress::of(&drain.plan, &Schedule::default());
             state.running.insert(caller.uid.clone(), Running { term: drain.term, progress });
             if let Err(error) = start() {
                 warn!("node {}: no thread for its drain ({error}); it is tried again with the next request", caller.node);

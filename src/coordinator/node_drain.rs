@@ -13,7 +13,7 @@ use super::guarded::Guarded;
 use super::perform::read_lock;
 use super::{Error, Readiness, clock};
 use crate::cluster::{NodeName, Pod, Uid};
-use crate::drain::{AT_ONCE, DrainPlan, Eviction, Ours, Pace, Progress, Said, meaning};
+use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, classify};
 use crate::kube::{ApiError, Kube};
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain};
@@ -43,6 +43,9 @@ const LISTS_A_NODE: u32 = 8;
 /// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
 const CAME_BACK_LOGGED_MAX: usize = 20;
 
+/// Evictions in flight at once: enough to keep an API server's answer time from adding up, few enough to be polite.
+const EVICTIONS_AT_ONCE: usize = 4;
+
 /// What every drain of this replica needs.
 pub(super) struct Drainer {
     pub(super) kube: Arc<Kube>,
@@ -58,7 +61,7 @@ struct NodeDrain<'a> {
     node: &'a NodeName,
     uid: &'a Uid,
     drain: &'a Drain,
-    pace: Guarded<Pace>,
+    schedule: Guarded<Schedule>,
     lists: u32,
     /// Lists since anything has moved.
     standing: u32,
@@ -81,14 +84,14 @@ impl Drainer {
     /// Drains the node of `caller`, whose drain must be listed in `drains`.
     pub(super) fn run(&self, drains: &Drains, caller: &Caller, drain: &Drain) -> End {
         let (node, uid) = (&caller.node, &caller.uid);
-        let (pace, logged) = (Guarded::default(), BTreeSet::new());
-        NodeDrain { drainer: self, drains, node, uid, drain, pace, lists: 0, standing: 0, elsewhere: None, logged }.run()
+        let (schedule, logged) = (Guarded::default(), BTreeSet::new());
+        NodeDrain { drainer: self, drains, node, uid, drain, schedule, lists: 0, standing: 0, elsewhere: None, logged }.run()
     }
 
     fn evict(&self, pod: &Pod) -> Eviction {
         let eviction = match self.kube.evict(&pod.key, &pod.uid) {
             Ok(()) => Eviction::Evicted,
-            Err(error) => meaning(&pod.key, &said(pod, &error)),
+            Err(error) => classify(&pod.key, &eviction_error(pod, &error)),
         };
         self.metrics.eviction(&eviction);
         eviction
@@ -103,9 +106,9 @@ impl NodeDrain<'_> {
                 Ok(ControlFlow::Continue(_)) if self.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
                 Ok(ControlFlow::Continue(rest)) => rest,
                 Err(error) => {
-                    let clause = format!("cannot be drained now: {}", error_chain(&error));
-                    warn!("node {} {clause}", self.node);
-                    self.record(Progress { clause, blocked: true });
+                    let progress = Progress::failed(error_chain(&error));
+                    warn!("node {} {progress}", self.node);
+                    self.record(progress);
                     LIST_EVERY_ON_ERROR
                 }
             };
@@ -130,18 +133,18 @@ impl NodeDrain<'_> {
             info!("node {}: empty", self.node);
             return Ok(ControlFlow::Break(End::DecideAgain));
         }
-        self.pace.lock().forget_gone(&plan);
+        self.schedule.lock().forget_gone(&plan);
         self.standing = if self.evict_due(&plan)? { 0 } else { self.standing + 1 };
-        let pace = self.pace.lock();
-        self.record(pace.progress(&plan));
-        Ok(ControlFlow::Continue(pace.rest(&plan, clock::now().instant, LIST_EVERY)))
+        let schedule = self.schedule.lock();
+        self.record(Progress::of(&plan, &schedule));
+        Ok(ControlFlow::Continue(schedule.rest(&plan, clock::now().instant, LIST_EVERY)))
     }
 
     /// Evicts by this plan on several threads, until nothing is due or the plan is old. Whether anything moves.
     fn evict_due(&self, plan: &DrainPlan) -> Result<bool, Error> {
         let listed = clock::now().instant;
-        let is_terminating = !plan.ending.is_empty();
-        if !self.pace.lock().rest(plan, listed, LIST_EVERY).is_zero() {
+        let is_terminating = !plan.terminating.is_empty();
+        if !self.schedule.lock().rest(plan, listed, LIST_EVERY).is_zero() {
             return Ok(is_terminating);
         }
         let evict = || -> Result<bool, Error> {
@@ -150,16 +153,16 @@ impl NodeDrain<'_> {
                 if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
                     break;
                 }
-                let Some(pod) = self.pace.lock().begin(plan, clock::now().instant) else { break };
+                let Some(pod) = self.schedule.lock().begin(plan, clock::now().instant) else { break };
                 let eviction = self.drainer.evict(&pod);
                 self.log(&pod, &eviction);
                 moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
-                self.pace.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                self.schedule.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
             }
             Ok(moving)
         };
-        let moving = threads::together("eviction", AT_ONCE, threads::STACK_BYTES, evict);
+        let moving = threads::together("eviction", EVICTIONS_AT_ONCE, threads::STACK_BYTES, evict);
         moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
     }
 
@@ -208,16 +211,16 @@ impl NodeDrain<'_> {
     fn log(&self, pod: &Pod, eviction: &Eviction) {
         let (node, pod) = (self.node, &pod.key);
         match eviction {
-            Eviction::Evicted => info!("node {node}: pod {pod} is evicted"),
-            Eviction::Refused { why } => warn!("node {node}: pod {pod} stays: {why}"),
+            Eviction::Evicted => info!("node {node}: pod {pod} {eviction}"),
+            Eviction::Refused { .. } => warn!("node {node}: pod {pod} {eviction}"),
             other => log::debug!("node {node}: pod {pod}: {other:?}"),
         }
     }
 }
 
-fn said(pod: &Pod, error: &ApiError) -> Said {
-    let Some(status) = error.status() else { return Said { message: error_chain(error), ..Said::default() } };
-    Said {
+fn eviction_error(pod: &Pod, error: &ApiError) -> EvictionError {
+    let Some(status) = error.status() else { return EvictionError { message: error_chain(error), ..EvictionError::default() } };
+    EvictionError {
         code: status.code,
         message: status.message.clone(),
         causes: status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect(),

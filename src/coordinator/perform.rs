@@ -13,7 +13,7 @@ use crate::cluster::Node;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
-use crate::reboot::{Caller, Change, Drain, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure};
+use crate::reboot::{Caller, Change, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure, Wait};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
 const STEPS_MAX: usize = 48;
@@ -32,13 +32,13 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(80);
 pub(super) enum Decision {
     /// The answer.
     Answer(Outcome),
-    /// The request must wait for a drain.
-    Drain(Box<DrainFirst>),
+    /// The request must wait.
+    Wait(Box<Waiting>),
 }
 
-/// The drain that a request must wait for, and the state with which it is decided again.
-pub(super) struct DrainFirst {
-    pub(super) drain: Drain,
+/// The event that a request must wait for, and the state with which it is decided again.
+pub(super) struct Waiting {
+    pub(super) wait: Wait,
     pub(super) caller: Caller,
     pub(super) tenure: Option<Tenure>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Performer {
 }
 
 impl Performer {
-    /// Follows `next` until it answers or wants the node drained.
+    /// Follows `next` until it answers or waits.
     pub(super) fn decide(&self, caller: &Caller, seen: &mut Observed, next: impl Fn(&Observed, Now) -> Step) -> Result<Decision, Error> {
         let begun = clock::now().instant;
         let mut doubts = 0;
@@ -65,11 +65,11 @@ impl Performer {
             match next(seen, now) {
                 Step::Answer(outcome) => return Ok(Decision::Answer(outcome)),
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
-                Step::Drain(drain) => {
-                    let first = DrainFirst { drain, caller: caller.clone(), tenure: seen.tenure.clone() };
-                    return Ok(Decision::Drain(Box::new(first)));
-                }
                 Step::Look(question) => self.look(caller, question, seen)?,
+                Step::Wait(wait) => {
+                    let waiting = Waiting { wait, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    return Ok(Decision::Wait(Box::new(waiting)));
+                }
             }
         }
         Err(Error::Contended)

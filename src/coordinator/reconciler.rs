@@ -10,7 +10,7 @@ use super::perform::{Performer, read_lock};
 use super::{Error, clock};
 use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
-use crate::lock::Capacity;
+use crate::lock::{Capacity, KeepReason};
 use crate::metrics::Metrics;
 use crate::reboot::housekeeping::{self, Tidy};
 use crate::reboot::{Caller, Now, Observed};
@@ -83,7 +83,7 @@ impl Reconciler {
     }
 
     /// Performs `next` until nothing is left to do. For a slot that is kept the reason is returned.
-    fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<&'static str>, Error> {
+    fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<KeepReason>, Error> {
         let Some(group) = GroupName::parse("housekeeping") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
         let mut seen = Observed::nothing(uid.clone(), None);

@@ -7,13 +7,13 @@ use super::drains::Drains;
 use super::held::{HeldRequest, HeldRequests};
 use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
-use super::perform::{Decision, DrainFirst, Performer};
+use super::perform::{Decision, Performer, Waiting};
 use super::{Error, Presence, Responder, authorize, clock};
 use crate::access::{Origin, VerifySource};
 use crate::drain::Progress;
 use crate::fleetlock::{Found, Kind, NodeRef, Reply, Request};
 use crate::kube::Kube;
-use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, pre_reboot, steady_state};
+use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
 use crate::threads;
 
 /// Answers requests.
@@ -37,7 +37,7 @@ impl Requests {
         match decision {
             Ok(Decision::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
             Ok(Decision::Answer(outcome)) => outcome.into(),
-            Ok(Decision::Drain(_)) => Error::Contended.into(),
+            Ok(Decision::Wait(_)) => Error::Contended.into(),
             Err(error) => error.into(),
         }
     }
@@ -60,8 +60,8 @@ impl Requests {
     fn conclude(self: &Arc<Self>, decision: Result<Decision, Error>, deadline: Instant, presence: Arc<Presence>, responder: Responder) {
         match decision {
             Ok(Decision::Answer(outcome)) => responder(outcome.into()),
-            Ok(Decision::Drain(first)) => {
-                let DrainFirst { drain, caller, tenure } = *first;
+            Ok(Decision::Wait(waiting)) => {
+                let Waiting { wait: Wait::Drain(drain), caller, tenure } = *waiting;
                 self.hold(HeldRequest { caller, tenure, deadline, presence, responder }, &drain);
             }
             Err(error) => responder(error.into()),
@@ -120,9 +120,9 @@ impl Requests {
     /// Answers each held request whose deadline has come with how far its drain has come. Runs until the process stops.
     pub(super) fn answer_at_deadlines(&self) {
         self.held.answer_at_deadlines(|caller| {
-            let Progress { clause, blocked } = self.drains.progress(&caller.uid).unwrap_or_default();
-            let kind = if blocked { Kind::DrainBlocked } else { Kind::Draining };
-            let clause = if clause.is_empty() { "is being drained" } else { &clause };
+            let progress = self.drains.progress(&caller.uid);
+            let kind = if progress.as_ref().is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
+            let clause = progress.map_or_else(|| "is being drained".to_owned(), |progress| progress.to_string());
             Reply::refusal(kind, format!("node {} {clause}; the drain goes on, ask again", caller.node))
         });
     }

@@ -1,12 +1,14 @@
-//! Draining a node: which pods go, what an eviction's answer means, and which eviction comes next.
+//! Draining a node: which pods are evicted, how the answer to an eviction is classified, and which eviction is next.
 //!
-//! Pure. The order of the filters is kubectl drain's; where this differs (by UID, every refusal retried, nothing
-//! refused for want of a flag) the reason is beside it.
+//! Pure. The order of the filters is kubectl drain's; each difference (by UID, every refusal retried, no flag needed for
+//! any pod) has its reason beside it.
 
-mod answer;
-mod pace;
+mod eviction;
 mod plan;
+mod progress;
+mod schedule;
 
-pub use answer::{Eviction, Said, meaning};
-pub use pace::{AT_ONCE, Pace, Progress};
-pub use plan::{DrainPlan, Ours, Stays, came_back_clause};
+pub use eviction::{Eviction, EvictionError, classify};
+pub use plan::{DrainPlan, Ours, Skipped};
+pub use progress::{Blocked, Progress, came_back_clause};
+pub use schedule::Schedule;

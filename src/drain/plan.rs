@@ -1,8 +1,8 @@
-//! Which pods of a node have to go, which stay, and which only have to be waited for.
+//! Which pods of a node are evicted, which are skipped, and which are only waited for.
 
 use jiff::Timestamp;
 
-use crate::cluster::{Phase, Pod, PodKey, Uid, spoken};
+use crate::cluster::{Phase, Pod, Uid};
 
 /// How to tell the pods of this program from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,78 +17,78 @@ pub struct Ours {
     pub service_account: Option<String>,
 }
 
-/// Why a pod may be on a node that reboots.
+/// Why a pod may stay on a node that reboots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stays {
-    /// Created after the slot was taken, on a node that is cordoned: it tolerates the cordon or was bound without the scheduler, so whatever
-    /// made it would make the next one here, too.
+pub enum Skipped {
+    /// Created after the slot was taken, on a node that is cordoned. The pod tolerates the cordon or was bound without the scheduler, so
+    /// its controller would create the next one here, too.
     CameBack,
-    /// A DaemonSet would put it back at once; it tolerates the cordon.
+    /// Its DaemonSet would recreate the pod here at once: DaemonSet pods tolerate the cordon.
     Daemon,
     /// Its containers have ended.
     Finished,
     /// The mirror of a static pod; the API cannot end it.
     Mirror,
-    /// Our own, and no other node can run it.
+    /// A pod of this program, and no other node can run it.
     Own,
 }
 
-/// The pods of one node, sorted by what has to happen to them.
+/// The pods of one node, sorted by what must be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DrainPlan {
     /// To be evicted now.
     pub evict: Vec<Pod>,
-    /// Terminating: waited for, and not evicted again.
-    pub ending: Vec<Pod>,
-    /// Our own pods, to be evicted when nothing else is left; the pod this process runs in comes last.
-    pub last: Vec<Pod>,
-    /// Left alone.
-    pub staying: Vec<(Pod, Stays)>,
+    /// Ending already: waited for, and not evicted again.
+    pub terminating: Vec<Pod>,
+    /// Pods of this program, to be evicted when no other is left; the pod of this process comes last.
+    pub own: Vec<Pod>,
+    /// Left alone, each with the reason.
+    pub skipped: Vec<(Pod, Skipped)>,
 }
 
 impl DrainPlan {
     /// Sorts `pods`. `since` is when the node's slot was taken, before the cordon; `elsewhere` whether another node can run our own pods
-    /// (asked only when [`DrainPlan::asks_elsewhere`]).
+    /// (read only if [`DrainPlan::asks_elsewhere`]).
     pub fn of(pods: &[Pod], ours: &Ours, since: Timestamp, elsewhere: bool) -> Self {
         let mut plan = Self::default();
         for pod in pods {
             let own = ours.is(pod);
-            match stays(pod, own, since, elsewhere) {
-                Some(why) => plan.staying.push((pod.clone(), why)),
-                None if pod.ends.is_some() => plan.ending.push(pod.clone()),
-                None if own => plan.last.push(pod.clone()),
+            match skipped(pod, own, since, elsewhere) {
+                Some(why) => plan.skipped.push((pod.clone(), why)),
+                None if pod.ends.is_some() => plan.terminating.push(pod.clone()),
+                None if own => plan.own.push(pod.clone()),
                 None => plan.evict.push(pod.clone()),
             }
         }
         plan.evict.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        plan.last.sort_unstable_by_key(|pod| (ours.is_this(pod), pod.key.clone()));
+        plan.own.sort_unstable_by_key(|pod| (ours.is_this(pod), pod.key.clone()));
         plan
     }
 
-    /// Whether it has come to the point where it matters if another node can run our own pods: nothing else is left.
+    /// Whether only our own pods are left, so that it matters if another node can run them.
     pub fn asks_elsewhere(pods: &[Pod], ours: &Ours, since: Timestamp) -> bool {
         let plan = Self::of(pods, ours, since, true);
-        plan.evict.is_empty() && plan.ending.is_empty() && !plan.last.is_empty()
+        plan.evict.is_empty() && plan.terminating.is_empty() && !plan.own.is_empty()
     }
 
-    /// No pod is left that has to go.
+    /// No pod is left that must go.
     pub fn is_empty(&self) -> bool {
         self.left() == 0
     }
 
     /// How many pods have yet to go.
     pub fn left(&self) -> usize {
-        self.evict.len() + self.ending.len() + self.last.len()
+        self.evict.len() + self.terminating.len() + self.own.len()
     }
 
     /// The pods that came back to the cordoned node.
     pub fn came_back(&self) -> impl Iterator<Item = &Pod> {
-        self.staying.iter().filter(|(_, why)| *why == Stays::CameBack).map(|(pod, _)| pod)
+        self.skipped.iter().filter(|(_, why)| *why == Skipped::CameBack).map(|(pod, _)| pod)
     }
 
     /// The pods to evict at this point: our own only when no other is left.
     pub fn candidates(&self) -> &[Pod] {
-        if self.evict.is_empty() && self.ending.is_empty() { self.last.get(..1).unwrap_or_default() } else { &self.evict }
+        if self.evict.is_empty() && self.terminating.is_empty() { self.own.get(..1).unwrap_or_default() } else { &self.evict }
     }
 }
 
@@ -108,31 +108,22 @@ impl Ours {
     }
 }
 
-/// The clause that names pods that came back, to be put behind another; empty when there are none.
-pub fn came_back_clause(pods: &[PodKey]) -> String {
-    match pods {
-        [] => String::new(),
-        [one] => format!("; 1 pod came back and stays: {one}"),
-        several => format!("; {} pods came back and stay: {}", several.len(), spoken(several)),
-    }
-}
-
-/// The filters, in kubectl's order. kubectl also refuses pods with emptyDir volumes and pods without a controller
-/// unless told otherwise; a reboot is asked for here, so they go.
-fn stays(pod: &Pod, own: bool, since: Timestamp, elsewhere: bool) -> Option<Stays> {
+/// The filters, in kubectl's order. All other pods are evicted, also those with `emptyDir` volumes and unmanaged ones, which
+/// kubectl drain evicts only if a flag says so: here the flag is the reboot.
+fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: bool) -> Option<Skipped> {
     let daemon = pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
     // Creation times have whole seconds: a pod of the second in which the slot was taken counts as older.
     let is_newer = pod.created.is_some_and(|created| created > since);
     if daemon {
-        Some(Stays::Daemon)
+        Some(Skipped::Daemon)
     } else if pod.mirror {
-        Some(Stays::Mirror)
+        Some(Skipped::Mirror)
     } else if pod.phase == Phase::Finished {
-        Some(Stays::Finished)
+        Some(Skipped::Finished)
     } else if is_newer && (pod.tolerates_cordon || pod.bound_at_creation) {
-        Some(Stays::CameBack)
+        Some(Skipped::CameBack)
     } else if own && pod.ends.is_none() && !elsewhere {
-        Some(Stays::Own)
+        Some(Skipped::Own)
     } else {
         None
     }
@@ -170,20 +161,20 @@ mod tests {
     #[track_caller]
     fn check(patch: &Value, elsewhere: bool, want: &str) {
         let plan = DrainPlan::of(&[pod(patch)], &ours(), SINCE.parse().unwrap(), elsewhere);
-        let got = match (plan.evict.len(), plan.ending.len(), plan.last.len(), plan.staying.first()) {
+        let got = match (plan.evict.len(), plan.terminating.len(), plan.own.len(), plan.skipped.first()) {
             (1, 0, 0, None) => "evict".to_owned(),
-            (0, 1, 0, None) => "ending".to_owned(),
-            (0, 0, 1, None) => "last".to_owned(),
+            (0, 1, 0, None) => "terminating".to_owned(),
+            (0, 0, 1, None) => "own".to_owned(),
             (0, 0, 0, Some((_, why))) => format!("{why:?}"),
             other => format!("{other:?}"),
         };
         assert_eq!(got, want, "{patch}");
-        assert_eq!(plan.is_empty(), plan.staying.len() == 1);
+        assert_eq!(plan.is_empty(), plan.skipped.len() == 1);
     }
 
     #[test]
     fn each_pod_has_its_place() {
-        let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
+        let terminating = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
         let own =
             |created: &str| json!({"metadata": {"namespace": "rm", "creationTimestamp": created}, "spec": {"serviceAccountName": "rm"}});
         let early = "2025-12-31T23:59:59Z";
@@ -195,21 +186,21 @@ mod tests {
         check(&json!({"status": {"phase": "Succeeded"}}), true, "Finished");
         check(&json!({"status": {"phase": "Failed"}}), true, "Finished");
         check(&json!({"status": {"phase": "Pending"}}), true, "evict");
-        check(&ending, true, "ending");
-        check(&own(early), true, "last");
+        check(&terminating, true, "terminating");
+        check(&own(early), true, "own");
         check(&own(early), false, "Own");
-        check(&own(SINCE), true, "last");
-        check(&own(LATE), true, "last");
-        check(&json!({"metadata": {"uid": "me"}}), true, "last");
+        check(&own(SINCE), true, "own");
+        check(&own(LATE), true, "own");
+        check(&json!({"metadata": {"uid": "me"}}), true, "own");
         check(&json!({"metadata": {"namespace": "rm"}}), true, "evict");
     }
 
     #[test]
-    fn a_pod_that_came_back_stays() {
+    fn a_pod_that_came_back_is_skipped() {
         let tolerates = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
         let bound = json!({"metadata": {"managedFields": [{"fieldsV1": {"f:spec": {"f:nodeName": {}}}}]}});
         let own = json!({"metadata": {"namespace": "rm"}, "spec": {"serviceAccountName": "rm"}});
-        let ending = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
+        let terminating = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
         let created = |at: &str, patches: &[&Value]| {
             let mut merged = json!({"metadata": {"creationTimestamp": at}, "spec": {}});
             for (part, fields) in patches.iter().flat_map(|patch| patch.as_object().unwrap()) {
@@ -221,21 +212,12 @@ mod tests {
         for comes_back in [&tolerates, &bound] {
             check(&created(LATE, &[comes_back]), true, "CameBack");
             check(&created(LATE, &[comes_back, &owned("apps.kruise.io/v1", "DaemonSet")]), true, "CameBack");
-            check(&created(LATE, &[comes_back, &ending]), true, "CameBack");
+            check(&created(LATE, &[comes_back, &terminating]), true, "CameBack");
             check(&created(LATE, &[comes_back, &own]), true, "CameBack");
             check(&created(SINCE, &[comes_back]), true, "evict");
-            check(&created(SINCE, &[comes_back, &own]), true, "last");
+            check(&created(SINCE, &[comes_back, &own]), true, "own");
             check(&created(LATE, &[comes_back, &owned("apps/v1", "DaemonSet")]), true, "Daemon");
         }
-    }
-
-    #[test]
-    fn pods_that_came_back_are_named() {
-        let key = |name: &str| PodKey { namespace: "shop".to_owned(), name: name.to_owned() };
-        assert_eq!(came_back_clause(&[]), "");
-        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and stays: shop/a");
-        let several = ["a", "b", "c", "d"].map(key);
-        assert_eq!(came_back_clause(&several), "; 4 pods came back and stay: shop/a, shop/b and 2 more");
     }
 
     #[test]
@@ -249,7 +231,7 @@ mod tests {
     #[test]
     fn a_terminating_pod_of_ours_is_waited_for() {
         let patch = json!({"metadata": {"uid": "me", "deletionTimestamp": "2026-01-01T00:00:30Z"}});
-        check(&patch, false, "ending");
+        check(&patch, false, "terminating");
     }
 
     #[test]
@@ -277,8 +259,8 @@ mod tests {
                 _ => json!({}),
             })).collect();
             let plan = DrainPlan::of(&pods, &ours(), SINCE.parse().unwrap(), elsewhere);
-            prop_assert_eq!(plan.left() + plan.staying.len(), pods.len());
-            prop_assert_eq!(plan.is_empty(), plan.candidates().is_empty() && plan.ending.is_empty());
+            prop_assert_eq!(plan.left() + plan.skipped.len(), pods.len());
+            prop_assert_eq!(plan.is_empty(), plan.candidates().is_empty() && plan.terminating.is_empty());
         }
     }
 }

@@ -10,5 +10,5 @@ mod slots;
 
 pub use capacity::Capacity;
 pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
-pub use release::{MISSING_MAX, Release, is_searched_for, release};
+pub use release::{FreeReason, KeepReason, MISSING_MAX, Release, is_searched_for, release};
 pub use slots::{Approved, Holder, LockState};

@@ -1,6 +1,7 @@
 //! When a slot is freed: on evidence. Time alone frees none while a reboot may be under way, with one exception: a node whose
 //! Node object stays deleted for [`MISSING_MAX`] is given up.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,22 +22,59 @@ const REPORTING_MAX: Duration = Duration::from_secs(120);
 /// stopped, or by a person. Its slot is kept for this long, or until the machine's new Node is Ready in another boot.
 pub const MISSING_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Why the slot of an approved node is kept.
-const MAY_REBOOT: &str = "may reboot at any moment";
-
-/// What becomes of a holder's slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The next change of a holder's slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// It keeps it, because: a clause about the node.
-    Keep(&'static str),
-    /// It keeps it. Its Node is there, and the record that it was gone has to be taken back.
+    /// The slot is kept. The Node is there after all, and the record that it was gone must be taken back.
     Found,
-    /// It keeps it. Its Node is gone, which has to be recorded.
+    /// The slot can be freed.
+    Free(FreeReason),
+    /// The slot is kept.
+    Keep(KeepReason),
+    /// The slot is kept. The Node is gone, which must be recorded.
     Missing,
-    /// It has checked in, but its node still has to be put back in service.
+    /// The holder has checked in, but its node must be put back in service first.
     RestoreFirst,
-    /// The slot is free, because: a clause about the node.
-    Free(&'static str),
+}
+
+/// Why a slot can be freed. Shown as a sentence about the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeReason {
+    /// Checked in, and Ready in another boot or for long enough.
+    CheckedIn,
+    /// Checked in for long enough, and the Node is gone.
+    CheckedInAndGone,
+    /// Never approved, and the Node is gone.
+    Gone,
+    /// Approved, and the Node is gone for [`MISSING_MAX`].
+    GoneForLong,
+    /// Neither approved nor marked for longer than that takes.
+    NeverMarked,
+    /// Ready in another boot, and in service.
+    Rebooted,
+    /// The machine has another Node, which is Ready in another boot.
+    Recreated,
+}
+
+/// Why a slot is kept. Shown as the clause that ends "node worker-3 ".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepReason {
+    /// Checked in, and not Ready.
+    CheckedInNotReady,
+    /// Marked, and not approved yet.
+    Draining,
+    /// Just taken, and not marked yet.
+    DrainingSoon,
+    /// Approved, and the Node is gone.
+    Gone,
+    /// Approved, and in the boot in which that was.
+    MayReboot,
+    /// In another boot, and neither checked in nor in service.
+    NotCheckedIn,
+    /// In another boot and in service, and not Ready.
+    RebootedNotReady,
+    /// Checked in, and by its Node in the boot in which it was approved.
+    Unreported,
 }
 
 /// Judges a holder by the Node of its name as just read (`None`: there is none), and, if [`is_searched_for`], by another
@@ -53,28 +91,26 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
         let unreported = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
         return match (node.mark.is_in_service(), ready) {
             (false, _) => Release::RestoreFirst,
-            (true, false) => Release::Keep("has checked in but is not Ready yet"),
-            (true, true) if unreported && !is_over(checked_in, REPORTING_MAX, now) => {
-                Release::Keep("has checked in but its kubelet has not reported another boot")
-            }
-            (true, true) => Release::Free("it has checked in and is Ready"),
+            (true, false) => Release::Keep(KeepReason::CheckedInNotReady),
+            (true, true) if unreported && !is_past(checked_in, REPORTING_MAX, now) => Release::Keep(KeepReason::Unreported),
+            (true, true) => Release::Free(FreeReason::CheckedIn),
         };
     }
     let Some(approved) = &holder.approved else {
         return match (node.mark.status == Status::Rebooting, &node.mark.record) {
-            (true, _) => Release::Keep("is being drained"),
-            (false, _) if !is_over(holder.since, MARKING_MAX, now) => Release::Keep("is about to be drained"),
+            (true, _) => Release::Keep(KeepReason::Draining),
+            (false, _) if !is_past(holder.since, MARKING_MAX, now) => Release::Keep(KeepReason::DrainingSoon),
             // Somebody set it to Ready by hand and left our cordon.
             (false, Some(_)) => Release::RestoreFirst,
-            (false, None) => Release::Free("it was never marked as rebooting"),
+            (false, None) => Release::Free(FreeReason::NeverMarked),
         };
     };
     let rebooted = approved.boot != node.boot_id;
     match (node.mark.is_in_service(), rebooted, ready) {
-        (true, true, true) => Release::Free("it has rebooted and is marked Ready"),
-        (true, true, false) => Release::Keep("has rebooted but is not Ready yet"),
-        (_, true, _) => Release::Keep("has rebooted but has not checked in"),
-        (_, false, _) => Release::Keep(MAY_REBOOT),
+        (true, true, true) => Release::Free(FreeReason::Rebooted),
+        (true, true, false) => Release::Keep(KeepReason::RebootedNotReady),
+        (_, true, _) => Release::Keep(KeepReason::NotCheckedIn),
+        (_, false, _) => Release::Keep(KeepReason::MayReboot),
     }
 }
 
@@ -87,26 +123,55 @@ pub fn is_searched_for(holder: &Holder, node: Option<&Node>) -> bool {
 
 /// A holder whose Node is gone. `successors` are Nodes that may be of its machine.
 fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], now: Timestamp) -> Release {
-    let Some(approved) = &holder.approved else { return Release::Free("its Node is gone") };
+    let Some(approved) = &holder.approved else { return Release::Free(FreeReason::Gone) };
     if let Some(checked_in) = holder.checked_in {
-        let is_settled = is_over(checked_in, REPORTING_MAX, now);
-        return if is_settled { Release::Free("it has checked in and its Node is gone") } else { Release::Keep(MAY_REBOOT) };
+        let is_settled = is_past(checked_in, REPORTING_MAX, now);
+        return if is_settled { Release::Free(FreeReason::CheckedInAndGone) } else { Release::Keep(KeepReason::MayReboot) };
     }
     // An adopted slot names no boot: then no Node can be told to be in another.
     let is_back = |node: &Node| !approved.boot.is_empty() && node.is_back_from(&approved.boot);
     if successors.into_iter().flatten().any(is_back) {
-        return Release::Free("its Node was recreated, and is Ready in another boot");
+        return Release::Free(FreeReason::Recreated);
     }
     match holder.missing_since {
         None => Release::Missing,
         // Recorded by a replica whose clock was wrong: the time is recorded once more.
-        Some(since) if is_over(now, MISSING_MAX, since) => Release::Missing,
-        Some(since) if is_over(since, MISSING_MAX, now) => Release::Free("its Node has been gone for 15 minutes"),
-        Some(_) => Release::Keep("may be rebooting, and its Node is gone"),
+        Some(since) if is_past(now, MISSING_MAX, since) => Release::Missing,
+        Some(since) if is_past(since, MISSING_MAX, now) => Release::Free(FreeReason::GoneForLong),
+        Some(_) => Release::Keep(KeepReason::Gone),
     }
 }
 
-fn is_over(since: Timestamp, limit: Duration, now: Timestamp) -> bool {
+impl fmt::Display for FreeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CheckedIn => "it has checked in and is Ready",
+            Self::CheckedInAndGone => "it has checked in and its Node is gone",
+            Self::Gone => "its Node is gone",
+            Self::GoneForLong => "its Node has been gone for 15 minutes",
+            Self::NeverMarked => "it was never marked as rebooting",
+            Self::Rebooted => "it has rebooted and is marked Ready",
+            Self::Recreated => "its Node was recreated, and is Ready in another boot",
+        })
+    }
+}
+
+impl fmt::Display for KeepReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CheckedInNotReady => "has checked in but is not Ready yet",
+            Self::Draining => "is being drained",
+            Self::DrainingSoon => "is about to be drained",
+            Self::Gone => "may be rebooting, and its Node is gone",
+            Self::MayReboot => "may reboot at any moment",
+            Self::NotCheckedIn => "has rebooted but has not checked in",
+            Self::RebootedNotReady => "has rebooted but is not Ready yet",
+            Self::Unreported => "has checked in but its kubelet has not reported another boot",
+        })
+    }
+}
+
+fn is_past(since: Timestamp, limit: Duration, now: Timestamp) -> bool {
     now.duration_since(since) >= jiff::SignedDuration::try_from(limit).unwrap_or_default()
 }
 

@@ -8,16 +8,16 @@ use super::{Change, restore};
 use super::{Lock, LockChange, NodeChange, Observed, Question, Seen, Step, may_be_marked_since};
 use crate::cluster::{Node, NodeName, Uid};
 use crate::fleetlock::GroupName;
-use crate::lock::{Approved, Release, is_searched_for, release};
+use crate::lock::{Approved, FreeReason, KeepReason, Release, is_searched_for, release};
 
 /// What to do about a node.
 #[derive(Debug)]
 #[must_use]
 pub enum Tidy {
-    /// One conditional write; for one that frees a slot, a clause says on what evidence.
-    Change(Change, Option<&'static str>),
-    /// Nothing; a clause says why a slot is kept, where one is.
-    Done(Option<&'static str>),
+    /// One conditional write; for one that frees a slot, with the evidence.
+    Change(Change, Option<FreeReason>),
+    /// Nothing; for a slot that is kept, with the reason.
+    Done(Option<KeepReason>),
     /// Read something.
     Look(Question),
 }
@@ -80,7 +80,7 @@ impl From<Step> for Tidy {
         match step {
             Step::Change(change) => Self::Change(change, None),
             Step::Look(question) => Self::Look(question),
-            Step::Answer(_) | Step::Drain(_) => Self::Done(None),
+            Step::Answer(_) | Step::Wait(_) => Self::Done(None),
         }
     }
 }

@@ -75,10 +75,17 @@ pub enum Step {
     Answer(Outcome),
     /// One conditional write.
     Change(Change),
-    /// Pods have to go first: see to it that they are being evicted, and ask again when they are gone.
-    Drain(Drain),
     /// Read something.
     Look(Question),
+    /// Wait for an event, and ask again.
+    Wait(Wait),
+}
+
+/// An event that a request may wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The node is drained. The pods must be evicted meanwhile.
+    Drain(Drain),
 }
 
 /// Something to read.

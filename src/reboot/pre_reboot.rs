@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Rules, Seen, Step};
+use super::{Approval, Caller, Cordoned, Drain, Emptied, HeldSlot, LockChange, Now, Observed, Outcome, Question, Rules, Seen, Step, Wait};
 use super::{Change, FleetFacts, Lock, NodeChange, Others, gates, mark, may_be_marked_since, restore, superseded};
 use crate::cluster::{Node, NodeName, NodePatch, spoken};
 use crate::drain::DrainPlan;
@@ -179,7 +179,7 @@ fn leave(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, holder: &Holder, r
     let emptied = match Emptied::of(pods, &cordoned, |pods| DrainPlan::of(pods, &rules.ours, holder.since, elsewhere)) {
         Ok(emptied) => emptied,
         Err(None) => return Step::Look(Question::Pods),
-        Err(Some(plan)) => return Step::Drain(Drain { term: holder.term, since: holder.since, plan }),
+        Err(Some(plan)) => return Step::Wait(Wait::Drain(Drain { term: holder.term, since: holder.since, plan })),
     };
     if holder.approved.is_none()
         && let Some(step) = check_others(caller, seen, lock, holder, pods.tick, rules, now)

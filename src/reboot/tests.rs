@@ -227,7 +227,7 @@ impl World {
                     return self.step(self.actors.len() - 1, Luck::Good);
                 }
             }
-            Step::Drain(_) => {
+            Step::Wait(Wait::Drain(_)) => {
                 let machine = &mut self.machines[actor.machine];
                 machine.pods = machine.pods.saturating_sub(1);
                 actor.seen = Observed::nothing(machine.node.mark.uid.clone(), actor.seen.tenure.clone());

@@ -6,7 +6,7 @@ use reboot_manager::cluster::{
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::housekeeping::{self, Tidy};
 use reboot_manager::reboot::{
-    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, pre_reboot, steady_state,
+    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, steady_state,
 };
 
 use crate::mutations::{self, Mutation};
@@ -234,7 +234,7 @@ impl From<Step> for Next {
         match step {
             Step::Answer(outcome) => Self::Answer(outcome),
             Step::Change(change) => Self::Change(change),
-            Step::Drain(drain) => Self::Drain(drain),
+            Step::Wait(Wait::Drain(drain)) => Self::Drain(drain),
             Step::Look(question) => Self::Look(question),
         }
     }

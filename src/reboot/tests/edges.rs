@@ -348,8 +348,8 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
     };
     let next = |pods| pre_reboot::next(&scene.world.caller(0), &scene.looked(scene.lock_held(0, 0), &[], pods), &rules, scene.world.now());
     assert!(matches!(next(vec![pod("us")]), Step::Look(Question::Elsewhere)));
-    assert!(matches!(next(vec![pod("other")]), Step::Drain(_)));
-    assert!(matches!(next(vec![pod("us"), pod("other")]), Step::Drain(_)), "the others go first");
+    assert!(matches!(next(vec![pod("other")]), Step::Wait(Wait::Drain(_))));
+    assert!(matches!(next(vec![pod("us"), pod("other")]), Step::Wait(Wait::Drain(_))), "the others go first");
     assert!(approves(&next(vec![])));
 }
 

@@ -11,9 +11,9 @@ use serde_json::Value;
 pub(crate) fn run(input: &[u8]) {
     if let Some(pod) = check::<Pod>(input) {
         let plan = DrainPlan::of(std::slice::from_ref(&pod), &Ours::default(), Timestamp::UNIX_EPOCH, true);
-        assert_eq!(plan.left() + plan.staying.len(), 1, "a pod goes or stays");
+        assert_eq!(plan.left() + plan.skipped.len(), 1, "a pod is evicted or skipped");
         assert!(plan.is_empty() || !pod.mirror && pod.phase == Phase::Live, "{pod:?}");
-        assert_eq!(plan.ending.len(), usize::from(!plan.is_empty() && pod.ends.is_some()));
+        assert_eq!(plan.terminating.len(), usize::from(!plan.is_empty() && pod.ends.is_some()));
     }
     if let Some(service) = check::<Service>(input) {
         assert!(service.addresses.iter().all(|address| address.parse::<IpAddr>().is_ok()), "{service:?}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reboot_manager::cluster::PodKey;
-use reboot_manager::drain::{Eviction, Said, meaning};
+use reboot_manager::drain::{Eviction, EvictionError, classify};
 use reboot_manager::kube::ApiStatus;
 use serde_json::Value;
 
@@ -25,9 +25,9 @@ pub(crate) fn run(input: &[u8]) {
     let causes = status.causes.iter().map(|cause| (cause.reason.clone(), cause.message.clone())).collect();
     let retry_after = status.retry_after_seconds.map(Duration::from_secs);
     let not_found = status.is_not_found("pods", "db-0");
-    let said = Said { code, message: status.message.clone(), causes, retry_after, not_found };
+    let error = EvictionError { code, message: status.message.clone(), causes, retry_after, not_found };
     let pod = PodKey { namespace: "shop".to_owned(), name: "db-0".to_owned() };
-    let eviction = meaning(&pod, &said);
+    let eviction = classify(&pod, &error);
     assert_ne!(eviction, Eviction::Evicted, "a refusal was taken for a yes");
     if code == 429 && status.names_a_budget() {
         assert!(matches!(eviction, Eviction::Budget { .. }), "{eviction:?}");

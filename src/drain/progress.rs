@@ -1,0 +1,144 @@
+//! How far a drain has come: as values for reports, and as a clause for people.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{DrainPlan, Eviction, Schedule};
+use crate::cluster::{Pod, PodKey, spoken};
+
+/// How far a drain has come. Shown as the clause that ends "node worker-3 ".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How many pods have yet to go.
+    pub left: usize,
+    /// Those of them whose eviction is refused.
+    pub blocked: Vec<Blocked>,
+    /// Those of them that are ending.
+    pub terminating: Vec<PodKey>,
+    /// Pods that came back to the cordoned node, and stay.
+    pub came_back: Vec<PodKey>,
+    /// The error, when Kubernetes could not be asked.
+    pub error: Option<String>,
+}
+
+/// A pod whose eviction is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// The pod.
+    pub pod: PodKey,
+    /// The last answer.
+    pub by: Eviction,
+    /// The time of the first refusal.
+    pub since: Timestamp,
+}
+
+impl Progress {
+    /// The pods of `plan`, by what their evictions came to.
+    pub fn of(plan: &DrainPlan, schedule: &Schedule) -> Self {
+        let key = |pod: &Pod| pod.key.clone();
+        Self {
+            left: plan.left(),
+            blocked: plan.evict.iter().chain(&plan.own).filter_map(|pod| schedule.blocked(pod)).collect(),
+            terminating: plan.terminating.iter().map(key).collect(),
+            came_back: plan.came_back().map(key).collect(),
+            error: None,
+        }
+    }
+
+    /// Kubernetes could not be asked.
+    pub fn failed(error: String) -> Self {
+        Self { error: Some(error), ..Self::default() }
+    }
+
+    /// Something other than time is in the way.
+    pub fn is_blocked(&self) -> bool {
+        self.error.is_some() || !self.blocked.is_empty()
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.error {
+            return write!(f, "cannot be drained now: {error}");
+        }
+        write!(f, "has {} {} left", self.left, if self.left == 1 { "pod" } else { "pods" })?;
+        if !self.blocked.is_empty() {
+            write!(f, ": {}", spoken(&self.blocked))?;
+        }
+        if !self.terminating.is_empty() {
+            let sign = if self.blocked.is_empty() { ":" } else { ";" };
+            write!(f, "{sign} terminating: {}", spoken(&self.terminating))?;
+        }
+        f.write_str(&came_back_clause(&self.came_back))
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pod {} {} since {:.0}", self.pod, self.by, self.since)
+    }
+}
+
+/// The clause that names pods that came back, to be put behind another; empty when there are none.
+pub fn came_back_clause(pods: &[PodKey]) -> String {
+    match pods {
+        [] => String::new(),
+        [one] => format!("; 1 pod came back and stays: {one}"),
+        several => format!("; {} pods came back and stay: {}", several.len(), spoken(several)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> PodKey {
+        PodKey { namespace: "shop".to_owned(), name: name.to_owned() }
+    }
+
+    fn blocked(pod: &str, by: Eviction) -> Blocked {
+        Blocked { pod: key(pod), by, since: Timestamp::UNIX_EPOCH }
+    }
+
+    #[track_caller]
+    fn check(progress: &Progress, want: &str, is_blocked: bool) {
+        assert_eq!((progress.to_string().as_str(), progress.is_blocked()), (want, is_blocked));
+    }
+
+    #[test]
+    fn terminating_pods_are_named_beside_blocked_ones() {
+        let terminating = || Progress { left: 2, terminating: vec![key("e")], ..Progress::default() };
+        check(&Progress { left: 1, ..Progress::default() }, "has 1 pod left", false);
+        check(&terminating(), "has 2 pods left: terminating: shop/e", false);
+        let both = "has 2 pods left: pod shop/a stays: x since 1970-01-01T00:00:00Z; terminating: shop/e";
+        let blocked = vec![blocked("a", Eviction::Refused { why: "x".to_owned() })];
+        check(&Progress { blocked: blocked.clone(), ..terminating() }, both, true);
+        let came_back = Progress { blocked, came_back: vec![key("b")], ..terminating() };
+        check(&came_back, &format!("{both}; 1 pod came back and stays: shop/b"), true);
+        check(&Progress::failed("timeout".to_owned()), "cannot be drained now: timeout", true);
+    }
+
+    #[test]
+    fn each_eviction_that_blocks_has_its_own_words() {
+        let why = || "x".to_owned();
+        for (by, want) in [
+            (Eviction::Budget { budget: Some("shop/db".to_owned()), needs: why() }, "is protected by the PodDisruptionBudget shop/db (x)"),
+            (Eviction::Budget { budget: None, needs: why() }, "is protected by the PodDisruptionBudget unnamed (x)"),
+            (Eviction::Gone { answer: "404".to_owned() }, "stays: the API server answered 404, but still lists the pod"),
+            (Eviction::RateLimited { after: std::time::Duration::ZERO }, "stays: the API server asks for patience"),
+            (Eviction::Refused { why: why() }, "stays: x"),
+            (Eviction::Unclear { why: why() }, "stays: x"),
+        ] {
+            assert_eq!(blocked("a", by).to_string(), format!("pod shop/a {want} since 1970-01-01T00:00:00Z"));
+        }
+    }
+
+    #[test]
+    fn pods_that_came_back_are_named() {
+        assert_eq!(came_back_clause(&[]), "");
+        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and stays: shop/a");
+        let several = ["a", "b", "c", "d"].map(key);
+        assert_eq!(came_back_clause(&several), "; 4 pods came back and stay: shop/a, shop/b and 2 more");
+    }
+}
