@@ -80,6 +80,7 @@ impl Coordinator {
             nodes: Arc::clone(&nodes),
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
+            ours: rules.ours.clone(),
         });
         let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
