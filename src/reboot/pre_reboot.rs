@@ -188,9 +188,9 @@ fn drain_and_approve(view: &View<'_>, holder: &Holder) -> Step {
     let Some(cordoned) = Cordoned::of(seen_node, &lock.value, holder.term) else { return Step::Look(Question::Node) };
     let Some(pods) = &seen.pods else { return Step::Look(Question::Pods) };
     let elsewhere = match &seen.elsewhere {
-        Some(elsewhere) => elsewhere.value,
+        Some(hosts) => Some(&hosts.value),
         None if DrainPlan::asks_elsewhere(pods.value.items(), &rules.ours, holder.since) => return Step::Look(Question::Elsewhere),
-        None => true,
+        None => None,
     };
     let emptied = match Emptied::of(pods, &cordoned, |pods| DrainPlan::of(pods, &rules.ours, holder.since, elsewhere)) {
         Ok(emptied) => emptied,

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::{Before, Complete, LeaseVersion, MachineId, Member, PackedId, Pod, Readiness, ResourceVersion, Status};
+use crate::cluster::{Before, Complete, Hosts, LeaseVersion, MachineId, Member, PackedId, Pod, Readiness, ResourceVersion, Status};
 use crate::lock::LockState;
 
 const SLOTS: usize = 1;
@@ -266,7 +266,7 @@ impl World {
         let node = &self.machines[actor.machine].node;
         let fact = match question {
             Question::Renamed => Fact::Renamed(None),
-            Question::Elsewhere => Fact::Elsewhere(true),
+            Question::Elsewhere => Fact::Elsewhere(Hosts::default()),
             Question::Fleet => {
                 let own = actor.seen.own_write.as_ref().map(|own| u64::try_from(own.version.number().unwrap()).unwrap());
                 Fact::Fleet(self.fleet(own.unwrap_or(self.versions)))
