@@ -35,7 +35,7 @@ pub fn start(format: LogFormat) {
     });
     builder.init();
     std::panic::set_hook(Box::new(|panic| {
-        log::error!("a defect, please report it: {panic}; this process ends, to be started anew");
+        log::error!("a defect, please report it: {panic}; this process ends, to be restarted");
         std::process::abort();
     }));
     if let Some(complaint) = levels.complaint {

@@ -1,4 +1,4 @@
-//! From what was typed and what the environment says to what holds. Nothing raw is left behind this.
+//! From the command line and the environment to values. Nothing raw is left behind this.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,9 +26,9 @@ pub struct Settings {
     pub ops_listen: SocketAddr,
     /// The path below which the protocol is served.
     pub base_path: String,
-    /// The file with the credentials; `None`: every caller may speak for every node.
+    /// The file with the credentials; `None`: every caller may act for every node.
     pub auth_file: Option<PathBuf>,
-    /// What becomes of a request that does not come from the node it speaks for.
+    /// The treatment of a request that does not come from the node it names.
     pub verify_source: VerifySource,
     /// How many nodes may be out at once.
     pub slots: usize,
@@ -44,7 +44,7 @@ pub struct Settings {
     pub sizes: Sizes,
     /// Which Kubernetes API, and which Lease.
     pub connection: Connection,
-    /// How to tell our own pods.
+    /// How to recognize our own pods.
     pub ours: Ours,
     /// Where the certificate comes from.
     pub tls: Source,
@@ -58,13 +58,13 @@ pub struct Connection {
     namespace: Option<String>,
 }
 
-/// What was typed makes no sense together.
+/// Flags that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Invalid {
-    /// Certificate files that nobody would read.
+    /// A certificate file without --tls files.
     #[error("{0} is for --tls files; give that too, or leave it out")]
     FileUnused(&'static str),
-    /// A file too few.
+    /// Only one of the two files.
     #[error("--tls files needs both --tls-cert and --tls-key; {0} is missing")]
     FileMissing(&'static str),
 }

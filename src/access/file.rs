@@ -39,7 +39,7 @@ pub(super) struct Entry {
 pub(super) fn read(text: &str) -> Result<Vec<Entry>, Mistake> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
     if file.credentials.is_empty() {
-        return Err(Mistake { line: None, message: "it lists no credentials, so nobody could call".to_owned() });
+        return Err(Mistake { line: None, message: "it lists no credentials, so no caller would be allowed".to_owned() });
     }
     file.credentials.into_iter().map(Wire::entry).collect()
 }
@@ -122,7 +122,7 @@ fn unreadable(error: &Error) -> Mistake {
     let message = match error.without_snippet() {
         Error::SerdeUnknownField { expected, .. } => format!("there is a key that is none of: {}", expected.join(", ")),
         Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
-        Error::DuplicateMappingKey { .. } => "a key stands twice".to_owned(),
+        Error::DuplicateMappingKey { .. } => "a key appears twice".to_owned(),
         _ => "this is not as it must be: credentials, a list of {user, password, groups, nodes}; quote a text that has special characters"
             .to_owned(),
     };
@@ -206,7 +206,7 @@ mod tests {
         check("credentials:\n- {user: u, password hunterhunter}\n", "line 2: there is a key");
         check("credentials:\n- {user: u, !password: hunterhunter}\n", "line 2: there is a key");
         check(&entry("  nodes: [a]\n"), "the key groups is missing");
-        check(&entry("  groups: [a]\n  user: v\n"), "line 5: a key stands twice");
+        check(&entry("  groups: [a]\n  user: v\n"), "line 5: a key appears twice");
         check(&entry("  groups: []\n"), "line 4: groups must be");
         check(&entry("  groups: ['*', a]\n"), "line 4: groups must be");
         check(&entry("  groups: a\n"), "line 4: this is not");

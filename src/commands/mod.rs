@@ -1,4 +1,4 @@
-//! What each subcommand does. Errors are only told here, so `anyhow` carries them.
+//! One file a subcommand. Errors are only reported here, so `anyhow` carries them.
 
 mod serve;
 

@@ -12,7 +12,7 @@ use crate::access::VerifySource;
 use crate::certificate::Certificate;
 use crate::cli::{Serve, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
-use crate::http::{AuthFile, DoorLimits, FleetLock, Ops, Routes, own_share};
+use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, connection_limits};
 use crate::kube::{self, Client, Kube, Location, Observation};
 use crate::lock::Capacity;
 use crate::logging;
@@ -42,7 +42,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());
     let auth_file = settings.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
-    tell_who_may_call(&settings, flags.tls);
+    warn_of_open_access(&settings, flags.tls);
     let readiness = Arc::new(Readiness::default());
     let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
     let rules = Rules {
@@ -54,10 +54,12 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
-    let (connections, ops_connections) = own_share(settings.max_connections);
-    let ops = Ops::start(settings.ops_listen, ops_connections, Arc::clone(&coordinator), Arc::clone(&metrics))
+    let (connections, ops_connections) = connection_limits(settings.max_connections);
+    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics));
+    let ops_listener = ops
+        .listen(settings.ops_listen, ops_connections)
         .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
-    info!("ops: listening on {}", ops.address());
+    info!("ops: listening on {}", ops_listener.address());
     if let Some(certificate) = &certificate
         && let Some(signal) = wait(certificate, &mut signals)
     {
@@ -66,16 +68,16 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         return Ok(());
     }
     let tls = certificate.as_ref().map(Certificate::config);
-    let limits = DoorLimits { connections, request: settings.request_timeout, sizes: settings.sizes, workers: WORKERS };
+    let limits = ListenerLimits { connections, request: settings.request_timeout, sizes: settings.sizes, workers: WORKERS };
     let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: settings.base_path.clone(), auth_file };
-    let fleetlock = FleetLock::start(settings.listen, limits, tls, routes)
-        .with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
+    let listener =
+        routes.listen(settings.listen, limits, tls).with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
     ops.fleetlock_listens();
-    info!("fleetlock: listening on {}, --slots {}", fleetlock.address(), settings.slots);
+    info!("fleetlock: listening on {}, --slots {}", listener.address(), settings.slots);
     if let Some(signal) = signals.forever().next() {
         info!("signal {signal}: stopping");
     }
-    stop(&coordinator, &fleetlock);
+    stop(&coordinator, &listener);
     Ok(())
 }
 
@@ -90,17 +92,17 @@ fn observer(metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<dyn Fn(&O
     })
 }
 
-/// Says what a stranger could do.
-fn tell_who_may_call(settings: &Settings, tls: Tls) {
+/// Logs what a stranger could do.
+fn warn_of_open_access(settings: &Settings, tls: Tls) {
     match (&settings.auth_file, settings.verify_source) {
         (None, VerifySource::Enforce) => {
-            info!("there are no credentials (--auth-file): whoever reaches the port from a node's address can have that node drained");
+            info!("there are no credentials (--auth-file): anyone who can reach the port from a node's address can have that node drained");
         }
         (None, VerifySource::Log | VerifySource::Off) => {
             warn!("there are no credentials (--auth-file): any pod that reaches the port can have any node drained");
         }
         (Some(_), _) if tls == Tls::Off => {
-            warn!("--auth-file without TLS: whoever can listen on the network between nodes and this program reads the passwords");
+            warn!("--auth-file without TLS: anyone who can listen on the network between nodes and this program reads the passwords");
         }
         (Some(_), _) => {}
     }
@@ -118,11 +120,11 @@ fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
 
 /// Accepts no further connection, answers the requests that are held, and gives the others a moment.
 #[expect(clippy::disallowed_methods, reason = "the edge reads the clock and waits")]
-fn stop(coordinator: &Coordinator, fleetlock: &FleetLock) {
-    fleetlock.stop();
+fn stop(coordinator: &Coordinator, listener: &Listener) {
+    listener.close();
     coordinator.stop();
     let begun = Instant::now();
-    while !fleetlock.is_idle() && begun.elapsed() < STOPPING_MAX {
+    while !listener.is_idle() && begun.elapsed() < STOPPING_MAX {
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -129,19 +129,25 @@ impl NodeCache {
     /// The facts with no change missing that was written before `own`, or, where nothing was written, before this call.
     pub(super) fn facts_since(&self, own: Option<&NodeMark>, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
-        if let Some(own) = own {
-            let mut state = self.state.wait(DELIVERY_MAX, |state| !state.watched || state.fleet.shows(own));
-            if state.watched && state.fleet.shows(own) {
-                return Ok(FleetFacts::of(&state.fleet));
-            }
-            if state.watched {
-                warn!("the watch of all nodes has not delivered a write of node {} in time; a list is read", own.name);
-                state.distrust();
-                self.state.wake();
-            }
+        if let Some(facts) = own.and_then(|own| self.arrived(own, DELIVERY_MAX)) {
+            return Ok(facts);
         }
         self.list_begun_after(now, kube)?;
         Ok(FleetFacts::of(&self.state.lock().fleet))
+    }
+
+    /// The facts once the write of `own` has arrived; `None` when the watch does not deliver it in time.
+    fn arrived(&self, own: &NodeMark, limit: Duration) -> Option<FleetFacts> {
+        let mut state = self.state.wait(limit, |state| !state.watched || state.fleet.shows(own));
+        if state.watched && state.fleet.shows(own) {
+            return Some(FleetFacts::of(&state.fleet));
+        }
+        if state.watched {
+            warn!("the watch of all nodes has not delivered a write of node {} in time; a list is read", own.name);
+            state.distrust();
+            self.state.wake();
+        }
+        None
     }
 
     /// The version of the view while a watch keeps it.

@@ -1,8 +1,8 @@
-//! Hands complete requests to tiny_http over an abstract Unix socket of this process, and brings its answers back.
+//! Passes complete requests to tiny_http over an abstract Unix socket of this process, and returns its answers.
 //!
-//! tiny_http takes listeners only, keeps whatever it is sent in memory and ends for good when descriptors run out; so it
-//! never meets a client. An abstract socket needs no file system, but other processes of the same network namespace can
-//! find it: a secret of this process, made at its start, goes with each request and says who the client is.
+//! tiny_http takes listeners only, buffers all it is sent and ends for good when descriptors run out; so no client ever
+//! connects to it. An abstract socket needs no file system, but other processes of the same network namespace can find it.
+//! Therefore each request carries a secret that this process generates at its start, and with it the client's address.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use tiny_http::{HTTPVersion, Response, Server};
+use tiny_http::{HTTPVersion, Header, Response, Server};
 
 use super::head::Received;
 use crate::coordinator::Presence;
@@ -24,10 +24,10 @@ use crate::coordinator::Presence;
 /// The header that carries secret, number and address. A client's own header of this name is never handed on.
 const HEADER: &str = "Reboot-Manager-Peer";
 
-/// Longer than any request is held; so no thread is lost for ever.
+/// Longer than any request is held, so that no thread is lost for ever.
 const ANSWER_MAX: Duration = Duration::from_secs(2 * 3600);
 
-/// An answer is a sentence, or a page of metrics.
+/// An answer is a message, or a page of metrics.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The address of the client at the other end of the TCP connection. No header can change it.
@@ -39,11 +39,11 @@ pub struct Peer(pub SocketAddr);
 pub struct Client {
     /// Address of the client.
     pub peer: Peer,
-    /// Still there, or gone.
+    /// Whether the client is still connected.
     pub presence: Arc<Presence>,
 }
 
-/// The way to tiny_http.
+/// The connection to tiny_http.
 pub(super) struct Handoff {
     server: Arc<Server>,
     address: UnixAddress,
@@ -79,12 +79,12 @@ impl Handoff {
         &self.server
     }
 
-    /// Waits for the answer to a request, and looks meanwhile whether its client hangs up on `socket`.
+    /// Waits for the answer to a request, and watches `socket` meanwhile for a hang-up of the client.
     pub(super) fn pass(&self, request: &Received, client: &Client, socket: &TcpStream) -> io::Result<Vec<u8>> {
         let mut stream = match UnixStream::connect_addr(&self.address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 // tiny_http's accept loop has ended, and nothing can start it again.
-                log::error!("the HTTP server inside this process is gone ({error}): this process ends, to be started anew");
+                log::error!("the HTTP server inside this process is gone ({error}): this process ends, to be restarted");
                 std::process::abort();
             }
             connected => connected?,
@@ -122,13 +122,13 @@ impl Handoff {
     }
 }
 
-/// Waits until the answer begins. When the client closes its side of the connection first, that counts as a hang-up, as it
-/// does for nginx and for Go's net/http; nothing else would show that an agent was ended.
+/// Waits until the answer begins. A client that closes its side of the connection first has hung up, as nginx and Go's
+/// net/http have it; nothing else would show that an agent was ended.
 fn wait_for_answer(stream: &UnixStream, client: &Client, socket: &TcpStream) -> io::Result<()> {
     let time = Timespec::try_from(ANSWER_MAX).map_err(io::Error::other)?;
     loop {
         let mut watched = [PollFd::new(stream, PollFlags::IN), PollFd::new(socket, PollFlags::RDHUP)];
-        // A hang-up is seen once; it would wake this thread for ever.
+        // A hang-up is watched for once: afterwards it would wake this thread again and again.
         let count = if client.presence.is_gone() { 1 } else { 2 };
         match poll(&mut watched[..count], Some(&time)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
@@ -146,6 +146,15 @@ fn wait_for_answer(stream: &UnixStream, client: &Client, socket: &TcpStream) -> 
     }
 }
 
+/// An answer with a body of one type.
+pub(super) fn response(status: u16, content: &str, body: String) -> Response<io::Cursor<Vec<u8>>> {
+    let response = Response::from_string(body).with_status_code(status);
+    match Header::from_bytes("Content-Type", content) {
+        Ok(header) => response.with_header(header),
+        Err(()) => response,
+    }
+}
+
 /// An answer that needs no handler, as bytes.
 pub(super) fn printed<R: Read>(response: Response<R>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -154,7 +163,7 @@ pub(super) fn printed<R: Read>(response: Response<R>) -> Vec<u8> {
     closing(&bytes)
 }
 
-/// Says that the connection ends with this answer: tiny_http does not let a handler set this header.
+/// Adds `Connection: close`, a header that tiny_http does not let a handler set.
 fn closing(answer: &[u8]) -> Vec<u8> {
     let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") else { return answer.to_vec() };
     let (line, rest) = answer.split_at(end);

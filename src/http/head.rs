@@ -1,18 +1,18 @@
 //! Reads one request from bytes as they arrive: RFC 9112, strictly. No I/O, no clock.
 //!
-//! What two programs could read in two ways is refused, so that nothing can be hidden from one of them: folded lines,
-//! bare CR or LF, two lengths, a length beside a transfer coding, chunk extensions and trailers. What is handed on is
-//! written anew from what was understood.
+//! A request that two programs could read in two ways is refused, so that nothing can be hidden from one of them: folded
+//! lines, bare CR or LF, two lengths, a length beside a transfer coding, chunk extensions and trailers. The request that is
+//! handed on is written from the parsed values.
 
 use crate::fleetlock::{Kind, Reply};
 
 /// Header lines. Browsers send about 20.
 const HEADERS_MAX: usize = 100;
 
-/// Hexadecimal digits of a chunk's size: more than the body's limit ever needs.
+/// Hexadecimal digits of a chunk's size: more than any limit of the body needs.
 const CHUNK_DIGITS_MAX: usize = 8;
 
-/// Headers that may stand there once only.
+/// Headers that may appear only once.
 const SINGLE: [&str; 6] = ["authorization", "content-length", "expect", "fleet-lock-protocol", "host", "transfer-encoding"];
 
 /// Headers that concern this connection only and are not handed on.
@@ -46,9 +46,9 @@ pub struct Received {
 pub enum Progress {
     /// The client waits for `100 Continue` before it sends its body.
     Continue,
-    /// There is more to come.
+    /// The request is not complete yet.
     More,
-    /// All of it is there; what follows is not looked at.
+    /// The request is complete; bytes after it are ignored.
     Whole(Received),
 }
 
@@ -62,11 +62,11 @@ pub struct Reader {
     body: Body,
 }
 
-/// What comes next of the body.
+/// The part of the body that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Body {
     None,
-    /// So many bytes.
+    /// This many bytes.
     Length(usize),
     Chunk(Chunk),
 }
@@ -91,12 +91,12 @@ impl Default for Sizes {
 }
 
 impl Reader {
-    /// Nothing has arrived yet.
+    /// A reader before the first byte.
     pub fn new(sizes: Sizes) -> Self {
         Self { sizes, head: Vec::new(), line_start: 0, request: None, body: Body::None }
     }
 
-    /// Takes the next bytes. An error is the answer to the client; nothing may be taken after it.
+    /// Takes the next bytes. An error is the answer to the client; after an error no more bytes may be pushed.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Reply> {
         let mut rest = bytes;
         let mut head_ended = false;
@@ -133,8 +133,8 @@ impl Reader {
             _ => return Err(bad("the head holds a byte that is not printable ASCII")),
         }
         if self.head.len() == self.sizes.head {
-            let sentence = format!("request line and headers are longer than {} bytes", self.sizes.head);
-            return Err(Reply::refusal(Kind::TooLarge, sentence));
+            let message = format!("request line and headers are longer than {} bytes", self.sizes.head);
+            return Err(Reply::refusal(Kind::TooLarge, message));
         }
         self.head.push(byte);
         if byte != b'\n' {
@@ -177,8 +177,7 @@ impl Reader {
 }
 
 impl Chunk {
-    /// The place after `byte`; `None` at the end of the body. `length` is how much content there is already, `limit` how
-    /// much there may be.
+    /// The place after `byte`; `None` at the end of the body. `length` is the content so far, `limit` the most allowed.
     fn next(self, byte: u8, length: usize, limit: usize) -> Result<Option<Self>, Reply> {
         let next = match (self, byte) {
             (Self::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_DIGITS_MAX => {
@@ -233,7 +232,7 @@ fn understand(head: &[u8], body_max: usize) -> Result<(Received, Body), Reply> {
     let request = Received { method: method.to_owned(), target: target.to_owned(), version, headers, body: Vec::new() };
     for name in SINGLE {
         if request.values(name).count() > 1 {
-            return Err(bad(&format!("the header {name} stands there twice")));
+            return Err(bad(&format!("the header {name} appears twice")));
         }
     }
     if request.values("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
@@ -247,7 +246,7 @@ fn understand(head: &[u8], body_max: usize) -> Result<(Received, Body), Reply> {
 fn framing(request: &Received, body_max: usize) -> Result<Body, Reply> {
     let (length, coding) = (request.values("content-length").next(), request.values("transfer-encoding").next());
     match (length, coding) {
-        (Some(_), Some(_)) => Err(bad("content-length and transfer-encoding stand side by side")),
+        (Some(_), Some(_)) => Err(bad("content-length and transfer-encoding appear together")),
         (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") && request.version == "HTTP/1.1" => {
             Ok(Body::Chunk(Chunk::Size { digits: 0, size: 0 }))
         }
@@ -297,13 +296,13 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// Every byte was seen to be ASCII.
+/// Text of a head, whose bytes are all ASCII by [`Reader::push`].
 fn text(ascii: &[u8]) -> &str {
     str::from_utf8(ascii).unwrap_or_default()
 }
 
-fn bad(sentence: &str) -> Reply {
-    Reply::refusal(Kind::BadRequest, sentence.to_owned())
+fn bad(message: &str) -> Reply {
+    Reply::refusal(Kind::BadRequest, message.to_owned())
 }
 
 fn too_long(limit: usize) -> Reply {

@@ -1,42 +1,24 @@
-//! The world outside: the FleetLock port and the ops port. Each is a door of our own with tiny_http behind it.
+//! The FleetLock port and the ops port, each with tiny_http behind a listener of this program.
 //!
-//! `listener` accepts, `guests` keeps count, `intake` reads one request (`head`) under one deadline, `handoff` takes it
-//! to tiny_http and the answer back, a `crew` of threads answers. Nothing here knows Kubernetes; requests go to the `coordinator`.
+//! `listeners` accepts, `connections` is the table of what is open, `connection` reads one request (`head`) under one
+//! deadline, `handoff` takes the request to tiny_http and brings the answer back, `workers` answer. Nothing here knows
+//! Kubernetes: the `coordinator` decides.
 
 mod auth_file;
-mod crew;
-mod descriptors;
-mod guests;
+mod connection;
+mod connection_limit;
+mod connections;
 mod handoff;
 pub mod head;
-mod intake;
-mod listener;
+mod listeners;
 mod ops;
 mod routes;
-
-use std::io;
-use std::time::Instant;
-
-use tiny_http::{Header, Response};
+mod workers;
 
 pub use auth_file::{AuthFile, AuthFileError};
-pub use descriptors::own_share;
+pub use connection_limit::connection_limits;
 pub use handoff::{Client, Peer};
 pub use head::Sizes;
-pub use listener::{Door, DoorLimits};
+pub use listeners::{Listener, ListenerLimits};
 pub use ops::Ops;
-pub use routes::{FleetLock, Routes};
-
-/// An answer with a body of one type.
-fn response(status: u16, content: &str, body: String) -> Response<io::Cursor<Vec<u8>>> {
-    let response = Response::from_string(body).with_status_code(status);
-    match Header::from_bytes("Content-Type", content) {
-        Ok(header) => response.with_header(header),
-        Err(()) => response,
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
-fn now() -> Instant {
-    Instant::now()
-}
+pub use routes::Routes;

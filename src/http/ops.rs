@@ -1,5 +1,5 @@
 //! The ops port: `/healthz` (the process answers), `/readyz` (this replica can serve nodes), `/metrics`. No node
-//! calls it. No answer waits for anything.
+//! calls this port. No answer waits for anything.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tiny_http::Method;
 
-use super::{Door, DoorLimits, Sizes, response};
+use super::handoff::response;
+use super::{Listener, ListenerLimits, Sizes};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
@@ -24,40 +25,31 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The port that probes and Prometheus call.
+/// The pages for probes and Prometheus.
 pub struct Ops {
-    door: Door,
-    open: Arc<AtomicBool>,
-}
-
-struct Context {
-    open: Arc<AtomicBool>,
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
+    fleetlock_listens: AtomicBool,
 }
 
 impl Ops {
+    /// The pages of a process whose FleetLock port is not open yet.
+    pub fn new(coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false) })
+    }
+
     /// Listens on `address`, for so many `connections` at once.
-    pub fn start(address: SocketAddr, connections: usize, coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let limits = DoorLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
-        let open = Arc::new(AtomicBool::new(false));
-        let context = Context { open: Arc::clone(&open), coordinator, metrics: Arc::clone(&metrics) };
-        let door = Door::open("ops", address, limits, None, metrics, move |request, _client| context.handle(request))?;
-        Ok(Self { door, open })
+    pub fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
+        let limits = ListenerLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
+        let this = Arc::clone(self);
+        Listener::open("ops", address, limits, None, Arc::clone(&self.metrics), move |request, _client| this.handle(request))
     }
 
-    /// From now on nodes can call; before, this replica is not ready, whatever Kubernetes says.
+    /// Nodes can call from now on. Before that, this replica is not ready, whatever Kubernetes says.
     pub fn fleetlock_listens(&self) {
-        self.open.store(true, Ordering::Relaxed);
+        self.fleetlock_listens.store(true, Ordering::Relaxed);
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.door.address()
-    }
-}
-
-impl Context {
     fn handle(&self, request: tiny_http::Request) {
         let path = request.url().split('?').next().unwrap_or_default();
         let (status, content, body) = match (request.method(), path) {
@@ -78,10 +70,10 @@ impl Context {
         }
     }
 
-    /// The result from what is known already.
+    /// Readiness, by the results of earlier calls to Kubernetes.
     fn ready(&self) -> Result<(), String> {
         let ready = self.coordinator.ready();
-        if self.open.load(Ordering::Relaxed) {
+        if self.fleetlock_listens.load(Ordering::Relaxed) {
             return ready;
         }
         let unopened = "the FleetLock port does not listen yet: the certificate is being made ready, see the log\n";

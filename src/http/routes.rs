@@ -8,7 +8,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tiny_http::Header;
 
-use super::{AuthFile, Client, Door, DoorLimits, Peer, now, response};
+use super::connection::now;
+use super::handoff::response;
+use super::{AuthFile, Client, Listener, ListenerLimits, Peer};
 use crate::access::{CHALLENGE, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{Endpoint, Head, Kind, Refusal, Reply, Request, endpoint, parse};
@@ -20,48 +22,25 @@ const PROTOCOL: &str = "fleet-lock-protocol";
 /// The header with the credential.
 const AUTHORIZATION: &str = "authorization";
 
-/// The port that nodes call.
-pub struct FleetLock {
-    door: Door,
-}
-
-/// What every request needs.
+/// The requests of the FleetLock protocol.
 pub struct Routes {
-    /// Decides.
+    /// Decides the answers.
     pub coordinator: Arc<Coordinator>,
-    /// Counts.
+    /// Counts the answers.
     pub metrics: Arc<Metrics>,
     /// The path below which the protocol is served.
     pub base: String,
-    /// Who may call; `None`: everybody.
+    /// The credentials; `None`: every caller may act for every node.
     pub auth_file: Option<Arc<AuthFile>>,
 }
 
-impl FleetLock {
-    /// Listens on `address`, over TLS when `tls` is given.
-    pub fn start(address: SocketAddr, limits: DoorLimits, tls: Option<Arc<ServerConfig>>, routes: Routes) -> io::Result<Self> {
-        let metrics = Arc::clone(&routes.metrics);
-        let door = Door::open("fleetlock", address, limits, tls, metrics, move |request, client| routes.handle(request, client))?;
-        Ok(Self { door })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.door.address()
-    }
-
-    /// Accepts no further connection; those that are open are served.
-    pub fn stop(&self) {
-        self.door.close();
-    }
-
-    /// Whether no connection is open.
-    pub fn is_idle(&self) -> bool {
-        self.door.is_empty()
-    }
-}
-
 impl Routes {
+    /// Listens on `address`, over TLS when `tls` is given.
+    pub fn listen(self, address: SocketAddr, limits: ListenerLimits, tls: Option<Arc<ServerConfig>>) -> io::Result<Listener> {
+        let metrics = Arc::clone(&self.metrics);
+        Listener::open("fleetlock", address, limits, tls, metrics, move |request, client| self.handle(request, client))
+    }
+
     fn handle(&self, mut request: tiny_http::Request, client: Client) {
         let begun = now();
         let Client { peer, presence } = client;
@@ -81,14 +60,14 @@ impl Routes {
         }
     }
 
-    /// Who calls. It comes first of all, so a stranger learns nothing but that.
+    /// Authenticates the caller. This check comes first: an unknown caller learns nothing but the refusal.
     fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
         let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
         let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
         presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Holder)
     }
 
-    /// What is asked, and whether this caller may ask it for that group: all that can be judged without Kubernetes.
+    /// Parses the request and checks the caller's permission for its group: everything that is decided without Kubernetes.
     fn admit(&self, request: &mut tiny_http::Request, peer: Peer, permit: Permit) -> ControlFlow<Refusal, (Request, Origin)> {
         let parsed = read(request, &self.base)?;
         match permit.refuses_group(&parsed.group) {
@@ -98,7 +77,7 @@ impl Routes {
     }
 }
 
-/// The door lets no request through that is not complete, or too large.
+/// The listener hands on complete requests only, within the limits of size.
 fn read(request: &mut tiny_http::Request, base: &str) -> ControlFlow<Refusal, Request> {
     let (method, target) = (request.method().to_string(), request.url().to_owned());
     let protocol = request.headers().iter().find(|header| header.field.equiv(PROTOCOL)).map(|header| header.value.to_string());

@@ -21,7 +21,7 @@ pub(super) struct Levels {
     pub(super) all: LevelFilter,
     /// Modules with a level of their own.
     pub(super) modules: Vec<(String, LevelFilter)>,
-    /// A sentence about what was wrong with the text.
+    /// A message about a mistake in the text.
     pub(super) complaint: Option<String>,
 }
 

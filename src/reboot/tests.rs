@@ -16,9 +16,15 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::observed::may_be_marked_since;
 use super::*;
-use crate::cluster::{Before, Complete, LeaseVersion, MachineId, Pod, Readiness, ResourceVersion, Status};
-use crate::lock::LockState;
+use crate::cluster::{
+    Before, Complete, CordonRecord, HexId, LeaseVersion, MachineId, Member, Node, NodeName, NodePatch, PackedId, Pod, Readiness,
+    ResourceVersion, Status, Term, Uid,
+};
+use crate::drain::{DrainPlan, Ours};
+use crate::fleetlock::{GroupName, Kind};
+use crate::lock::{Capacity, Holder, LockState};
 
 const SLOTS: usize = 1;
 
@@ -77,9 +83,9 @@ struct World {
     moment: usize,
     stage: Stage,
     older_manager_at: OlderManager,
-    /// Each change of a mark: the version it was written at, the machine, and whether it was marked then.
-    marks: Vec<(u64, usize, bool)>,
-    /// By how much the watch is behind when it is asked next, as far as it may be.
+    /// Each change of a mark: the version it was written at, the machine, and its Node then.
+    marks: Vec<(u64, usize, Node)>,
+    /// By how much the view is late when it is asked next, as far as it may be.
     lag: u64,
 }
 
@@ -265,16 +271,15 @@ impl World {
     fn read(&self, actor: &mut Actor, question: Question) {
         let node = &self.machines[actor.machine].node;
         let fact = match question {
-            Question::ControlPlane => Fact::ControlPlane(Complete::of_all_pages(Vec::new())),
             Question::Renamed => Fact::Renamed(None),
             Question::Elsewhere => Fact::Elsewhere(true),
+            Question::Fleet => {
+                let own = actor.seen.own_write.as_ref().map(|own| u64::try_from(own.version.number().unwrap()).unwrap());
+                Fact::Fleet(self.fleet(own.unwrap_or(self.versions)))
+            }
+            Question::FleetLately => Fact::FleetLately(self.fleet(0)),
             Question::Lock => Fact::Lock(Lock { state: self.lock.clone(), version: self.lease.clone(), written: None }),
             Question::Mark => Fact::Mark(Some(node.mark.clone())),
-            Question::Marked => {
-                let own = actor.seen.own_mark().map(|own| u64::try_from(own.version.number().unwrap()).unwrap());
-                Fact::Marked(own.map_or_else(|| self.listed(), |own| self.watched(actor, own)))
-            }
-            Question::MarkedLately => Fact::MarkedLately(self.watched(actor, 0)),
             Question::Node => {
                 actor.looked = self.moment;
                 Fact::Node(Some(node.clone()), None)
@@ -288,34 +293,14 @@ impl World {
         actor.seen.fold(fact, self.now().instant);
     }
 
-    fn listed(&self) -> Marked {
-        let marked = self.machines.iter().filter(|machine| machine.node.mark.status == Status::Rebooting);
-        Marked { names: marked.map(|machine| machine.node.name().clone()).collect(), holders: Vec::new() }
-    }
-
-    /// As a watch shows the marks that has come to the version `least` and may be behind in all that was written since;
-    /// those that are neither the actor's nor a holder's are looked up.
-    fn watched(&self, actor: &Actor, least: u64) -> Marked {
+    /// As a view shows the fleet that has come to the version `least` and may be late in all that was written since.
+    fn fleet(&self, least: u64) -> FleetFacts {
         let upto = self.versions.saturating_sub(self.lag).max(least);
-        let mut marked = std::collections::BTreeSet::new();
-        for (_, machine, on) in self.marks.iter().filter(|(version, ..)| *version <= upto) {
-            if *on {
-                marked.insert(*machine)
-            } else {
-                marked.remove(machine)
-            };
-        }
-        let mut watched = Marked::default();
-        for machine in marked.into_iter().filter(|machine| *machine != actor.machine) {
-            let node = &self.machines[machine].node;
-            let lock = actor.seen.lock.as_ref();
-            if lock.is_some_and(|lock| lock.value.state.holders.iter().any(|holder| holder.node == *node.name())) {
-                watched.holders.push(node.name().clone());
-            } else if node.mark.status == Status::Rebooting {
-                watched.names.push(node.name().clone());
-            }
-        }
-        watched
+        let shown = |machine: usize| {
+            let changes = self.marks.iter().filter(|(version, of, _)| *version <= upto && *of == machine);
+            changes.last().map(|(_, _, node)| node.clone()).filter(|node| node.mark.status == Status::Rebooting)
+        };
+        FleetFacts { members: (0..self.machines.len()).filter_map(shown).map(member).collect() }
     }
 
     fn write(&mut self, actor: &mut Actor, change: Change, luck: Luck) {
@@ -336,7 +321,7 @@ impl World {
                 node.mark.status = patch.status;
                 node.mark.record.clone_from(&patch.record);
                 node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
-                self.marks.push((self.versions, actor.machine, patch.status == Status::Rebooting));
+                self.marks.push((self.versions, actor.machine, node.clone()));
                 actor.looked = self.moment;
                 Some(Fact::Node(Some(node.clone()), Some(*why)))
             }
@@ -401,10 +386,10 @@ impl World {
         let alone = self.machines[..last].iter().all(|machine| machine.node.mark.status != Status::Rebooting);
         let machine = &mut self.machines[last];
         let mark = |status: Status| {
-            self.marks.push((self.versions, last, status == Status::Rebooting));
             machine.node.mark.status = status;
             machine.node.mark.version = version;
             machine.node.unschedulable = status == Status::Rebooting;
+            self.marks.push((self.versions, last, machine.node.clone()));
         };
         self.older_manager_at = match self.older_manager_at {
             OlderManager::Idle if alone => OlderManager::Looked,
@@ -429,9 +414,9 @@ impl World {
     /// Somebody writes the annotation.
     fn mark_by_hand(&mut self, machine: usize, status: Status) {
         self.versions += 1;
-        self.marks.push((self.versions, machine, status == Status::Rebooting));
         let mark = &mut self.machines[machine].node.mark;
         (mark.status, mark.version) = (status, ResourceVersion(self.versions.to_string()));
+        self.marks.push((self.versions, machine, self.machines[machine].node.clone()));
     }
 
     fn check_slots(&self) {
@@ -591,4 +576,29 @@ fn an_undisturbed_node_is_approved_and_comes_back() {
     }
     assert_eq!(world.approvals, 2);
     world.check_nothing_leaked();
+}
+
+/// A Node as the fleet view keeps it.
+fn member(node: Node) -> Member {
+    Member {
+        name: node.mark.name,
+        uid: PackedId::from(node.mark.uid.0.as_str()),
+        version: node.mark.version.number(),
+        machine_id: node.machine_id,
+        boot_id: PackedId::from(node.boot_id.as_str()),
+        readiness: node.readiness,
+        readiness_since: node.readiness_since,
+        unschedulable: node.unschedulable,
+        status: node.mark.status,
+        record: node.mark.record.map(Box::new),
+        control_plane: node.control_plane,
+        zone: None,
+        os_image: None,
+    }
+}
+
+/// A node of this name that was marked by hand.
+fn marked_by_hand(name: &str) -> Member {
+    let wire = json!({"metadata": {"name": name, "annotations": {"rebootmanager/status": "Rebooting"}}});
+    serde_json::from_value(wire).unwrap()
 }

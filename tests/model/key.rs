@@ -210,7 +210,7 @@ impl<'a> Key<'a> {
             self.flag(flag);
         }
         self.some(drain.as_ref(), |key, term| key.term(*term));
-        if self.stage.setup.view == View::Late && seen.own_write().is_some() {
+        if self.stage.setup.view == View::Late && seen.own_write.is_some() {
             self.bytes.extend(marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {

@@ -1,1 +1,110 @@
-//! Tests.
+//! Tests of the view: what it shows, when it is trusted, and who waits for it.
+
+use serde_json::json;
+
+use super::*;
+use crate::cluster::{Member, STATUS};
+
+fn at(version: u64) -> ResourceVersion {
+    ResourceVersion(version.to_string())
+}
+
+fn node(name: &str, version: u64) -> serde_json::Value {
+    json!({"metadata": {"name": name, "uid": format!("u-{name}"), "resourceVersion": version.to_string(), "annotations": {STATUS: "Rebooting"}}})
+}
+
+fn mark(name: &str, version: u64) -> NodeMark {
+    serde_json::from_value(node(name, version)).unwrap()
+}
+
+/// Watched, at version 10, with the node `a` rebooting.
+fn open() -> (NodeCache, Start) {
+    let cache = NodeCache::new(1);
+    let mut fleet = Fleet::default();
+    fleet.add(serde_json::from_value(node("a", 5)).unwrap());
+    cache.state.lock().fleet = fleet.finish(&at(10));
+    let start = Start { epoch: 0, version: 10 };
+    assert!(cache.begin(start));
+    (cache, start)
+}
+
+fn brings(cache: &NodeCache, start: Start, name: &str, version: u64) {
+    let member: Member = serde_json::from_value(node(name, version)).unwrap();
+    cache.apply(start, NodeEvent::Modified(member)).unwrap();
+}
+
+fn since(cache: &NodeCache, own: &NodeMark) -> Option<Vec<String>> {
+    cache.arrived(own, AT_ONCE).map(|facts| facts.members.into_iter().map(|member| member.name.0).collect())
+}
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+#[test]
+fn the_view_answers_only_when_it_has_the_write_asked_for() {
+    let (cache, start) = open();
+    assert_eq!(since(&cache, &mark("a", 5)), Some(vec!["a".to_owned()]));
+    brings(&cache, start, "b", 11);
+    brings(&cache, start, "c", 12);
+    assert_eq!(since(&cache, &mark("c", 12)), Some(["a", "b", "c"].map(str::to_owned).to_vec()));
+    brings(&cache, start, "e", 14);
+    assert_eq!(since(&cache, &mark("d", 13)), None, "it has passed that version without that write");
+}
+
+#[test]
+fn a_view_that_is_late_is_not_trusted_any_more() {
+    let (cache, start) = open();
+    assert_eq!(since(&cache, &mark("b", 11)), None, "another write between 10 and 11 would be missing");
+    assert_eq!(cache.version(), None);
+    let member: Member = serde_json::from_value(node("b", 11)).unwrap();
+    assert_eq!(cache.apply(start, NodeEvent::Modified(member)), Err(NotApplied::Replaced));
+    assert_eq!(cache.resume(start), None);
+    assert!(!cache.begin(start));
+    assert!(cache.is_marked(&NodeName("a".to_owned())), "what was known is still known");
+}
+
+#[test]
+fn a_waiting_thread_is_woken_by_the_event_and_by_the_end() {
+    for ends in [false, true] {
+        let (cache, start) = open();
+        let facts = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| cache.arrived(&mark("b", 11), Duration::from_secs(60)));
+            if ends {
+                cache.end()
+            } else {
+                brings(&cache, start, "b", 11)
+            }
+            waits.join().unwrap()
+        });
+        assert_eq!(facts.is_none(), ends);
+    }
+}
+
+#[test]
+fn a_watch_continues_from_the_version_it_has_come_to() {
+    let (cache, start) = open();
+    brings(&cache, start, "b", 11);
+    assert_eq!(cache.resume(start), Some(Start { version: 11, ..start }));
+    let backwards: Member = serde_json::from_value(node("b", 9)).unwrap();
+    let error = cache.apply(start, NodeEvent::Modified(backwards)).unwrap_err();
+    assert!(matches!(error, NotApplied::Watch(WatchError::Backwards { after: 11 })), "{error:?}");
+}
+
+#[test]
+fn versions_that_go_backwards_end_the_trust() {
+    for (written, trusted) in [("11", true), ("10", false), ("9", false), ("x", false)] {
+        let (cache, _) = open();
+        let before = cache.version();
+        cache.check(before, &ResourceVersion(written.to_owned()));
+        assert_eq!(cache.version().is_some(), trusted, "{written}");
+    }
+    let (cache, _) = open();
+    cache.check(None, &at(9));
+    assert!(cache.version().is_some(), "nothing was known before the write");
+}
+
+#[test]
+fn without_a_watch_nothing_has_arrived() {
+    let cache = NodeCache::new(1);
+    assert!(cache.version().is_none() && !cache.is_marked(&NodeName("a".to_owned())));
+    assert_eq!(cache.arrived(&mark("a", 1), Duration::from_secs(60)), None, "nor is it waited for");
+}

@@ -56,7 +56,7 @@ fn every_truncation_waits_for_more() {
 }
 
 #[test]
-fn a_request_is_written_anew() {
+fn a_request_is_rewritten_from_its_values() {
     let request = whole(CHUNKED);
     let text = String::from_utf8(request.rewritten(("Peer", "secret"))).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -76,7 +76,7 @@ fn a_client_cannot_forge_the_header_that_is_added() {
 }
 
 #[test]
-fn what_follows_the_request_is_not_looked_at() {
+fn bytes_after_the_request_are_ignored() {
     let twice = [ZINCATI, ZINCATI].concat();
     assert_eq!(whole(&twice), whole(ZINCATI));
     assert_eq!(whole(&[CHUNKED, b"\0\xff\n"].concat()), whole(CHUNKED));
@@ -102,8 +102,8 @@ fn what_can_be_read_in_two_ways_is_refused() {
     let lines = [
         ("Content-Length: 2\r\nContent-Length: 2\r\n", "twice"),
         ("Content-Length: 2\r\ncontent-length: 3\r\n", "twice"),
-        ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "side by side"),
-        ("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "side by side"),
+        ("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "together"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "together"),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "twice"),
         ("Transfer-Encoding: chunked, identity\r\n", "only transfer-encoding"),
         ("Transfer-Encoding: gzip, chunked\r\n", "only transfer-encoding"),
@@ -228,12 +228,12 @@ fn everything_has_a_limit() {
 fn the_limits_are_those_it_was_given() {
     let sizes = Sizes { head: 100, body: 5 };
     let push = |bytes: Vec<u8>| Reader::new(sizes).push(&bytes);
-    let told = |bytes: Vec<u8>| push(bytes).expect_err("too large").value().to_owned();
+    let refusal = |bytes: Vec<u8>| push(bytes).expect_err("too large").value().to_owned();
     assert!(matches!(push(post("Content-Length: 5\r\n", "12345")), Ok(Progress::Whole(_))));
     assert!(matches!(push(post("Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n0\r\n\r\n")), Ok(Progress::Whole(_))));
-    assert!(told(post("Content-Length: 6\r\n", "")).contains("longer than 5 bytes"));
-    assert!(told(post("Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n1\r\n")).contains("longer than 5 bytes"));
-    assert!(told(post(&format!("X: {}\r\n", "y".repeat(100)), "")).contains("longer than 100 bytes"));
+    assert!(refusal(post("Content-Length: 6\r\n", "")).contains("longer than 5 bytes"));
+    assert!(refusal(post("Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n1\r\n")).contains("longer than 5 bytes"));
+    assert!(refusal(post(&format!("X: {}\r\n", "y".repeat(100)), "")).contains("longer than 100 bytes"));
 }
 
 /// Bytes that mean something to a reader of requests.

@@ -119,39 +119,65 @@ fn each_purpose_has_its_own_words() {
     let scene = Scene::approved();
     let lock = |why| Change::Lock { why, next: LockState::default(), basis: None };
     let node = |why| Change::Node { why, patch: NodePatch::restore(&scene.node()) };
-    let changes = [lock(Adopt), lock(Approve), lock(CheckIn), lock(Free), lock(Take), node(NodeChange::Mark), node(NodeChange::Restore)];
+    let nodes = [NodeChange::Drained, NodeChange::Mark, NodeChange::Restore].map(node);
+    let changes: Vec<Change> = [Adopt, Approve, CheckIn, Free, Take].map(lock).into_iter().chain(nodes).collect();
     let words: std::collections::BTreeSet<&str> = changes.iter().map(Change::purpose).collect();
     assert!(words.len() == changes.len() && words.iter().all(|words| words.contains(' ')), "{words:?}");
 }
 
 #[test]
-fn only_a_mark_just_written_is_our_own() {
+fn only_a_write_that_made_a_new_version_is_our_own() {
     let scene = Scene::approved();
-    let mut observed = Observed::nothing(scene.uid.clone(), None);
-    for (change, own) in [(Some(NodeChange::Mark), true), (Some(NodeChange::Restore), false), (None, false)] {
-        observed.fold(Fact::Node(Some(scene.node()), change), scene.world.start);
-        assert_eq!(observed.own_mark().is_some(), own, "{change:?}");
+    let versions = |version: u64| {
+        let mut node = scene.node();
+        node.mark.version = ResourceVersion(version.to_string());
+        node
+    };
+    for (change, own) in
+        [(Some(NodeChange::Mark), true), (Some(NodeChange::Drained), true), (Some(NodeChange::Restore), false), (None, false)]
+    {
+        let mut observed = Observed::nothing(scene.uid.clone(), None);
+        observed.fold(Fact::Node(Some(versions(7)), None), scene.world.start);
+        observed.fold(Fact::Node(Some(versions(8)), change), scene.world.start);
+        assert_eq!(observed.own_write.as_ref(), own.then(|| versions(8).mark).as_ref(), "{change:?}");
+        observed.fold(Fact::Node(Some(versions(8)), change), scene.world.start);
+        assert_eq!(observed.own_write, None, "{change:?}: nothing was changed, so the watch has nothing to deliver");
+        observed.fold(Fact::Node(Some(versions(9)), change), scene.world.start);
+        observed.forget_node();
+        assert_eq!(observed.own_write, None);
     }
-    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Mark)), scene.world.start);
-    assert_eq!(observed.own_mark(), Some(&scene.node().mark));
-    observed.forget_node();
-    assert_eq!(observed.own_mark(), None);
 }
 
 #[test]
-fn strangers_are_the_marked_who_hold_nothing_and_are_not_asked_for() {
+fn the_record_of_the_drain_is_written_over_the_node_that_was_read() {
+    let scene = Scene::approved();
+    let mut observed = Observed::nothing(scene.uid.clone(), None);
+    let later = scene.world.start + Duration::from_secs(3);
+    observed.fold(Fact::Node(Some(scene.node()), None), scene.world.start);
+    observed.fold(Fact::Pods(Complete::of_all_pages(Vec::new())), later);
+    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Drained)), later);
+    let seen = observed.node.as_ref().unwrap();
+    assert_eq!((seen.tick, seen.at), (1, scene.world.start), "it was so since the reading, which is before that of the pods");
+    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Mark)), later);
+    let seen = observed.node.as_ref().unwrap();
+    assert_eq!((seen.tick, seen.at), (4, later));
+}
+
+#[test]
+fn others_are_the_marked_who_hold_no_slot_and_are_not_asked_for() {
     let scene = Scene::approved();
     let name = |name: &str| NodeName(name.to_owned());
-    let strangers = |names: &[&str], marked, lock, own: &str| {
-        let names = names.iter().map(|node| name(node)).collect();
-        let marked = scene.seen(Marked { names, holders: Vec::new() }, marked);
-        Marked::strangers(Some(&marked), &scene.seen(scene.lock(), lock), &name(own))
+    let others = |names: &[&str], fleet, lock, own: &str| {
+        let members = names.iter().map(|node| marked_by_hand(node)).collect();
+        let fleet = scene.seen(FleetFacts { members }, fleet);
+        FleetFacts::rebooting_without_slot(Some(&fleet), &scene.seen(scene.lock(), lock), &name(own))
     };
-    let are = |names: &[&str]| Strangers::Are(names.iter().map(|node| name(node)).collect());
-    assert_eq!(strangers(&["n0", "n1", "n2"], 1, 2, "n1"), are(&["n2"]), "n0 holds a slot, and n1 asks");
-    assert_eq!(strangers(&["n2"], 2, 1, "n1"), Strangers::LockTooOld);
-    assert_eq!(strangers(&["n2"], 2, 2, "n1"), are(&["n2"]), "the lock is not older");
-    assert_eq!(strangers(&["n0", "n1"], 2, 1, "n1"), are(&[]), "nobody can be mistaken for a stranger");
+    let are = |names: &[&str]| Others::Are(names.iter().map(|node| name(node)).collect());
+    assert_eq!(others(&["n0", "n1", "n2"], 1, 2, "n1"), are(&["n2"]), "n0 holds a slot, and n1 asks");
+    assert_eq!(others(&["n2"], 2, 1, "n1"), Others::LockTooOld);
+    assert_eq!(others(&["n2"], 2, 2, "n1"), are(&["n2"]), "the lock is not older");
+    assert_eq!(others(&["n0", "n1"], 2, 1, "n1"), are(&[]), "none of these can be mistaken for another");
+    assert_eq!(FleetFacts::rebooting_without_slot(None, &scene.seen(scene.lock(), 1), &name("n1")), Others::NotRead);
 }
 
 #[test]
@@ -240,14 +266,15 @@ impl Scene {
         node
     }
 
-    /// As of the lock, then the node, then the marks, then the pods.
+    /// As of the lock, then the node, then the pods, then the fleet after the drain was recorded.
     fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
         let node = self.node_held(&lock);
         let mut observed = self.observed(node, 2, lock, 1);
-        let names = marked.iter().map(|name| NodeName((*name).to_owned())).collect();
-        // No node is a stranger that was read to be marked after the lock.
-        observed.marked = Some(self.seen(Marked { names, holders: Vec::new() }, 1));
+        let members = marked.iter().map(|name| marked_by_hand(name)).collect();
         observed.pods = Some(self.seen(Complete::of_all_pages(pods), 4));
+        observed.fleet = Some(self.seen(FleetFacts { members }, 5));
+        // A fleet that was read after the lock would have the lock read again.
+        observed.lock.as_mut().unwrap().tick = if marked.is_empty() { 1 } else { 6 };
         observed
     }
 }
@@ -289,8 +316,19 @@ fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
 #[test]
 fn who_else_is_marked_is_asked_before_the_approval_and_not_after_it() {
     let scene = Scene::approved();
-    assert!(matches!(scene.pre_reboot(&scene.observed(scene.node(), 2, scene.lock_held(0, 0), 1), 1), Step::Look(Question::Marked)));
+    let mut observed = scene.observed(scene.node(), 2, scene.lock_held(0, 0), 1);
+    assert!(matches!(scene.pre_reboot(&observed, 1), Step::Look(Question::FleetLately)));
+    observed.own_write = Some(scene.node().mark);
+    assert!(matches!(scene.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it has just marked itself");
     assert!(matches!(scene.pre_reboot(&scene.observed(scene.node(), 2, scene.lock(), 1), 1), Step::Look(Question::Pods)));
+    let mut observed = scene.looked(scene.lock_held(0, 0), &[], Vec::new());
+    observed.fleet = None;
+    observed.fleet_lately = Some(scene.seen(FleetFacts::default(), 3));
+    let step = scene.pre_reboot(&observed, 1);
+    let Step::Change(Change::Node { why: NodeChange::Drained, patch }) = step else { panic!("{step:?}") };
+    observed.own_write = Some(crate::cluster::NodeMark { record: patch.record, ..scene.node().mark });
+    observed.fleet = Some(scene.seen(FleetFacts::default(), 3));
+    assert!(matches!(scene.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it was read before the pods");
     let one = refused(scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["z"], Vec::new()), 1));
     assert!(one.contains(": node z marked rebootmanager/status=Rebooting without a slot"), "{one}");
     let two = refused(scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["y", "z"], Vec::new()), 1));

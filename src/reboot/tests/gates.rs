@@ -2,7 +2,7 @@
 
 use super::super::gates::{closed, control_plane_stays_up};
 use super::*;
-use crate::cluster::{ControlPlaneNode, Unavailable};
+use crate::cluster::Unavailable;
 
 /// A control-plane node `n0` beside `n1`, and what one request of it has seen.
 struct Gate {
@@ -32,9 +32,8 @@ impl Gate {
 
     /// The control-plane nodes, read at this tick.
     fn reads(&mut self, unavailable: Option<Unavailable>, tick: u64) {
-        let node = |name: &str, unavailable| ControlPlaneNode { name: NodeName(name.to_owned()), unavailable };
-        let value = vec![node("n0", Some(Unavailable::Cordoned)), node("n1", unavailable)];
-        self.seen.control_plane = Some(Seen { value, tick, at: self.world.start });
+        let members = vec![plane("n0", Some(Unavailable::Cordoned)), plane("n1", unavailable)];
+        self.seen.fleet_lately = Some(Seen { value: FleetFacts { members }, tick, at: self.world.start });
     }
 
     fn take(&mut self, name: &str) {
@@ -55,13 +54,24 @@ impl Gate {
         }
     }
 
-    fn stays_up(&mut self, approved: bool) -> Result<bool, Question> {
-        self.seen.node = Some(Seen { value: Some(self.node.clone()), tick: 1, at: self.world.start });
-        self.seen.pods = Some(Seen { value: Complete::of_all_pages(Vec::new()), tick: 2, at: self.world.start });
-        let mut holder = self.lock.value.state.holders.iter().find(|holder| holder.node.as_str() == "n0").unwrap().clone();
-        holder.approved = approved.then(|| crate::lock::Approved { at: self.world.now().clock, boot: String::new() });
-        control_plane_stays_up(&self.world.caller(0), &self.seen, &self.lock, &holder, &self.rules)
+    fn stays_up(&self) -> bool {
+        let holder = self.lock.value.state.holders.iter().find(|holder| holder.node.as_str() == "n0").unwrap();
+        let fleet = &self.seen.fleet_lately.as_ref().unwrap().value;
+        control_plane_stays_up(&self.world.caller(0), fleet, &self.lock.value, holder, &self.node, &self.rules)
     }
+}
+
+/// A node of the control plane that is unavailable for this reason.
+fn plane(name: &str, unavailable: Option<Unavailable>) -> Member {
+    let mut node: Member = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    node.control_plane = true;
+    match unavailable {
+        Some(Unavailable::Cordoned) => node.unschedulable = true,
+        Some(Unavailable::NotReady) => node.readiness = Readiness::NotReady,
+        Some(Unavailable::Rebooting) => node.status = Status::Rebooting,
+        None => {}
+    }
+    node
 }
 
 #[test]
@@ -104,11 +114,32 @@ fn a_control_plane_node_waits_for_another_that_is_unavailable_and_for_nothing_el
 }
 
 #[test]
-fn what_was_read_before_the_lease_is_read_again() {
+fn the_fleet_is_read_for_a_node_of_the_control_plane() {
     let mut gate = Gate::new();
-    for tick in [1, 2] {
-        gate.reads(None, tick);
-        assert!(matches!(gate.step(), Some(Step::Look(Question::ControlPlane))), "{tick}");
+    gate.seen.fleet_lately = None;
+    assert!(matches!(gate.step(), Some(Step::Look(Question::FleetLately))));
+    gate.node.control_plane = false;
+    assert!(gate.step().is_none());
+}
+
+#[test]
+fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
+    let mut gate = Gate::new();
+    let version = LeaseVersion { uid: Uid("lease".to_owned()), version: ResourceVersion("7".to_owned()) };
+    gate.lock.value.version = Some(version);
+    gate.lock.value.state.last_term = 4;
+    for (before, term, readiness, says) in [
+        (Before::Schedulable, 4, Readiness::Ready, ""),
+        (Before::Schedulable, 5, Readiness::Ready, "n1 is marked Rebooting"),
+        (Before::Unschedulable, 4, Readiness::Ready, "n1 is cordoned"),
+        (Before::Schedulable, 4, Readiness::NotReady, "n1 is not Ready"),
+    ] {
+        let mut node = plane("n1", Some(Unavailable::Rebooting));
+        (node.unschedulable, node.readiness) = (true, readiness);
+        let term = Term { lease: Uid("lease".to_owned()), term };
+        node.record = Some(Box::new(CordonRecord { before, term, drained: None }));
+        gate.seen.fleet_lately = Some(Seen { value: FleetFacts { members: vec![node] }, tick: 3, at: gate.world.start });
+        assert!(gate.says().contains(says) && gate.says().is_empty() == says.is_empty(), "{before:?} {readiness:?}: {}", gate.says());
     }
 }
 
@@ -129,21 +160,18 @@ fn a_holder_of_the_control_plane_is_known_by_list_or_lease() {
 fn before_its_approval_a_holder_gives_way_to_what_is_unavailable_but_for_later_holders() {
     let mut gate = Gate::new();
     gate.take("n0");
-    assert_eq!(gate.stays_up(false), Ok(true));
-    gate.reads(None, 2);
-    assert_eq!(gate.stays_up(false), Err(Question::ControlPlane), "read before the pods");
+    assert!(gate.stays_up());
     gate.reads(Some(Unavailable::NotReady), 3);
-    assert_eq!(gate.stays_up(false), Ok(false));
-    assert_eq!(gate.stays_up(true), Ok(true), "an approved one may be rebooting already");
+    assert!(!gate.stays_up());
     gate.reads(Some(Unavailable::Rebooting), 3);
     gate.take("n1");
-    assert_eq!(gate.stays_up(false), Ok(true), "n1 took its slot later, and gives way itself");
+    assert!(gate.stays_up(), "n1 took its slot later, and gives way itself");
     gate.lock.value.state = gate.lock.value.state.approve(&Uid("u-n1".to_owned()), "b", gate.world.now().clock);
-    assert_eq!(gate.stays_up(false), Ok(false), "but not when it is approved");
+    assert!(!gate.stays_up(), "but not when it is approved");
     let mut gate = Gate::new();
     gate.take("n1");
     gate.take("n0");
-    assert_eq!(gate.stays_up(false), Ok(false), "n1 took its slot before");
+    assert!(!gate.stays_up(), "n1 took its slot before");
     gate.rules.protect_control_plane = false;
-    assert_eq!(gate.stays_up(false), Ok(true), "switched off");
+    assert!(gate.stays_up(), "switched off");
 }

@@ -12,7 +12,7 @@ use crate::scenarios::SOON;
 
 /// The way to a port.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct Port {
     address: String,
     tls: Option<Arc<ClientConfig>>,
 }
@@ -23,7 +23,7 @@ pub(super) enum Client {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-impl Door {
+impl Port {
     /// The port at `address`; with `trusted`, the PEM of its certificate, over TLS.
     pub(super) fn new(address: &str, trusted: Option<&[u8]>) -> Self {
         Self { address: address.to_owned(), tls: trusted.map(|pem| client_config(pem, rustls::DEFAULT_VERSIONS)) }

@@ -26,7 +26,7 @@ fn blocked(scene: &Scene) -> [Machine; 2] {
 }
 
 #[test]
-fn no_newcomer_takes_the_place_of_a_request_that_waits() {
+fn no_new_connection_takes_the_place_of_a_request_that_waits() {
     let scene = scene();
     let nodes = blocked(&scene);
     let start = scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=3");
@@ -36,7 +36,7 @@ fn no_newcomer_takes_the_place_of_a_request_that_waits() {
     let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     let answer = exchange(&server.address, REQUEST);
     assert!(answer.contains("unknown_node"), "the third place is for whoever is quick: {answer:?}");
-    assert!(held.iter().all(|held| held.is_held(MOMENT)), "those who wait are not sent away");
+    assert!(held.iter().all(|held| held.is_held(MOMENT)), "a connection that waits for its answer is not closed");
     assert_eq!(rest(&silent[0]), "");
     server.signal("TERM");
     for held in held {
@@ -69,7 +69,7 @@ fn the_requests_of_one_node_take_one_place() {
 }
 
 #[test]
-fn when_all_wait_newcomers_are_sent_away() {
+fn when_all_wait_new_connections_are_closed() {
     let scene = scene();
     let nodes = blocked(&scene);
     let start = scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=2");

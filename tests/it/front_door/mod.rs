@@ -3,7 +3,6 @@
 //! what they were.
 
 mod client;
-mod crew;
 mod held;
 mod hung_up;
 mod oversized;
@@ -12,6 +11,7 @@ mod secured;
 mod shapes;
 mod slow;
 mod stopping;
+mod workers;
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use test_cluster::wait::wait_for;
 use test_cluster::{Scene, Server};
 
 use crate::scenarios::{SOON, binary, machines, scene};
-use client::{Door, check, exchange, rest};
+use client::{Port, check, exchange, rest};
 
 /// Peak resident memory that no attack may push the program over.
 const RSS_KIB_MAX: u64 = 32 * 1024;
@@ -58,7 +58,7 @@ struct Siege {
     /// The id of the well-behaved node, `n1`.
     id: String,
     way: Way,
-    door: Door,
+    port: Port,
     server: Server,
     steady: Vec<u8>,
     threads: usize,
@@ -81,7 +81,7 @@ impl Siege {
     /// The same, where a request may take longer.
     fn new_with(way: Way, request_max: Duration) -> Self {
         let mut siege = Self::with(way, request_max, |start| start);
-        siege.neighbour = Some(Neighbour::of(siege.door.clone(), siege.steady.clone()));
+        siege.neighbour = Some(Neighbour::of(siege.port.clone(), siege.steady.clone()));
         siege
     }
 
@@ -105,8 +105,8 @@ impl Siege {
         };
         let server = change(start).start();
         let steady = node.agent(&server).request("steady-state");
-        let door = Door::new(&server.address, trusted.as_deref());
-        let mut siege = Self { scene, id: node.id.clone(), way, door, server, steady, threads: 0, descriptors: 0, neighbour: None };
+        let port = Port::new(&server.address, trusted.as_deref());
+        let mut siege = Self { scene, id: node.id.clone(), way, port, server, steady, threads: 0, descriptors: 0, neighbour: None };
         siege.well_behaved();
         siege.well_behaved();
         assert_eq!(siege.server.page("/healthz").0, 200);
@@ -132,7 +132,7 @@ impl Siege {
     /// A node's call is answered as if nothing were the matter.
     #[track_caller]
     fn well_behaved(&self) {
-        check(&self.door.exchange(&self.steady), 200, "steady_state");
+        check(&self.port.exchange(&self.steady), 200, "steady_state");
     }
 
     /// It is over, and everything is as before.
@@ -157,12 +157,12 @@ impl Siege {
 }
 
 impl Neighbour {
-    fn of(door: Door, request: Vec<u8>) -> Self {
+    fn of(port: Port, request: Vec<u8>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let calls = std::thread::spawn(move || {
             loop {
-                check(&door.exchange(&request), 200, "steady_state");
+                check(&port.exchange(&request), 200, "steady_state");
                 if ends.load(Ordering::SeqCst) {
                     return;
                 }

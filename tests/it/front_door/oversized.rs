@@ -14,7 +14,7 @@ const FLOOD_BYTES: usize = 256 * 1024 * 1024;
 /// Sends `start` and then `more` again and again, until the server has enough; its answer.
 #[track_caller]
 fn flood(siege: &Siege, start: &str, more: &str) -> String {
-    let mut client = siege.door.connect();
+    let mut client = siege.port.connect();
     let block = more.repeat(64 * 1024 / more.len());
     let (mut sent, begun) = (start.len(), Instant::now());
     let mut open = client.write_all(start.as_bytes()).is_ok();
@@ -59,7 +59,7 @@ fn what_announces_too_much_is_refused_before_it_is_sent() {
             format!("{HEAD}{}\r\n", "a: b\r\n".repeat(10_000)),
         ];
         for request in cases {
-            check(&siege.door.exchange(request.as_bytes()), 413, "too_large");
+            check(&siege.port.exchange(request.as_bytes()), 413, "too_large");
         }
         siege.ends_well("announcements of too much");
     }
@@ -69,8 +69,8 @@ fn what_announces_too_much_is_refused_before_it_is_sent() {
 fn the_limits_are_those_that_the_flags_say() {
     let siege = Siege::with(Way::Plain, REQUEST_MAX, |start| start.arg("--max-head-bytes=1024").arg("--max-body-bytes=2048"));
     let long = |head: usize, body: usize| format!("{HEAD}X: {}\r\nContent-Length: {body}\r\n\r\n{}", "y".repeat(head), "z".repeat(body));
-    check(&siege.door.exchange(long(700, 2048).as_bytes()), 400, "bad_request");
-    check(&siege.door.exchange(long(1024, 10).as_bytes()), 413, "too_large");
-    check(&siege.door.exchange(long(700, 2049).as_bytes()), 413, "too_large");
+    check(&siege.port.exchange(long(700, 2048).as_bytes()), 400, "bad_request");
+    check(&siege.port.exchange(long(1024, 10).as_bytes()), 413, "too_large");
+    check(&siege.port.exchange(long(700, 2049).as_bytes()), 413, "too_large");
     siege.ends_well("other limits");
 }

@@ -19,7 +19,7 @@ fn with_64_descriptors_and_200_silent_connections_nodes_are_still_answered() {
         siege.well_behaved();
         siege.well_behaved();
         assert_eq!(siege.server.page("/healthz").0, 200);
-        // And then silence, until each has been told or sent away.
+        // And then silence, until each has been answered or closed.
         for stream in &silent {
             let answer = rest(stream);
             assert!(answer.is_empty() || answer.contains("\"bad_request\""), "{answer}");
@@ -30,13 +30,13 @@ fn with_64_descriptors_and_200_silent_connections_nodes_are_still_answered() {
 }
 
 #[test]
-fn with_64_descriptors_200_requests_at_once_are_answered_or_sent_away() {
+fn with_64_descriptors_200_requests_at_once_are_answered_or_closed() {
     for way in WAYS {
         let siege = Siege::with(way, REQUEST_MAX, |start| start.open_files(64));
         for _ in 0..3 {
-            let mut clients: Vec<Client> = (0..200).filter_map(|_| siege.door.try_connect().ok()).collect();
+            let mut clients: Vec<Client> = (0..200).filter_map(|_| siege.port.try_connect().ok()).collect();
             for client in &mut clients {
-                // Some are sent away before.
+                // Some are closed before.
                 let _ = client.write_all(REQUEST);
             }
             for client in &mut clients {

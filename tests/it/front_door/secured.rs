@@ -1,11 +1,11 @@
-//! The door with TLS, as a library: any `rustls::ServerConfig` will do.
+//! A port with TLS, as a library: any `rustls::ServerConfig` will do.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reboot_manager::http::{Door, DoorLimits, Sizes};
+use reboot_manager::http::{Listener, ListenerLimits, Sizes};
 use reboot_manager::metrics::Metrics;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
@@ -21,7 +21,7 @@ const GET: &[u8] = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// A port with TLS that says who called and what for.
 struct Secured {
-    door: Door,
+    listener: Listener,
     address: String,
     certificate: SelfSigned,
 }
@@ -29,15 +29,15 @@ struct Secured {
 impl Secured {
     fn open(connections: usize) -> Self {
         let certificate = self_signed();
-        let limits = DoorLimits { connections, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 2 };
+        let limits = ListenerLimits { connections, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 2 };
         let config = Some(Arc::clone(&certificate.config));
         let handle = |request: tiny_http::Request, client: reboot_manager::http::Client| {
             let text = format!("{} from {}", request.url(), client.peer);
             request.respond(Response::from_string(text)).unwrap();
         };
-        let door = Door::open("test", "127.0.0.1:0".parse().unwrap(), limits, config, Arc::new(Metrics::new()), handle).unwrap();
-        let address = door.address().to_string();
-        Self { door, address, certificate }
+        let listener = Listener::open("test", "127.0.0.1:0".parse().unwrap(), limits, config, Arc::new(Metrics::new()), handle).unwrap();
+        let address = listener.address().to_string();
+        Self { listener, address, certificate }
     }
 
     fn connect(&self, version: &'static SupportedProtocolVersion) -> StreamOwned<ClientConnection, TcpStream> {
@@ -57,8 +57,8 @@ impl Secured {
     }
 
     #[track_caller]
-    fn is_left_by_all(&self) {
-        wait_for("nobody is in", SOON, || if self.door.is_empty() { Ok(()) } else { Err("somebody is") });
+    fn becomes_idle(&self) {
+        wait_for("no connection is open", SOON, || if self.listener.is_idle() { Ok(()) } else { Err("one is open") });
     }
 }
 
@@ -72,7 +72,7 @@ fn requests_are_answered_over_both_versions_of_tls() {
             }
         }
     });
-    secured.is_left_by_all();
+    secured.becomes_idle();
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_handshake_that_stops_anywhere_ends_with_the_deadline() {
     }
     drop((stopped, client));
     secured.well_behaved(&TLS12);
-    secured.is_left_by_all();
+    secured.becomes_idle();
 }
 
 #[test]
@@ -106,11 +106,11 @@ fn silent_connections_make_room() {
         assert_eq!(rest(stream), "", "nothing can be said before the handshake");
     }
     drop(silent);
-    secured.is_left_by_all();
+    secured.becomes_idle();
 }
 
 #[test]
-fn plain_http_and_garbage_are_told_that_this_is_tls() {
+fn plain_http_and_garbage_are_answered_that_the_port_speaks_tls() {
     let secured = Secured::open(16);
     for bytes in [GET, b"\0\0\0", b"SSH-2.0-x\r\n"] {
         let answer = exchange(&secured.address, bytes);
@@ -120,32 +120,32 @@ fn plain_http_and_garbage_are_told_that_this_is_tls() {
     let garbled = exchange(&secured.address, b"\x16\x03\x01\x00\x05hello");
     assert!(!garbled.contains("HTTP"), "an alert at most: {garbled:?}");
     secured.well_behaved(&TLS13);
-    secured.is_left_by_all();
+    secured.becomes_idle();
 }
 
 #[test]
-fn a_door_to_all_addresses_can_be_closed() {
-    let limits = DoorLimits { connections: 4, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 1 };
+fn a_listener_on_all_addresses_can_be_closed() {
+    let limits = ListenerLimits { connections: 4, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 1 };
     for any in ["[::]:0", "0.0.0.0:0"] {
-        let door = Door::open("test", any.parse().unwrap(), limits, None, Arc::new(Metrics::new()), |_request, _peer| ()).unwrap();
-        let address = ("127.0.0.1", door.address().port());
+        let listener = Listener::open("test", any.parse().unwrap(), limits, None, Arc::new(Metrics::new()), |_request, _peer| ()).unwrap();
+        let address = ("127.0.0.1", listener.address().port());
         drop(TcpStream::connect(address).unwrap());
-        door.close();
-        wait_for("nobody is let in", SOON, || match TcpStream::connect(address) {
-            Ok(_) => Err("the door is open"),
+        listener.close();
+        wait_for("no connection is accepted", SOON, || match TcpStream::connect(address) {
+            Ok(_) => Err("the port is open"),
             Err(_) => Ok(()),
         });
     }
 }
 
 #[test]
-fn a_closed_door_serves_who_is_in() {
+fn a_closed_listener_serves_the_open_connections() {
     let secured = Secured::open(16);
     let mut inside = secured.connect(&TLS13);
     inside.conn.complete_io(&mut inside.sock).unwrap();
-    secured.door.close();
-    wait_for("nobody is let in", SOON, || match TcpStream::connect(&secured.address) {
-        Ok(_) => Err("the door is open"),
+    secured.listener.close();
+    wait_for("no connection is accepted", SOON, || match TcpStream::connect(&secured.address) {
+        Ok(_) => Err("the port is open"),
         Err(_) => Ok(()),
     });
     inside.write_all(GET).unwrap();
@@ -153,5 +153,5 @@ fn a_closed_door_serves_who_is_in() {
     inside.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("/hello from"), "{answer}");
     drop(inside);
-    secured.is_left_by_all();
+    secured.becomes_idle();
 }

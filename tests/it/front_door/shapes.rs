@@ -8,13 +8,13 @@ use super::{REQUEST, Siege, WAYS, Way, check, exchange, rest};
 fn a_request_cut_at_any_byte_is_refused() {
     for way in WAYS {
         let siege = Siege::new(way);
-        assert_eq!(siege.door.exchange_and_end(b""), "");
+        assert_eq!(siege.port.exchange_and_end(b""), "");
         for end in 1..REQUEST.len() {
-            let answer = siege.door.exchange_and_end(&REQUEST[..end]);
+            let answer = siege.port.exchange_and_end(&REQUEST[..end]);
             check(&answer, 400, "bad_request");
             assert!(answer.contains("ended before it was complete"), "{end}: {answer}");
         }
-        check(&siege.door.exchange_and_end(REQUEST), 404, "unknown_node");
+        check(&siege.port.exchange_and_end(REQUEST), 404, "unknown_node");
         siege.ends_well("requests cut at every byte");
     }
 }
@@ -23,14 +23,14 @@ fn a_request_cut_at_any_byte_is_refused() {
 fn of_pipelined_requests_the_first_is_answered() {
     for way in WAYS {
         let siege = Siege::new(way);
-        check(&siege.door.exchange(&REQUEST.repeat(2)), 404, "unknown_node");
-        check(&siege.door.exchange(&REQUEST.repeat(500)), 404, "unknown_node");
+        check(&siege.port.exchange(&REQUEST.repeat(2)), 404, "unknown_node");
+        check(&siege.port.exchange(&REQUEST.repeat(500)), 404, "unknown_node");
         siege.ends_well("pipelined requests");
     }
 }
 
 #[test]
-fn garbage_is_told_so() {
+fn garbage_is_refused_with_its_reason() {
     let siege = Siege::new(Way::Plain);
     let client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let cases: [(&[u8], &str); 10] = [
@@ -54,7 +54,7 @@ fn garbage_is_told_so() {
 }
 
 #[test]
-fn nothing_is_smuggled_past_the_door() {
+fn nothing_is_smuggled_past_the_listener() {
     let siege = Siege::new(Way::Plain);
     let inner = "POST /v1/steady-state HTTP/1.1\r\nHost: x\r\n\r\n";
     let lines = [
@@ -83,9 +83,9 @@ fn a_client_that_waits_for_100_continue_gets_it() {
     let (head, body) = steady.split_once("\r\n\r\n").unwrap();
     let mut stream = siege.connect();
     stream.write_all(format!("{head}\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
-    let mut told = [0; 25];
-    stream.read_exact(&mut told).unwrap();
-    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(body.as_bytes()).unwrap();
     check(&rest(&stream), 200, "steady_state");
     siege.ends_well("100-continue");

@@ -14,7 +14,7 @@ const DAWDLERS_REQUEST_MAX: Duration = Duration::from_secs(10);
 const SILENT_REQUEST_MAX: Duration = Duration::from_secs(10);
 
 #[test]
-fn two_thousand_connections_that_send_nothing_are_in_nobodys_way() {
+fn two_thousand_silent_connections_keep_no_node_from_its_answer() {
     for way in WAYS {
         let siege = Siege::new_with(way, SILENT_REQUEST_MAX);
         let mut silent = Vec::new();
@@ -43,7 +43,7 @@ fn a_byte_a_second_does_not_buy_time() {
         // So many handshakes take their time.
         let siege = Siege::new_with(way, DAWDLERS_REQUEST_MAX);
         let begun = Instant::now();
-        let mut clients: Vec<Client> = (0..500).map(|_| siege.door.connect()).collect();
+        let mut clients: Vec<Client> = (0..500).map(|_| siege.port.connect()).collect();
         let connected = begun.elapsed();
         for byte in &REQUEST[..DAWDLERS_REQUEST_MAX.as_secs() as usize + 2] {
             for client in &mut clients {
@@ -55,9 +55,9 @@ fn a_byte_a_second_does_not_buy_time() {
         }
         let answers: Vec<String> = clients.iter_mut().map(Client::rest).collect();
         assert!(begun.elapsed() < connected + DAWDLERS_REQUEST_MAX + SOON, "{:?}", begun.elapsed());
-        let told = answers.iter().filter(|answer| answer.contains("was not complete after 10 s")).count();
+        let reported = answers.iter().filter(|answer| answer.contains("was not complete after 10 s")).count();
         // A byte that arrives after the end takes the answer away; most clients had it before.
-        assert!(told > 0 && answers.iter().all(|answer| !answer.contains(" 200 ")), "{told} were told");
+        assert!(reported > 0 && answers.iter().all(|answer| !answer.contains(" 200 ")), "{reported} were told the reason");
         drop(clients);
         siege.ends_well("500 clients with a byte a second");
     }
@@ -69,7 +69,7 @@ fn a_client_that_never_reads_its_answer_holds_nothing() {
         let siege = Siege::new(way);
         let mut clients: Vec<Client> = (0..200)
             .map(|_| {
-                let mut client = siege.door.connect();
+                let mut client = siege.port.connect();
                 client.write_all(REQUEST).unwrap();
                 client
             })
@@ -87,13 +87,13 @@ fn a_client_that_never_reads_its_answer_holds_nothing() {
 }
 
 #[test]
-fn handshakes_that_stop_half_way_are_in_nobodys_way() {
+fn handshakes_that_stop_half_way_keep_no_node_from_its_answer() {
     let siege = Siege::new(Way::Tls);
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let mut stopped = Vec::new();
     for number in 0..600 {
         let mut stream = siege.connect();
-        // Those that came first may have been sent away.
+        // The oldest may have been closed.
         let _ = stream.write_all(&hello[..1 + number % hello.len()]);
         stopped.push(stream);
         // Whoever has as many newcomers behind them as there are places, all within their own handshake, has to go.

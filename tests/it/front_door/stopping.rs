@@ -12,7 +12,7 @@ use super::{REQUEST, REQUEST_MAX, Siege, Way, check, rest};
 use crate::scenarios::{MOMENT, SOON, binary, machines, scene};
 
 #[test]
-fn a_request_that_has_begun_is_answered_and_nobody_else_is_let_in() {
+fn a_request_that_has_begun_is_answered_and_no_connection_accepted() {
     let siege = Siege::with(Way::Plain, REQUEST_MAX, |start| start);
     let silent = siege.connect();
     let mut begun = siege.connect();

@@ -117,7 +117,7 @@ fn a_stranger_is_refused_by_the_head_alone() {
     for (head, body) in [(post, "{"), (post, ""), ("GET / HTTP/1.1", ""), ("PUT /v1/pre-reboot HTTP/1.1", "x")] {
         ask(head, body).expect(401, "unauthorized");
     }
-    // Two credentials are a shape that the front door refuses before anybody looks at them.
+    // Two credentials are a shape that the listener refuses before they are read.
     ask(&format!("{post}\r\n{basic}\r\n{basic}"), "{}").expect(400, "bad_request");
     ask(&format!("{post}\r\n{}", basic.replace("Basic", "Bearer")), "{}").expect(401, "unauthorized");
     ask(&format!("{post}\r\n{basic}"), "{").expect(400, "bad_request");

@@ -407,7 +407,11 @@ fn one_event() -> Reply {
 fn watch(client: &Client, take: impl FnMut(Item) -> std::ops::ControlFlow<()>) -> Result<bool, ApiError> {
     let mut opened = false;
     let call = Call { detail: Detail::Metadata, ..call(Verb::Watch, "/api/v1/nodes?watch=true") };
-    client.watch(&call, || opened = true, take).map(|()| opened)
+    let open = || {
+        opened = true;
+        true
+    };
+    client.watch(&call, Duration::from_secs(7), open, take).map(|()| opened)
 }
 
 #[test]
@@ -423,8 +427,16 @@ fn an_event_is_taken_when_it_comes_and_not_when_the_next_does() {
     assert_eq!(codes(&seen), [Some(200)]);
     assert_eq!(seen.lock().unwrap()[0].verb, Verb::Watch);
     let head = server.received()[0].head.to_ascii_lowercase();
-    assert!(head.starts_with("get /api/v1/nodes?watch=true&timeoutseconds="), "{head}");
+    assert!(head.starts_with("get /api/v1/nodes?watch=true&timeoutseconds=7 "), "{head}");
     assert!(head.contains("accept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"), "{head}");
+}
+
+#[test]
+fn a_watch_that_is_not_wanted_any_more_when_it_is_granted_takes_nothing() {
+    let server = Server::start(|_, _| one_event());
+    let (client, _) = client(&server);
+    let take = |_: Item| -> std::ops::ControlFlow<()> { panic!("an event was taken") };
+    client.watch(&call(Verb::Watch, "/api/v1/nodes?watch=true"), Duration::from_secs(7), || false, take).unwrap();
 }
 
 #[test]

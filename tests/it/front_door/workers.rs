@@ -1,10 +1,10 @@
-//! The threads that answer: as many at once as there may be, and one when nobody calls.
+//! The workers: as many at once as the limit allows, and one when no request arrives.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use reboot_manager::http::{Door, DoorLimits, Sizes};
+use reboot_manager::http::{Listener, ListenerLimits, Sizes};
 use reboot_manager::metrics::Metrics;
 use test_cluster::wait::wait_for;
 use tiny_http::Response;
@@ -15,10 +15,10 @@ use crate::scenarios::SOON;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const WORKERS: usize = 3;
 /// Kept under 15 bytes, which is what the kernel keeps of a thread's name.
-const NAME: &str = "crew-test";
+const NAME: &str = "workers-test";
 
 #[test]
-fn a_burst_is_answered_by_a_few_threads_of_which_one_is_left() {
+fn a_burst_is_answered_by_a_few_workers_of_which_one_is_left() {
     let gate = Arc::new(RwLock::new(()));
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let handle = {
@@ -30,9 +30,9 @@ fn a_burst_is_answered_by_a_few_threads_of_which_one_is_left() {
             request.respond(Response::from_string("done")).unwrap();
         }
     };
-    let limits = DoorLimits { connections: 64, request: Duration::from_secs(10), sizes: Sizes::default(), workers: WORKERS };
-    let door = Door::open(NAME, "127.0.0.1:0".parse().unwrap(), limits, None, Arc::new(Metrics::new()), handle).unwrap();
-    let address = door.address().to_string();
+    let limits = ListenerLimits { connections: 64, request: Duration::from_secs(10), sizes: Sizes::default(), workers: WORKERS };
+    let listener = Listener::open(NAME, "127.0.0.1:0".parse().unwrap(), limits, None, Arc::new(Metrics::new()), handle).unwrap();
+    let address = listener.address().to_string();
     for _ in 0..3 {
         let closed = gate.write().unwrap();
         std::thread::scope(|scope| {

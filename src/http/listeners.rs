@@ -8,27 +8,26 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::crew::Crew;
-use super::guests::Guests;
+use super::connection::{Exchange, now};
+use super::connections::Connections;
 use super::handoff::{Client, Handoff, Peer};
 use super::head::Sizes;
-use super::intake::Intake;
-use super::now;
+use super::workers::Workers;
 use crate::metrics::{Loss, Metrics};
 use crate::threads;
 
 /// Enough for a TLS handshake as a server, in a build without optimisation too.
-const GUEST_STACK_BYTES: usize = 128 * 1024;
+const CONNECTION_STACK_BYTES: usize = 128 * 1024;
 
 /// Pauses after an `accept` that failed: they double.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
-/// How long it may take to wake the accept loop.
-const KNOCK_MAX: Duration = Duration::from_secs(1);
+/// Time to wake the accept loop.
+const WAKE_MAX: Duration = Duration::from_secs(1);
 
-/// What a port takes.
+/// Limits of a port.
 #[derive(Debug, Clone, Copy)]
-pub struct DoorLimits {
+pub struct ListenerLimits {
     /// Connections that are open at once.
     pub connections: usize,
     /// From `accept` to the last byte of the request.
@@ -40,66 +39,66 @@ pub struct DoorLimits {
 }
 
 /// An open port.
-pub struct Door {
+pub struct Listener {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    port: Arc<Port>,
 }
 
-struct Shared {
+struct Port {
     name: String,
-    guests: Arc<Guests>,
-    intake: Intake,
+    connections: Arc<Connections>,
+    exchange: Exchange,
     stopping: AtomicBool,
 }
 
-impl Door {
+impl Listener {
     /// Listens on `address`; `handle` answers requests. Threads get `name`.
     pub fn open(
         name: &str,
         address: SocketAddr,
-        limits: DoorLimits,
+        limits: ListenerLimits,
         tls: Option<Arc<ServerConfig>>,
         metrics: Arc<Metrics>,
         handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = listen(address)?;
         let handoff = Arc::new(Handoff::open()?);
-        Crew::hire(name, limits.workers, Arc::clone(&handoff), handle)?;
-        let guests = Arc::new(Guests::new(limits.connections, Arc::clone(&metrics)));
-        let intake = Intake { tls, request_max: limits.request, sizes: limits.sizes, handoff, metrics };
-        let shared = Arc::new(Shared { name: name.to_owned(), guests, intake, stopping: AtomicBool::new(false) });
-        let (address, accepting) = (listener.local_addr()?, Arc::clone(&shared));
-        threads::start_small(&format!("{name}-door"), GUEST_STACK_BYTES, move || accepting.accept(&listener))?;
-        Ok(Self { address, shared })
+        Workers::start(name, limits.workers, Arc::clone(&handoff), handle)?;
+        let connections = Arc::new(Connections::new(limits.connections, Arc::clone(&metrics)));
+        let exchange = Exchange { tls, request_max: limits.request, sizes: limits.sizes, handoff, metrics };
+        let port = Arc::new(Port { name: name.to_owned(), connections, exchange, stopping: AtomicBool::new(false) });
+        let (address, accepting) = (listener.local_addr()?, Arc::clone(&port));
+        threads::start_small(&format!("{name}-accept"), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
+        Ok(Self { address, port })
     }
 
-    /// Where it listens.
+    /// The address, with the port that the system has chosen for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets in who is at the door already and nobody after them. Those who are in are served.
+    /// Accepts the connections that wait already and none after them. Open connections are served.
     pub fn close(&self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.port.stopping.store(true, Ordering::SeqCst);
         let ways: &[IpAddr] = match self.address.ip() {
             ip if !ip.is_unspecified() => &[ip],
             _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         };
-        // A knock wakes the accept loop; it finds the flag.
-        let knock = |ip: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*ip, self.address.port()), KNOCK_MAX).is_ok();
-        if !ways.iter().any(knock) {
+        // A connection wakes the accept loop, which finds the flag.
+        let wake = |ip: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*ip, self.address.port()), WAKE_MAX).is_ok();
+        if !ways.iter().any(wake) {
             log::warn!("{} cannot be closed before the process ends", self.address);
         }
     }
 
-    /// Whether nobody is in.
-    pub fn is_empty(&self) -> bool {
-        self.shared.guests.is_empty()
+    /// Whether no connection is open.
+    pub fn is_idle(&self) -> bool {
+        self.port.connections.is_empty()
     }
 }
 
-impl Shared {
-    /// Runs until the door is closed.
+impl Port {
+    /// Runs until the port is closed.
     fn accept(self: Arc<Self>, listener: &TcpListener) {
         let mut pause = BACK_OFF.0;
         let mut closing = false;
@@ -110,31 +109,32 @@ impl Shared {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
-                    self.admit(stream, Peer(peer));
+                    self.serve(stream, Peer(peer));
                 }
                 Err(error) if closing && error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // EMFILE, ENFILE, ENOBUFS, ECONNABORTED and whatever else the network says: none of them lasts.
+                // EMFILE, ENFILE, ENOBUFS, ECONNABORTED and errors of the network: none of them lasts.
                 Err(error) => {
                     log::warn!("{}: no connection can be accepted: {error}", self.name);
-                    self.intake.metrics.connection_lost(Loss::NotAccepted);
-                    self.guests.make_room(pause);
+                    self.exchange.metrics.connection_lost(Loss::NotAccepted);
+                    self.connections.make_room(pause);
                     pause = (pause * 2).min(BACK_OFF.1);
                 }
             }
         }
     }
 
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
+    fn serve(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
         let accepted = now();
-        let Some(guest) = self.guests.admit(stream) else {
-            log::debug!("{}: no place for {peer}", self.name);
+        let Some(connection) = self.connections.add(stream) else {
+            log::debug!("{}: too many connections, {peer} is refused", self.name);
             return;
         };
         let this = Arc::clone(self);
-        if let Err(error) = threads::start_small(&self.name, GUEST_STACK_BYTES, move || this.intake.receive(&guest, peer, accepted)) {
+        let serve = move || this.exchange.serve(&connection, peer, accepted);
+        if let Err(error) = threads::start_small(&self.name, CONNECTION_STACK_BYTES, serve) {
             log::warn!("{}: no thread for {peer}: {error}", self.name);
-            self.intake.metrics.connection_lost(Loss::NoThread);
+            self.exchange.metrics.connection_lost(Loss::NoThread);
         }
     }
 }

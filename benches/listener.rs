@@ -1,8 +1,8 @@
-//! The door beside tiny_http alone, in one run on one machine: requests a second, each on a connection of its own, plain
+//! The listener beside tiny_http alone, in one run on one machine: requests a second, each on a connection of its own, plain
 //! and over TLS, and how long a TLS handshake takes. The clients run in this process, too, and are in every figure.
 //!
 //! ```text
-//! cargo bench --bench door
+//! cargo bench --bench listener
 //! ```
 
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "it measures time, and ends when something is not as expected")]
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use reboot_manager::http::{Door, DoorLimits, Sizes};
+use reboot_manager::http::{Listener, ListenerLimits, Sizes};
 use reboot_manager::metrics::Metrics;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
@@ -44,18 +44,18 @@ struct Way {
 
 fn main() {
     let certificate = self_signed();
-    let limits = DoorLimits { connections: 512, request: Duration::from_secs(10), sizes: Sizes::default(), workers: 8 };
+    let limits = ListenerLimits { connections: 512, request: Duration::from_secs(10), sizes: Sizes::default(), workers: 8 };
     let open = |tls| {
         let answer =
             |mut request: tiny_http::Request, _peer| answered(&mut request).map_or((), |response| request.respond(response).unwrap());
-        Door::open("bench", "127.0.0.1:0".parse().unwrap(), limits, tls, Arc::new(Metrics::new()), answer).unwrap()
+        Listener::open("bench", "127.0.0.1:0".parse().unwrap(), limits, tls, Arc::new(Metrics::new()), answer).unwrap()
     };
     let (plain, secured) = (open(None), open(Some(Arc::clone(&certificate.config))));
     let ways = [
         Way { name: "tiny_http alone", address: alone(), tls: None },
-        Way { name: "the door, plain HTTP", address: plain.address().to_string(), tls: None },
+        Way { name: "the listener, plain HTTP", address: plain.address().to_string(), tls: None },
         Way {
-            name: "the door, TLS 1.3, a full handshake each",
+            name: "the listener, TLS 1.3, a full handshake each",
             address: secured.address().to_string(),
             tls: Some(trusting(&certificate.pem)),
         },
@@ -129,7 +129,7 @@ fn answered(request: &mut tiny_http::Request) -> Option<Response<std::io::Cursor
     Some(Response::from_string(ANSWER))
 }
 
-/// tiny_http on a port of its own, with as many workers as the door has.
+/// tiny_http on a port of its own, with as many workers as the listener has.
 fn alone() -> String {
     let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
     for _ in 0..8 {

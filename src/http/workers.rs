@@ -1,0 +1,111 @@
+//! The threads that answer requests.
+//!
+//! A worker that takes a request starts another worker if none waits. A worker that has waited a moment without a request
+//! ends. A quiet server is left with one worker, whose stack no request has filled.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tiny_http::{Request, Response};
+
+use super::handoff::{Client, Handoff};
+use crate::threads;
+
+/// Time that a worker waits for its next request.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// The workers of one port.
+pub(super) struct Workers {
+    name: String,
+    handoff: Arc<Handoff>,
+    handle: Box<dyn Fn(Request, Client) + Send + Sync>,
+    count_max: usize,
+    count: Mutex<Count>,
+}
+
+#[derive(Debug)]
+struct Count {
+    all: usize,
+    /// Workers that wait for a request.
+    waiting: usize,
+}
+
+impl Workers {
+    /// Starts the first worker; at most `count_max` requests are handled at once.
+    pub(super) fn start(
+        name: &str,
+        count_max: usize,
+        handoff: Arc<Handoff>,
+        handle: impl Fn(Request, Client) + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let count = Mutex::new(Count { all: 1, waiting: 1 });
+        Arc::new(Self { name: name.to_owned(), handoff, handle: Box::new(handle), count_max, count }).add()
+    }
+
+    fn add(self: &Arc<Self>) -> io::Result<()> {
+        let this = Arc::clone(self);
+        threads::start(&self.name, move || this.work())
+    }
+
+    /// The life of one worker.
+    fn work(self: Arc<Self>) {
+        let mut is_new = true;
+        while let Ok(next) = self.next(is_new) {
+            match next {
+                Some(request) => {
+                    is_new = false;
+                    self.replace_waiting();
+                    self.answer(request);
+                    self.count().waiting += 1;
+                }
+                None if self.may_end() => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Waits for a request; a worker that has answered one waits a limited time only, and gets `None`.
+    fn next(&self, is_new: bool) -> io::Result<Option<Request>> {
+        let server = self.handoff.server();
+        if is_new {
+            return server.recv().map(Some);
+        }
+        match server.recv_timeout(IDLE_MAX)? {
+            // In its last millisecond it can be woken for a request, and end without a look.
+            None => server.try_recv(),
+            request => Ok(request),
+        }
+    }
+
+    fn answer(&self, request: Request) {
+        match self.handoff.client(&request) {
+            Some(client) => (self.handle)(request, client),
+            None => drop(request.respond(Response::empty(403))),
+        }
+    }
+
+    /// A worker stops waiting to answer a request: another takes its place. Where no thread can be started, the worker
+    /// itself returns to waiting once it has answered.
+    fn replace_waiting(self: &Arc<Self>) {
+        let mut count = self.count();
+        count.waiting -= 1;
+        if count.waiting == 0 && count.all < self.count_max && self.add().is_ok() {
+            *count = Count { all: count.all + 1, waiting: 1 };
+        }
+    }
+
+    /// Whether a waiting worker may end: another one waits, or is started in its place.
+    fn may_end(self: &Arc<Self>) -> bool {
+        let mut count = self.count();
+        if count.waiting == 1 {
+            return self.add().is_ok();
+        }
+        *count = Count { all: count.all - 1, waiting: count.waiting - 1 };
+        true
+    }
+
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(|_poisoned| std::process::abort())
+    }
+}
