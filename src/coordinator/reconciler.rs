@@ -48,7 +48,8 @@ impl Reconciler {
     }
 
     fn round(&self, round: u32) -> Result<(), Error> {
-        self.holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) })
+        self.holders()?;
+        if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) }
     }
 
     fn holders(&self) -> Result<(), Error> {
@@ -62,8 +63,8 @@ impl Reconciler {
     }
 
     fn orphans(&self) -> Result<(), Error> {
-        let Performer { kube, nodes, .. } = &*self.performer;
-        for member in nodes.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
+        let Performer { kube, node_cache, .. } = &*self.performer;
+        for member in node_cache.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
                 info!("node {name} is marked as rebooting by hand or by another manager; it counts as one");
