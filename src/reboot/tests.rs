@@ -235,7 +235,7 @@ impl World {
             Step::Wait(Wait::Drain(_)) => {
                 let machine = &mut self.machines[actor.machine];
                 machine.pods = machine.pods.saturating_sub(1);
-                actor.seen = Observed::nothing(machine.node.mark.uid.clone(), actor.seen.tenure.clone());
+                actor.seen = Observed::nothing(machine.node.mark.uid.clone(), actor.seen.term.clone());
             }
             Step::Look(question) => self.read(&mut actor, question),
         }
@@ -297,8 +297,8 @@ impl World {
     fn fleet(&self, least: u64) -> FleetFacts {
         let upto = self.versions.saturating_sub(self.lag).max(least);
         let shown = |machine: usize| {
-            let changes = self.marks.iter().filter(|(version, of, _)| *version <= upto && *of == machine);
-            changes.last().map(|(_, _, node)| node.clone()).filter(|node| node.mark.status == Status::Rebooting)
+            let mut changes = self.marks.iter().filter(|(version, of, _)| *version <= upto && *of == machine);
+            changes.next_back().map(|(_, _, node)| node.clone()).filter(|node| node.mark.status == Status::Rebooting)
         };
         FleetFacts { members: (0..self.machines.len()).filter_map(shown).map(member).collect() }
     }
