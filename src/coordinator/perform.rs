@@ -14,7 +14,7 @@ use crate::drain::Ours;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
-use crate::reboot::{Caller, Change, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure, Wait};
+use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
 use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
@@ -42,7 +42,7 @@ pub(super) enum Decision {
 pub(super) struct Waiting {
     pub(super) wait: Wait,
     pub(super) caller: Caller,
-    pub(super) tenure: Option<Tenure>,
+    pub(super) term: Option<HeldTerm>,
 }
 
 /// Performs the steps of requests and of the reconciler.
@@ -70,7 +70,7 @@ impl Performer {
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
                 Step::Look(question) => self.look(caller, question, seen)?,
                 Step::Wait(wait) => {
-                    let waiting = Waiting { wait, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    let waiting = Waiting { wait, caller: caller.clone(), term: seen.term.clone() };
                     return Ok(Decision::Wait(Box::new(waiting)));
                 }
             }

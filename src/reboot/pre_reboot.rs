@@ -29,7 +29,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
-    if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !holds_term(holder, tenure.term)) {
+    if seen.term.as_ref().is_some_and(|held| !held.checked_in && !holds_term(holder, held.term)) {
         return Step::superseded(&caller.node);
     }
     let view = &View { caller, seen, seen_node, node, lock, rules, now };

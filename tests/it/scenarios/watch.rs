@@ -337,7 +337,7 @@ fn a_watch_is_open_again_when_the_api_server_is_back() {
 #[test]
 fn nodes_that_come_and_go_are_known_without_a_list() {
     let scene = scene();
-    let [one] = machines(&scene);
+    let [_one] = machines(&scene);
     let server = watching(&scene, "5s");
     let is_found = |newcomer: &Machine| {
         let found = calls(&scene, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
