@@ -81,6 +81,7 @@ impl Coordinator {
             node_cache: Arc::clone(&node_cache),
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
+            ours: rules.ours.clone(),
         });
         let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };

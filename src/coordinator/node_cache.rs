@@ -114,16 +114,11 @@ impl NodeCache {
         self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::is_marked)
     }
 
-    /// The facts as far as they are known. Without a watch they come from a list that may be a few seconds old.
+    /// The facts as far as they are known; without a watch, those of a list that was complete no earlier than this call began.
     pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
-        {
-            let state = self.state.lock();
-            if state.watched || state.is_young(now) {
-                return Ok(FleetFacts::of(&state.fleet));
-            }
-        }
-        self.list_begun_after(now, kube)?;
+        let is_enough = |state: &State| state.watched || state.listed_at.is_some_and(|at| at + state.list_took >= now);
+        self.list(kube, |state| if is_enough(state) { Wanted::Not } else { Wanted::Now })?;
         Ok(FleetFacts::of(&self.state.lock().fleet))
     }
 
@@ -235,6 +230,9 @@ impl NodeCache {
 
     /// Reads all Nodes into the view, if that is still wanted when no other thread does.
     fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Error> {
+        if matches!(wanted(&self.state.lock()), Wanted::Not) {
+            return Ok(());
+        }
         let _one_at_a_time = self.listing.lock();
         let rest = match wanted(&self.state.lock()) {
             Wanted::Not => return Ok(()),

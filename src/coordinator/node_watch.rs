@@ -28,8 +28,8 @@ const BACKOFF_REFUSED: Backoff = Backoff { max: Duration::from_secs(300), ..BACK
 /// A watch that has lasted for so long has not failed at once.
 const LASTED: Duration = Duration::from_secs(60);
 
-/// Continuations are at least this far apart; one that comes sooner is a failure.
-const RESUME_EVERY_MIN: Duration = Duration::from_secs(1);
+/// A watch that brought nothing and was over sooner than this has failed.
+const LASTED_MIN: Duration = Duration::from_secs(1);
 
 /// How long the server may take to agree to a continuation: a server that was restored from a backup takes longer to start.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
@@ -119,7 +119,8 @@ impl NodeWatch {
             if let Some(cuts) = times.over(cut, lasted, now) {
                 info!("the watch of all nodes was cut after {} s and continues; {cuts} cuts since this was last logged", lasted.as_secs());
             }
-            let Some(next) = self.node_cache.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
+            let has_worked = |next: &Start| lasted >= LASTED_MIN || next.version > start.version;
+            let Some(next) = self.node_cache.resume(start).filter(has_worked) else { return End::Replaced };
             (start, ended) = (next, Some(now));
             self.metrics.watch_ended(if cut { WatchEnd::Cut } else { WatchEnd::Done });
         }

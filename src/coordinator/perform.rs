@@ -10,10 +10,11 @@ use super::error::error_chain;
 use super::node_cache::NodeCache;
 use super::{Error, Readiness, Stop};
 use crate::cluster::Node;
+use crate::drain::Ours;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
-use crate::reboot::{Caller, Change, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure, Wait};
+use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
 use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
@@ -41,7 +42,7 @@ pub(super) enum Decision {
 pub(super) struct Waiting {
     pub(super) wait: Wait,
     pub(super) caller: Caller,
-    pub(super) tenure: Option<Tenure>,
+    pub(super) term: Option<HeldTerm>,
 }
 
 /// Performs the steps of requests and of the reconciler.
@@ -51,6 +52,7 @@ pub(super) struct Performer {
     pub(super) node_cache: Arc<NodeCache>,
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
+    pub(super) ours: Ours,
 }
 
 impl Performer {
@@ -68,7 +70,7 @@ impl Performer {
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
                 Step::Look(question) => self.look(caller, question, seen)?,
                 Step::Wait(wait) => {
-                    let waiting = Waiting { wait, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    let waiting = Waiting { wait, caller: caller.clone(), term: seen.term.clone() };
                     return Ok(Decision::Wait(Box::new(waiting)));
                 }
             }
@@ -81,7 +83,7 @@ impl Performer {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
-            Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
+            Question::Elsewhere => Fact::Elsewhere(kube.hosts_besides(node)?),
             Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
             Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
@@ -93,7 +95,7 @@ impl Performer {
             }
             Question::Mark => Fact::Mark(kube.node_mark(node)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
-            Question::Pods => Fact::Pods(kube.pods_on(node)?),
+            Question::Pods => Fact::Pods(kube.pods_on(node, |pod| self.ours.is(pod))?),
             Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
         };
         seen.fold(fact, at);

@@ -50,8 +50,8 @@ impl Requests {
 
     /// Decides a held request again.
     fn resume(self: &Arc<Self>, request: HeldRequest) {
-        let HeldRequest { caller, tenure, deadline, presence, responder } = request;
-        let mut seen = Observed::nothing(caller.uid.clone(), tenure);
+        let HeldRequest { caller, term, deadline, presence, responder } = request;
+        let mut seen = Observed::nothing(caller.uid.clone(), term);
         let decision = self.decide_pre_reboot(&caller, &mut seen, &presence);
         self.conclude(decision, deadline, presence, responder);
     }
@@ -61,8 +61,8 @@ impl Requests {
         match decision {
             Ok(Decision::Answer(outcome)) => responder(outcome.into()),
             Ok(Decision::Wait(waiting)) => {
-                let Waiting { wait: Wait::Drain(drain), caller, tenure } = *waiting;
-                self.hold(HeldRequest { caller, tenure, deadline, presence, responder }, &drain);
+                let Waiting { wait: Wait::Drain(drain), caller, term } = *waiting;
+                self.hold(HeldRequest { caller, term, deadline, presence, responder }, &drain);
             }
             Err(error) => responder(error.into()),
         }

@@ -1,7 +1,7 @@
 //! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
+    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
 };
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::{
@@ -29,7 +29,7 @@ pub(crate) struct Actor {
     pub(crate) seen: Observed,
     /// The agent waits for the answer.
     pub(crate) heard: bool,
-    /// The tenure of the drain that it waits for, if it waits for one.
+    /// The term of the drain that it waits for, if it waits for one.
     pub(crate) drain: Option<u64>,
     /// The sets of marked nodes (one bit a set) that there have been since it has last read or written its Node.
     pub(crate) marks_since: u32,
@@ -116,11 +116,11 @@ impl Actor {
         }
     }
 
-    /// Goes on after its drain: everything is looked at again, under the same tenure.
+    /// Goes on after its drain: everything is looked at again, under the same term.
     pub(crate) fn resume(&mut self) {
-        let tenure = self.seen.tenure.clone();
+        let term = self.seen.term.clone();
         if let Work::PreReboot(caller) = &self.work {
-            self.seen = Observed::nothing(caller.uid.clone(), tenure);
+            self.seen = Observed::nothing(caller.uid.clone(), term);
         }
         self.drain = None;
         self.uncordoned = false;
@@ -162,7 +162,7 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
         Question::Lock if world.annotation_lost => {
             Fact::Lock(Lock { state: LockState::default(), version: world.lock.version.clone(), written: None })
         }
-        Question::Elsewhere => Fact::Elsewhere(true),
+        Question::Elsewhere => Fact::Elsewhere(Hosts::default()),
         Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
         Question::Mark => Fact::Mark(world.node(machine).map(|node| node.mark.clone())),
         Question::Fleet => Fact::Fleet(fleet(stage, world, world.marked())),
@@ -223,6 +223,7 @@ pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
         phase: Phase::Live,
         service_account: String::new(),
         tolerates_cordon: false,
+        tolerations: Vec::new(),
         bound_at_creation: false,
     };
     Complete::of_all_pages((0..count).map(pod).collect())

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::permissions::{LEASE, Permission, needed};
 use crate::cluster::{
-    CaMap, Complete, Host, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion, Service,
-    TlsSecret, Uid,
+    CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
+    Service, TlsSecret, Uid,
 };
 use crate::kube::client::{ApiError, Call, Client, Detail, Verb};
 
@@ -69,19 +69,29 @@ impl Kube {
         self.client.write(&node(Verb::Patch, &patch.name), &patch.merge())
     }
 
-    /// Whether a node other than `but` is Ready, schedulable, and has no taint that keeps our own pods away.
-    pub fn another_node_can_run_us(&self, but: &NodeName) -> Result<bool, ApiError> {
+    /// The nodes in service other than `but`: where a pod that is evicted from `but` may go.
+    pub fn hosts_besides(&self, but: &NodeName) -> Result<Hosts, ApiError> {
         let path = format!("{NODES}?fieldSelector=spec.unschedulable%3Dfalse");
         let call = call(Verb::List, "nodes", "the nodes that take pods", path);
-        let (able, _) = self.client.list(&call, || false, |able, host: Host| *able |= host.name != *but && host.takes_us)?;
-        Ok(able.into_inner())
+        let add = |hosts: &mut Hosts, host: Host| {
+            if host.name != *but {
+                hosts.add(host)
+            }
+        };
+        self.client.list(&call, Hosts::default, add).map(|(hosts, _)| hosts.into_inner())
     }
 
-    /// The pods bound to a node, of all namespaces.
-    pub fn pods_on(&self, node: &NodeName) -> Result<Complete<Vec<Pod>>, ApiError> {
+    /// The pods bound to a node, of all namespaces. Only for a pod that `is_own` its tolerations are kept.
+    pub fn pods_on(&self, node: &NodeName, is_own: impl Fn(&Pod) -> bool) -> Result<Complete<Vec<Pod>>, ApiError> {
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
+        let add = |pods: &mut Vec<Pod>, mut pod: Pod| {
+            if !is_own(&pod) {
+                pod.tolerations = Vec::new();
+            }
+            pods.push(pod);
+        };
         let call = call(Verb::List, "pods", format!("the pods of node {node}"), path);
-        self.client.list(&call, Vec::new, Vec::push).map(|(pods, _)| pods)
+        self.client.list(&call, Vec::new, add).map(|(pods, _)| pods)
     }
 
     /// Asks a pod to go, unless another pod has its name by now (Eviction API, policy/v1).
