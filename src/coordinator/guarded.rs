@@ -12,10 +12,6 @@ pub(super) struct Guarded<T> {
 }
 
 impl<T> Guarded<T> {
-    pub(super) fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), bell: Condvar::new() }
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(|_poisoned| std::process::abort())
     }

@@ -70,14 +70,17 @@ impl Coordinator {
     /// Starts the background threads: the watch of the nodes, the reconciler, and the deadlines of held requests.
     pub fn start(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> io::Result<Self> {
         let Limits { pre_reboot_wait, rules, verify_source, workers } = limits;
-        let nodes = Arc::new(NodeCache::new(workers / 2));
-        let (drains, stop) = (Arc::default(), Arc::default());
-        let node_watch =
-            NodeWatch { kube: Arc::clone(&kube), metrics: Arc::clone(&metrics), nodes: Arc::clone(&nodes), stop: Arc::clone(&stop) };
+        let (drains, stop, node_cache) = (Arc::default(), Arc::default(), Arc::new(NodeCache::new(workers / 2)));
+        let node_watch = NodeWatch {
+            kube: Arc::clone(&kube),
+            metrics: Arc::clone(&metrics),
+            node_cache: Arc::clone(&node_cache),
+            stop: Arc::clone(&stop),
+        };
         let performer = Arc::new(Performer {
             kube: Arc::clone(&kube),
             readiness: Arc::clone(&readiness),
-            nodes: Arc::clone(&nodes),
+            node_cache: Arc::clone(&node_cache),
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
             ours: rules.ours.clone(),
@@ -85,7 +88,7 @@ impl Coordinator {
         let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
         let held = Arc::default();
-        let requests = Arc::new(Requests { kube, nodes, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
+        let requests = Arc::new(Requests { kube, node_cache, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
         let answering = Arc::clone(&requests);
         threads::start("watch", move || node_watch.run())?;
         threads::start("reconciler", move || reconciler.run())?;

@@ -73,11 +73,11 @@ enum End {
     Watch(#[from] ApiError),
 }
 
-/// The thread.
+/// Keeps the view of the fleet up to date.
 pub(super) struct NodeWatch {
     pub(super) kube: Arc<Kube>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) nodes: Arc<NodeCache>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) stop: Arc<Stop>,
 }
 
@@ -88,7 +88,7 @@ impl NodeWatch {
         loop {
             let begun = clock::now().instant;
             let end = self.follow_once(&mut times);
-            self.nodes.end();
+            self.node_cache.end();
             self.metrics.watch_ended(reason(&end));
             failures = if clock::now().instant.saturating_duration_since(begun) > LASTED { 1 } else { failures + 1 };
             warn!("cannot watch all nodes, lists are read until it can be done again: {}", error_chain(&end));
@@ -101,7 +101,7 @@ impl NodeWatch {
 
     /// One list, and watches that continue it as long as they can.
     fn follow_once(&self, times: &mut Times) -> End {
-        let mut start = match threads::aside(|| self.nodes.start(&self.kube)) {
+        let mut start = match threads::aside(|| self.node_cache.start(&self.kube)) {
             Ok(Some(start)) => start,
             Ok(None) => return End::Unordered,
             Err(error) => return End::List(error),
@@ -121,7 +121,7 @@ impl NodeWatch {
             if let Some(cuts) = times.over(cut, lasted, now) {
                 info!("the watch of all nodes was cut after {} s and continues; {cuts} cuts since this was last logged", lasted.as_secs());
             }
-            let Some(next) = self.nodes.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
+            let Some(next) = self.node_cache.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
             (start, ended) = (next, Some(now));
             self.metrics.watch_ended(if cut { WatchEnd::Cut } else { WatchEnd::Done });
         }
@@ -133,14 +133,14 @@ impl NodeWatch {
         let open = || {
             *granted = true;
             let late = ended.is_some_and(|ended| clock::now().instant.saturating_duration_since(ended) > RESUME_TIME_MAX);
-            let begun = !late && self.nodes.begin(start);
+            let begun = !late && self.node_cache.begin(start);
             if begun {
                 debug!("all nodes are watched from version {} on, for {} s", start.version, time.as_secs());
                 self.metrics.watch_opened();
             }
             begun
         };
-        self.kube.watch_nodes(start.version, time, open, |event| match self.nodes.apply(start, event) {
+        self.kube.watch_nodes(start.version, time, open, |event| match self.node_cache.apply(start, event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(why) => {
                 end = Err(match why {

@@ -48,7 +48,7 @@ pub(super) struct Waiting {
 pub(super) struct Performer {
     pub(super) kube: Arc<Kube>,
     pub(super) readiness: Arc<Readiness>,
-    pub(super) nodes: Arc<NodeCache>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
     pub(super) ours: Ours,
@@ -83,11 +83,11 @@ impl Performer {
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
             Question::Elsewhere => Fact::Elsewhere(kube.hosts_besides(node)?),
-            Question::Fleet => Fact::Fleet(self.nodes.facts_since(seen.own_write.as_ref(), kube)?),
-            Question::FleetLately => Fact::FleetLately(self.nodes.facts_lately(kube)?),
+            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
+            Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.nodes.is_marked(node) => {
+            Question::Mark if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
                 Fact::Node(node, None)
@@ -111,9 +111,9 @@ impl Performer {
                 .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
                 .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
             Change::Node { why, patch } => {
-                let before = self.nodes.version();
+                let before = self.node_cache.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.nodes.check(before, &node.mark.version);
+                    self.node_cache.check(before, &node.mark.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }
@@ -143,7 +143,7 @@ impl Performer {
     fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Error> {
         let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.nodes.known(id) else { return Ok(None) };
+        let Some(name) = self.node_cache.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 

@@ -1,4 +1,4 @@
-//! The thread that performs `reboot::housekeeping`: for holders every few seconds, for all marked nodes every few minutes.
+//! The thread that performs `reboot::reconcile`: for holders every few seconds, for all marked nodes every few minutes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::lock::{Capacity, KeepReason};
 use crate::metrics::Metrics;
-use crate::reboot::housekeeping::{self, Tidy};
+use crate::reboot::reconcile::{self, Step};
 use crate::reboot::{Caller, Now, Observed};
 use crate::threads;
 
@@ -48,7 +48,8 @@ impl Reconciler {
     }
 
     fn round(&self, round: u32) -> Result<(), Error> {
-        self.holders().and_then(|()| if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) })
+        self.holders()?;
+        if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) }
     }
 
     fn holders(&self) -> Result<(), Error> {
@@ -56,25 +57,25 @@ impl Reconciler {
         let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
         self.metrics.slots(self.capacity, &lock.state);
         for holder in lock.state.holders {
-            self.node(&holder.node, &holder.uid, |seen, now| housekeeping::holder(&holder.uid, seen, now.clock));
+            self.node(&holder.node, &holder.uid, |seen, now| reconcile::holder(&holder.uid, seen, now.clock));
         }
         Ok(())
     }
 
     fn orphans(&self) -> Result<(), Error> {
-        let Performer { kube, nodes, .. } = &*self.performer;
-        for member in nodes.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
+        let Performer { kube, node_cache, .. } = &*self.performer;
+        for member in node_cache.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
                 info!("node {name} is marked as rebooting by hand or by another manager; it counts as one");
                 continue;
             }
-            self.node(name, &uid, |seen, now| housekeeping::stray(name, &uid, seen, now.clock));
+            self.node(name, &uid, |seen, now| reconcile::orphan(name, &uid, seen, now.clock));
         }
         Ok(())
     }
 
-    fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) {
+    fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) {
         match self.steps(node, uid, next) {
             Ok(Some(why)) => debug!("node {node} keeps its slot: it {why}"),
             Ok(None) => {}
@@ -83,21 +84,21 @@ impl Reconciler {
     }
 
     /// Performs `next` until nothing is left to do. For a slot that is kept the reason is returned.
-    fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Tidy) -> Result<Option<KeepReason>, Error> {
-        let Some(group) = GroupName::parse("housekeeping") else { return Ok(None) };
+    fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) -> Result<Option<KeepReason>, Error> {
+        let Some(group) = GroupName::parse("reconcile") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
         let mut seen = Observed::nothing(uid.clone(), None);
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {
             match next(&seen, clock::now()) {
-                Tidy::Change(change, why) => {
+                Step::Change(change, why) => {
                     if let Some(why) = why {
                         info!("node {node}: its slot can be freed: {why}");
                     }
                     self.performer.change(&caller, &change, &mut seen, &mut doubts)?;
                 }
-                Tidy::Done(why) => return Ok(why),
-                Tidy::Look(question) => self.performer.look(&caller, question, &mut seen)?,
+                Step::Done(why) => return Ok(why),
+                Step::Look(question) => self.performer.look(&caller, question, &mut seen)?,
             }
         }
         Ok(None)

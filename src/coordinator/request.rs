@@ -11,7 +11,7 @@ use super::perform::{Decision, Performer, Waiting};
 use super::{Error, Presence, Responder, authorize, clock};
 use crate::access::{Origin, VerifySource};
 use crate::drain::Progress;
-use crate::fleetlock::{Found, Kind, NodeRef, Reply, Request};
+use crate::fleetlock::{Found, Kind, Reply, Request};
 use crate::kube::Kube;
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
 use crate::threads;
@@ -19,7 +19,7 @@ use crate::threads;
 /// Answers requests.
 pub(super) struct Requests {
     pub(super) kube: Arc<Kube>,
-    pub(super) nodes: Arc<NodeCache>,
+    pub(super) node_cache: Arc<NodeCache>,
     pub(super) performer: Arc<Performer>,
     pub(super) drainer: Drainer,
     pub(super) drains: Arc<Drains>,
@@ -82,14 +82,14 @@ impl Requests {
     ) -> Result<Decision, Error> {
         let arrived = clock::now().clock;
         let id = request.id;
-        let mut found = self.nodes.find(id, &self.kube)?;
+        let mut found = self.node_cache.find(id, &self.kube)?;
         for last in [false, true] {
-            let node @ NodeRef { name, uid } = match &found {
+            let node = match found {
                 Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
-                Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, names))),
+                Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };
-            let caller = Caller { node: name.clone(), uid: uid.clone(), id, group: request.group.clone(), arrived };
+            let caller = Caller { node: node.name.clone(), uid: node.uid.clone(), id, group: request.group.clone(), arrived };
             let mut seen = Observed::nothing(caller.uid.clone(), None);
             let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut seen)? {
                 Some(refused) => Decision::Answer(refused),
@@ -98,7 +98,7 @@ impl Requests {
             if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);
             }
-            found = self.nodes.find_again(id, node, &self.kube)?;
+            found = self.node_cache.find_again(id, &node, &self.kube)?;
         }
         Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }

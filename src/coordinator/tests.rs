@@ -175,7 +175,7 @@ fn a_drain_that_is_stopped_finds_no_request_to_answer() {
     let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
     assert!(starts(&drains, 5));
     assert!(held.hold(request(LONG).0).is_none());
-    let has_ended = Guarded::new(false);
+    let has_ended = Guarded::<bool>::default();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             assert!(drains.pause(&uid, 5, LONG));
@@ -196,7 +196,7 @@ fn a_request_never_waits_for_a_drain_that_has_ended() {
     for ends_first in [true, false] {
         let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
         assert!(starts(&drains, 5));
-        let (inside, second_is_done) = (Barrier::new(2), Guarded::new(false));
+        let (inside, second_is_done) = (Barrier::new(2), Guarded::<bool>::default());
         let pause = |is_first: bool| {
             if is_first {
                 inside.wait();

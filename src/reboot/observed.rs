@@ -257,3 +257,11 @@ impl Lock {
         Term { lease: self.version.as_ref().map(|version| version.uid.clone()).unwrap_or_default(), term }
     }
 }
+
+/// Whether the mark on `node` is of another term than the one this lock shows, and the lock was read first: then the
+/// term may be a newer one, whose mark must not be undone.
+pub(super) fn may_be_marked_since(node: &Seen<Option<Node>>, lock: &Seen<Lock>, holder: Option<&Holder>) -> bool {
+    let Some(record) = node.value.as_ref().and_then(|node| node.mark.record.as_ref()) else { return false };
+    let known = holder.is_some_and(|holder| record.term == lock.value.term(holder.term));
+    !known && lock.tick < node.tick
+}

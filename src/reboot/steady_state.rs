@@ -1,10 +1,10 @@
 //! Steady-state: this node is up and may work again. One small read when nothing has to change.
 //!
-//! For a holder the check-in is written into the Lease first: from then on no request of before can approve it, and
+//! For a holder the check-in is written into the Lease first: from then on no earlier request can approve it, and
 //! whatever is left to do (put the node back in service, free the slot) can be finished by any replica.
 
-use super::{Caller, Lock, LockChange, Now, Observed, Outcome, Question, Seen, Settled, Step, Tenure};
-use super::{may_be_marked_since, restore, superseded};
+use super::observed::may_be_marked_since;
+use super::{Caller, Change, Lock, LockChange, Now, Observed, Outcome, Question, Seen, Settled, Step, Tenure};
 use crate::cluster::Node;
 use crate::lock::{Holder, Release, release};
 
@@ -30,32 +30,32 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
         .and_then(|holder| holder.approved.as_ref())
         .is_some_and(|approved| approved.at > caller.arrived && (approved.boot == node.boot_id || approved.boot.is_empty()))
     {
-        return superseded(&caller.node);
+        return Step::superseded(&caller.node);
     }
     if let Some(holder) = holder
         && !seen.first.as_ref().is_some_and(|first| first.as_ref().is_some_and(|first| Tenure::of(holder).follows(first)))
     {
-        return superseded(&caller.node);
+        return Step::superseded(&caller.node);
     }
     if let Some(holder) = holder
         && holder.checked_in.is_none()
     {
-        return lock.value.change(LockChange::CheckIn, lock.value.state.check_in(&holder.uid, now.clock));
+        return Step::Change(lock.value.change(LockChange::CheckIn, lock.value.state.check_in(&holder.uid, now.clock)));
     }
     if may_be_marked_since(seen_node, lock, holder) {
         return Step::Look(Question::Lock);
     }
     if !node.mark.is_in_service() {
-        return restore(node);
+        return Step::Change(Change::restore(node));
     }
     finish(caller, lock, holder, node, now)
 }
 
-/// In service: free the slot, unless the kubelet is not ready yet; then housekeeping does it later.
+/// In service: free the slot, unless the kubelet is not ready yet; then the reconciler does it later.
 fn finish(caller: &Caller, lock: &Seen<Lock>, holder: Option<&Holder>, node: &Node, now: Now) -> Step {
     match holder.map(|holder| (holder, release(holder, Some(node), None, now.clock))) {
         None => Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone()))),
-        Some((holder, Release::Free(_))) => lock.value.change(LockChange::Free, lock.value.state.free(&holder.uid)),
+        Some((holder, Release::Free(_))) => Step::Change(lock.value.change(LockChange::Free, lock.value.state.free(&holder.uid))),
         Some(_) => Step::Answer(Outcome::Settled(Settled::SlotKept(caller.node.clone()))),
     }
 }

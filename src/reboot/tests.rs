@@ -8,7 +8,7 @@ mod evidence;
 mod gates;
 mod marks;
 mod overtaken;
-mod tidy;
+mod reconciled;
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,6 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::housekeeping::{self, Tidy};
 use super::*;
 use crate::cluster::{Before, Complete, Hosts, LeaseVersion, MachineId, Member, PackedId, Pod, Readiness, ResourceVersion, Status};
 use crate::lock::LockState;
@@ -52,7 +51,7 @@ enum Work {
     PreReboot(Caller),
     SteadyState(Caller),
     Holder(Uid),
-    Stray(NodeName, Uid),
+    Orphan(NodeName, Uid),
 }
 
 /// A request or a housekeeper in the middle of its work.
@@ -193,7 +192,7 @@ impl World {
             let (name, uid) = (self.machines[machine].node.name().clone(), self.machines[machine].node.mark.uid.clone());
             self.spawn(machine, Work::Holder(uid.clone()));
             if self.machines[machine].node.mark.status == Status::Rebooting {
-                self.spawn(machine, Work::Stray(name, uid));
+                self.spawn(machine, Work::Orphan(name, uid));
             }
         }
     }
@@ -205,15 +204,15 @@ impl World {
         let step = match &actor.work {
             Work::PreReboot(caller) => pre_reboot::next(caller, &actor.seen, &Self::rules(), now),
             Work::SteadyState(caller) => steady_state::next(caller, &actor.seen, now),
-            Work::Holder(uid) => match housekeeping::holder(uid, &actor.seen, now.clock) {
-                Tidy::Change(change, _why) => Step::Change(change),
-                Tidy::Look(question) => Step::Look(question),
-                Tidy::Done(_) => return,
+            Work::Holder(uid) => match reconcile::holder(uid, &actor.seen, now.clock) {
+                reconcile::Step::Change(change, _why) => Step::Change(change),
+                reconcile::Step::Look(question) => Step::Look(question),
+                reconcile::Step::Done(_) => return,
             },
-            Work::Stray(name, uid) => match housekeeping::stray(name, uid, &actor.seen, now.clock) {
-                Tidy::Change(change, _why) => Step::Change(change),
-                Tidy::Look(question) => Step::Look(question),
-                Tidy::Done(_) => return,
+            Work::Orphan(name, uid) => match reconcile::orphan(name, uid, &actor.seen, now.clock) {
+                reconcile::Step::Change(change, _why) => Step::Change(change),
+                reconcile::Step::Look(question) => Step::Look(question),
+                reconcile::Step::Done(_) => return,
             },
         };
         match step {

@@ -4,9 +4,8 @@ use reboot_manager::cluster::{
     Before, Complete, CordonRecord, Hosts, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
 };
 use reboot_manager::lock::LockState;
-use reboot_manager::reboot::housekeeping::{self, Tidy};
 use reboot_manager::reboot::{
-    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, steady_state,
+    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, reconcile, steady_state,
 };
 
 use crate::mutations::{self, Mutation};
@@ -20,7 +19,7 @@ pub(crate) enum Work {
     PreReboot(Caller),
     SteadyState(Caller),
     /// A housekeeper, with a node that it saw marked.
-    Stray(NodeName, Uid),
+    Orphan(NodeName, Uid),
 }
 
 #[derive(Clone)]
@@ -87,8 +86,8 @@ impl Actor {
         let next = match &self.work {
             Work::PreReboot(caller) => pre_reboot::next(caller, &self.seen, &stage.rules, now).into(),
             Work::SteadyState(caller) => steady_state::next(caller, &self.seen, now).into(),
-            Work::Holder(uid) => housekeeping::holder(uid, &self.seen, now.clock).into(),
-            Work::Stray(name, uid) => housekeeping::stray(name, uid, &self.seen, now.clock).into(),
+            Work::Holder(uid) => reconcile::holder(uid, &self.seen, now.clock).into(),
+            Work::Orphan(name, uid) => reconcile::orphan(name, uid, &self.seen, now.clock).into(),
         };
         match stage.setup.mutation {
             None => next,
@@ -142,7 +141,7 @@ impl Actor {
             Work::PreReboot(_) => format!("{late}pre-reboot of {node}"),
             Work::SteadyState(_) => format!("{late}steady-state of {node}"),
             Work::Holder(_) => format!("housekeeping, holder {node}"),
-            Work::Stray(..) => format!("housekeeping, marked {node}"),
+            Work::Orphan(..) => format!("housekeeping, marked {node}"),
         }
     }
 }
@@ -151,7 +150,7 @@ impl Actor {
 fn uid(work: &Work) -> Uid {
     match work {
         Work::PreReboot(caller) | Work::SteadyState(caller) => caller.uid.clone(),
-        Work::Holder(uid) | Work::Stray(_, uid) => uid.clone(),
+        Work::Holder(uid) | Work::Orphan(_, uid) => uid.clone(),
     }
 }
 
@@ -241,12 +240,12 @@ impl From<Step> for Next {
     }
 }
 
-impl From<Tidy> for Next {
-    fn from(tidy: Tidy) -> Self {
-        match tidy {
-            Tidy::Change(change, _why) => Self::Change(change),
-            Tidy::Done(_) => Self::Idle,
-            Tidy::Look(question) => Self::Look(question),
+impl From<reconcile::Step> for Next {
+    fn from(step: reconcile::Step) -> Self {
+        match step {
+            reconcile::Step::Change(change, _why) => Self::Change(change),
+            reconcile::Step::Done(_) => Self::Idle,
+            reconcile::Step::Look(question) => Self::Look(question),
         }
     }
 }

@@ -223,7 +223,7 @@ impl<'a> Key<'a> {
         match work {
             Work::Holder(uid) => self.kind(0, &uid.0),
             // Its name is that of its machine.
-            Work::Stray(_name, uid) => self.kind(1, &uid.0),
+            Work::Orphan(_name, uid) => self.kind(1, &uid.0),
             // No rule asks when this arrived.
             Work::PreReboot(Caller { node: _, uid, id: _, group: _, arrived: _ }) => self.kind(2, &uid.0),
             Work::SteadyState(Caller { node: _, uid, id: _, group: _, arrived }) => {

@@ -281,7 +281,7 @@ impl Moves<'_> {
         for machine in 0..stage.names.len() {
             let Some(node) = self.world.node(machine) else { continue };
             if node.mark.record.is_some() || (node.mark.status == Status::Rebooting && !stage.is_ours(machine)) {
-                let work = || Work::Stray(node.name().clone(), node.mark.uid.clone());
+                let work = || Work::Orphan(node.name().clone(), node.mark.uid.clone());
                 self.add(
                     || format!("housekeeping: looks after the marked node {}", node.name()),
                     |world| begin(stage, world, Actor::new(work(), machine, world)),

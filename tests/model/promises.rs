@@ -138,7 +138,7 @@ impl Stage {
         }
         for machine in 0..self.setup.nodes {
             let Some(node) = world.node(machine).filter(|node| node.mark.record.is_some()).cloned() else { continue };
-            self.run(world, Actor::new(Work::Stray(node.name().clone(), node.mark.uid.clone()), machine, world));
+            self.run(world, Actor::new(Work::Orphan(node.name().clone(), node.mark.uid.clone()), machine, world));
         }
     }
 

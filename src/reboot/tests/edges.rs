@@ -37,12 +37,12 @@ impl Scene {
         observed
     }
 
-    fn holder(&self, observed: &Observed) -> Tidy {
-        housekeeping::holder(&self.uid, observed, self.world.now().clock)
+    fn holder(&self, observed: &Observed) -> reconcile::Step {
+        reconcile::holder(&self.uid, observed, self.world.now().clock)
     }
 
-    fn stray(&self, observed: &Observed) -> Tidy {
-        housekeeping::stray(&NodeName("n0".to_owned()), &self.uid, observed, self.world.now().clock)
+    fn orphan(&self, observed: &Observed) -> reconcile::Step {
+        reconcile::orphan(&NodeName("n0".to_owned()), &self.uid, observed, self.world.now().clock)
     }
 }
 
@@ -56,8 +56,8 @@ fn marked_anew(mut node: Node) -> Node {
 fn evidence_of_the_same_look_is_not_younger() {
     let scene = Scene::approved();
     let together = scene.observed(scene.node(), 1, scene.lock(), 1);
-    assert!(matches!(scene.holder(&together), Tidy::Look(Question::Node)));
-    assert!(matches!(scene.stray(&together), Tidy::Look(Question::Lock)));
+    assert!(matches!(scene.holder(&together), reconcile::Step::Look(Question::Node)));
+    assert!(matches!(scene.orphan(&together), reconcile::Step::Look(Question::Lock)));
 }
 
 #[test]
@@ -72,28 +72,31 @@ fn a_list_of_the_same_look_as_the_cordon_proves_nothing() {
 }
 
 #[test]
-fn housekeeping_restores_no_mark_that_may_be_newer_than_the_lock() {
+fn reconcile_restores_no_mark_that_may_be_newer_than_the_lock() {
     let scene = Scene::approved();
     let mut lock = scene.lock();
     lock.state = lock.state.check_in(&scene.uid, scene.world.now().clock);
     let holder = |node, node_tick, lock_tick| scene.holder(&scene.observed(node, node_tick, lock.clone(), lock_tick));
-    assert!(matches!(holder(scene.node(), 2, 1), Tidy::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
-    assert!(matches!(holder(marked_anew(scene.node()), 2, 1), Tidy::Look(Question::Lock)));
-    assert!(matches!(holder(marked_anew(scene.node()), 1, 2), Tidy::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
+    assert!(matches!(holder(scene.node(), 2, 1), reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
+    assert!(matches!(holder(marked_anew(scene.node()), 2, 1), reconcile::Step::Look(Question::Lock)));
+    assert!(matches!(
+        holder(marked_anew(scene.node()), 1, 2),
+        reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)
+    ));
 }
 
 #[test]
-fn a_stray_is_the_very_node_and_marked() {
+fn an_orphan_is_the_very_node_and_marked() {
     let scene = Scene::approved();
     let freed = || Lock { state: scene.world.lock.free(&scene.uid), ..scene.lock() };
-    let stray = |node| scene.stray(&scene.observed(node, 1, freed(), 2));
-    assert!(matches!(stray(scene.node()), Tidy::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
+    let orphan = |node| scene.orphan(&scene.observed(node, 1, freed(), 2));
+    assert!(matches!(orphan(scene.node()), reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
     let mut anew = scene.node();
     anew.mark.uid = Uid("another".to_owned());
-    assert!(matches!(stray(anew), Tidy::Done(None)), "a node of that name made anew");
+    assert!(matches!(orphan(anew), reconcile::Step::Done(None)), "a node of that name made anew");
     let mut ready = scene.node();
     (ready.mark.status, ready.mark.record) = (Status::Ready, None);
-    assert!(matches!(stray(ready), Tidy::Done(None)), "in service");
+    assert!(matches!(orphan(ready), reconcile::Step::Done(None)), "in service");
 }
 
 #[test]
@@ -104,8 +107,8 @@ fn who_is_adopted_is_approved_and_nobody_else() {
     let now = scene.world.now().clock;
     let state = LockState::default().take(&other, &Uid("other".to_owned()), &group, now);
     let version = scene.world.lease.clone().map(|version| LeaseVersion { uid: Uid("new".to_owned()), ..version });
-    let adopted = scene.stray(&scene.observed(scene.node(), 1, Lock { state, version, written: None }, 2));
-    let Tidy::Change(Change::Lock { why: LockChange::Adopt, next, .. }, None) = adopted else { panic!("{adopted:?}") };
+    let adopted = scene.orphan(&scene.observed(scene.node(), 1, Lock { state, version, written: None }, 2));
+    let reconcile::Step::Change(Change::Lock { why: LockChange::Adopt, next, .. }, None) = adopted else { panic!("{adopted:?}") };
     let approved: Vec<(&str, bool)> = next.holders.iter().map(|holder| (holder.node.as_str(), holder.approved.is_some())).collect();
     assert_eq!(approved, [("other", false), ("n0", true)]);
 }

@@ -1,9 +1,9 @@
-//! What housekeeping finishes, and what it leaves alone.
+//! What the reconciler finishes, and what it leaves alone.
 
 use super::*;
 
 #[test]
-fn housekeeping_finishes_a_check_in_that_nobody_comes_back_for() {
+fn reconcile_finishes_a_check_in_that_nobody_comes_back_for() {
     // Metadata, node, lock, check-in, restore, free: whatever of it was done when the replica died.
     for steps in 4..6 {
         let mut world = World::new(1);
@@ -19,7 +19,7 @@ fn housekeeping_finishes_a_check_in_that_nobody_comes_back_for() {
 }
 
 #[test]
-fn housekeeping_leaves_a_node_alone_that_may_be_rebooting() {
+fn reconcile_leaves_a_node_alone_that_may_be_rebooting() {
     let mut world = World::new(2);
     world.call(0);
     world.run(1, 100);
@@ -29,7 +29,7 @@ fn housekeeping_leaves_a_node_alone_that_may_be_rebooting() {
 }
 
 #[test]
-fn housekeeping_undoes_a_mark_without_a_slot_and_adopts_one_whose_lease_is_gone() {
+fn reconcile_undoes_a_mark_without_a_slot_and_adopts_one_whose_lease_is_gone() {
     for lease_is_gone in [false, true] {
         let mut world = World::new(1);
         world.call(0);
@@ -45,23 +45,22 @@ fn housekeeping_undoes_a_mark_without_a_slot_and_adopts_one_whose_lease_is_gone(
 }
 
 #[test]
-fn housekeeping_decides_by_evidence_that_is_younger_than_the_lock() {
+fn reconcile_decides_by_evidence_that_is_younger_than_the_lock() {
     let mut world = World::new(1);
     world.call(0);
     world.run(1, 4);
     let (uid, now) = (Uid("u0".to_owned()), world.now());
     let mut actor = Actor { id: 9, machine: 0, work: Work::Holder(uid.clone()), seen: Observed::nothing(uid.clone(), None), looked: 0 };
-    let asks =
-        |actor: &Actor, question| matches!(housekeeping::holder(&uid, &actor.seen, now.clock), Tidy::Look(asked) if asked == question);
+    let asks = |actor: &Actor, question| matches!(reconcile::holder(&uid, &actor.seen, now.clock), reconcile::Step::Look(asked) if asked == question);
     assert!(asks(&actor, Question::Lock));
     world.read(&mut actor, Question::Node);
     world.read(&mut actor, Question::Lock);
     assert!(asks(&actor, Question::Node), "the node was read before the lock");
-    let stray = |actor: &Actor| housekeeping::stray(&NodeName("n0".to_owned()), &uid, &actor.seen, now.clock);
+    let orphan = |actor: &Actor| reconcile::orphan(&NodeName("n0".to_owned()), &uid, &actor.seen, now.clock);
     let mut actor = Actor { seen: Observed::nothing(uid.clone(), None), ..actor };
     world.read(&mut actor, Question::Lock);
     world.read(&mut actor, Question::Node);
-    assert!(matches!(stray(&actor), Tidy::Look(Question::Lock)), "the lock was read before the node");
+    assert!(matches!(orphan(&actor), reconcile::Step::Look(Question::Lock)), "the lock was read before the node");
 }
 
 #[test]

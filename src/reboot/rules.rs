@@ -1,0 +1,52 @@
+//! What a decision is about, and what it must obey: the caller, the rules, the time.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use crate::cluster::{HexId, Node, NodeName, Uid};
+use crate::drain::Ours;
+use crate::fleetlock::{GroupName, answers_to};
+use crate::lock::Capacity;
+
+/// The node that a request is for, and the words of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The node's name.
+    pub node: NodeName,
+    /// The node's UID, as the directory has it.
+    pub uid: Uid,
+    /// The id in the request.
+    pub id: HexId,
+    /// The group in the request.
+    pub group: GroupName,
+    /// When the request arrived.
+    pub arrived: Timestamp,
+}
+
+/// The settings that all decisions share.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How many nodes may be unavailable at once.
+    pub capacity: Capacity,
+    /// At most one control-plane node may be unavailable, by whatever cause.
+    pub protect_control_plane: bool,
+    /// How to tell this program's own pods.
+    pub ours: Ours,
+}
+
+/// The time, in both forms.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For times that are written and shown.
+    pub clock: Timestamp,
+    /// For deadlines and ages.
+    pub instant: Instant,
+}
+
+impl Caller {
+    /// Whether `node`, as just read, is still the node that the directory meant.
+    pub fn is(&self, node: &Node) -> bool {
+        node.mark.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
+    }
+}
