@@ -45,7 +45,7 @@ pub struct LeaseVersion {
     pub version: ResourceVersion,
 }
 
-/// One tenure of a slot: taking a slot begins a new one, so what was written for an older tenure is told apart.
+/// One term of a slot. Taking a slot begins a new one, by which writes for an older term are told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
     /// The Lease object that counted it.

@@ -40,7 +40,7 @@ impl Node {
         &self.mark.name
     }
 
-    /// Marked, cordoned, and both by the tenure `term`: nothing has to be written.
+    /// Marked, cordoned, and both for the term `term`: nothing has to be written.
     pub fn is_cordoned_for(&self, term: &Term) -> bool {
         self.mark.is_marked_for(term) && self.unschedulable
     }

@@ -40,7 +40,7 @@ pub enum Before {
 pub struct CordonRecord {
     /// What to go back to.
     pub before: Before,
-    /// The tenure of the slot it was written for.
+    /// The term of the slot that this was written for.
     #[serde(flatten)]
     pub term: Term,
     /// When the node was last seen empty, written before its reboot is approved.
@@ -65,7 +65,7 @@ pub struct NodeMark {
 }
 
 impl NodeMark {
-    /// Marked as rebooting by the tenure `term`.
+    /// Marked as rebooting for the term `term`.
     pub fn is_marked_for(&self, term: &Term) -> bool {
         self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
     }

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::guarded::Guarded;
 use super::presence::hung_up;
-use super::{Presence, Responder, clock};
+use super::{Presence, Responder};
 use crate::cluster::Uid;
 use crate::fleetlock::{Kind, Reply};
-use crate::reboot::{Caller, Tenure};
+use crate::reboot::{Caller, HeldTerm};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 /// How long the thread sleeps when nothing is held.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -21,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// A pre-reboot request that waits.
 pub(super) struct HeldRequest {
     pub(super) caller: Caller,
-    pub(super) tenure: Option<Tenure>,
+    pub(super) term: Option<HeldTerm>,
     pub(super) deadline: Instant,
     pub(super) presence: Arc<Presence>,
     pub(super) responder: Responder,
@@ -75,11 +76,11 @@ impl HeldRequests {
         });
     }
 
-    /// The request held for the node `uid`, which is not held any more, unless it acts under a later tenure than `term`.
+    /// The request held for the node `uid`, which is not held any more, unless it acts under a later term than `term`.
     pub(super) fn take(&self, uid: &Uid, term: u64) -> Option<HeldRequest> {
         let mut state = self.state.lock();
-        let tenure = state.requests.get(uid)?.tenure.as_ref();
-        if tenure.is_none_or(|tenure| tenure.term <= term) { state.requests.remove(uid) } else { None }
+        let held = state.requests.get(uid)?.term.as_ref();
+        if held.is_none_or(|held| held.term <= term) { state.requests.remove(uid) } else { None }
     }
 
     /// From now on nothing is held. Returns the requests that were, each with its answer.

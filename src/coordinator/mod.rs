@@ -4,10 +4,8 @@
 //! needs and no more; locks are taken in the order `drains`, `held`.
 
 mod authorize;
-mod clock;
 mod drains;
 mod error;
-mod guarded;
 mod held;
 mod node_cache;
 mod node_drain;
@@ -27,10 +25,10 @@ use crate::fleetlock::{Endpoint, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::threads;
 
 use error::Error;
-use guarded::Guarded;
 use node_cache::NodeCache;
 use node_drain::Drainer;
 use node_watch::NodeWatch;

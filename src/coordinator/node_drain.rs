@@ -9,15 +9,15 @@ use log::{info, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
-use super::guarded::Guarded;
 use super::perform::read_lock;
-use super::{Error, Readiness, clock};
+use super::{Error, Readiness};
 use crate::cluster::{Hosts, NodeName, Pod, Uid};
 use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, classify};
 use crate::kube::{ApiError, Kube};
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain};
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::{backoff, clock, threads};
 
 /// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
@@ -158,7 +158,7 @@ impl NodeDrain<'_> {
                 self.log(&pod, &eviction);
                 moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
-                self.schedule.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                self.schedule.lock().record(&pod, eviction, now.instant, now.clock, backoff::jitter());
             }
             Ok(moving)
         };

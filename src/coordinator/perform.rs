@@ -8,13 +8,14 @@ use log::{info, warn};
 use super::drains::Drains;
 use super::error::error_chain;
 use super::node_cache::NodeCache;
-use super::{Error, Readiness, Stop, clock};
+use super::{Error, Readiness, Stop};
 use crate::cluster::Node;
 use crate::drain::Ours;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
-use crate::reboot::{Caller, Change, Fact, Lock, Now, Observed, Outcome, Question, Step, Tenure, Wait};
+use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
+use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
 const STEPS_MAX: usize = 48;
@@ -41,7 +42,7 @@ pub(super) enum Decision {
 pub(super) struct Waiting {
     pub(super) wait: Wait,
     pub(super) caller: Caller,
-    pub(super) tenure: Option<Tenure>,
+    pub(super) term: Option<HeldTerm>,
 }
 
 /// Performs the steps of requests and of the reconciler.
@@ -69,7 +70,7 @@ impl Performer {
                 Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
                 Step::Look(question) => self.look(caller, question, seen)?,
                 Step::Wait(wait) => {
-                    let waiting = Waiting { wait, caller: caller.clone(), tenure: seen.tenure.clone() };
+                    let waiting = Waiting { wait, caller: caller.clone(), term: seen.term.clone() };
                     return Ok(Decision::Wait(Box::new(waiting)));
                 }
             }
@@ -131,7 +132,7 @@ impl Performer {
             Err(error) => self.forgive(error, doubts)?,
         }
         // The other writer may not have finished.
-        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |stop| *stop));
+        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),

@@ -8,13 +8,13 @@ use super::held::{HeldRequest, HeldRequests};
 use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting};
-use super::{Error, Presence, Responder, authorize, clock};
+use super::{Error, Presence, Responder, authorize};
 use crate::access::{Origin, VerifySource};
 use crate::drain::Progress;
 use crate::fleetlock::{Found, Kind, Reply, Request};
 use crate::kube::Kube;
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
-use crate::threads;
+use crate::system::{clock, threads};
 
 /// Answers requests.
 pub(super) struct Requests {
@@ -50,8 +50,8 @@ impl Requests {
 
     /// Decides a held request again.
     fn resume(self: &Arc<Self>, request: HeldRequest) {
-        let HeldRequest { caller, tenure, deadline, presence, responder } = request;
-        let mut seen = Observed::nothing(caller.uid.clone(), tenure);
+        let HeldRequest { caller, term, deadline, presence, responder } = request;
+        let mut seen = Observed::nothing(caller.uid.clone(), term);
         let decision = self.decide_pre_reboot(&caller, &mut seen, &presence);
         self.conclude(decision, deadline, presence, responder);
     }
@@ -61,8 +61,8 @@ impl Requests {
         match decision {
             Ok(Decision::Answer(outcome)) => responder(outcome.into()),
             Ok(Decision::Wait(waiting)) => {
-                let Waiting { wait: Wait::Drain(drain), caller, tenure } = *waiting;
-                self.hold(HeldRequest { caller, tenure, deadline, presence, responder }, &drain);
+                let Waiting { wait: Wait::Drain(drain), caller, term } = *waiting;
+                self.hold(HeldRequest { caller, term, deadline, presence, responder }, &drain);
             }
             Err(error) => responder(error.into()),
         }

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::clock;
 use super::drains::Drains;
-use super::guarded::Guarded;
 use super::held::{HeldRequest, HeldRequests};
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{GroupName, Kind, Reply};
 use crate::lock::LockState;
-use crate::reboot::{Caller, Drain, Tenure};
+use crate::reboot::{Caller, Drain, HeldTerm};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -28,10 +28,10 @@ fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
     let (sender, answer) = channel();
     let (node, uid, group) = (NodeName("n".to_owned()), Uid("u".to_owned()), GroupName::parse("g").unwrap());
     let caller = Caller { node, uid, id: HexId([0; 16]), group, arrived: Timestamp::UNIX_EPOCH };
-    let tenure = Some(Tenure { term: 5, approved: None, checked_in: false });
+    let term = Some(HeldTerm { term: 5, approved: None, checked_in: false });
     let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
     let deadline = clock::now().instant + limit;
-    (HeldRequest { caller, tenure, deadline, presence: Arc::default(), responder }, answer)
+    (HeldRequest { caller, term, deadline, presence: Arc::default(), responder }, answer)
 }
 
 #[track_caller]

@@ -10,7 +10,7 @@ use crate::fleetlock::{GroupName, zincati_id};
 /// All slots of all groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockState {
-    /// The number of the youngest tenure; never goes back.
+    /// The number of the youngest term; never goes back.
     pub last_term: u64,
     /// Who holds a slot, in the order they took it.
     pub holders: Vec<Holder>,
@@ -27,7 +27,7 @@ pub struct Holder {
     pub uid: Uid,
     /// The group it called itself of.
     pub group: GroupName,
-    /// Its tenure.
+    /// The number of its term.
     pub term: u64,
     /// When it took the slot.
     pub since: Timestamp,
@@ -72,7 +72,7 @@ impl LockState {
         self.holders.iter().filter(|holder| holder.node != *node)
     }
 
-    /// Gives `node` a slot under a new tenure, in place of whatever that name held before.
+    /// Gives `node` a slot under a new term, in place of the slot that its name held before.
     pub fn take(&self, node: &NodeName, uid: &Uid, group: &GroupName, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.last_term += 1;

@@ -17,7 +17,7 @@ pub struct HeldSlot {
     at: Instant,
 }
 
-/// The node was seen marked for its tenure and unschedulable.
+/// The node was seen marked for its term and unschedulable.
 #[derive(Debug)]
 pub struct Cordoned {
     tick: u64,
@@ -52,7 +52,7 @@ impl HeldSlot {
 }
 
 impl Cordoned {
-    /// From the Node as seen; `None` when it is not cordoned under the tenure `term` of `lock`.
+    /// From the Node as seen; `None` when it is not cordoned under the term `term` of `lock`.
     pub fn of(node: &Seen<Option<Node>>, lock: &Lock, term: u64) -> Option<Self> {
         let cordoned = node.value.as_ref()?.is_cordoned_for(&lock.term(term));
         cordoned.then_some(Self { tick: node.tick, at: node.at })

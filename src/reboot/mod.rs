@@ -24,7 +24,7 @@ mod tests;
 
 pub use change::{Change, LockChange, NodeChange};
 pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
-pub use observed::{Fact, FleetFacts, Lock, Observed, Others, Seen, Tenure};
+pub use observed::{Fact, FleetFacts, HeldTerm, Lock, Observed, Others, Seen};
 pub use outcome::{Outcome, Settled};
 pub use rules::{Caller, Now, Rules};
 pub use step::{Drain, Question, Step, Wait};

@@ -21,9 +21,9 @@ pub struct Seen<T> {
     pub at: Instant,
 }
 
-/// What tells one holding of a slot from a later one of the same node.
+/// A term of a slot as first seen, or as made: a later one of the same node differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tenure {
+pub struct HeldTerm {
     /// Its number.
     pub term: u64,
     /// When the reboot was last approved.
@@ -88,10 +88,10 @@ pub struct Observed {
     pub ticks: u64,
     /// The Node's metadata as this request's own write has left it, while nothing else was seen of the Node.
     pub own_write: Option<NodeMark>,
-    /// The tenure this request acts under: the first it has seen, or the one it has made.
-    pub tenure: Option<Tenure>,
+    /// The term this request acts under: the first it has seen, or the one it has made.
+    pub term: Option<HeldTerm>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
-    pub first: Option<Option<Tenure>>,
+    pub first: Option<Option<HeldTerm>>,
     /// The other nodes that may run our own pods.
     pub elsewhere: Option<Seen<Hosts>>,
     /// The fleet, with no change missing up to the moment that [`FleetFacts`] names.
@@ -111,13 +111,13 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Nothing seen yet of the node `uid`. `tenure`: the one an earlier part of the same request acted under.
-    pub fn nothing(uid: Uid, tenure: Option<Tenure>) -> Self {
+    /// Nothing seen yet of the node `uid`. `term`: the one an earlier part of this request acted under.
+    pub fn nothing(uid: Uid, term: Option<HeldTerm>) -> Self {
         Self {
             uid,
             ticks: 0,
             own_write: None,
-            tenure,
+            term,
             first: None,
             elsewhere: None,
             fleet: None,
@@ -139,10 +139,10 @@ impl Observed {
             Fact::Fleet(value) => self.fleet = Some(Seen { value, tick, at }),
             Fact::FleetLately(value) => self.fleet_lately = Some(Seen { value, tick, at }),
             Fact::Lock(value) => {
-                let held = value.state.holder(&self.uid).map(Tenure::of);
+                let held = value.state.holder(&self.uid).map(HeldTerm::of);
                 let own = value.written.is_some();
-                if own || self.tenure.is_none() {
-                    self.tenure.clone_from(&held);
+                if own || self.term.is_none() {
+                    self.term.clone_from(&held);
                 }
                 if own || self.first.is_none() {
                     self.first = Some(held);
@@ -174,6 +174,11 @@ impl Observed {
             _ => (tick, at),
         };
         self.node = Some(Seen { value, tick, at });
+    }
+
+    /// What was read last of the fleet.
+    pub fn newest_fleet(&self) -> Option<&Seen<FleetFacts>> {
+        [&self.fleet, &self.fleet_lately].into_iter().flatten().max_by_key(|seen| seen.tick)
     }
 
     /// The lock is not what it was seen to be, or may not be.
@@ -221,14 +226,14 @@ pub enum Others {
     NotRead,
 }
 
-impl Tenure {
-    /// The tenure of a holder as it stands.
+impl HeldTerm {
+    /// The term of a holder as it stands.
     pub fn of(holder: &Holder) -> Self {
         let approved = holder.approved.as_ref().map(|approved| approved.at);
         Self { term: holder.term, approved, checked_in: holder.checked_in.is_some() }
     }
 
-    /// The same holding of the slot as `first`, with nothing since but perhaps a check-in.
+    /// Whether this is the term `first`, with nothing since but perhaps a check-in.
     pub fn follows(&self, first: &Self) -> bool {
         self.term == first.term && self.approved == first.approved && (self.checked_in || !first.checked_in)
     }
@@ -252,7 +257,7 @@ impl Lock {
         member.record.as_ref().is_some_and(|record| lease == Some(&record.term.lease) && record.term.term <= self.state.last_term)
     }
 
-    /// The full name of a tenure counted in this lock.
+    /// The full name of a term that this lock has counted.
     pub fn term(&self, term: u64) -> Term {
         Term { lease: self.version.as_ref().map(|version| version.uid.clone()).unwrap_or_default(), term }
     }

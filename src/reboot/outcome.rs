@@ -23,7 +23,7 @@ pub enum Outcome {
 pub enum Settled {
     /// The node is marked Ready and holds no slot.
     InService(NodeName),
-    /// The node is marked Ready; its slot is freed by housekeeping once `lock::release` finds the evidence.
+    /// The node is marked Ready; its slot is freed by the reconciler once `lock::release` finds the evidence.
     SlotKept(NodeName),
     /// No node has this id, so nothing is held for it.
     Unknown(HexId),

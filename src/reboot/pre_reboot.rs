@@ -29,7 +29,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
         return Step::Answer(Outcome::UnknownNode(caller.id));
     };
     let holder = lock.value.state.holder(&caller.uid);
-    if seen.tenure.as_ref().is_some_and(|tenure| !tenure.checked_in && !holds_term(holder, tenure.term)) {
+    if seen.term.as_ref().is_some_and(|held| !held.checked_in && !holds_term(holder, held.term)) {
         return Step::superseded(&caller.node);
     }
     let view = &View { caller, seen, seen_node, node, lock, rules, now };
@@ -66,7 +66,7 @@ fn take_slot(view: &View<'_>) -> Step {
     }
     // An early check, which avoids cordoning a node that would have to wait anyway. What it misses, the checks after cordoning
     // find. A node that has just released its slot because of those goes by them.
-    match FleetFacts::rebooting_without_slot(seen.fleet.as_ref().or(seen.fleet_lately.as_ref()), lock, &caller.node) {
+    match FleetFacts::rebooting_without_slot(seen.newest_fleet(), lock, &caller.node) {
         Others::NotRead => Step::Look(Question::FleetLately),
         Others::LockTooOld => Step::Look(Question::Lock),
         Others::Are(names) if names.len() >= room => other_rebooting(caller, &names, "has to wait"),
@@ -151,7 +151,7 @@ fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
     let &View { caller, seen, seen_node, node, lock, .. } = view;
     let term = lock.value.term(holder.term);
     // Right after its own mark a request reads the fleet with nothing missing from before; else that comes before the approval.
-    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
+    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.newest_fleet() };
     let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
     if let Others::Are(names) = &others
         && let Some(step) = give_way(view, holder, names)

@@ -4,7 +4,7 @@
 //! whatever is left to do (put the node back in service, free the slot) can be finished by any replica.
 
 use super::observed::may_be_marked_since;
-use super::{Caller, Change, Lock, LockChange, Now, Observed, Outcome, Question, Seen, Settled, Step, Tenure};
+use super::{Caller, Change, HeldTerm, Lock, LockChange, Now, Observed, Outcome, Question, Seen, Settled, Step};
 use crate::cluster::Node;
 use crate::lock::{Holder, Release, release};
 
@@ -33,7 +33,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
         return Step::superseded(&caller.node);
     }
     if let Some(holder) = holder
-        && !seen.first.as_ref().is_some_and(|first| first.as_ref().is_some_and(|first| Tenure::of(holder).follows(first)))
+        && !seen.first.as_ref().is_some_and(|first| first.as_ref().is_some_and(|first| HeldTerm::of(holder).follows(first)))
     {
         return Step::superseded(&caller.node);
     }

@@ -16,9 +16,15 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::observed::may_be_marked_since;
 use super::*;
-use crate::cluster::{Before, Complete, Hosts, LeaseVersion, MachineId, Member, PackedId, Pod, Readiness, ResourceVersion, Status};
-use crate::lock::LockState;
+use crate::cluster::{
+    Before, Complete, CordonRecord, HexId, Hosts, LeaseVersion, MachineId, Member, Node, NodeName, NodePatch, PackedId, Pod, Readiness,
+    ResourceVersion, Status, Term, Uid,
+};
+use crate::drain::{DrainPlan, Ours};
+use crate::fleetlock::{GroupName, Kind};
+use crate::lock::{Capacity, Holder, LockState};
 
 const SLOTS: usize = 1;
 
@@ -229,7 +235,7 @@ impl World {
             Step::Wait(Wait::Drain(_)) => {
                 let machine = &mut self.machines[actor.machine];
                 machine.pods = machine.pods.saturating_sub(1);
-                actor.seen = Observed::nothing(machine.node.mark.uid.clone(), actor.seen.tenure.clone());
+                actor.seen = Observed::nothing(machine.node.mark.uid.clone(), actor.seen.term.clone());
             }
             Step::Look(question) => self.read(&mut actor, question),
         }
@@ -291,8 +297,8 @@ impl World {
     fn fleet(&self, least: u64) -> FleetFacts {
         let upto = self.versions.saturating_sub(self.lag).max(least);
         let shown = |machine: usize| {
-            let changes = self.marks.iter().filter(|(version, of, _)| *version <= upto && *of == machine);
-            changes.last().map(|(_, _, node)| node.clone()).filter(|node| node.mark.status == Status::Rebooting)
+            let mut changes = self.marks.iter().filter(|(version, of, _)| *version <= upto && *of == machine);
+            changes.next_back().map(|(_, _, node)| node.clone()).filter(|node| node.mark.status == Status::Rebooting)
         };
         FleetFacts { members: (0..self.machines.len()).filter_map(shown).map(member).collect() }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Actor {
     pub(crate) seen: Observed,
     /// The agent waits for the answer.
     pub(crate) heard: bool,
-    /// The tenure of the drain that it waits for, if it waits for one.
+    /// The term of the drain that it waits for, if it waits for one.
     pub(crate) drain: Option<u64>,
     /// The sets of marked nodes (one bit a set) that there have been since it has last read or written its Node.
     pub(crate) marks_since: u32,
@@ -116,11 +116,11 @@ impl Actor {
         }
     }
 
-    /// Goes on after its drain: everything is looked at again, under the same tenure.
+    /// Goes on after its drain: everything is looked at again, under the same term.
     pub(crate) fn resume(&mut self) {
-        let tenure = self.seen.tenure.clone();
+        let term = self.seen.term.clone();
         if let Work::PreReboot(caller) = &self.work {
-            self.seen = Observed::nothing(caller.uid.clone(), tenure);
+            self.seen = Observed::nothing(caller.uid.clone(), term);
         }
         self.drain = None;
         self.uncordoned = false;

@@ -1,7 +1,7 @@
 //! What tells two states apart, with everything left out that no rule can see.
 //!
 //! - A resourceVersion matters only by whether it is still the current one.
-//! - Tenures matter only by their order, so they are numbered by it; except where a Lease is deleted, whose successor
+//! - Terms matter only by their order, so they are numbered by it; except where a Lease is deleted, whose successor
 //!   counts from 1 again.
 //! - Of times matter: the order of approvals and arrivals of one node, and which of the rules' limits has passed
 //!   (a minute, two minutes; of a Node that is gone, a quarter of an hour; for proofs, whether a minute has passed at all).
@@ -13,12 +13,12 @@
 use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMark, NodePatch, Term};
 use reboot_manager::lock::{Approved, Holder, LockState};
-use reboot_manager::reboot::{Caller, Change, FleetFacts, Lock, Now, Observed, PROOF_AGE_MAX, Seen, Tenure};
+use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Seen};
 
 use crate::actor::{Actor, Work};
 use crate::world::{Flight, Machine, Stage, View, World};
 
-/// Gathers tenures and times first, then writes.
+/// Gathers terms and times first, then writes.
 pub(crate) struct Key<'a> {
     stage: &'a Stage,
     world: &'a World,
@@ -235,11 +235,11 @@ impl<'a> Key<'a> {
 
     fn observed(&mut self, machine: usize, observed: &Observed) {
         // `uid` is that of the work. Of the own write the rules ask for the record; only the watch needs the version.
-        let Observed { uid: _, ticks: _, own_write, tenure, first, elsewhere, fleet, fleet_lately, lock, mark, node, pods, renamed } =
+        let Observed { uid: _, ticks: _, own_write, term, first, elsewhere, fleet, fleet_lately, lock, mark, node, pods, renamed } =
             observed;
         self.some(own_write.as_ref(), |key, own| key.record(own.record.as_ref()));
-        self.some(tenure.as_ref(), |key, tenure| key.tenure(machine, tenure));
-        self.some(first.as_ref(), |key, first| key.some(first.as_ref(), |key, tenure| key.tenure(machine, tenure)));
+        self.some(term.as_ref(), |key, held| key.held_term(machine, held));
+        self.some(first.as_ref(), |key, first| key.some(first.as_ref(), |key, held| key.held_term(machine, held)));
         let mut order = Vec::new();
         self.seen(&mut order, lock.as_ref(), |key, lock| key.lock(lock));
         self.seen(&mut order, mark.as_ref(), |key, mark| key.some(mark.as_ref(), |key, mark| key.mark(machine, mark)));
@@ -279,8 +279,8 @@ impl<'a> Key<'a> {
         });
     }
 
-    fn tenure(&mut self, machine: usize, tenure: &Tenure) {
-        let Tenure { term, approved, checked_in } = tenure;
+    fn held_term(&mut self, machine: usize, held: &HeldTerm) {
+        let HeldTerm { term, approved, checked_in } = held;
         self.term(*term);
         self.flag(*checked_in);
         self.some(approved.as_ref(), |key, at| key.time(machine, *at));

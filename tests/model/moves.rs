@@ -61,7 +61,7 @@ impl Moves<'_> {
             }
             Next::Change(change) => self.of_change(position, &change),
             Next::Drain(drain) => self.add(
-                || format!("{}: waits for the drain of tenure {}", name(), drain.term),
+                || format!("{}: waits for the drain of term {}", name(), drain.term),
                 |world| {
                     world.actor(position).drain = Some(drain.term);
                     None

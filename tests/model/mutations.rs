@@ -92,7 +92,7 @@ pub(crate) fn pods(mutation: Option<Mutation>, actor: &Actor, pods: u8) -> u8 {
 
 /// Whether it takes it for granted that nobody is marked.
 pub(crate) fn is_blind(mutation: Option<Mutation>, actor: &Actor) -> bool {
-    mutation == Some(Mutation::DoesNotLookAgain) && actor.seen.tenure.is_some()
+    mutation == Some(Mutation::DoesNotLookAgain) && actor.seen.term.is_some()
 }
 
 /// What it takes for the answer to a write that it has not made.

@@ -217,7 +217,7 @@ impl Moves<'_> {
 }
 
 /// A machine is not back within a minute of its last request, and a request that has not come to its decision by then is
-/// given up (`coordinator::perform`); one that waits for its drain has a tenure, by which it is told apart.
+/// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is told apart.
 fn reboot(world: &mut World, machine: usize, prompt: bool) -> Option<String> {
     hang_up(world, machine, false);
     end_long_requests(world, |at| at == machine);

@@ -42,14 +42,14 @@ impl Model for Stage {
             let state = &world.machines[machine];
             let Some(node) = &state.node else { return format!("{}: no Node", self.names[machine]) };
             let cordon = if node.unschedulable { ", cordoned" } else { "" };
-            let term = node.mark.record.as_ref().map(|record| format!(" of tenure {}", record.term.term)).unwrap_or_default();
+            let term = node.mark.record.as_ref().map(|record| format!(" of term {}", record.term.term)).unwrap_or_default();
             format!("{}: {:?}, {:?}{term}{cordon}, {} pods", node.name(), state.client, node.mark.status, state.pods)
         };
         let nodes: Vec<String> = (0..self.names.len()).map(node).collect();
         let holder = |holder: &reboot_manager::lock::Holder| {
             let approved = if holder.approved.is_some() { " approved" } else { "" };
             let back = if holder.checked_in.is_some() { " checked-in" } else { "" };
-            format!("{} (tenure {}{approved}{back})", holder.node, holder.term)
+            format!("{} (term {}{approved}{back})", holder.node, holder.term)
         };
         let holders: Vec<String> = world.lock.state.holders.iter().map(holder).collect();
         format!("Lease: [{}]; {}", holders.join(", "), nodes.join("; "))
@@ -70,7 +70,7 @@ impl Stage {
     /// "A slot is freed on evidence": from the yes to the check-in, or to the kubelet's report of another boot, the node stands in the Lease as approved, whatever
     /// older requests, housekeepers and other replicas do. Only who deletes the Lease takes the slot away; and when its Node was
     /// deleted, a quarter of an hour ends it.
-    /// When somebody has uncordoned the node and it asks again, its tenure begins anew, not approved yet; but it has one.
+    /// When somebody has uncordoned the node and it asks again, its term begins anew, not approved yet; but it has one.
     fn slot_lost(&self, world: &World) -> Option<String> {
         let holds = |at: usize| {
             let holder = world.lock.state.holders.iter().find(|holder| holder.node == self.names[at]);

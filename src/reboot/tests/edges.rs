@@ -46,7 +46,7 @@ impl Scene {
     }
 }
 
-/// Marked for the tenure after the one it is marked for.
+/// Marked for the term after the one it is marked for.
 fn marked_anew(mut node: Node) -> Node {
     node.mark.record.as_mut().unwrap().term.term += 1;
     node
@@ -181,19 +181,19 @@ fn others_are_the_marked_who_hold_no_slot_and_are_not_asked_for() {
 }
 
 #[test]
-fn a_tenure_follows_itself_with_nothing_but_a_check_in_since() {
-    let tenure = |term, approved: Option<i64>, checked_in| Tenure {
+fn a_term_follows_itself_with_nothing_but_a_check_in_since() {
+    let term = |term, approved: Option<i64>, checked_in| HeldTerm {
         term,
         approved: approved.map(|at| Timestamp::from_second(at).unwrap()),
         checked_in,
     };
-    let first = tenure(1, Some(1), false);
-    assert!(first.follows(&first) && tenure(1, Some(1), true).follows(&first));
-    assert!(tenure(1, Some(1), true).follows(&tenure(1, Some(1), true)));
-    assert!(!first.follows(&tenure(1, Some(1), true)), "a check-in is not taken back");
-    assert!(!tenure(2, Some(1), true).follows(&first), "another tenure");
-    assert!(!tenure(1, Some(2), true).follows(&first), "approved anew");
-    assert!(!first.follows(&tenure(1, None, false)), "approved since");
+    let first = term(1, Some(1), false);
+    assert!(first.follows(&first) && term(1, Some(1), true).follows(&first));
+    assert!(term(1, Some(1), true).follows(&term(1, Some(1), true)));
+    assert!(!first.follows(&term(1, Some(1), true)), "a check-in is not taken back");
+    assert!(!term(2, Some(1), true).follows(&first), "another term");
+    assert!(!term(1, Some(2), true).follows(&first), "approved anew");
+    assert!(!first.follows(&term(1, None, false)), "approved since");
 }
 
 impl Scene {
@@ -249,7 +249,7 @@ fn a_refusal_counts_the_slots_in_words() {
 }
 
 impl Scene {
-    /// The lock in which the node holds its first tenure, not approved yet; `before` others took a slot before it, `after` after it.
+    /// The lock in which the node holds its first term, not approved yet; `before` others took a slot before it, `after` after it.
     fn lock_held(&self, before: usize, after: usize) -> Lock {
         let (group, now) = (GroupName::parse("default").unwrap(), self.world.now().clock);
         let take = |state: LockState, name: &str| state.take(&NodeName(name.to_owned()), &Uid(name.to_owned()), &group, now);
@@ -259,7 +259,7 @@ impl Scene {
         Lock { state, ..self.lock() }
     }
 
-    /// The node, marked for the tenure that it holds in this lock.
+    /// The node, marked for the term that it holds in this lock.
     fn node_held(&self, lock: &Lock) -> Node {
         let mut node = self.node();
         node.mark.record.as_mut().unwrap().term.term = lock.state.holder(&self.uid).unwrap().term;
@@ -369,11 +369,11 @@ fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
 }
 
 #[test]
-fn a_request_goes_on_only_under_its_own_tenure() {
+fn a_request_goes_on_only_under_its_own_term() {
     let scene = Scene::approved();
     let next = |lock: Lock| {
         let mut seen = scene.looked(lock, &[], Vec::new());
-        seen.tenure = Some(Tenure { term: 1, approved: None, checked_in: false });
+        seen.term = Some(HeldTerm { term: 1, approved: None, checked_in: false });
         scene.pre_reboot(&seen, 1)
     };
     assert!(approves(&next(scene.lock_held(0, 0))));
@@ -382,7 +382,7 @@ fn a_request_goes_on_only_under_its_own_tenure() {
     assert!(refused(next(lock)).contains("has called again since"), "checked in since");
     let mut lock = scene.lock_held(1, 0);
     lock.state = lock.state.free(&Uid("x0".to_owned()));
-    assert!(refused(next(lock)).contains("has called again since"), "a later tenure");
+    assert!(refused(next(lock)).contains("has called again since"), "a later term");
 }
 
 #[test]
@@ -393,7 +393,7 @@ fn a_check_in_from_before_the_approval_is_void_and_a_later_one_counts() {
     let next = |arrived| {
         let mut seen = scene.observed(scene.node(), 2, scene.lock(), 3);
         seen.mark = Some(scene.seen(Some(scene.node().mark), 1));
-        seen.first = Some(Some(Tenure::of(holder)));
+        seen.first = Some(Some(HeldTerm::of(holder)));
         steady_state::next(&Caller { arrived, ..scene.world.caller(0) }, &seen, scene.world.now())
     };
     assert!(refused(next(at - jiff::SignedDuration::from_micros(1))).contains("has called again since"));

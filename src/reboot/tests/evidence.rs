@@ -44,7 +44,7 @@ fn a_slot_that_was_only_read_proves_nothing() {
 }
 
 #[test]
-fn a_node_is_cordoned_only_when_it_is_marked_for_this_tenure_and_unschedulable() {
+fn a_node_is_cordoned_only_when_it_is_marked_for_this_term_and_unschedulable() {
     let mut world = World::new(1);
     world.call(0);
     world.run(1, 100);
@@ -52,7 +52,7 @@ fn a_node_is_cordoned_only_when_it_is_marked_for_this_tenure_and_unschedulable()
     let seen = |node: &Node| Seen { value: Some(node.clone()), tick: 1, at: world.start };
     let node = world.machines[0].node.clone();
     assert!(Cordoned::of(&seen(&node), &lock, 1).is_some());
-    assert!(Cordoned::of(&seen(&node), &lock, 2).is_none(), "another tenure");
+    assert!(Cordoned::of(&seen(&node), &lock, 2).is_none(), "another term");
     assert!(Cordoned::of(&seen(&Node { unschedulable: false, ..node.clone() }), &lock, 1).is_none(), "uncordoned");
     let mut ready = node;
     ready.mark.status = Status::Ready;

@@ -29,13 +29,13 @@ fn an_ask_from_before_a_check_in_takes_no_slot() {
     let frozen = world.spawn(0, asked);
     // Node, lock, marks, take, mark, marks: then it would list pods.
     world.run(frozen, 6);
-    let tenure = world.actors[0].seen.tenure.clone();
+    let term = world.actors[0].seen.term.clone();
     world.restart(0);
     world.call(0);
     world.run(frozen + 1, 100);
     assert_eq!(world.lock.holders, []);
     world.run(frozen, 1);
-    world.actors.iter_mut().for_each(|actor| actor.seen = Observed::nothing(Uid("u0".to_owned()), tenure.clone()));
+    world.actors.iter_mut().for_each(|actor| actor.seen = Observed::nothing(Uid("u0".to_owned()), term.clone()));
     world.run(frozen, 100);
     world.check_nothing_leaked();
 }

@@ -74,7 +74,7 @@ fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
     let state = || Lock { state: world.lock.clone(), version: world.lease.clone(), written: None };
     let since = |tick, holder| may_be_marked_since(&node, &Seen { value: state(), tick, at: world.start }, holder);
     assert!(since(1, None));
-    assert!(since(1, Some(&another)), "the mark is of another tenure than the slot");
-    assert!(!since(1, Some(&holder)), "the mark is of this very tenure");
+    assert!(since(1, Some(&another)), "the mark is of another term than the slot");
+    assert!(!since(1, Some(&holder)), "the mark is of this very term");
     assert!(!since(2, None) && !since(3, None), "the lock is not older");
 }

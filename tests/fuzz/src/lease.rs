@@ -26,7 +26,7 @@ pub(crate) fn run(input: &[u8]) {
 
     let (name, uid) = (NodeName("new".to_owned()), Uid("new".to_owned()));
     let taken = lock.take(&name, &uid, &GroupName::parse("g").expect("a group"), now());
-    assert!(taken.last_term >= lock.last_term, "tenures go back");
+    assert!(taken.last_term >= lock.last_term, "terms go back");
     assert!(taken.holder(&uid).is_some() && taken.others(&name).all(|other| other.node != name));
     for changed in [taken.approve(&uid, "boot", now()), taken.check_in(&uid, now()), taken.free(&uid)] {
         is_kept(&changed);
