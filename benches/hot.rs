@@ -169,7 +169,7 @@ fn plan() -> Path {
     let (wire, now) = (json!(pods).to_string(), Instant::now());
     Box::new(move || {
         let pods: Vec<Pod> = serde_json::from_str(black_box(&wire)).unwrap();
-        let plan = DrainPlan::of(&pods, &Ours::default(), clock(), true);
+        let plan = DrainPlan::of(&pods, &Ours::default(), clock(), None);
         assert!(black_box(Schedule::default().begin(&plan, now)).is_some());
     })
 }

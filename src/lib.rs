@@ -10,7 +10,7 @@ pub mod reboot;
 
 pub mod kube;
 pub mod metrics;
-pub mod threads;
+pub mod system;
 
 pub mod certificate;
 pub mod coordinator;

@@ -12,22 +12,23 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+use super::THREAD;
 use super::alarm::Alarm;
 use super::authority::{Authority, Unable};
 use super::loaded::{Broken, Loaded};
 use super::renewal::{LIFE, Renewal, Why};
 use super::served::Served;
-use super::{THREAD, clock};
 use crate::cluster::Pair;
 use crate::kube::{self, ApiError, Kube, error_chain};
 use crate::metrics::Metrics;
-use crate::threads;
+use crate::system::backoff::Backoff;
+use crate::system::{clock, threads};
 
 /// How often the objects are looked at: four small reads.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// How often at most while that fails; the first pauses are shorter.
-const FAILING_EVERY: Duration = Duration::from_secs(10);
+/// The pauses while that fails.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(10) };
 
 /// Others change a handful of objects at most this often in a row.
 const TRIES_MAX: usize = 8;
@@ -59,9 +60,9 @@ struct Bootstrap {
 
 impl Bootstrap {
     fn keep(&self, served: &Served, metrics: &Metrics) {
-        let (mut alarm, mut shown, mut pause) = (Alarm::default(), None, Duration::from_millis(500));
+        let (mut alarm, mut shown, mut failures) = (Alarm::default(), None, 0);
         loop {
-            let looked = threads::aside(|| self.look_and_load());
+            let looked = threads::on_fresh_stack(|| self.look_and_load());
             match looked {
                 Ok((pair, loaded)) => {
                     alarm.over();
@@ -71,25 +72,25 @@ impl Bootstrap {
                         served.swap(loaded.key);
                         shown = Some(pair.certificate);
                     }
-                    pause = Duration::from_millis(500);
+                    failures = 0;
                     clock::sleep(EVERY);
                 }
                 Err(trouble) => {
                     metrics.certificate_trouble(true);
                     let trouble = error_chain(&trouble);
-                    if alarm.due(&trouble, clock::steady()) {
+                    if alarm.due(&trouble, clock::now().instant) {
                         let hold = if shown.is_some() { "the old one stays" } else { "no node is served until there is one" };
                         log::error!("certificate: it cannot be looked after, {hold}: {trouble}");
                     }
-                    clock::sleep(pause);
-                    pause = (pause * 2).min(FAILING_EVERY);
+                    failures += 1;
+                    clock::sleep(BACKOFF.pause(failures, 1.0));
                 }
             }
         }
     }
 
     fn look_and_load(&self) -> Result<(Pair, Loaded), Trouble> {
-        let pair = self.look(clock::now())?;
+        let pair = self.look(clock::now().clock)?;
         let loaded = Loaded::of(&pair).map_err(|broken| Trouble::Lost(self.object(kube::TLS), broken))?;
         Ok((pair, loaded))
     }

@@ -1,6 +1,5 @@
 //! From two PEM texts to a certificate that can be served, or what is wrong with them. No text here holds a key.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +14,7 @@ use thiserror::Error;
 
 use super::renewal::Validity;
 use crate::cluster::Pair;
+use crate::system::file_watch::Unreadable;
 
 /// Why a certificate and key cannot be used. What a PEM reader or a file said of a key is left out: it may quote it.
 #[derive(Debug, Error)]
@@ -35,13 +35,8 @@ pub enum Broken {
     #[error("there is no certificate in it")]
     None,
     /// A file cannot be read.
-    #[error("cannot read {path}")]
-    Unread {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Unread(#[from] Unreadable),
 }
 
 /// A certificate and its key, which belong together.

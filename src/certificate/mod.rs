@@ -8,7 +8,6 @@
 mod alarm;
 mod authority;
 mod bootstrap;
-mod clock;
 mod files;
 mod loaded;
 mod renewal;

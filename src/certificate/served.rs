@@ -2,7 +2,7 @@
 //! sessions to resume, so that nothing is kept for a client that has gone.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -11,34 +11,28 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-/// The certificate of the moment, and a bell for those who wait for the first one.
+use crate::system::guarded::Guarded;
+
+/// The certificate of the moment.
 #[derive(Default)]
-pub(super) struct Served {
-    current: Mutex<Option<Arc<CertifiedKey>>>,
-    bell: Condvar,
-}
+pub(super) struct Served(Guarded<Option<Arc<CertifiedKey>>>);
 
 impl Served {
     /// From now on new connections get this one.
     pub(super) fn swap(&self, key: Arc<CertifiedKey>) {
-        *self.lock() = Some(key);
-        self.bell.notify_all();
+        *self.0.lock() = Some(key);
+        self.0.wake();
     }
 
     /// Waits for the first one; whether there is one after `limit`.
     pub(super) fn wait(&self, limit: Duration) -> bool {
-        let waited = self.bell.wait_timeout_while(self.lock(), limit, |current| current.is_none());
-        waited.unwrap_or_else(|_poisoned| std::process::abort()).0.is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<CertifiedKey>>> {
-        self.current.lock().unwrap_or_else(|_poisoned| std::process::abort())
+        self.0.wait(limit, |current| current.is_some()).is_some()
     }
 }
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.lock().clone()
+        self.0.lock().clone()
     }
 }
 

@@ -15,14 +15,16 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
+use super::Source;
 use super::authority::Authority;
-use super::files::Files;
+use super::files::load;
 use super::loaded::{Broken, Loaded, verifier};
 use super::renewal::{Renewal, Why};
 use super::served::{Served, config};
-use super::{Source, clock};
 use crate::cluster::{KeyPem, Pair};
 use crate::metrics::Metrics;
+use crate::system::clock;
+use crate::system::file_watch::FileWatch;
 
 const NAMES: [&str; 4] = ["10.96.0.7", "fd00::7", "reboot-manager", "reboot-manager.ns.svc"];
 
@@ -37,11 +39,11 @@ fn ca_at(now: Timestamp) -> (Pair, Authority) {
 }
 
 fn ca() -> (Pair, Authority) {
-    ca_at(clock::now())
+    ca_at(clock::now().clock)
 }
 
 fn server_pair(authority: &Authority) -> Pair {
-    authority.issue(&names(&NAMES), clock::now()).unwrap()
+    authority.issue(&names(&NAMES), clock::now().clock).unwrap()
 }
 
 /// A client that trusts this CA and nothing else.
@@ -146,7 +148,7 @@ fn without_a_certificate_a_handshake_fails_and_waiting_ends() {
 
 #[test]
 fn a_certificate_of_ours_is_kept_until_it_is_old_or_lacks_a_name() {
-    let now = clock::now();
+    let now = clock::now().clock;
     let (_, authority) = ca_at(now);
     let pair = authority.issue(&names(&NAMES), now).unwrap();
     let examine = |wanted: &[&str], hours: i64| authority.examine(&pair, &names(wanted), now + hours.hours()).unwrap();
@@ -160,15 +162,15 @@ fn a_certificate_of_ours_is_kept_until_it_is_old_or_lacks_a_name() {
 #[test]
 fn a_certificate_of_another_ca_is_foreign() {
     let (one, other) = (ca().1, ca().1);
-    let renewal = one.examine(&server_pair(&other), &names(&NAMES), clock::now()).unwrap();
+    let renewal = one.examine(&server_pair(&other), &names(&NAMES), clock::now().clock).unwrap();
     assert!(matches!(renewal, Renewal::Renew(Why::Foreign(_))), "{renewal:?}");
     let empty = Pair { certificate: String::new(), key: KeyPem::new(String::new()) };
-    assert!(matches!(one.examine(&empty, &names(&NAMES), clock::now()), Err(Broken::None)));
+    assert!(matches!(one.examine(&empty, &names(&NAMES), clock::now().clock), Err(Broken::None)));
 }
 
 #[test]
 fn no_certificate_outlives_the_ca() {
-    let begun = clock::now();
+    let begun = clock::now().clock;
     let (_, authority) = ca_at(begun);
     let late = begun + (3600 * 24).hours();
     let pair = authority.issue(&names(&NAMES), late).unwrap();
@@ -181,10 +183,10 @@ fn no_certificate_outlives_the_ca() {
 fn the_ca_cannot_sign_for_other_host_names() {
     let (_, authority) = ca();
     for name in ["quay.io", "other.ns.svc", "ns.svc"] {
-        let error = authority.issue(&names(&[name]), clock::now()).unwrap_err();
+        let error = authority.issue(&names(&[name]), clock::now().clock).unwrap_err();
         assert!(error.to_string().contains("would not be accepted"), "{name}: {error}");
     }
-    authority.issue(&names(&["192.0.2.1", "2001:db8::1"]), clock::now()).unwrap();
+    authority.issue(&names(&["192.0.2.1", "2001:db8::1"]), clock::now().clock).unwrap();
 }
 
 #[test]
@@ -217,8 +219,12 @@ impl Volume {
         std::fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
     }
 
-    fn files(&self) -> Files {
-        Files { certificate: self.0.join("tls.crt"), key: self.0.join("tls.key"), loaded: None }
+    fn files(&self) -> [PathBuf; 2] {
+        ["tls.crt", "tls.key"].map(|file| self.0.join(file))
+    }
+
+    fn load(&self) -> Result<Loaded, Broken> {
+        load(FileWatch::open(self.files()).1)
     }
 }
 
@@ -232,25 +238,32 @@ impl Drop for Volume {
 fn files_are_loaded_again_when_their_content_changes_and_only_then() {
     let (volume, authority) = (Volume::new(), ca().1);
     let (first, second) = (server_pair(&authority), server_pair(&authority));
-    let mut files = volume.files();
-    assert!(matches!(files.look(), Err(Broken::Unread { .. })));
+    let (mut watch, contents) = FileWatch::open(volume.files());
+    assert!(matches!(load(contents), Err(Broken::Unread(_))));
+    let mut loads = |pair: Option<&Pair>| {
+        let changed = [watch.changed(), watch.changed()].into_iter().flatten().map(|contents| load(contents).unwrap());
+        assert_eq!(
+            changed.map(|loaded| loaded.leaf().clone()).collect::<Vec<_>>(),
+            pair.map(|pair| Loaded::of(pair).unwrap().leaf().clone()).as_slice()
+        );
+    };
+    loads(None);
     volume.put("1", &first);
-    assert_eq!(files.look().unwrap().unwrap().leaf(), Loaded::of(&first).unwrap().leaf());
-    assert!(files.look().unwrap().is_none());
+    loads(Some(&first));
+    loads(None);
     volume.put("2", &first);
-    assert!(files.look().unwrap().is_none());
+    loads(None);
     volume.put("3", &second);
-    assert_eq!(files.look().unwrap().unwrap().leaf(), Loaded::of(&second).unwrap().leaf());
+    loads(Some(&second));
 }
 
 #[test]
-fn a_broken_pair_is_refused_each_time_until_a_good_one_is_back() {
+fn a_broken_pair_is_refused_and_the_error_shows_no_key() {
     let (volume, authority) = (Volume::new(), ca().1);
     let (good, other) = (server_pair(&authority), server_pair(&authority));
     let hush = good.key.reveal().lines().nth(1).unwrap().to_owned();
-    let mut files = volume.files();
     volume.put("good", &good);
-    files.look().unwrap();
+    volume.load().unwrap();
     let text = |text: &str| KeyPem::new(text.to_owned());
     let cases = [
         ("mismatch", &other.certificate[..], good.key.clone(), "belong together"),
@@ -264,15 +277,13 @@ fn a_broken_pair_is_refused_each_time_until_a_good_one_is_back() {
     ];
     for (name, certificate, key, says) in cases {
         volume.put(name, &Pair { certificate: certificate.to_owned(), key });
-        for _ in 0..2 {
-            let Err(broken) = files.look() else { panic!("{name} was loaded") };
-            let told = crate::kube::error_chain(&broken);
-            assert!(told.contains(says), "{name}: {told}");
-            assert!(!format!("{told}{broken:?}").contains(&hush), "{name}: {told}");
-        }
+        let Err(broken) = volume.load() else { panic!("{name} was loaded") };
+        let message = crate::kube::error_chain(&broken);
+        assert!(message.contains(says), "{name}: {message}");
+        assert!(!format!("{message}{broken:?}").contains(&hush), "{name}: {message}");
     }
     volume.put("back", &good);
-    assert!(files.look().unwrap().is_none());
+    volume.load().unwrap();
 }
 
 #[test]
@@ -287,7 +298,7 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_a_broken_one_follows() 
     let now_shown = || shown(&connect(&address, client(&ca, NAMES[0], &[&TLS13])).unwrap());
     let trouble = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_trouble 1");
     let until = |what: &dyn Fn() -> bool| {
-        let begun = clock::steady();
+        let begun = clock::now().instant;
         while !what() {
             assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it does not come");
             clock::sleep(std::time::Duration::from_millis(50));

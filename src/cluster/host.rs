@@ -1,30 +1,47 @@
 //! Nodes as places for this program's own pods.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
-use super::NodeName;
 use super::readiness::{Conditions, Readiness};
+use super::toleration::Taint;
+use super::{NodeName, Pod};
 
-/// A Node as a place for our own pods.
+/// A Node as a place for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireHost")]
 pub struct Host {
     /// `metadata.name`.
     pub name: NodeName,
-    /// Ready, and without a taint that kubernetes/deployment.yaml does not tolerate.
-    pub takes_us: bool,
+    /// Ready and not cordoned. A cordoned node is no place even for a pod that tolerates the cordon: it may be the next to be emptied.
+    in_service: bool,
+    /// The taints that keep pods away.
+    taints: BTreeSet<Taint>,
 }
 
-/// Taints that our own pods tolerate.
-const TOLERATED: [&str; 3] =
-    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node.kubernetes.io/unschedulable"];
+/// The nodes in service: the taints of each, equal sets once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts(BTreeSet<BTreeSet<Taint>>);
+
+impl Hosts {
+    /// Adds a node, if it is in service.
+    pub fn add(&mut self, host: Host) {
+        if host.in_service {
+            self.0.insert(host.taints);
+        }
+    }
+
+    /// Whether the taints of one of them let `pod` in.
+    pub fn can_run(&self, pod: &Pod) -> bool {
+        self.0.iter().any(|taints| taints.iter().all(|taint| pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))))
+    }
+}
 
 impl From<WireHost> for Host {
     fn from(wire: WireHost) -> Self {
-        let repels = |taint: &WireTaint| taint.effect != "PreferNoSchedule" && !TOLERATED.contains(&taint.key.as_str());
-        let repelled = wire.spec.taints.unwrap_or_default().iter().any(repels);
-        let takes_us = wire.status.conditions.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true) && !repelled;
-        Self { name: wire.metadata.name, takes_us }
+        let in_service = wire.status.conditions.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true);
+        Self { name: wire.metadata.name, in_service, taints: wire.spec.taints.into_iter().flatten().filter(Taint::is_strict).collect() }
     }
 }
 
@@ -47,7 +64,7 @@ struct WireSpec {
     #[serde(default)]
     unschedulable: Option<bool>,
     #[serde(default)]
-    taints: Option<Vec<WireTaint>>,
+    taints: Option<Vec<Taint>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -56,37 +73,70 @@ struct WireStatus {
     conditions: Conditions,
 }
 
-#[derive(Deserialize)]
-struct WireTaint {
-    key: String,
-    effect: String,
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
+    fn host(ready: &str, spec: &Value) -> Host {
+        let wire = json!({"metadata": {"name": "n1"}, "spec": spec, "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+        serde_json::from_value(wire).unwrap()
+    }
+
+    fn can_run(hosts: impl IntoIterator<Item = Host>, tolerations: &Value) -> bool {
+        let pod = json!({"metadata": {"name": "p", "namespace": "rm"}, "spec": {"tolerations": tolerations}});
+        let mut all = Hosts::default();
+        hosts.into_iter().for_each(|host| all.add(host));
+        all.can_run(&serde_json::from_value(pod).unwrap())
+    }
+
+    fn taint(key: &str, effect: &str) -> Value {
+        json!({"taints": [{"key": key, "effect": effect}]})
+    }
+
+    /// As kubernetes/deployment.yaml has them.
+    fn shipped() -> Value {
+        let keys = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node.kubernetes.io/unschedulable"];
+        keys.map(|key| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"})).into_iter().collect()
+    }
+
     #[test]
-    fn a_host_is_ready_takes_pods_and_has_no_taint_but_those_we_tolerate() {
-        let host = |ready: &str, spec: &str| -> Host {
-            let wire = format!(
-                "{{\"metadata\": {{\"name\": \"n1\"}}, \"spec\": {{{spec}}}, \"status\": {{\"conditions\": [{{\"type\": \"Ready\", \"status\": \"{ready}\"}}]}}}}"
-            );
-            serde_json::from_str(&wire).unwrap()
-        };
-        let taint = |key: &str, effect: &str| format!("\"taints\": [{{\"key\": \"{key}\", \"effect\": \"{effect}\"}}]");
+    fn a_node_can_run_a_pod_when_it_is_in_service_and_the_pod_tolerates_its_taints() {
         let cases = [
-            ("True", String::new(), true),
-            ("False", String::new(), false),
-            ("Unknown", String::new(), false),
-            ("True", "\"unschedulable\": true".to_owned(), false),
+            ("True", json!({}), true),
+            ("False", json!({}), false),
+            ("Unknown", json!({}), false),
+            ("True", json!({"unschedulable": true}), false),
             ("True", taint("node-role.kubernetes.io/control-plane", "NoSchedule"), true),
+            ("True", taint("node-role.kubernetes.io/control-plane", "NoExecute"), false),
+            // For a moment after a node was uncordoned.
+            ("True", taint("node.kubernetes.io/unschedulable", "NoSchedule"), true),
             ("True", taint("gpu", "PreferNoSchedule"), true),
             ("True", taint("gpu", "NoSchedule"), false),
             ("True", taint("gpu", "NoExecute"), false),
         ];
-        for (ready, spec, takes_us) in cases {
-            assert_eq!(host(ready, &spec), Host { name: NodeName("n1".to_owned()), takes_us }, "{ready} {spec}");
+        for (ready, spec, can) in cases {
+            assert_eq!(can_run([host(ready, &spec)], &shipped()), can, "{ready} {spec}");
+        }
+    }
+
+    #[test]
+    fn a_pod_must_tolerate_every_taint_of_one_node() {
+        let pool = |value: &str| json!({"key": "pool", "value": value, "effect": "NoSchedule"});
+        let (web, both) = (json!({"taints": [pool("web")]}), json!({"taints": [pool("web"), {"key": "gpu", "effect": "NoExecute"}]}));
+        let tolerates_web = json!([{"key": "pool", "operator": "Equal", "value": "web"}]);
+        let tolerates_all = json!([{"operator": "Exists"}]);
+        let cases = [
+            (vec![&web], json!([]), false),
+            (vec![&web], tolerates_web.clone(), true),
+            (vec![&both], tolerates_web.clone(), false),
+            (vec![&both, &web], tolerates_web, true),
+            (vec![&both], tolerates_all.clone(), true),
+            (vec![], tolerates_all, false),
+        ];
+        for (specs, tolerations, can) in cases {
+            assert_eq!(can_run(specs.iter().map(|spec| host("True", spec)), &tolerations), can, "{specs:?} {tolerations}");
         }
     }
 }

@@ -24,7 +24,7 @@ mod toleration;
 use std::fmt;
 
 pub use control_plane::{CONTROL_PLANE, Unavailable};
-pub use host::Host;
+pub use host::{Host, Hosts};
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
 pub use member::Member;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::toleration::Toleration;
+use super::toleration::{Taint, Toleration};
 use super::{PodKey, Uid};
 
 /// The annotation the kubelet puts on the mirror of a static pod: the API cannot end such a pod.
@@ -34,6 +34,8 @@ pub struct Pod {
     pub service_account: String,
     /// `spec.tolerations`: the scheduler may place it on a cordoned node.
     pub tolerates_cordon: bool,
+    /// `spec.tolerations`; kept for pods of this program only.
+    pub tolerations: Vec<Toleration>,
     /// Created with `spec.nodeName`, so bound without the scheduler. `metadata.managedFields` shows it: the API server records the field for
     /// whatever created the pod with it, and not for a binding.
     pub bound_at_creation: bool,
@@ -132,7 +134,8 @@ struct WireStatus {
 
 impl From<WirePod> for Pod {
     fn from(wire: WirePod) -> Self {
-        let meta = wire.metadata;
+        let (meta, tolerations) = (wire.metadata, wire.spec.tolerations.unwrap_or_default());
+        let cordon = Taint::of_cordon();
         let controller = meta.owners.unwrap_or_default().into_iter().find(|owner| owner.controller == Some(true));
         Self {
             key: PodKey { namespace: meta.namespace, name: meta.name },
@@ -143,7 +146,8 @@ impl From<WirePod> for Pod {
             ends: meta.ends,
             phase: if matches!(wire.status.phase.as_str(), "Succeeded" | "Failed") { Phase::Finished } else { Phase::Live },
             service_account: wire.spec.service_account,
-            tolerates_cordon: wire.spec.tolerations.unwrap_or_default().iter().any(Toleration::tolerates_cordon),
+            tolerates_cordon: tolerations.iter().any(|toleration| toleration.tolerates(&cordon)),
+            tolerations,
             bound_at_creation: meta.managed_fields.unwrap_or_default().iter().any(WireManager::named_the_node),
         }
     }

@@ -1,34 +1,49 @@
-//! Tolerations: may a pod be placed on a cordoned node?
+//! Taints and tolerations: whether a pod may be placed on a node.
 //!
-//! Specification: `ToleratesTaint` of k8s.io/component-helpers, which the scheduler's plugin `NodeUnschedulable` calls with the taint of a
-//! cordon: key `node.kubernetes.io/unschedulable`, effect `NoSchedule`, no value.
+//! Specification: `ToleratesTaint` of k8s.io/component-helpers, as the scheduler's plugins `TaintToleration` and `NodeUnschedulable` call it.
 
 use serde::Deserialize;
 
-/// The taint of a cordon.
-const KEY: &str = "node.kubernetes.io/unschedulable";
-const EFFECT: &str = "NoSchedule";
+/// An entry of a Node's `spec.taints`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(super) struct Taint {
+    key: String,
+    effect: String,
+    #[serde(default)]
+    value: String,
+}
 
-/// An entry of `spec.tolerations`.
-#[derive(Debug, Default, Deserialize)]
+/// An entry of a Pod's `spec.tolerations`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Toleration {
+pub struct Toleration {
     effect: String,
     key: String,
     operator: String,
     value: String,
 }
 
+impl Taint {
+    /// The taint of a cordon.
+    pub(super) fn of_cordon() -> Self {
+        Self { key: "node.kubernetes.io/unschedulable".to_owned(), effect: "NoSchedule".to_owned(), value: String::new() }
+    }
+
+    /// The scheduler places no pod against this taint, rather than only avoiding it.
+    pub(super) fn is_strict(&self) -> bool {
+        matches!(self.effect.as_str(), "NoSchedule" | "NoExecute")
+    }
+}
+
 impl Toleration {
-    /// True when the scheduler may place a pod with this toleration on a cordoned node.
-    pub(super) fn tolerates_cordon(&self) -> bool {
-        let matches = |given: &str, taint: &str| given.is_empty() || given == taint;
-        matches(&self.effect, EFFECT)
-            && matches(&self.key, KEY)
+    pub(super) fn tolerates(&self, taint: &Taint) -> bool {
+        let matches = |given: &str, of_taint: &str| given.is_empty() || given == of_taint;
+        matches(&self.effect, &taint.effect)
+            && matches(&self.key, &taint.key)
             && match self.operator.as_str() {
-                "" | "Equal" => self.value.is_empty(),
+                "" | "Equal" => self.value == taint.value,
                 "Exists" => true,
-                // `Lt` and `Gt` compare numbers, and a cordon has none.
+                // `Lt` and `Gt`, which compare numbers, are off by default in Kubernetes.
                 _ => false,
             }
     }
@@ -36,33 +51,60 @@ impl Toleration {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
+    #[track_caller]
+    fn check(toleration: &Value, taint: &Taint, tolerates: bool) {
+        let read: Toleration = serde_json::from_value(toleration.clone()).unwrap();
+        assert_eq!(read.tolerates(taint), tolerates, "{toleration} {taint:?}");
+    }
+
     #[test]
     fn a_toleration_matches_the_cordon_as_the_scheduler_matches_it() {
+        let cordon = Taint::of_cordon();
+        let key = &cordon.key;
         let cases = [
             (json!({"operator": "Exists"}), true),
-            (json!({"key": KEY, "operator": "Exists", "effect": "NoSchedule"}), true),
-            (json!({"key": KEY, "operator": "Exists"}), true),
-            (json!({"key": KEY, "operator": "Equal", "value": ""}), true),
-            (json!({"key": KEY}), true),
-            (json!({"key": KEY, "value": "x"}), false),
-            (json!({"key": KEY, "operator": "Exists", "value": "x"}), true),
-            (json!({"key": KEY, "operator": "Exists", "effect": "NoExecute"}), false),
-            (json!({"key": KEY, "operator": "Exists", "effect": "PreferNoSchedule"}), false),
+            (json!({"key": key, "operator": "Exists", "effect": "NoSchedule"}), true),
+            (json!({"key": key, "operator": "Exists"}), true),
+            (json!({"key": key, "operator": "Equal", "value": ""}), true),
+            (json!({"key": key}), true),
+            (json!({"key": key, "value": "x"}), false),
+            (json!({"key": key, "operator": "Exists", "value": "x"}), true),
+            (json!({"key": key, "operator": "Exists", "effect": "NoExecute"}), false),
+            (json!({"key": key, "operator": "Exists", "effect": "PreferNoSchedule"}), false),
             (json!({"operator": "Exists", "effect": "NoSchedule"}), true),
             (json!({"operator": "Exists", "effect": "NoExecute"}), false),
             (json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}), false),
             (json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}), false),
-            (json!({"key": KEY, "operator": "Lt", "value": ""}), false),
-            (json!({"key": KEY, "operator": "exists"}), false),
+            (json!({"key": key, "operator": "Lt", "value": ""}), false),
+            (json!({"key": key, "operator": "exists"}), false),
             (json!({}), true),
         ];
         for (toleration, tolerates) in cases {
-            let read: Toleration = serde_json::from_value(toleration.clone()).unwrap();
-            assert_eq!(read.tolerates_cordon(), tolerates, "{toleration}");
+            check(&toleration, &cordon, tolerates);
+        }
+    }
+
+    #[test]
+    fn a_toleration_matches_a_taint_with_a_value_as_the_scheduler_matches_it() {
+        let taint: Taint = serde_json::from_value(json!({"key": "pool", "value": "web", "effect": "NoExecute"})).unwrap();
+        let cases = [
+            (json!({"key": "pool", "operator": "Equal", "value": "web", "effect": "NoExecute"}), true),
+            (json!({"key": "pool", "value": "web"}), true),
+            (json!({"key": "pool", "operator": "Exists"}), true),
+            (json!({"operator": "Exists"}), true),
+            (json!({"operator": "Exists", "effect": "NoExecute"}), true),
+            (json!({"key": "pool", "operator": "Equal", "value": "db"}), false),
+            (json!({"key": "pool"}), false),
+            (json!({"key": "pools", "operator": "Exists"}), false),
+            (json!({"key": "pool", "value": "web", "effect": "NoSchedule"}), false),
+            (json!({"key": "pool", "operator": "Gt", "value": "web"}), false),
+        ];
+        for (toleration, tolerates) in cases {
+            check(&toleration, &taint, tolerates);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Whether a request may act for the node that its id names: judged before anything else is read, or anything changed.
 
-use super::{Error, clock};
+use super::Error;
 use crate::access::{Origin, VerifySource, verify};
 use crate::kube::Kube;
 use crate::reboot::{Caller, Fact, Observed, Outcome};
+use crate::system::clock;
 
 /// The refusal; `None`: the request may act for its node. Checks the credential first, which costs nothing; then, if configured,
 /// reads the Node, which is recorded in `seen`. Its addresses are read each time: kept in the directory they would be old

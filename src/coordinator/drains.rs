@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use super::guarded::Guarded;
 use crate::cluster::Uid;
 use crate::drain::{Progress, Schedule};
 use crate::lock::LockState;
 use crate::reboot::{Caller, Drain};
+use crate::system::guarded::Guarded;
 
 /// All drains of this replica.
 #[derive(Default)]

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::guarded::Guarded;
 use super::presence::hung_up;
-use super::{Presence, Responder, clock};
+use super::{Presence, Responder};
 use crate::cluster::Uid;
 use crate::fleetlock::{Kind, Reply};
 use crate::reboot::{Caller, HeldTerm};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 /// How long the thread sleeps when nothing is held.
 const IDLE: Duration = Duration::from_secs(3600);

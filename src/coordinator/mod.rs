@@ -4,10 +4,8 @@
 //! needs and no more; locks are taken in the order `drains`, `held`.
 
 mod authorize;
-mod clock;
 mod drains;
 mod error;
-mod guarded;
 mod held;
 mod node_cache;
 mod node_drain;
@@ -27,10 +25,10 @@ use crate::fleetlock::{Endpoint, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::threads;
 
 use error::Error;
-use guarded::Guarded;
 use node_cache::NodeCache;
 use node_drain::Drainer;
 use node_watch::NodeWatch;
@@ -83,6 +81,7 @@ impl Coordinator {
             node_cache: Arc::clone(&node_cache),
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
+            ours: rules.ours.clone(),
         });
         let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
         let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use super::guarded::Guarded;
-use super::{Error, clock};
+use super::Error;
 use crate::cluster::{HexId, NodeEvent, NodeMark, NodeName, ResourceVersion, spoken};
 use crate::fleetlock::{Fleet, Found, NodeRef, WatchError};
 use crate::kube::Kube;
 use crate::reboot::FleetFacts;
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 /// How long the watch may take to deliver a write. It takes a few milliseconds; a list costs far more than this wait.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
@@ -113,16 +114,11 @@ impl NodeCache {
         self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::is_marked)
     }
 
-    /// The facts as far as they are known. Without a watch they come from a list that may be a few seconds old.
+    /// The facts as far as they are known; without a watch, those of a list that was complete no earlier than this call began.
     pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
-        {
-            let state = self.state.lock();
-            if state.watched || state.is_young(now) {
-                return Ok(FleetFacts::of(&state.fleet));
-            }
-        }
-        self.list_begun_after(now, kube)?;
+        let is_enough = |state: &State| state.watched || state.listed_at.is_some_and(|at| at + state.list_took >= now);
+        self.list(kube, |state| if is_enough(state) { Wanted::Not } else { Wanted::Now })?;
         Ok(FleetFacts::of(&self.state.lock().fleet))
     }
 
@@ -234,6 +230,9 @@ impl NodeCache {
 
     /// Reads all Nodes into the view, if that is still wanted when no other thread does.
     fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Error> {
+        if matches!(wanted(&self.state.lock()), Wanted::Not) {
+            return Ok(());
+        }
         let _one_at_a_time = self.listing.lock();
         let rest = match wanted(&self.state.lock()) {
             Wanted::Not => return Ok(()),

@@ -9,15 +9,15 @@ use log::{info, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
-use super::guarded::Guarded;
 use super::perform::read_lock;
-use super::{Error, Readiness, clock};
-use crate::cluster::{NodeName, Pod, Uid};
+use super::{Error, Readiness};
+use crate::cluster::{Hosts, NodeName, Pod, Uid};
 use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, classify};
 use crate::kube::{ApiError, Kube};
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain};
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::{backoff, clock, threads};
 
 /// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
 const LIST_EVERY: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ const STANDSTILL: u32 = 30;
 /// The same while Kubernetes does not answer.
 const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
 
-/// Whether another node can run our own pods is asked at most this often: it takes a list of nodes.
+/// The nodes that may run our own pods are read at most this often: a list of nodes costs much.
 const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Every so many lists the Node is read, to notice that somebody uncordoned it.
@@ -65,8 +65,8 @@ struct NodeDrain<'a> {
     lists: u32,
     /// Lists since anything has moved.
     standing: u32,
-    /// Whether another node can run our own pods, and when that was read.
-    elsewhere: Option<(Instant, bool)>,
+    /// The nodes that may run our own pods, and when they were read.
+    elsewhere: Option<(Instant, Hosts)>,
     /// The pods that came back and were logged.
     logged: BTreeSet<Uid>,
 }
@@ -158,7 +158,7 @@ impl NodeDrain<'_> {
                 self.log(&pod, &eviction);
                 moving |= eviction == Eviction::Evicted;
                 let now = clock::now();
-                self.schedule.lock().record(&pod, eviction, now.instant, now.clock, clock::jitter());
+                self.schedule.lock().record(&pod, eviction, now.instant, now.clock, backoff::jitter());
             }
             Ok(moving)
         };
@@ -183,16 +183,17 @@ impl NodeDrain<'_> {
     /// The pods to evict. Only when no pods but our own are left does it matter whether another node can run those.
     fn plan(&mut self) -> Result<DrainPlan, ApiError> {
         let Drainer { kube, ours, .. } = self.drainer;
-        let (pods, since) = (kube.pods_on(self.node)?.into_inner(), self.drain.since);
+        let (pods, since) = (kube.pods_on(self.node, |pod| ours.is(pod))?.into_inner(), self.drain.since);
         if !DrainPlan::asks_elsewhere(&pods, ours, since) {
-            return Ok(DrainPlan::of(&pods, ours, since, true));
+            return Ok(DrainPlan::of(&pods, ours, since, None));
         }
         let now = clock::now().instant;
-        let able = match self.elsewhere {
-            Some((at, able)) if now.saturating_duration_since(at) < ELSEWHERE_AGE_MAX => able,
-            _ => self.elsewhere.insert((now, kube.another_node_can_run_us(self.node)?)).1,
+        let hosts = match self.elsewhere.take() {
+            Some((at, hosts)) if now.saturating_duration_since(at) < ELSEWHERE_AGE_MAX => (at, hosts),
+            _ => (now, kube.hosts_besides(self.node)?),
         };
-        Ok(DrainPlan::of(&pods, ours, since, able))
+        let (_, hosts) = self.elsewhere.insert(hosts);
+        Ok(DrainPlan::of(&pods, ours, since, Some(hosts)))
     }
 
     fn record(&self, progress: Progress) {

@@ -12,26 +12,24 @@ use log::{debug, info, warn};
 
 use super::error::error_chain;
 use super::node_cache::{NodeCache, NotApplied, Start};
-use super::{Error, Stop, clock};
+use super::{Error, Stop};
 use crate::fleetlock::WatchError;
 use crate::kube::{ApiError, Kube};
 use crate::metrics::{Metrics, WatchEnd};
-use crate::threads;
+use crate::system::backoff::{Backoff, jitter};
+use crate::system::{clock, threads};
 
-/// The pause after the first failure; doubled with each that follows.
-const PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// The pauses after failures that may pass by themselves.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(60) };
 
-/// The longest pause after a failure that may pass by itself.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
-
-/// The longest pause after a watch that was refused: each attempt reads a list.
-const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// The pauses after watches that were refused: each attempt reads a list.
+const BACKOFF_REFUSED: Backoff = Backoff { max: Duration::from_secs(300), ..BACKOFF };
 
 /// A watch that has lasted for so long has not failed at once.
 const LASTED: Duration = Duration::from_secs(60);
 
-/// Continuations are at least this far apart; one that comes sooner is a failure.
-const RESUME_EVERY_MIN: Duration = Duration::from_secs(1);
+/// A watch that brought nothing and was over sooner than this has failed.
+const LASTED_MIN: Duration = Duration::from_secs(1);
 
 /// How long the server may take to agree to a continuation: a server that was restored from a backup takes longer to start.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
@@ -92,8 +90,8 @@ impl NodeWatch {
             self.metrics.watch_ended(reason(&end));
             failures = if clock::now().instant.saturating_duration_since(begun) > LASTED { 1 } else { failures + 1 };
             warn!("cannot watch all nodes, lists are read until it can be done again: {}", error_chain(&end));
-            let limit = if matches!(end, End::Watch(ApiError::Refused { .. })) { REFUSED_PAUSE_MAX } else { PAUSE_MAX };
-            if *self.stop.wait(pause(failures, limit, clock::jitter()), |stop| *stop) {
+            let backoff = if matches!(end, End::Watch(ApiError::Refused { .. })) { BACKOFF_REFUSED } else { BACKOFF };
+            if *self.stop.wait(backoff.pause(failures, jitter()), |stop| *stop) {
                 return;
             }
         }
@@ -101,7 +99,7 @@ impl NodeWatch {
 
     /// One list, and watches that continue it as long as they can.
     fn follow_once(&self, times: &mut Times) -> End {
-        let mut start = match threads::aside(|| self.node_cache.start(&self.kube)) {
+        let mut start = match threads::on_fresh_stack(|| self.node_cache.start(&self.kube)) {
             Ok(Some(start)) => start,
             Ok(None) => return End::Unordered,
             Err(error) => return End::List(error),
@@ -110,7 +108,7 @@ impl NodeWatch {
         loop {
             let begun = clock::now().instant;
             let mut granted = false;
-            let result = self.watch(start, times.next(begun, clock::jitter()), ended, &mut granted);
+            let result = self.watch(start, times.next(begun, jitter()), ended, &mut granted);
             let now = clock::now().instant;
             let cut = match result {
                 Ok(()) => false,
@@ -121,7 +119,8 @@ impl NodeWatch {
             if let Some(cuts) = times.over(cut, lasted, now) {
                 info!("the watch of all nodes was cut after {} s and continues; {cuts} cuts since this was last logged", lasted.as_secs());
             }
-            let Some(next) = self.node_cache.resume(start).filter(|_| lasted >= RESUME_EVERY_MIN) else { return End::Replaced };
+            let has_worked = |next: &Start| lasted >= LASTED_MIN || next.version > start.version;
+            let Some(next) = self.node_cache.resume(start).filter(has_worked) else { return End::Replaced };
             (start, ended) = (next, Some(now));
             self.metrics.watch_ended(if cut { WatchEnd::Cut } else { WatchEnd::Done });
         }
@@ -187,21 +186,16 @@ fn reason(end: &End) -> WatchEnd {
     }
 }
 
-fn pause(failures: u32, limit: Duration, jitter: f64) -> Duration {
-    let whole = PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(limit);
-    whole.mul_f64(0.5 + jitter / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pauses_grow_to_their_limit() {
-        let pauses = [1, 2, 3, 8, 30].map(|failures| pause(failures, PAUSE_MAX, 1.0).as_millis());
+        let pauses = [1, 2, 3, 8, 30].map(|failures| BACKOFF.pause(failures, 1.0).as_millis());
         assert_eq!(pauses, [500, 1_000, 2_000, 60_000, 60_000]);
-        assert_eq!(pause(30, REFUSED_PAUSE_MAX, 1.0), REFUSED_PAUSE_MAX);
-        assert_eq!(pause(1, PAUSE_MAX, 0.0), Duration::from_millis(250));
+        assert_eq!(BACKOFF_REFUSED.pause(30, 1.0), Duration::from_secs(300));
+        assert_eq!(BACKOFF.pause(1, 0.0), Duration::from_millis(250));
     }
 
     #[test]

@@ -8,12 +8,14 @@ use log::{info, warn};
 use super::drains::Drains;
 use super::error::error_chain;
 use super::node_cache::NodeCache;
-use super::{Error, Readiness, Stop, clock};
+use super::{Error, Readiness, Stop};
 use crate::cluster::Node;
+use crate::drain::Ours;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LockState, patch, read};
 use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
+use crate::system::{backoff, clock};
 
 /// Steps a request may take. The longest way without any conflict takes ten.
 const STEPS_MAX: usize = 48;
@@ -50,6 +52,7 @@ pub(super) struct Performer {
     pub(super) node_cache: Arc<NodeCache>,
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
+    pub(super) ours: Ours,
 }
 
 impl Performer {
@@ -80,7 +83,7 @@ impl Performer {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
-            Question::Elsewhere => Fact::Elsewhere(kube.another_node_can_run_us(node)?),
+            Question::Elsewhere => Fact::Elsewhere(kube.hosts_besides(node)?),
             Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
             Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
@@ -92,7 +95,7 @@ impl Performer {
             }
             Question::Mark => Fact::Mark(kube.node_mark(node)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
-            Question::Pods => Fact::Pods(kube.pods_on(node)?),
+            Question::Pods => Fact::Pods(kube.pods_on(node, |pod| self.ours.is(pod))?),
             Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
         };
         seen.fold(fact, at);
@@ -129,7 +132,7 @@ impl Performer {
             Err(error) => self.forgive(error, doubts)?,
         }
         // The other writer may not have finished.
-        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(clock::jitter()), |stop| *stop));
+        drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
         match change {
             Change::Lock { .. } => seen.forget_lock(),
             Change::Node { .. } => seen.forget_node(),

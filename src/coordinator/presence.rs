@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::guarded::Guarded;
 use crate::cluster::NodeName;
 use crate::fleetlock::Kind;
 use crate::reboot::{Outcome, Step};
+use crate::system::guarded::Guarded;
 
 /// The connection sees the client hang up; the request that the client sent looks here before it writes.
 #[derive(Default)]

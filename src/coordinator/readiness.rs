@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::Error;
 use super::error::error_chain;
-use super::guarded::Guarded;
-use super::{Error, clock};
 use crate::kube::Kube;
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::{clock, threads};
 
 /// Time between two questions about the rights when all is well: a call for each right, and they seldom change.
 const RIGHTS_EVERY: Duration = Duration::from_secs(300);

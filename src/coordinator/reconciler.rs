@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
+use super::Error;
 use super::error::error_chain;
 use super::perform::{Performer, read_lock};
-use super::{Error, clock};
 use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::lock::{Capacity, KeepReason};
 use crate::metrics::Metrics;
 use crate::reboot::reconcile::{self, Step};
 use crate::reboot::{Caller, Now, Observed};
-use crate::threads;
+use crate::system::{backoff, clock, threads};
 
 /// How often holders are looked at: one Lease, and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
@@ -38,10 +38,10 @@ impl Reconciler {
         let Performer { kube, readiness, stop, .. } = &*self.performer;
         for round in 0u32.. {
             readiness.ask_for_rights(kube);
-            if let Err(error) = threads::aside(|| self.round(round)) {
+            if let Err(error) = threads::on_fresh_stack(|| self.round(round)) {
                 warn!("reconcile failed, will retry: {}", error_chain(&error));
             }
-            if *stop.wait(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * clock::jitter()), |stop| *stop) {
+            if *stop.wait(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * backoff::jitter()), |stop| *stop) {
                 return;
             }
         }

@@ -8,13 +8,13 @@ use super::held::{HeldRequest, HeldRequests};
 use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting};
-use super::{Error, Presence, Responder, authorize, clock};
+use super::{Error, Presence, Responder, authorize};
 use crate::access::{Origin, VerifySource};
 use crate::drain::Progress;
 use crate::fleetlock::{Found, Kind, Reply, Request};
 use crate::kube::Kube;
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
-use crate::threads;
+use crate::system::{clock, threads};
 
 /// Answers requests.
 pub(super) struct Requests {

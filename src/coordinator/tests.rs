@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::clock;
 use super::drains::Drains;
-use super::guarded::Guarded;
 use super::held::{HeldRequest, HeldRequests};
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{GroupName, Kind, Reply};
 use crate::lock::LockState;
 use crate::reboot::{Caller, Drain, HeldTerm};
+use crate::system::clock;
+use crate::system::guarded::Guarded;
 
 const LONG: Duration = Duration::from_secs(60);
 

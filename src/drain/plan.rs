@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cluster::{Phase, Pod, Uid};
+use crate::cluster::{Hosts, Phase, Pod, Uid};
 
 /// How to tell the pods of this program from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,9 +47,9 @@ pub struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// Sorts `pods`. `since` is when the node's slot was taken, before the cordon; `elsewhere` whether another node can run our own pods
+    /// Sorts `pods`. `since` is when the node's slot was taken, before the cordon; `elsewhere` the nodes that may run our own pods
     /// (read only if [`DrainPlan::asks_elsewhere`]).
-    pub fn of(pods: &[Pod], ours: &Ours, since: Timestamp, elsewhere: bool) -> Self {
+    pub fn of(pods: &[Pod], ours: &Ours, since: Timestamp, elsewhere: Option<&Hosts>) -> Self {
         let mut plan = Self::default();
         for pod in pods {
             let own = ours.is(pod);
@@ -67,7 +67,7 @@ impl DrainPlan {
 
     /// Whether only our own pods are left, so that it matters if another node can run them.
     pub fn asks_elsewhere(pods: &[Pod], ours: &Ours, since: Timestamp) -> bool {
-        let plan = Self::of(pods, ours, since, true);
+        let plan = Self::of(pods, ours, since, None);
         plan.evict.is_empty() && plan.terminating.is_empty() && !plan.own.is_empty()
     }
 
@@ -110,7 +110,7 @@ impl Ours {
 
 /// The filters, in kubectl's order. All other pods are evicted, also those with `emptyDir` volumes and unmanaged ones, which
 /// kubectl drain evicts only if a flag says so: here the flag is the reboot.
-fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: bool) -> Option<Skipped> {
+fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: Option<&Hosts>) -> Option<Skipped> {
     let daemon = pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
     // Creation times have whole seconds: a pod of the second in which the slot was taken counts as older.
     let is_newer = pod.created.is_some_and(|created| created > since);
@@ -122,7 +122,7 @@ fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: bool) -> Option<Sk
         Some(Skipped::Finished)
     } else if is_newer && (pod.tolerates_cordon || pod.bound_at_creation) {
         Some(Skipped::CameBack)
-    } else if own && pod.ends.is_none() && !elsewhere {
+    } else if own && pod.ends.is_none() && elsewhere.is_some_and(|hosts| !hosts.can_run(pod)) {
         Some(Skipped::Own)
     } else {
         None
@@ -158,9 +158,21 @@ mod tests {
         Ours { uid: Some(Uid("me".to_owned())), name: None, namespace: Some("rm".to_owned()), service_account: Some("rm".to_owned()) }
     }
 
+    /// Other nodes in service, with these taints each.
+    fn hosts(taints: &[Value]) -> Hosts {
+        let mut hosts = Hosts::default();
+        for taints in taints {
+            let wire = json!({"metadata": {"name": "n2"}, "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+            hosts.add(serde_json::from_value(wire).unwrap());
+        }
+        hosts
+    }
+
     #[track_caller]
     fn check(patch: &Value, elsewhere: bool, want: &str) {
-        let plan = DrainPlan::of(&[pod(patch)], &ours(), SINCE.parse().unwrap(), elsewhere);
+        let hosts = if elsewhere { hosts(&[json!([])]) } else { Hosts::default() };
+        let plan = DrainPlan::of(&[pod(patch)], &ours(), SINCE.parse().unwrap(), Some(&hosts));
         let got = match (plan.evict.len(), plan.terminating.len(), plan.own.len(), plan.skipped.first()) {
             (1, 0, 0, None) => "evict".to_owned(),
             (0, 1, 0, None) => "terminating".to_owned(),
@@ -239,11 +251,25 @@ mod tests {
         let other = pod(&json!({"metadata": {"name": "z", "namespace": "rm", "uid": "peer"}, "spec": {"serviceAccountName": "rm"}}));
         let me = pod(&json!({"metadata": {"name": "a", "namespace": "rm", "uid": "me"}, "spec": {"serviceAccountName": "rm"}}));
         let (stranger, since) = (pod(&json!({})), SINCE.parse().unwrap());
-        let plan = DrainPlan::of(&[me.clone(), other.clone(), stranger.clone()], &ours(), since, true);
+        let plan = DrainPlan::of(&[me.clone(), other.clone(), stranger.clone()], &ours(), since, None);
         assert_eq!(plan.candidates(), [stranger]);
-        let plan = DrainPlan::of(&[me.clone(), other.clone()], &ours(), since, true);
+        let plan = DrainPlan::of(&[me.clone(), other.clone()], &ours(), since, None);
         assert_eq!(plan.candidates(), [other]);
-        assert_eq!(DrainPlan::of(std::slice::from_ref(&me), &ours(), since, true).candidates(), [me]);
+        assert_eq!(DrainPlan::of(std::slice::from_ref(&me), &ours(), since, None).candidates(), [me]);
+    }
+
+    #[test]
+    fn of_our_own_pods_those_go_that_tolerate_the_taints_of_another_node() {
+        let own = |name: &str, tolerations: &Value| {
+            pod(&json!({"metadata": {"namespace": "rm", "name": name}, "spec": {"serviceAccountName": "rm", "tolerations": tolerations}}))
+        };
+        let pods = [own("old", &json!([])), own("new", &json!([{"key": "pool", "operator": "Equal", "value": "web"}]))];
+        let pool = |value: &str| json!([{"key": "pool", "value": value, "effect": "NoSchedule"}]);
+        let cases = [(vec![pool("web")], vec!["new"]), (vec![pool("db")], vec![]), (vec![pool("db"), json!([])], vec!["new", "old"])];
+        for (taints, go) in cases {
+            let plan = DrainPlan::of(&pods, &ours(), SINCE.parse().unwrap(), Some(&hosts(&taints)));
+            assert_eq!(plan.own.iter().map(|pod| pod.key.name.as_str()).collect::<Vec<_>>(), go, "{taints:?}");
+        }
     }
 
     proptest! {
@@ -258,7 +284,8 @@ mod tests {
                 4 => json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": ""}}}),
                 _ => json!({}),
             })).collect();
-            let plan = DrainPlan::of(&pods, &ours(), SINCE.parse().unwrap(), elsewhere);
+            let hosts = elsewhere.then(Hosts::default);
+            let plan = DrainPlan::of(&pods, &ours(), SINCE.parse().unwrap(), hosts.as_ref());
             prop_assert_eq!(plan.left() + plan.skipped.len(), pods.len());
             prop_assert_eq!(plan.is_empty(), plan.candidates().is_empty() && plan.terminating.is_empty());
         }

@@ -17,6 +17,7 @@ use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
 use crate::coordinator::Presence;
 use crate::fleetlock::{Kind, Reply};
 use crate::metrics::{Loss, Metrics};
+use crate::system::clock;
 
 /// Time for a client to receive its answer, about 300 bytes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -103,7 +104,7 @@ impl Served<'_> {
     }
 
     fn answer_on(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
-        let begun = now();
+        let begun = clock::now().instant;
         let answer = match read(stream, self.port.sizes) {
             Ok(Ok(_)) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
             Ok(Ok(request)) => return self.hand_off(stream, &request),
@@ -140,7 +141,7 @@ impl Served<'_> {
     }
 
     fn deliver(&self, stream: &mut impl Write, answer: &[u8]) -> io::Result<()> {
-        self.deadline.set(now() + ANSWER_MAX);
+        self.deadline.set(clock::now().instant + ANSWER_MAX);
         stream.write_all(answer)?;
         stream.flush()
     }
@@ -148,7 +149,7 @@ impl Served<'_> {
     /// Gives the client time to read its answer.
     fn linger(&self) {
         if self.connection.stream().shutdown(Shutdown::Write).is_ok() {
-            self.deadline.set(now() + LINGER_MAX);
+            self.deadline.set(clock::now().instant + LINGER_MAX);
             let _ = io::copy(&mut self.stream().take(LINGER_BYTES_MAX), &mut io::sink());
         }
     }
@@ -205,7 +206,7 @@ impl TimedStream<'_> {
     }
 
     fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.get().saturating_duration_since(now());
+        let left = clock::left(self.deadline.get());
         if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 }
@@ -226,9 +227,4 @@ impl Write for TimedStream<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

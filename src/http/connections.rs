@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::metrics::{Loss, Metrics};
+use crate::system::guarded::Guarded;
 
 /// Time for a connection to end once its socket is shut down. Its thread has only to wake up.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
@@ -16,8 +17,7 @@ const CLOSING_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Connections {
     limit: usize,
     metrics: Arc<Metrics>,
-    table: Mutex<Table>,
-    closed: Condvar,
+    table: Guarded<Table>,
 }
 
 #[derive(Default)]
@@ -42,15 +42,15 @@ struct Entry {
 
 impl Connections {
     pub(super) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
-        Self { limit, metrics, table: Mutex::default(), closed: Condvar::new() }
+        Self { limit, metrics, table: Guarded::default() }
     }
 
     /// Adds a connection. When the table is full the oldest idle connection is closed; `None` when all wait for answers.
     pub(super) fn add(self: &Arc<Self>, stream: TcpStream) -> Option<Connection> {
-        let mut table = self.table();
+        let mut table = self.table.lock();
         if table.open >= self.limit && self.close_oldest(&mut table) {
-            let is_full = |table: &mut Table| table.open >= self.limit;
-            table = self.closed.wait_timeout_while(table, CLOSING_MAX, is_full).unwrap_or_else(|_poisoned| std::process::abort()).0;
+            drop(table);
+            table = self.table.wait(CLOSING_MAX, |table| table.open < self.limit);
         }
         if table.open >= self.limit {
             self.metrics.connection_lost(Loss::Full);
@@ -66,13 +66,15 @@ impl Connections {
 
     /// Closes the oldest idle connection after an `accept` that failed, and waits for an end of any, at most `limit`.
     pub(super) fn make_room(&self, limit: Duration) {
-        let mut table = self.table();
+        let mut table = self.table.lock();
+        let before = table.open;
         self.close_oldest(&mut table);
-        drop(self.closed.wait_timeout(table, limit));
+        drop(table);
+        drop(self.table.wait(limit, |table| table.open < before));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.table().open == 0
+        self.table.lock().open == 0
     }
 
     fn close_oldest(&self, table: &mut Table) -> bool {
@@ -81,10 +83,6 @@ impl Connections {
         let _ = stream.shutdown(Shutdown::Both);
         self.metrics.connection_lost(Loss::Evicted);
         true
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(|_poisoned| std::process::abort())
     }
 }
 
@@ -95,21 +93,21 @@ impl Connection {
 
     /// The request is complete: the connection stays open until its answer. `false` when it has been closed already.
     pub(super) fn begin_answer(&self) -> bool {
-        self.entry.connections.table().idle.remove(&self.entry.number).is_some()
+        self.entry.connections.table.lock().idle.remove(&self.entry.number).is_some()
     }
 
     /// The answer is sent, and the client has only to close its side.
     pub(super) fn end_answer(&self) {
-        self.entry.connections.table().idle.insert(self.entry.number, Arc::clone(&self.stream));
+        self.entry.connections.table.lock().idle.insert(self.entry.number, Arc::clone(&self.stream));
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut table = self.connections.table();
+        let mut table = self.connections.table.lock();
         table.idle.remove(&self.number);
         table.open -= 1;
         drop(table);
-        self.connections.closed.notify_all();
+        self.connections.table.wake();
     }
 }

@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -20,6 +20,7 @@ use tiny_http::{HTTPVersion, Header, Response, Server};
 
 use super::head::Received;
 use crate::coordinator::Presence;
+use crate::system::guarded::Guarded;
 
 /// The header that carries secret, number and address. A client's own header of this name is never handed on.
 const HEADER: &str = "Reboot-Manager-Peer";
@@ -50,7 +51,7 @@ pub(super) struct Handoff {
     secret: String,
     passed: AtomicU64,
     /// The clients of the requests that are on their way, by their number.
-    clients: Mutex<HashMap<u64, Arc<Presence>>>,
+    clients: Guarded<HashMap<u64, Arc<Presence>>>,
 }
 
 impl Peer {
@@ -72,7 +73,7 @@ impl Handoff {
         let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", random()?))?;
         let listener = UnixListener::bind_addr(&address)?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        Ok(Self { server: Arc::new(server), address, secret: random()?, passed: AtomicU64::new(0), clients: Mutex::default() })
+        Ok(Self { server: Arc::new(server), address, secret: random()?, passed: AtomicU64::new(0), clients: Guarded::default() })
     }
 
     pub(super) fn server(&self) -> &Arc<Server> {
@@ -91,13 +92,13 @@ impl Handoff {
         };
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         let number = self.passed.fetch_add(1, Ordering::Relaxed);
-        self.clients().insert(number, Arc::clone(&client.presence));
+        self.clients.lock().insert(number, Arc::clone(&client.presence));
         let value = format!("{} {number} {}", self.secret, client.peer.0);
         let answered = stream
             .write_all(&request.rewritten((HEADER, &value)))
             .and_then(|()| stream.shutdown(Shutdown::Write))
             .and_then(|()| wait_for_answer(&stream, client, socket));
-        self.clients().remove(&number);
+        self.clients.lock().remove(&number);
         answered?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
@@ -113,12 +114,8 @@ impl Handoff {
             return None;
         }
         let (number, address) = rest.split_once(' ')?;
-        let presence = self.clients().get(&number.parse().ok()?).map(Arc::clone)?;
+        let presence = self.clients.lock().get(&number.parse().ok()?).map(Arc::clone)?;
         Some(Client { peer: Peer(address.parse().ok()?), presence })
-    }
-
-    fn clients(&self) -> MutexGuard<'_, HashMap<u64, Arc<Presence>>> {
-        self.clients.lock().unwrap_or_else(|_poisoned| std::process::abort())
     }
 }
 

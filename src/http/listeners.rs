@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::connection::{Exchange, now};
+use super::connection::Exchange;
 use super::connections::Connections;
 use super::handoff::{Client, Handoff, Peer};
 use super::head::Sizes;
 use super::workers::Workers;
 use crate::metrics::{Loss, Metrics};
-use crate::threads;
+use crate::system::backoff::Backoff;
+use crate::system::{clock, threads};
 
 /// Enough for a TLS handshake as a server, in a build without optimisation too.
 const CONNECTION_STACK_BYTES: usize = 128 * 1024;
 
-/// Pauses after an `accept` that failed: they double.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// The pauses after an `accept` that failed.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_secs(1) };
 
 /// Time to wake the accept loop.
 const WAKE_MAX: Duration = Duration::from_secs(1);
@@ -100,7 +101,7 @@ impl Listener {
 impl Port {
     /// Runs until the port is closed.
     fn accept(self: Arc<Self>, listener: &TcpListener) {
-        let mut pause = BACK_OFF.0;
+        let mut failures = 0;
         let mut closing = false;
         loop {
             if !closing && self.stopping.load(Ordering::SeqCst) {
@@ -108,7 +109,7 @@ impl Port {
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    pause = BACK_OFF.0;
+                    failures = 0;
                     self.serve(stream, Peer(peer));
                 }
                 Err(error) if closing && error.kind() == io::ErrorKind::WouldBlock => return,
@@ -117,15 +118,15 @@ impl Port {
                 Err(error) => {
                     log::warn!("{}: no connection can be accepted: {error}", self.name);
                     self.exchange.metrics.connection_lost(Loss::NotAccepted);
-                    self.connections.make_room(pause);
-                    pause = (pause * 2).min(BACK_OFF.1);
+                    failures += 1;
+                    self.connections.make_room(BACKOFF.pause(failures, 1.0));
                 }
             }
         }
     }
 
     fn serve(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
-        let accepted = now();
+        let accepted = clock::now().instant;
         let Some(connection) = self.connections.add(stream) else {
             log::debug!("{}: too many connections, {peer} is refused", self.name);
             return;

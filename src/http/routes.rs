@@ -8,13 +8,13 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tiny_http::Header;
 
-use super::connection::now;
 use super::handoff::response;
 use super::{AuthFile, Client, Listener, ListenerLimits, Peer};
 use crate::access::{CHALLENGE, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{Endpoint, Head, Kind, Refusal, Reply, Request, endpoint, parse};
 use crate::metrics::Metrics;
+use crate::system::clock;
 
 /// The header that every FleetLock request carries.
 const PROTOCOL: &str = "fleet-lock-protocol";
@@ -42,7 +42,7 @@ impl Routes {
     }
 
     fn handle(&self, mut request: tiny_http::Request, client: Client) {
-        let begun = now();
+        let begun = clock::now().instant;
         let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
         let (user, admitted) = match self.permit(&request) {

@@ -4,13 +4,14 @@
 //! ends. A quiet server is left with one worker, whose stack no request has filled.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tiny_http::{Request, Response};
 
 use super::handoff::{Client, Handoff};
-use crate::threads;
+use crate::system::guarded::Guarded;
+use crate::system::threads;
 
 /// Time that a worker waits for its next request.
 const IDLE_MAX: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ pub(super) struct Workers {
     handoff: Arc<Handoff>,
     handle: Box<dyn Fn(Request, Client) + Send + Sync>,
     count_max: usize,
-    count: Mutex<Count>,
+    count: Guarded<Count>,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Workers {
         handoff: Arc<Handoff>,
         handle: impl Fn(Request, Client) + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let count = Mutex::new(Count { all: 1, waiting: 1 });
+        let count = Guarded::new(Count { all: 1, waiting: 1 });
         Arc::new(Self { name: name.to_owned(), handoff, handle: Box::new(handle), count_max, count }).add()
     }
 
@@ -57,7 +58,7 @@ impl Workers {
                     is_new = false;
                     self.replace_waiting();
                     self.answer(request);
-                    self.count().waiting += 1;
+                    self.count.lock().waiting += 1;
                 }
                 None if self.may_end() => return,
                 None => {}
@@ -88,7 +89,7 @@ impl Workers {
     /// A worker stops waiting to answer a request: another takes its place. Where no thread can be started, the worker
     /// itself returns to waiting once it has answered.
     fn replace_waiting(self: &Arc<Self>) {
-        let mut count = self.count();
+        let mut count = self.count.lock();
         count.waiting -= 1;
         if count.waiting == 0 && count.all < self.count_max && self.add().is_ok() {
             *count = Count { all: count.all + 1, waiting: 1 };
@@ -97,15 +98,11 @@ impl Workers {
 
     /// Whether a waiting worker may end: another one waits, or is started in its place.
     fn may_end(self: &Arc<Self>) -> bool {
-        let mut count = self.count();
+        let mut count = self.count.lock();
         if count.waiting == 1 {
             return self.add().is_ok();
         }
         *count = Count { all: count.all - 1, waiting: count.waiting - 1 };
         true
-    }
-
-    fn count(&self) -> MutexGuard<'_, Count> {
-        self.count.lock().unwrap_or_else(|_poisoned| std::process::abort())
     }
 }

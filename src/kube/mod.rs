@@ -8,7 +8,6 @@
 
 mod api;
 mod client;
-mod clock;
 mod config;
 #[cfg(test)]
 mod testing;

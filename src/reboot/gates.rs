@@ -16,7 +16,7 @@ pub(super) fn closed(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: 
         if !is_protected(node, rules) {
             return None;
         }
-        match &seen.fleet_lately {
+        match seen.newest_fleet() {
             None => Some(Step::Look(Question::FleetLately)),
             Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, |_| true)),
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Before, Complete, LeaseVersion, Member, Node, NodeMark, NodeName, Pod, Status, Term, Uid, Unavailable};
+use crate::cluster::{Before, Complete, Hosts, LeaseVersion, Member, Node, NodeMark, NodeName, Pod, Status, Term, Uid, Unavailable};
 use crate::fleetlock::Fleet;
 use crate::lock::{Holder, LockState};
 
@@ -61,8 +61,8 @@ pub struct FleetFacts {
 /// Something that was read, or the answer to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// Whether another node can run our own pods.
-    Elsewhere(bool),
+    /// The other nodes that may run our own pods.
+    Elsewhere(Hosts),
     /// The fleet, with no change missing up to the moment that [`FleetFacts`] names.
     Fleet(FleetFacts),
     /// The fleet as far as is known.
@@ -92,8 +92,8 @@ pub struct Observed {
     pub term: Option<HeldTerm>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
     pub first: Option<Option<HeldTerm>>,
-    /// Whether another node can run our own pods.
-    pub elsewhere: Option<Seen<bool>>,
+    /// The other nodes that may run our own pods.
+    pub elsewhere: Option<Seen<Hosts>>,
     /// The fleet, with no change missing up to the moment that [`FleetFacts`] names.
     pub fleet: Option<Seen<FleetFacts>>,
     /// The fleet as far as is known: enough to refuse, never to approve.
@@ -174,6 +174,11 @@ impl Observed {
             _ => (tick, at),
         };
         self.node = Some(Seen { value, tick, at });
+    }
+
+    /// What was read last of the fleet.
+    pub fn newest_fleet(&self) -> Option<&Seen<FleetFacts>> {
+        [&self.fleet, &self.fleet_lately].into_iter().flatten().max_by_key(|seen| seen.tick)
     }
 
     /// The lock is not what it was seen to be, or may not be.

@@ -66,7 +66,7 @@ fn take_slot(view: &View<'_>) -> Step {
     }
     // An early check, which avoids cordoning a node that would have to wait anyway. What it misses, the checks after cordoning
     // find. A node that has just released its slot because of those goes by them.
-    match FleetFacts::rebooting_without_slot(seen.fleet.as_ref().or(seen.fleet_lately.as_ref()), lock, &caller.node) {
+    match FleetFacts::rebooting_without_slot(seen.newest_fleet(), lock, &caller.node) {
         Others::NotRead => Step::Look(Question::FleetLately),
         Others::LockTooOld => Step::Look(Question::Lock),
         Others::Are(names) if names.len() >= room => other_rebooting(caller, &names, "has to wait"),
@@ -151,7 +151,7 @@ fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
     let &View { caller, seen, seen_node, node, lock, .. } = view;
     let term = lock.value.term(holder.term);
     // Right after its own mark a request reads the fleet with nothing missing from before; else that comes before the approval.
-    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.fleet.as_ref().or(seen.fleet_lately.as_ref()) };
+    let known = if seen.own_write.is_some() { seen.fleet.as_ref() } else { seen.newest_fleet() };
     let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
     if let Others::Are(names) = &others
         && let Some(step) = give_way(view, holder, names)
@@ -188,9 +188,9 @@ fn drain_and_approve(view: &View<'_>, holder: &Holder) -> Step {
     let Some(cordoned) = Cordoned::of(seen_node, &lock.value, holder.term) else { return Step::Look(Question::Node) };
     let Some(pods) = &seen.pods else { return Step::Look(Question::Pods) };
     let elsewhere = match &seen.elsewhere {
-        Some(elsewhere) => elsewhere.value,
+        Some(hosts) => Some(&hosts.value),
         None if DrainPlan::asks_elsewhere(pods.value.items(), &rules.ours, holder.since) => return Step::Look(Question::Elsewhere),
-        None => true,
+        None => None,
     };
     let emptied = match Emptied::of(pods, &cordoned, |pods| DrainPlan::of(pods, &rules.ours, holder.since, elsewhere)) {
         Ok(emptied) => emptied,

@@ -24,7 +24,7 @@ pub enum Step {
 /// Something to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// Whether a node other than the caller's can run our own pods.
+    /// The nodes other than the caller's that may run our own pods.
     Elsewhere,
     /// The fleet, with no change missing up to the moment that [`FleetFacts`](super::FleetFacts) names.
     Fleet,

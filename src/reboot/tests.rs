@@ -19,7 +19,7 @@ use serde_json::json;
 use super::observed::may_be_marked_since;
 use super::*;
 use crate::cluster::{
-    Before, Complete, CordonRecord, HexId, LeaseVersion, MachineId, Member, Node, NodeName, NodePatch, PackedId, Pod, Readiness,
+    Before, Complete, CordonRecord, HexId, Hosts, LeaseVersion, MachineId, Member, Node, NodeName, NodePatch, PackedId, Pod, Readiness,
     ResourceVersion, Status, Term, Uid,
 };
 use crate::drain::{DrainPlan, Ours};
@@ -272,7 +272,7 @@ impl World {
         let node = &self.machines[actor.machine].node;
         let fact = match question {
             Question::Renamed => Fact::Renamed(None),
-            Question::Elsewhere => Fact::Elsewhere(true),
+            Question::Elsewhere => Fact::Elsewhere(Hosts::default()),
             Question::Fleet => {
                 let own = actor.seen.own_write.as_ref().map(|own| u64::try_from(own.version.number().unwrap()).unwrap());
                 Fact::Fleet(self.fleet(own.unwrap_or(self.versions)))

@@ -1,7 +1,7 @@
 //! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
+    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
 };
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::{
@@ -162,7 +162,7 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
         Question::Lock if world.annotation_lost => {
             Fact::Lock(Lock { state: LockState::default(), version: world.lock.version.clone(), written: None })
         }
-        Question::Elsewhere => Fact::Elsewhere(true),
+        Question::Elsewhere => Fact::Elsewhere(Hosts::default()),
         Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
         Question::Mark => Fact::Mark(world.node(machine).map(|node| node.mark.clone())),
         Question::Fleet => Fact::Fleet(fleet(stage, world, world.marked())),
@@ -223,6 +223,7 @@ pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
         phase: Phase::Live,
         service_account: String::new(),
         tolerates_cordon: false,
+        tolerations: Vec::new(),
         bound_at_creation: false,
     };
     Complete::of_all_pages((0..count).map(pod).collect())

@@ -248,7 +248,7 @@ impl<'a> Key<'a> {
             self.seen(&mut order, fleet.as_ref(), |key, FleetFacts { members }| members.iter().for_each(|member| key.member(member)));
         }
         self.seen(&mut order, pods.as_ref(), |key, pods| key.number(pods.items().len()));
-        self.seen(&mut order, elsewhere.as_ref(), |key, elsewhere| key.flag(*elsewhere));
+        self.seen(&mut order, elsewhere.as_ref(), |key, elsewhere| key.text(&format!("{elsewhere:?}")));
         // No Node is registered under another name here.
         self.seen(&mut order, renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
         // The order in which these were seen.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::permissions::{LEASE, Permission, needed};
 use crate::cluster::{
-    CaMap, Complete, Host, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion, Service,
-    TlsSecret, Uid,
+    CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
+    Service, TlsSecret, Uid,
 };
 use crate::kube::client::{ApiError, Call, Client, Content, Detail, Verb};
 
@@ -70,18 +70,28 @@ impl Kube {
         self.client.write(&write(Verb::Patch, "nodes", &object, path), Content::MergePatch, &patch.merge())
     }
 
-    /// Whether a node other than `but` is Ready, schedulable, and has no taint that keeps our own pods away.
-    pub fn another_node_can_run_us(&self, but: &NodeName) -> Result<bool, ApiError> {
+    /// The nodes in service other than `but`: where a pod that is evicted from `but` may go.
+    pub fn hosts_besides(&self, but: &NodeName) -> Result<Hosts, ApiError> {
         let path = "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse".to_owned();
         let call = list("nodes", "the nodes that take pods", path, Detail::Whole);
-        let able = self.client.list(&call, || false, |able, host: Host| *able |= host.name != *but && host.takes_us)?;
-        Ok(able.into_inner())
+        let add = |hosts: &mut Hosts, host: Host| {
+            if host.name != *but {
+                hosts.add(host)
+            }
+        };
+        self.client.list(&call, Hosts::default, add).map(Complete::into_inner)
     }
 
-    /// The pods bound to a node, of all namespaces.
-    pub fn pods_on(&self, node: &NodeName) -> Result<Complete<Vec<Pod>>, ApiError> {
+    /// The pods bound to a node, of all namespaces. Only for a pod that `is_own` its tolerations are kept.
+    pub fn pods_on(&self, node: &NodeName, is_own: impl Fn(&Pod) -> bool) -> Result<Complete<Vec<Pod>>, ApiError> {
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
-        self.client.list(&list("pods", &format!("the pods of node {node}"), path, Detail::Whole), Vec::new, Vec::push)
+        let add = |pods: &mut Vec<Pod>, mut pod: Pod| {
+            if !is_own(&pod) {
+                pod.tolerations = Vec::new();
+            }
+            pods.push(pod);
+        };
+        self.client.list(&list("pods", &format!("the pods of node {node}"), path, Detail::Whole), Vec::new, add)
     }
 
     /// Asks a pod to go, unless another pod has its name by now (Eviction API, policy/v1).

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::cluster::{Complete, ResourceVersion};
-use crate::kube::client::{ApiError, Call, Client, DecodeError, Failure, failure, jitter, left, pause};
-use crate::kube::clock;
+use crate::kube::client::{ApiError, BACKOFF, Call, Client, DecodeError, Failure, failure};
+use crate::system::{backoff, clock};
 
 impl Client {
     /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
@@ -37,7 +37,7 @@ impl Client {
     where
         T: DeserializeOwned,
     {
-        let deadline = clock::now().steady + self.limits.list;
+        let deadline = clock::now().instant + self.limits.list;
         let mut restart = 0;
         loop {
             let mut gathered = empty();
@@ -47,8 +47,8 @@ impl Client {
                 Err(Stopped::StartOver(failure)) => failure,
             };
             restart += 1;
-            let pause = pause(restart, jitter());
-            if restart > RESTARTS_MAX || pause >= left(deadline) {
+            let pause = BACKOFF.pause(restart, backoff::jitter());
+            if restart > RESTARTS_MAX || pause >= clock::left(deadline) {
                 return Err(ApiError::of(call.operation(), failure));
             }
             log::debug!("starting over with {}", call.operation());
@@ -64,7 +64,7 @@ impl Client {
         let (mut next, mut items, mut version) = (None, 0, None);
         loop {
             let path = page_path(&call.path, next.as_deref());
-            let time = self.limits.page.min(left(deadline));
+            let time = self.limits.page.min(clock::left(deadline));
             let page = self.run(call, &path, None, time, Ok).map_err(|failure| match failure {
                 Failure::Answered(status) if status.code == 410 => Stopped::StartOver(Failure::Answered(status)),
                 other => Stopped::ForGood(other),

@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use super::status::ApiStatus;
+use crate::system::backoff::Backoff;
 
 /// The effect of a request on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +86,8 @@ pub(super) fn next(attempt: &Attempt, outcome: Outcome<'_>) -> Next {
         Outcome::Answer(status) => status.retry_after_seconds.map(Duration::from_secs),
         Outcome::Lost | Outcome::NotSent | Outcome::Untrusted => None,
     };
-    let pause = pause(attempt.number, attempt.jitter).max(requested.unwrap_or_default().min(RETRY_AFTER_MAX));
+    let pause = BACKOFF.pause(attempt.number, attempt.jitter).max(requested.unwrap_or_default().min(RETRY_AFTER_MAX));
     if pause < attempt.left { Next::Wait(pause) } else { Next::GiveUp }
-}
-
-/// The back-off before attempt `number + 1`: doubled each time, a random half of it left out, so that many
-/// clients turned away together do not come back together.
-#[must_use]
-pub(crate) fn pause(number: u32, jitter: f64) -> Duration {
-    let whole = PAUSE_FIRST.saturating_mul(1 << number.saturating_sub(1).min(8)).min(PAUSE_MAX);
-    whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 fn may_repeat(intent: Intent, outcome: Outcome<'_>) -> bool {
@@ -110,10 +103,8 @@ fn may_repeat(intent: Intent, outcome: Outcome<'_>) -> bool {
 
 /// Attempts of one request, the first among them.
 const ATTEMPTS_MAX: u32 = 4;
-/// The back-off after the first attempt.
-const PAUSE_FIRST: Duration = Duration::from_millis(250);
-/// The longest back-off of our own.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pauses of our own.
+pub(crate) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(5) };
 /// The longest wait the server may ask for; a longer one is for the caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
@@ -188,12 +179,5 @@ mod tests {
             let late = Attempt { left: Duration::from_millis(left), ..attempt(Intent::Read, 1) };
             assert_eq!(next(&late, Outcome::Lost), then, "{left} ms are left");
         }
-    }
-
-    #[test]
-    fn jitter_leaves_out_at_most_half() {
-        assert_eq!(pause(1, 0.0), Duration::from_millis(125));
-        assert_eq!(pause(1, 1.0), Duration::from_millis(250));
-        assert_eq!(pause(u32::MAX, 7.0), PAUSE_MAX);
     }
 }

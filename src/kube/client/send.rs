@@ -5,10 +5,9 @@
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{BufReader, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,9 +19,9 @@ use super::call::{Call, Content, Observation, Verb};
 use super::error::{ApiError, DecodeError, Failure, TransportError, failure};
 use super::retry::{self, Attempt, Credential, Next, Outcome};
 use super::status::ApiStatus;
-use crate::kube::clock;
 use crate::kube::config::{CredentialError, Credentials, Location, Presented};
 use crate::kube::transport::{Limits, Route, TlsError, Wire};
+use crate::system::{backoff, clock};
 
 /// Why there is no client.
 #[derive(Debug, Error)]
@@ -87,12 +86,12 @@ impl Client {
         decode: impl Fn(Response<Body>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let started = clock::now();
-        let deadline = started.steady + time;
+        let deadline = started.instant + time;
         let mut presented = self.credentials.current(started).map_err(no_credential)?;
         let mut credential = Credential::Cached;
         let mut number = 1;
         loop {
-            let failure = match self.once(call, path, body, &presented, left(deadline)).and_then(&decode) {
+            let failure = match self.once(call, path, body, &presented, clock::left(deadline)).and_then(&decode) {
                 Ok(result) => return Ok(result),
                 Err(failure) => failure,
             };
@@ -101,7 +100,8 @@ impl Client {
                 Failure::Transport(lost) => lost.outcome(),
                 Failure::Decode(_) => return Err(failure),
             };
-            let attempt = Attempt { number, intent: call.verb.intent(), credential, left: left(deadline), jitter: jitter() };
+            let attempt =
+                Attempt { number, intent: call.verb.intent(), credential, left: clock::left(deadline), jitter: backoff::jitter() };
             match retry::next(&attempt, outcome) {
                 Next::GiveUp => return Err(failure),
                 Next::Renew => match self.credentials.renewed(&presented, clock::now()).map_err(no_credential)? {
@@ -127,7 +127,7 @@ impl Client {
         time: Duration,
     ) -> Result<Response<Body>, Failure> {
         let head = self.head(call, path, presented)?;
-        let started = clock::now().steady;
+        let started = clock::now().instant;
         let answer = match body {
             None => head.body(()).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time)),
             Some((content, bytes)) => {
@@ -136,7 +136,7 @@ impl Client {
             }
         }?;
         let code = answer.as_ref().ok().map(|response| response.status().as_u16());
-        let duration = clock::now().steady.saturating_duration_since(started);
+        let duration = clock::now().instant.saturating_duration_since(started);
         (self.observer)(&Observation { verb: call.verb, resource: call.resource, code, duration });
         let response = answer.map_err(Failure::Transport)?;
         if response.status().is_success() { Ok(response) } else { Err(Failure::Answered(Box::new(status_of(response)))) }
@@ -187,16 +187,6 @@ fn no_credential(error: CredentialError) -> Failure {
 
 fn unsendable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
     Failure::Decode(DecodeError::Request(error.into()))
-}
-
-pub(crate) fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(clock::now().steady)
-}
-
-/// From 0 to 1. Must only differ from client to client, as the standard library's own random seed does.
-pub(crate) fn jitter() -> f64 {
-    let random = RandomState::new().hash_one(0_u8);
-    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// Twice what the API server stores of one object.

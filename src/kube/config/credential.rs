@@ -10,7 +10,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,8 +18,9 @@ use thiserror::Error;
 
 use super::exec_plugin::{Plugin, PluginCredential};
 use super::secret::{Secret, bearer, fits_a_header};
-use crate::kube::clock::Moment;
 use crate::kube::transport::{TlsMaterial, system_roots};
+use crate::system::clock::Now;
+use crate::system::guarded::Guarded;
 
 /// A text, or the file that holds the text.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,30 +101,30 @@ pub enum CredentialError {
 pub(crate) struct Credentials {
     identity: Identity,
     roots: Roots,
-    cached: Mutex<Option<Cached>>,
+    cached: Guarded<Option<Cached>>,
 }
 
 #[derive(Debug, Clone)]
 struct Cached {
     presented: Arc<Presented>,
     issued: Option<Arc<PluginCredential>>,
-    read: Moment,
+    read: Now,
 }
 
 impl Credentials {
     pub(crate) fn new(identity: Identity, roots: Roots) -> Self {
-        Self { identity, roots, cached: Mutex::new(None) }
+        Self { identity, roots, cached: Guarded::default() }
     }
 
     /// The credential to send now.
-    pub(crate) fn current(&self, now: Moment) -> Result<Arc<Presented>, CredentialError> {
-        let mut cached = self.lock();
-        let issued = cached.as_ref().and_then(|cached| cached.issued.clone()).filter(|issued| issued.is_valid_at(now.wall));
+    pub(crate) fn current(&self, now: Now) -> Result<Arc<Presented>, CredentialError> {
+        let mut cached = self.cached.lock();
+        let issued = cached.as_ref().and_then(|cached| cached.issued.clone()).filter(|issued| issued.is_valid_at(now.clock));
         let is_spent = issued.is_none() && matches!(self.identity.auth, AuthMethod::Plugin(_));
         let usable = cached.clone().filter(|_| !is_spent);
         match usable {
             None => self.read(&mut cached, issued, now),
-            Some(usable) if now.steady.saturating_duration_since(usable.read.steady) < REREAD_AFTER => Ok(usable.presented),
+            Some(usable) if now.instant.saturating_duration_since(usable.read.instant) < REREAD_AFTER => Ok(usable.presented),
             Some(usable) => self.read(&mut cached, issued, now).or_else(|error| {
                 log::warn!("going on with the credential read before: {error}");
                 *cached = Some(Cached { read: now, ..usable.clone() });
@@ -133,8 +134,8 @@ impl Credentials {
     }
 
     /// The credential to send after the server answered 401 to `refused`, or `None` if there is no other.
-    pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Moment) -> Result<Option<Arc<Presented>>, CredentialError> {
-        let mut cached = self.lock();
+    pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Now) -> Result<Option<Arc<Presented>>, CredentialError> {
+        let mut cached = self.cached.lock();
         if let Some(cached) = cached.as_ref().filter(|cached| cached.presented != *refused) {
             return Ok(Some(Arc::clone(&cached.presented)));
         }
@@ -146,7 +147,7 @@ impl Credentials {
         &self,
         cached: &mut Option<Cached>,
         issued: Option<Arc<PluginCredential>>,
-        now: Moment,
+        now: Now,
     ) -> Result<Arc<Presented>, CredentialError> {
         let issued = match (&self.identity.auth, issued) {
             (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError::Plugin)?)),
@@ -179,11 +180,6 @@ impl Credentials {
             Roots::System => system_roots(),
         };
         Ok(Presented { authorization, tls: Arc::new(TlsMaterial { roots, certificate }) })
-    }
-
-    /// The cached credential is replaced whole, so a panic elsewhere leaves nothing half done in it.
-    fn lock(&self) -> MutexGuard<'_, Option<Cached>> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

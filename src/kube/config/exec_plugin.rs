@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::secret::{Secret, fits_a_header};
-use crate::kube::clock;
+use crate::system::{clock, threads};
 
 /// A plugin and how to run it.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +50,13 @@ impl Plugin {
     /// Runs the plugin and reads the credential that it prints. An error is a message.
     pub(super) fn run(&self) -> Result<PluginCredential, String> {
         log::debug!("running the credential plugin {}", self.command.display());
-        let deadline = clock::now().steady + self.time_max;
+        let deadline = clock::now().instant + self.time_max;
         let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
         let output = child.stdout.take().map(|stdout| read_by(stdout, deadline)).transpose().map_err(|error| {
-            let _ended = await_end(&mut child, clock::now().steady);
+            let _ended = await_end(&mut child, clock::now().instant);
             self.failed(&format!("cannot be read, because no thread can be started: {error}"))
         })?;
-        let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().steady } else { deadline });
+        let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().instant } else { deadline });
         let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", self.time_max.as_secs_f32())))?;
         if !status.success() {
             return Err(self.failed(&format!("failed with {status}; what it had to say is in the log above")));
@@ -112,18 +112,18 @@ impl Plugin {
 /// Everything the plugin prints, or `None` if it has not closed its output in time.
 fn read_by(stdout: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new().name("plugin".to_owned()).spawn(move || {
+    threads::start("plugin", move || {
         let mut output = Vec::new();
         // A cut output is no valid JSON, so no distinction is needed here.
         let _ = stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output);
         let _ = sender.send(output);
     })?;
-    Ok(receiver.recv_timeout(deadline.saturating_duration_since(clock::now().steady)).ok())
+    Ok(receiver.recv_timeout(clock::left(deadline)).ok())
 }
 
 /// The exit status of the plugin, which is killed when late.
 fn await_end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
-    while clock::now().steady < deadline {
+    while clock::now().instant < deadline {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
             Ok(None) => clock::sleep(POLL),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::{AutoHeaderValue, RedirectAuthHeaders};
@@ -16,6 +16,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout
 use ureq::{Agent, Proxy};
 
 use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification};
+use crate::system::guarded::Guarded;
 
 /// The time limits of each part of an exchange. No other table has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,17 +82,17 @@ pub(crate) struct Route {
 pub(crate) struct Wire {
     route: Route,
     limits: Limits,
-    made: Mutex<Option<(Arc<TlsMaterial>, Agent)>>,
+    made: Guarded<Option<(Arc<TlsMaterial>, Agent)>>,
 }
 
 impl Wire {
     pub(crate) fn new(route: Route, limits: Limits) -> Self {
-        Self { route, limits, made: Mutex::new(None) }
+        Self { route, limits, made: Guarded::default() }
     }
 
     /// The agent for this material. Its connections are never shared with those of another identity.
     pub(crate) fn agent(&self, material: &Arc<TlsMaterial>) -> Result<Agent, TlsError> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock();
         match &*made {
             Some((of, agent)) if Arc::ptr_eq(of, material) || of == material => Ok(agent.clone()),
             _ => {

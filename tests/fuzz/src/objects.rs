@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub(crate) fn run(input: &[u8]) {
     if let Some(pod) = check::<Pod>(input) {
-        let plan = DrainPlan::of(std::slice::from_ref(&pod), &Ours::default(), Timestamp::UNIX_EPOCH, true);
+        let plan = DrainPlan::of(std::slice::from_ref(&pod), &Ours::default(), Timestamp::UNIX_EPOCH, None);
         assert_eq!(plan.left() + plan.skipped.len(), 1, "a pod is evicted or skipped");
         assert!(plan.is_empty() || !pod.mirror && pod.phase == Phase::Live, "{pod:?}");
         assert_eq!(plan.terminating.len(), usize::from(!plan.is_empty() && pod.ends.is_some()));

@@ -9,9 +9,15 @@ use super::{NAMESPACE, SOON, binary, machines, next_second, scene};
 
 /// A pod as the Deployment makes them, on a node.
 fn own_pod(scene: &Scene, name: &str, node: &str) -> Value {
+    own_pod_with(scene, name, node, &[])
+}
+
+/// The same with more tolerations.
+fn own_pod_with(scene: &Scene, name: &str, node: &str, tolerations: &[Value]) -> Value {
     let mut pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
     pod["spec"]["serviceAccountName"] = json!("reboot-manager");
-    pod["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"}]);
+    let cordon = json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"});
+    pod["spec"]["tolerations"] = [&[cordon], tolerations].concat().into();
     pod["spec"]["securityContext"] = json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     pod["spec"]["containers"][0]["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
     scene.fleet.create(&pod)
@@ -71,6 +77,21 @@ fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
     assert_eq!(one.pods(&scene), ["reboot-manager-a"]);
     one.comes_back(&scene, &server);
     one.is_in_service(&scene);
+}
+
+#[test]
+fn our_own_pod_is_evicted_only_when_it_tolerates_the_taints_of_another_node() {
+    let pool = json!({"key": "pool", "operator": "Exists"});
+    for (tolerations, left) in [(&[][..], &["reboot-manager-a"][..]), (&[pool], &[])] {
+        let scene = scene();
+        let [one] = machines(&scene);
+        scene.fleet.node("n2", &format!("{:032x}", 2), "boot-of-n2").taint("pool").create();
+        let pod = own_pod_with(&scene, "reboot-manager-a", "n1", tolerations);
+        scene.wait_for_running("n1", 1);
+        let server = server_in(&scene, &pod, "60s");
+        one.agent(&server).pre_reboot().expect(200, "approved");
+        assert_eq!(one.pods(&scene), left, "{tolerations:?}");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! What a watch of the nodes shows spares lists, and decides nothing by itself: whatever becomes of it, nobody passes who
-//! should not, nobody waits who need not, and it begins anew.
+//! The view of the fleet spares lists, and decides nothing by itself: whatever becomes of the watch that keeps it, no node
+//! passes that should not, and none waits for longer than a late view is trusted.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use test_cluster::objects::Placement;
 use test_cluster::road::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Scene, Server};
@@ -34,15 +35,19 @@ fn watching(scene: &Scene, wait: &str) -> Server {
     server
 }
 
-/// Waits until the watch has brought all that was written so far: for a moment there is one more node, which is marked, and
-/// `asks` is refused.
+/// Waits until the watch has delivered all that was written so far: for a moment there is one more node, which is found and
+/// then found no more.
 #[track_caller]
-fn catch_up(scene: &Scene, server: &Server, asks: &Machine) {
+fn catch_up(scene: &Scene, server: &Server) {
     let number = scene.road.log().len();
     let marker = machine(scene, &format!("marker-{number}"), 1000 + number);
-    scene.set_status(&marker.node, "Rebooting");
-    asks.until_spared(scene, server);
+    wait_for("the marker is known", SOON, || {
+        marker.agent(server).steady_state().expect(200, "steady_state");
+        let annotations = &scene.fleet.read_node(&marker.node)["metadata"]["annotations"];
+        if annotations["rebootmanager/status"] == "Ready" { Ok(()) } else { Err(annotations.clone()) }
+    });
     scene.admin.delete(&format!("/api/v1/nodes/{}", marker.node), None).ok();
+    marker.agent(server).pre_reboot().expect(404, "unknown_node");
 }
 
 fn count(calls: &[Passed], verb: &str, resource: &str) -> usize {
@@ -58,7 +63,7 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
         for number in 0..others {
             self::machine(&scene, &format!("other-{number}"), 100 + number);
         }
-        catch_up(&scene, &server, &machine);
+        catch_up(&scene, &server);
         let mut granted = calls(&scene, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
         for _ in 0..2 {
             if count(&granted, "list", "nodes") == 0 {
@@ -70,12 +75,10 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
             granted = calls(&scene, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
         }
         assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
-        // Take, mark, approve.
-        assert_eq!((count(&granted, "patch", "leases") + count(&granted, "create", "leases"), count(&granted, "patch", "nodes")), (2, 1));
-        // Node and Lease; and, if housekeeping happens to come by, once more. The watch may still show a marker.
-        let looked_up = granted.iter().filter(|call| call.path.contains("/nodes/marker-")).count();
-        let nodes = count(&granted, "get", "nodes") - looked_up;
-        let read = (nodes, count(&granted, "get", "leases"), count(&granted, "list", "pods"));
+        // Take and approve; mark, and the record of the drain.
+        assert_eq!((count(&granted, "patch", "leases") + count(&granted, "create", "leases"), count(&granted, "patch", "nodes")), (2, 2));
+        // Node and Lease; and, if the reconciler happens to come by, once more.
+        let read = (count(&granted, "get", "nodes"), count(&granted, "get", "leases"), count(&granted, "list", "pods"));
         assert!((1..=2).contains(&read.0) && (1..=2).contains(&read.1) && read.2 == 1, "{granted:#?}");
         let returned = calls(&scene, || machine.comes_back(&scene, &server));
         assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
@@ -121,14 +124,19 @@ fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
 }
 
 #[test]
-fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody() {
+fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody_once_a_write_is_not_delivered() {
     let scene = scene();
-    let [one, _two] = machines(&scene);
+    let [one, two] = machines(&scene);
     let server = watching(&scene, "5s");
     scene.set_status("n2", "Rebooting");
     one.until_spared(&scene, &server);
     scene.road.watches().hold();
     scene.set_status("n2", "Ready");
+    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    // The write of a node that is not refused does not arrive.
+    two.until_approved(&server);
+    two.comes_back(&scene, &server);
+    scene.wait_for_no_holder();
     one.agent(&server).pre_reboot().expect(200, "approved");
 }
 
@@ -188,16 +196,16 @@ fn ahead() -> Value {
     json!({"type": "BOOKMARK", "object": {"kind": "Node", "metadata": {"resourceVersion": "999999999999"}}})
 }
 
-/// Whatever ends a watch: it begins anew, and what was missed meanwhile is known.
+/// Whatever ends a watch: another follows, and what was missed meanwhile is known.
 #[test]
-fn a_watch_that_is_over_begins_anew_with_what_was_missed() {
+fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
     let scene = scene();
     let [one, two] = machines(&scene);
     let server = watching(&scene, "5s");
     let modified = |object: &Value| json!({"type": "MODIFIED", "object": object});
     let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}});
     let cases = [
-        ("lost", None),
+        ("cut", None),
         ("gone", Some(gone)),
         ("disorder", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "1"}})))),
         ("disorder", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "abc"}})))),
@@ -206,6 +214,8 @@ fn a_watch_that_is_over_begins_anew_with_what_was_missed() {
     ];
     for (reason, said) in cases {
         let (before, _) = watches(&server, reason);
+        // One that has brought nothing yet has failed when it is over.
+        catch_up(&scene, &server);
         // What is waiting when it is cut is lost.
         scene.road.watches().hold();
         scene.set_status("n2", "Rebooting");
@@ -220,6 +230,70 @@ fn a_watch_that_is_over_begins_anew_with_what_was_missed() {
         two.agent(&server).steady_state().expect(200, "steady_state");
     }
     one.until_approved(&server);
+}
+
+#[test]
+fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
+    let scene = scene();
+    let [one, _two] = machines(&scene);
+    let server = watching(&scene, "5s");
+    catch_up(&scene, &server);
+    let followed = calls(&scene, || {
+        scene.road.watches().cut();
+        wait_for_watch(&server, "cut", 1);
+        catch_up(&scene, &server);
+        one.agent(&server).pre_reboot().expect(200, "approved");
+    });
+    assert_eq!(count(&followed, "list", "nodes"), 0, "{followed:#?}");
+    server.wait_for_log("the watch of all nodes was cut", SOON);
+    let times: Vec<u64> = scene.road.log().iter().filter(|call| call.verb == "watch").map(|call| seconds(&call.path)).collect();
+    assert!(matches!(times[..], [1800..=3600, ..=10]), "{times:?}");
+}
+
+/// The time that a watch asks for.
+fn seconds(path: &str) -> u64 {
+    path.split("timeoutSeconds=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok()).unwrap_or_else(|| panic!("{path}"))
+}
+
+#[test]
+fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
+    let scene = scene();
+    let [one] = machines(&scene);
+    for number in 0..29 {
+        scene.fleet.bare_pod("shop", &format!("web-{number}"), Placement::On("n1"));
+    }
+    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
+    scene.wait_for_running("n1", 30);
+    let server = watching(&scene, "1s");
+    catch_up(&scene, &server);
+    let mut asked = 0;
+    let granted = calls(&scene, || {
+        wait_for("n1 is approved", SOON, || {
+            asked += 1;
+            let answer = one.agent(&server).pre_reboot();
+            if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    });
+    assert!(asked > 1, "it asked again while it was drained");
+    assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
+    let returned = calls(&scene, || one.comes_back(&scene, &server));
+    assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
+}
+
+#[test]
+fn a_stranger_costs_no_list_while_the_nodes_are_watched() {
+    let scene = scene();
+    let [_one] = machines(&scene);
+    let server = watching(&scene, "1s");
+    catch_up(&scene, &server);
+    let stranger = server.zincati(&format!("{:032x}", 77));
+    let asked = calls(&scene, || {
+        for _ in 0..5 {
+            stranger.pre_reboot().expect(404, "unknown_node");
+            stranger.steady_state().expect(200, "steady_state");
+        }
+    });
+    assert_eq!(count(&asked, "list", "nodes"), 0, "{asked:#?}");
 }
 
 #[test]
@@ -263,7 +337,7 @@ fn a_watch_is_open_again_when_the_api_server_is_back() {
 #[test]
 fn nodes_that_come_and_go_are_known_without_a_list() {
     let scene = scene();
-    let [one] = machines(&scene);
+    let [_one] = machines(&scene);
     let server = watching(&scene, "5s");
     let is_found = |newcomer: &Machine| {
         let found = calls(&scene, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
@@ -272,13 +346,13 @@ fn nodes_that_come_and_go_are_known_without_a_list() {
     };
     let three = machine(&scene, "n3", 3);
     let four = machine(&scene, "n4", 4);
-    catch_up(&scene, &server, &one);
+    catch_up(&scene, &server);
     is_found(&three);
     is_found(&four);
     // Another machine under a name that was there before.
     scene.admin.delete("/api/v1/nodes/n3", None).ok();
     let anew = machine(&scene, "n3", 33);
-    catch_up(&scene, &server, &one);
+    catch_up(&scene, &server);
     is_found(&anew);
     three.agent(&server).pre_reboot().expect(404, "unknown_node");
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::kube::clock;
 use crate::kube::testing::{Scratch, chain};
+use crate::system::clock;
 
-fn later(moment: Moment, seconds: u64) -> Moment {
-    Moment {
-        steady: moment.steady + Duration::from_secs(seconds),
-        wall: moment.wall + SignedDuration::from_secs(i64::try_from(seconds).unwrap()),
+fn later(moment: Now, seconds: u64) -> Now {
+    Now {
+        instant: moment.instant + Duration::from_secs(seconds),
+        clock: moment.clock + SignedDuration::from_secs(i64::try_from(seconds).unwrap()),
     }
 }
 
@@ -95,7 +95,7 @@ fn a_file_without_a_token_is_an_error() {
 fn a_plugin_is_run_once_until_its_token_ends() {
     let scratch = Scratch::new();
     let start = clock::now();
-    let end = (later(start, 100).wall).to_string();
+    let end = (later(start, 100).clock).to_string();
     let credentials = credentials(counting(&scratch, Some(&end)));
     assert_eq!(header(&credentials.current(start).unwrap()), "Bearer run-1");
     assert_eq!(header(&credentials.current(later(start, 90)).unwrap()), "Bearer run-1");

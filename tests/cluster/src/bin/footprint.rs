@@ -1,5 +1,5 @@
 //! Measures what the program takes on a real control plane: memory at rest and at its peak, the time from its start to ready, and the
-//! calls of a check-in, for growing numbers of nodes. It runs in an empty root, as in its image.
+//! calls of a check-in, a reboot and a heartbeat, for growing numbers of nodes. It runs in an empty root, as in its image.
 //! Usage, as root: `unshare --mount footprint PROGRAM MANIFEST [--steady] [NODES …]`; scripts/measure-memory does all set-up.
 //!
 //! It ends with an error when something takes more than it should. With `--steady` it looks at that only where it is the same on every
@@ -32,6 +32,8 @@ const KIB: usize = 1024;
 const DISK_MAX: usize = 4 * KIB * KIB;
 const REST_MAX: usize = 3 * KIB * KIB;
 const OWN_MAX: usize = KIB * KIB;
+/// A node known to the view of the fleet may add this to either.
+const NODE_MAX: usize = 208;
 const PEAK_MAX: usize = 8 * KIB * KIB;
 const READY_MAX: Duration = Duration::from_millis(100);
 const CHECK_IN_MAX: usize = 4 * KIB;
@@ -63,7 +65,7 @@ fn main() {
         scene.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("measuring at {nodes} nodes");
-        for (row, seen) in measure(&scene, &program).into_iter().enumerate() {
+        for (row, seen) in measure(&scene, &program, nodes).into_iter().enumerate() {
             match rows.get_mut(row) {
                 Some(row) => row.seen.extend(seen.seen),
                 None => rows.push(seen),
@@ -92,10 +94,10 @@ fn print(numbers: &[usize], rows: &[Row]) -> usize {
     missed
 }
 
-fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
+fn measure(scene: &Scene, program: &Path, nodes: usize) -> Vec<Row> {
     let mebibytes = |bytes: usize| bytes as f64 / (KIB * KIB) as f64;
     let memory = |what, bytes, max: usize| Row { what, unit: "MiB", seen: vec![mebibytes(bytes)], max: Some(mebibytes(max)), steady: true };
-    let resident = |what, bytes| Row { steady: false, ..memory(what, bytes, REST_MAX) };
+    let resident = |what, bytes| Row { steady: false, ..memory(what, bytes, REST_MAX + nodes * NODE_MAX) };
     let time = |what, seen: Duration, max: Option<Duration>| {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         Row { what, unit: "ms", seen: vec![milliseconds(seen)], max: max.map(milliseconds), steady: false }
@@ -137,6 +139,7 @@ fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
     rests(&server);
     let check_in = calls(&road, || steady_state(scene, &server));
     let granted = calls(&road, || reboot(scene, &server));
+    let heartbeat = heartbeat(scene, &road, &server);
     vec![
         memory("the file", usize::try_from(std::fs::metadata(program).unwrap().len()).unwrap(), DISK_MAX),
         time("start to ready, median", ready, Some(READY_MAX)),
@@ -146,11 +149,14 @@ fn measure(scene: &Scene, program: &Path) -> Vec<Row> {
         memory("peak, the nodes' ids read", index_peak, PEAK_MAX),
         memory("peak, a reboot granted and over", reboot_peak, PEAK_MAX),
         resident("resident at rest after that", rest),
-        memory("of which its own, not the file's", own, OWN_MAX),
+        memory("of which its own, not the file's", own, OWN_MAX + nodes * NODE_MAX),
         number("calls of a check-in that changes nothing", "requests", check_in.0, Some(1)),
         number("answers to them", "bytes", check_in.1, Some(CHECK_IN_MAX)),
         number("calls of a granted reboot and its check-in", "requests", granted.0, None),
         number("answers to them", "bytes", granted.1, None),
+        number("a heartbeat of another node, from the watch", "bytes", heartbeat.0, None),
+        number("heartbeats of another node in an hour, one each 5 minutes", "bytes", heartbeat.0 * 12, None),
+        time("processor time of 100 heartbeats", heartbeat.1, None),
     ]
 }
 
@@ -197,6 +203,17 @@ fn calls(road: &Road, work: impl FnOnce()) -> (usize, usize) {
     work();
     let log = road.log();
     (log.len() - before, log[before..].iter().map(|call| call.received).sum())
+}
+
+/// What the watch brings for each heartbeat of another node, and the processor time of a hundred.
+fn heartbeat(scene: &Scene, road: &Road, server: &Server) -> (usize, Duration) {
+    const COUNT: usize = 100;
+    let received = || road.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
+    rests(server);
+    let before = (received(), server.cpu_time());
+    (0..COUNT).for_each(|_| scene.fleet.heartbeat("n0"));
+    rests(server);
+    ((received() - before.0) / COUNT, server.cpu_time() - before.1)
 }
 
 /// Waits until it has done nothing for a while: no page fetched, no time of a processor used.

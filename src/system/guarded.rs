@@ -6,23 +6,29 @@ use std::time::Duration;
 
 /// A value behind a lock, and a bell for those who wait for it to change.
 #[derive(Debug, Default)]
-pub(super) struct Guarded<T> {
+pub struct Guarded<T> {
     value: Mutex<T>,
     bell: Condvar,
 }
 
 impl<T> Guarded<T> {
-    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+    /// Guards `value`.
+    pub fn new(value: T) -> Self {
+        Self { value: Mutex::new(value), bell: Condvar::new() }
+    }
+
+    /// The value, for this thread alone.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(|_poisoned| std::process::abort())
     }
 
     /// Rings the bell.
-    pub(super) fn wake(&self) {
+    pub fn wake(&self) {
         self.bell.notify_all();
     }
 
     /// Waits until the bell rings and `enough` holds, or `limit` has passed.
-    pub(super) fn wait(&self, limit: Duration, mut enough: impl FnMut(&mut T) -> bool) -> MutexGuard<'_, T> {
+    pub fn wait(&self, limit: Duration, mut enough: impl FnMut(&mut T) -> bool) -> MutexGuard<'_, T> {
         let waited = self.bell.wait_timeout_while(self.lock(), limit, |value| !enough(value));
         waited.unwrap_or_else(|_poisoned| std::process::abort()).0
     }
