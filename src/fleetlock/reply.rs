@@ -1,7 +1,7 @@
 //! The answer to a client: a status, a `kind` for its metrics and a message for its journal.
 //!
-//! Zincati takes every 2xx for "granted" and reads no body then; some clients take only 200. So a success is exactly
-//! 200 and nothing else is ever 2xx. On any other status Zincati logs `value` and counts `kind`.
+//! Zincati takes every 2xx for "granted" and reads no body then; some clients take only 200. A success is therefore
+//! exactly 200, and nothing else is ever 2xx. On any other status Zincati logs `value` and counts `kind`.
 
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A 200. Only `reboot::outcome` may call this: a test reads the sources to see that nobody else does.
+    /// A 200. Only `reboot::outcome` may call this: a test reads the sources to see that nothing else does.
     pub fn ok(kind: Kind, value: String) -> Self {
         Self { kind, value }
     }
@@ -107,7 +107,7 @@ impl Reply {
         Self { kind, value }
     }
 
-    /// What kind of answer.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
