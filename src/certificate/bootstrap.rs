@@ -99,7 +99,7 @@ impl Bootstrap {
     fn look(&self, now: Timestamp) -> Result<Pair, Trouble> {
         for _ in 0..TRIES_MAX {
             match self.complete(now) {
-                Err(Trouble::Api(ApiError::Conflict { operation, .. })) => {
+                Err(Trouble::Api(ApiError::Conflict(operation, _))) => {
                     log::debug!("certificate: another replica was first to {operation}")
                 }
                 result => return result,
