@@ -81,9 +81,8 @@ impl fmt::Display for ApiStatus {
 /// The object that a `Status` is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
-    /// `details.name`.
     pub name: String,
-    /// `details.kind`: of most refusals the resource, as `nodes`.
+    /// Of most refusals the resource, as `nodes`.
     pub kind: String,
 }
 
@@ -93,9 +92,7 @@ pub struct Details {
 pub struct Cause {
     /// A word for programs, such as `DisruptionBudget`.
     pub reason: String,
-    /// A message for people.
     pub message: String,
-    /// The field of the object that the cause is about.
     pub field: String,
 }
 

@@ -15,7 +15,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Proxy};
 
-use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification};
+use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification, bare};
 use crate::system::guarded::Guarded;
 
 /// The time limits of each part of an exchange. No other table has any.
@@ -167,8 +167,7 @@ struct Addresses {
 impl Resolver for Addresses {
     fn resolve(&self, uri: &Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().unwrap_or_default();
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let Ok(address) = bare.parse::<IpAddr>() else {
+        let Ok(address) = bare(host).parse::<IpAddr>() else {
             return self.names.resolve(uri, config, timeout);
         };
         let usual = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
