@@ -160,15 +160,13 @@ fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::conf
 /// Finds addresses as ureq does, but starts no thread for a host that is an address already: inside the
 /// cluster every request would start one.
 #[derive(Debug, Default)]
-struct Addresses {
-    names: DefaultResolver,
-}
+struct Addresses(DefaultResolver);
 
 impl Resolver for Addresses {
     fn resolve(&self, uri: &Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().unwrap_or_default();
         let Ok(address) = bare(host).parse::<IpAddr>() else {
-            return self.names.resolve(uri, config, timeout);
+            return self.0.resolve(uri, config, timeout);
         };
         let usual = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let mut addresses = self.empty();
