@@ -1,7 +1,7 @@
 //! `serve`: finds Kubernetes, starts the threads and the two ports, and stops in order.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use log::{info, warn};
@@ -19,6 +19,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
+use crate::system::clock;
 
 /// Requests that are being decided at once. Held requests occupy none of them.
 const WORKERS: usize = 8;
@@ -119,12 +120,11 @@ fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
 }
 
 /// Accepts no further connection, answers the requests that are held, and gives the others a moment.
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock and waits")]
 fn stop(coordinator: &Coordinator, listener: &Listener) {
     listener.close();
     coordinator.stop();
-    let begun = Instant::now();
-    while !listener.is_idle() && begun.elapsed() < STOPPING_MAX {
-        std::thread::sleep(Duration::from_millis(20));
+    let deadline = clock::now().instant + STOPPING_MAX;
+    while !listener.is_idle() && !clock::left(deadline).is_zero() {
+        clock::sleep(Duration::from_millis(20));
     }
 }

@@ -15,7 +15,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Proxy};
 
-use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification};
+use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification, bare};
 use crate::system::guarded::Guarded;
 
 /// The time limits of each part of an exchange. No other table has any.
@@ -160,16 +160,13 @@ fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::conf
 /// Finds addresses as ureq does, but starts no thread for a host that is an address already: inside the
 /// cluster every request would start one.
 #[derive(Debug, Default)]
-struct Addresses {
-    names: DefaultResolver,
-}
+struct Addresses(DefaultResolver);
 
 impl Resolver for Addresses {
     fn resolve(&self, uri: &Uri, config: &ureq::config::Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().unwrap_or_default();
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let Ok(address) = bare.parse::<IpAddr>() else {
-            return self.names.resolve(uri, config, timeout);
+        let Ok(address) = bare(host).parse::<IpAddr>() else {
+            return self.0.resolve(uri, config, timeout);
         };
         let usual = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
         let mut addresses = self.empty();
