@@ -99,7 +99,7 @@ impl Bootstrap {
     fn settle(&self, now: Timestamp) -> Result<Pair, BootstrapError> {
         for _ in 0..TRIES_MAX {
             match self.complete(now) {
-                Err(BootstrapError::Api(ApiError::Conflict { operation, .. })) => {
+                Err(BootstrapError::Api(ApiError::Conflict(operation, _))) => {
                     log::debug!("certificate: another replica was first to {operation}")
                 }
                 result => return result,

@@ -91,7 +91,7 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
     }
 }
 
-/// The API server puts these words before the message of a webhook, whatever the webhook answers.
+/// The API server puts these words before the message of a webhook, with any answer.
 fn is_of_webhook(message: &str) -> bool {
     message.contains("admission webhook")
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_refuses_with_whatever_code_it_chooses() {
+    fn a_webhook_refuses_with_any_code() {
         for code in [400, 403, 404, 409, 418, 429, 500, 503] {
             let denied = error(code, "admission webhook \"vm\" denied the request: migrating", &[]);
             check(&denied, "Refused { why: \"a webhook keeps it (admission webhook \\\"vm\\\" denied the request: migrating)");

@@ -1,4 +1,4 @@
-//! Which pods of a node are evicted, which are skipped, and which are only waited for.
+//! Pods of a node: the evicted, the skipped, and those that are only waited for.
 
 use jiff::Timestamp;
 

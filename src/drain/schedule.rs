@@ -1,4 +1,4 @@
-//! Which eviction is next, and when.
+//! The next eviction, and its time.
 //!
 //! Pods of one PodDisruptionBudget are evicted one after the other: while the budget refuses, one attempt every few seconds
 //! is enough for all of them, and an eviction opens the way for the next at once. Only a refusal names the budget of a pod;

@@ -1,6 +1,6 @@
 //! A refusal: an answer to a client, never an error of this program.
 //!
-//! So no function has one as its `Err`; what may be refused on the way to something else is a `ControlFlow<Refusal, …>`.
+//! No function has one as its `Err`: a result that may be refused on the way is a `ControlFlow<Refusal, …>`.
 
 use super::Kind;
 

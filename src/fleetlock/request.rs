@@ -1,6 +1,6 @@
 //! From a request as it arrived to a [`Request`], or to the [`Refusal`] of what is none of FleetLock's.
 //!
-//! `Content-Type` is not looked at: Zincati sends none. How large a request may be is the business of whoever reads it.
+//! `Content-Type` is not looked at: Zincati sends none. The size of a request is limited where it is read.
 
 use std::fmt;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -13,10 +13,10 @@ use crate::cluster::HexId;
 /// Characters a group's name may have at most, as a Kubernetes label value.
 const GROUP_MAX: usize = 63;
 
-/// Characters of a parser's error that are told.
+/// Characters of a parser's error that are shown.
 const ERROR_SHOWN_MAX: usize = 240;
 
-/// What a client asks for.
+/// The question of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `POST /v1/pre-reboot`: may I reboot now?
@@ -33,7 +33,7 @@ pub struct GroupName(String);
 /// A well-formed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked.
+    /// The question.
     pub endpoint: Endpoint,
     /// `client_params.id`.
     pub id: HexId,
@@ -52,7 +52,7 @@ pub struct Head<'a> {
     pub protocol: Option<&'a str>,
 }
 
-/// Which endpoint `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
+/// The endpoint that `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
 /// query is ignored.
 pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
     let path = target.split(['?', '#']).next().unwrap_or_default();

@@ -14,9 +14,6 @@ mod testing;
 mod transport;
 
 pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, Scope, TLS, needed, read_page};
-pub use client::{
-    ApiError, ApiStatus, Call, Cause, Client, ConnectError, Content, DecodeError, Detail, Details, Failure, Observation, Operation,
-    TransportError, Verb, error_chain,
-};
-pub use config::{ConnectOptions, CredentialError, Environment, Location, LocationError};
-pub use transport::{Limits, TlsError};
+pub use client::{ApiError, ApiStatus, Client, Observation, error_chain};
+pub use config::{ConnectOptions, Environment, Location};
+pub use transport::Limits;

@@ -1,5 +1,5 @@
-//! The lock: which nodes hold a slot. One Lease keeps all of it, and is only ever written at the version it was read
-//! at, so that every rule about the number of slots holds whatever other replicas do.
+//! The lock: which nodes hold a slot. All of it is in one Lease, which is only written over the version that was read, so every
+//! rule about the number of slots holds beside any other replica.
 //!
 //! Pure: values in, values out.
 

@@ -15,7 +15,7 @@ pub const HOLDERS: &str = "rebootmanager/holders";
 /// The form this program writes. A newer one is not touched.
 const FORM: u32 = 1;
 
-/// The annotation cannot be read. Nothing is approved until it can: whoever holds a slot may be rebooting.
+/// The annotation cannot be read. Nothing is approved until it can: each holder of a slot may be rebooting.
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// Not the JSON it should be.
@@ -32,7 +32,7 @@ pub enum Unreadable {
     Newer(u32),
 }
 
-/// What to write, as a JSON merge patch.
+/// A JSON merge patch of the Lease.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LeasePatch(pub Value);
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_never_taken_for_empty() {
+    fn an_annotation_that_cannot_be_read_is_an_error_and_never_an_empty_lock() {
         let cases = [("", "repair it"), ("{}", "repair it"), (r#"{"form":2}"#, "upgrade it"), (r#"{"form":1}"#, "repair it")];
         for (text, says) in cases {
             let error = read(&lease(Some(text))).unwrap_err();

@@ -13,9 +13,9 @@ use crate::cluster::{Node, Readiness, Status};
 /// unmarked node and no approval was left behind by a crash.
 const MARKING_MAX: Duration = Duration::from_secs(60);
 
-/// A node that checks in without having rebooted was most likely told yes and changed its mind; or its kubelet has not
-/// reported the new boot yet; or the check-in is an old one that was under way for long, and the node is about to reboot.
-/// Its slot is kept for this long, so that the kubelet, or the reboot, can show which.
+/// A node that checks in without having rebooted was most likely approved and changed its mind; or its kubelet has not
+/// reported the new boot yet; or the check-in is an old one that was delayed, and the node is about to reboot. Its slot is
+/// kept for this long, so that the kubelet, or the reboot, can show which.
 const REPORTING_MAX: Duration = Duration::from_secs(120);
 
 /// A Node object of an approved holder can be deleted while its machine reboots: by a cloud controller that sees the machine
@@ -100,7 +100,7 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
         return match (node.mark.status == Status::Rebooting, &node.mark.record) {
             (true, _) => Release::Keep(KeepReason::Draining),
             (false, _) if !is_past(holder.since, MARKING_MAX, now) => Release::Keep(KeepReason::DrainingSoon),
-            // Somebody set it to Ready by hand and left our cordon.
+            // Set to Ready by hand, with our cordon left.
             (false, Some(_)) => Release::RestoreFirst,
             (false, None) => Release::Free(FreeReason::NeverMarked),
         };
@@ -128,7 +128,7 @@ fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], now: Ti
         let is_settled = is_past(checked_in, REPORTING_MAX, now);
         return if is_settled { Release::Free(FreeReason::CheckedInAndGone) } else { Release::Keep(KeepReason::MayReboot) };
     }
-    // An adopted slot names no boot: then no Node can be told to be in another.
+    // An adopted slot names no boot: then no Node is known to be in another.
     let is_back = |node: &Node| !approved.boot.is_empty() && node.is_back_from(&approved.boot);
     if successors.into_iter().flatten().any(is_back) {
         return Release::Free(FreeReason::Recreated);
@@ -287,5 +287,20 @@ mod tests {
         let term = crate::cluster::Term { lease: Uid::default(), term: 1 };
         by_hand.mark.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term, drained: None });
         check(&holder(false, false), Some(&by_hand), late, "RestoreFirst");
+    }
+
+    #[test]
+    fn each_reason_has_its_own_words() {
+        let freed = {
+            use FreeReason::{CheckedIn, CheckedInAndGone, Gone, GoneForLong, NeverMarked, Rebooted, Recreated};
+            [CheckedIn, CheckedInAndGone, Gone, GoneForLong, NeverMarked, Rebooted, Recreated].map(|reason| reason.to_string())
+        };
+        let kept = {
+            use KeepReason::{CheckedInNotReady, Draining, DrainingSoon, Gone, MayReboot, NotCheckedIn, RebootedNotReady, Unreported};
+            [CheckedInNotReady, Draining, DrainingSoon, Gone, MayReboot, NotCheckedIn, RebootedNotReady, Unreported]
+                .map(|reason| reason.to_string())
+        };
+        let words: std::collections::BTreeSet<&String> = freed.iter().chain(&kept).collect();
+        assert!(words.len() == freed.len() + kept.len() && words.iter().all(|words| words.contains(' ')), "{words:?}");
     }
 }

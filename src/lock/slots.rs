@@ -1,4 +1,4 @@
-//! Slots and their holders as a value. Each change is a new value; writing it is somebody else's work.
+//! Slots and their holders as a value. Each change makes a new value; nothing is written here.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,36 +12,36 @@ use crate::fleetlock::{GroupName, zincati_id};
 pub struct LockState {
     /// The number of the youngest term; never goes back.
     pub last_term: u64,
-    /// Who holds a slot, in the order they took it.
+    /// The holders of slots, in the order of taking.
     pub holders: Vec<Holder>,
     /// Fields of a later version, kept as they are.
     pub extra: Map<String, Value>,
 }
 
-/// One node that holds a slot.
+/// A node that holds a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The node's name.
     pub node: NodeName,
-    /// The node's UID: a node made anew under the same name is another one.
+    /// The node's UID: a node that was recreated under the same name is another one.
     pub uid: Uid,
-    /// The group it called itself of.
+    /// The group in its request.
     pub group: GroupName,
     /// The number of its term.
     pub term: u64,
-    /// When it took the slot.
+    /// When the slot was taken.
     pub since: Timestamp,
-    /// The node runs the control plane, as its labels said when it took the slot.
+    /// The node runs the control plane, by its labels when the slot was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control_plane: bool,
-    /// The id that Zincati makes of the node's machine-id: what its machine is found by should its Node be deleted and
-    /// registered under another name. The machine-id itself is not to be published (machine-id(5)).
+    /// The id that Zincati makes of the node's machine-id: by this the machine is found if its Node is deleted and registered
+    /// under another name. The machine-id itself must not be published (machine-id(5)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<HexId>,
-    /// When its reboot was last approved. From then on it may reboot at any moment.
+    /// When its reboot was last approved. From then on the node may reboot at any moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
-    /// When it said that it is up again. From then on the slot may be freed.
+    /// When the node checked in after the reboot. From then on the slot may be freed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_in: Option<Timestamp>,
     /// When its Node was first seen to be gone while its reboot was approved.
@@ -67,7 +67,7 @@ impl LockState {
         self.holders.iter().find(|holder| holder.uid == *uid)
     }
 
-    /// Holders that are other nodes than `node`. One of the same name with another UID is the same place's past.
+    /// Holders that are other nodes than `node`. A holder of that name with another UID is an earlier node in its place.
     pub fn others(&self, node: &NodeName) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(|holder| holder.node != *node)
     }
@@ -93,7 +93,7 @@ impl LockState {
         next
     }
 
-    /// Records what the slot's Node says of its machine.
+    /// Records the role and the machine of the slot's Node.
     pub fn describe(&self, node: &Node) -> Self {
         self.with(&node.mark.uid, |holder| {
             holder.control_plane = node.control_plane;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_made_anew_takes_its_names_place() {
+    fn a_recreated_node_takes_the_slot_of_its_name() {
         let name = NodeName("a".to_owned());
         let old = LockState::default().take(&name, &Uid("1".to_owned()), &group(), now(1));
         assert_eq!(old.others(&name).next(), None);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is done in whatever order: one slot a name, and terms that only grow.
+        /// In any order of changes: one slot a name, and terms that only grow.
         #[test]
         fn names_hold_one_slot_and_terms_grow(steps in proptest::collection::vec((0u8..4, 0u8..5, 0u8..3), 0..40)) {
             let mut lock = LockState::default();

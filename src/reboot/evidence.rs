@@ -7,7 +7,7 @@ use super::{Lock, LockChange, Seen};
 use crate::cluster::{Complete, Node, Pod, PodKey, Uid};
 use crate::drain::DrainPlan;
 
-/// No proof older than this counts. A replica that was frozen in the middle wakes up with stale proofs and looks again.
+/// No proof older than this counts. A replica that was frozen in between wakes up with stale proofs and reads again.
 pub const PROOF_AGE_MAX: Duration = Duration::from_secs(15);
 
 /// The slot is held: this request wrote the approval into the Lease, over the version that named the node a holder.
@@ -24,7 +24,7 @@ pub struct Cordoned {
     at: Instant,
 }
 
-/// A complete list of the node's pods, begun after the cordon was seen, holds none that has to go.
+/// A complete list of the node's pods, begun after the cordon was seen, holds none that must go.
 #[derive(Debug)]
 pub struct Emptied {
     tick: u64,

@@ -7,7 +7,7 @@ use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, spoken};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
-/// A node whose kubelet does not report is not drained by anyone: its pods cannot end, and it would hold the slot for nothing.
+/// A node whose kubelet does not report cannot be drained: its pods do not end, and it would hold the slot for nothing.
 const NOT_READY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
 /// The next step of a node that would take a slot but may not, or not yet. `None`: nothing is in its way.

@@ -1,11 +1,11 @@
-//! The one door to the wire: where the result of the rules becomes a reply. Nothing else makes a 200.
+//! The result of the rules, and its reply to the client. Nothing else makes a 200.
 
 use super::Approval;
 use crate::cluster::{HexId, NodeName, spoken};
 use crate::drain::came_back_clause;
 use crate::fleetlock::{Kind, Refusal, Reply};
 
-/// What the rules say to a caller.
+/// The answer of the rules to a caller.
 #[derive(Debug)]
 pub enum Outcome {
     /// Pre-reboot: the node may reboot. Only an [`Approval`] makes one.

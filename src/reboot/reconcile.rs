@@ -14,7 +14,7 @@ use crate::lock::{Approved, FreeReason, KeepReason, Release, is_searched_for, re
 #[derive(Debug)]
 #[must_use]
 pub enum Step {
-    /// One conditional write; for one that frees a slot, with the evidence.
+    /// A conditional write; if it frees a slot, with the evidence.
     Change(Change, Option<FreeReason>),
     /// Nothing; for a slot that is kept, with the reason.
     Done(Option<KeepReason>),

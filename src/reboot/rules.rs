@@ -1,4 +1,4 @@
-//! What a decision is about, and what it must obey: the caller, the rules, the time.
+//! Inputs of every decision: the caller, the rules, the time.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ pub struct Caller {
 pub struct Rules {
     /// How many nodes may be unavailable at once.
     pub capacity: Capacity,
-    /// At most one control-plane node may be unavailable, by whatever cause.
+    /// At most one control-plane node may be unavailable, for any reason.
     pub protect_control_plane: bool,
     /// How to tell this program's own pods.
     pub ours: Ours,

@@ -1,7 +1,7 @@
-//! Steady-state: this node is up and may work again. One small read when nothing has to change.
+//! Steady-state: this node is up and may work again. If nothing must change, a single small read.
 //!
 //! For a holder the check-in is written into the Lease first: from then on no earlier request can approve it, and
-//! whatever is left to do (put the node back in service, free the slot) can be finished by any replica.
+//! any replica can do the rest: put the node back in service, free the slot.
 
 use super::observed::may_be_marked_since;
 use super::{Caller, Change, HeldTerm, Lock, LockChange, Now, Observed, Outcome, Question, Seen, Settled, Step};
@@ -24,7 +24,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
     // An approval of after this request arrived is not undone by it, however long the request has been under way. Once the
-    // node has rebooted there is nothing left to undo; so a replica whose clock is ahead cannot keep a node from checking in.
+    // node has rebooted there is nothing left to undo, and a replica whose clock is ahead cannot keep a node from checking in.
     // An adopted slot names no boot: there the time alone counts.
     if holder
         .and_then(|holder| holder.approved.as_ref())

@@ -13,7 +13,7 @@ use crate::fleetlock::Kind;
 pub enum Step {
     /// Answer; nothing is left to do.
     Answer(Outcome),
-    /// One conditional write.
+    /// A conditional write.
     Change(Change),
     /// Read something.
     Look(Question),

@@ -67,7 +67,7 @@ fn hand_read(schemas: &Schemas) -> Vec<String> {
     let list = json!({"kind": "NodeList", "metadata": {"continue": "c", "resourceVersion": "7"}, "items": [{"metadata": {"name": "n"}}]});
     let end = PageEnd { next: Some("c".to_owned()), version: ResourceVersion("7".to_owned()) };
     let mut names: Vec<Member> = Vec::new();
-    assert_eq!(read_page(list.to_string().as_bytes(), &mut names, &mut Vec::push, &mut 0).unwrap(), end);
+    assert_eq!(read_page(list.to_string().as_bytes(), &mut 0, |member| names.push(member)).unwrap(), end);
     assert_eq!(names.len(), 1);
 
     // The object of an event is any; a bookmark has nothing but its version, an error is a Status.

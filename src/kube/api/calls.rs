@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use serde::de::{Deserialize, DeserializeOwned, IgnoredAny};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use super::permissions::{LEASE, Permission, needed};
@@ -11,7 +12,7 @@ use crate::cluster::{
     CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
     Service, TlsSecret, Uid,
 };
-use crate::kube::client::{ApiError, Call, Client, Content, Detail, Verb};
+use crate::kube::client::{ApiError, Call, Client, Detail, Verb};
 
 /// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
@@ -37,17 +38,17 @@ impl Kube {
 
     /// All Nodes, added one at a time, and the version at which they were so. A whole Node is 10 KB and more, so none is kept.
     pub fn nodes<A>(&self, empty: impl Fn() -> A, add: impl FnMut(&mut A, Member)) -> Result<(Complete<A>, ResourceVersion), ApiError> {
-        self.client.list_at(&list("nodes", "all nodes", "/api/v1/nodes".to_owned(), Detail::Whole), empty, add)
+        self.client.list(&call(Verb::List, "nodes", "all nodes", NODES), empty, add)
     }
 
     /// One Node.
     pub fn node(&self, name: &NodeName) -> Result<Option<Node>, ApiError> {
-        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Detail::Whole))
+        self.find(&node(Verb::Get, name))
     }
 
     /// One Node's metadata.
     pub fn node_mark(&self, name: &NodeName) -> Result<Option<NodeMark>, ApiError> {
-        self.find(&get("nodes", &format!("node {name}"), format!("/api/v1/nodes/{name}"), Detail::Metadata))
+        self.find(&Call { detail: Detail::Metadata, ..node(Verb::Get, name) })
     }
 
     /// Changes of all Nodes after `version`, for `time`. `open` is called when the server has agreed, and says whether to begin;
@@ -59,27 +60,25 @@ impl Kube {
         open: impl FnOnce() -> bool,
         take: impl FnMut(NodeEvent) -> ControlFlow<()>,
     ) -> Result<(), ApiError> {
-        let path = format!("/api/v1/nodes?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
-        let call = Call { verb: Verb::Watch, resource: "nodes", object: "all nodes", path, detail: Detail::Whole };
-        self.client.watch(&call, time, open, take)
+        let path = format!("{NODES}?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
+        self.client.watch(&call(Verb::Watch, "nodes", "all nodes", path), time, open, take)
     }
 
     /// Writes a Node's mark and cordon, at the version it was read at.
     pub fn patch_node(&self, patch: &NodePatch) -> Result<Node, ApiError> {
-        let (object, path) = (format!("node {}", patch.name), format!("/api/v1/nodes/{}", patch.name));
-        self.client.write(&write(Verb::Patch, "nodes", &object, path), Content::MergePatch, &patch.merge())
+        self.client.write(&node(Verb::Patch, &patch.name), &patch.merge())
     }
 
     /// The nodes in service other than `but`: where a pod that is evicted from `but` may go.
     pub fn hosts_besides(&self, but: &NodeName) -> Result<Hosts, ApiError> {
-        let path = "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse".to_owned();
-        let call = list("nodes", "the nodes that take pods", path, Detail::Whole);
+        let path = format!("{NODES}?fieldSelector=spec.unschedulable%3Dfalse");
+        let call = call(Verb::List, "nodes", "the nodes that take pods", path);
         let add = |hosts: &mut Hosts, host: Host| {
             if host.name != *but {
                 hosts.add(host)
             }
         };
-        self.client.list(&call, Hosts::default, add).map(Complete::into_inner)
+        self.client.list(&call, Hosts::default, add).map(|(hosts, _)| hosts.into_inner())
     }
 
     /// The pods bound to a node, of all namespaces. Only for a pod that `is_own` its tolerations are kept.
@@ -91,7 +90,8 @@ impl Kube {
             }
             pods.push(pod);
         };
-        self.client.list(&list("pods", &format!("the pods of node {node}"), path, Detail::Whole), Vec::new, add)
+        let call = call(Verb::List, "pods", format!("the pods of node {node}"), path);
+        self.client.list(&call, Vec::new, add).map(|(pods, _)| pods)
     }
 
     /// Asks a pod to go, unless another pod has its name by now (Eviction API, policy/v1).
@@ -100,38 +100,35 @@ impl Kube {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
         let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace},
             "deleteOptions": {"preconditions": {"uid": uid}}});
-        let object = format!("eviction of pod {pod}");
-        self.client.write(&write(Verb::Create, "pods/eviction", &object, path), Content::Json, &body).map(|IgnoredAny| ())
+        let call = call(Verb::Create, "pods/eviction", format!("eviction of pod {pod}"), path);
+        self.client.write(&call, &body).map(|IgnoredAny| ())
     }
 
     /// The Lease that holds the lock; `None`: there is none yet.
     pub fn lease(&self) -> Result<Option<Lease>, ApiError> {
-        self.find(&get("leases", &self.lease_object(), format!("{}/{LEASE}", self.leases()), Detail::Whole))
+        self.find(&self.own(Verb::Get, "leases", LEASE))
     }
 
     /// Writes the Lease by a JSON merge patch: over the version the patch names, or as a new one.
     pub fn write_lease(&self, patch: &Value, new: bool) -> Result<Lease, ApiError> {
-        let object = self.lease_object();
         if !new {
-            let path = format!("{}/{LEASE}", self.leases());
-            return self.client.write(&write(Verb::Patch, "leases", &object, path), Content::MergePatch, patch);
+            return self.client.write(&self.own(Verb::Patch, "leases", LEASE), patch);
         }
         let mut lease = patch.clone();
         lease["apiVersion"] = json!("coordination.k8s.io/v1");
         lease["kind"] = json!("Lease");
         lease["metadata"]["name"] = json!(LEASE);
-        self.client.write(&write(Verb::Create, "leases", &object, self.leases()), Content::Json, &lease)
+        self.client.write(&self.own(Verb::Create, "leases", LEASE), &lease)
     }
 
     /// The rights this program needs and has not (SelfSubjectAccessReview); an empty list when all is well.
     pub fn missing_permissions(&self) -> Result<Vec<Permission>, ApiError> {
         let mut missing = Vec::new();
         for permission in needed(self.service.as_deref()) {
-            let object = format!("access review for {permission}");
-            let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews".to_owned();
-            let call = write(Verb::Create, REVIEWS, &object, path);
-            let Allowed(allowed) = self.client.write(&call, Content::Json, &permission.review(&self.namespace))?;
-            if !allowed {
+            let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+            let call = call(Verb::Create, REVIEWS, format!("access review for {permission}"), path);
+            let review: Review = self.client.write(&call, &permission.review(&self.namespace))?;
+            if !review.status.allowed {
                 missing.push(permission);
             }
         }
@@ -140,76 +137,72 @@ impl Kube {
 
     /// The Service with this name.
     pub fn service(&self, name: &str) -> Result<Option<Service>, ApiError> {
-        let path = format!("{}/{name}", self.core("services"));
-        self.find(&get("services", &self.named("service", name), path, Detail::Whole))
+        self.find(&self.own(Verb::Get, "services", name))
     }
 
     /// A certificate and its key.
     pub fn tls_secret(&self, name: &str) -> Result<Option<TlsSecret>, ApiError> {
-        let path = format!("{}/{name}", self.core("secrets"));
-        self.find(&get("secrets", &self.named("secret", name), path, Detail::Whole))
+        self.find(&self.own(Verb::Get, "secrets", name))
     }
 
     /// Stores a certificate and its key, unless the Secret exists already.
     pub fn create_tls_secret(&self, name: &str, pair: &Pair) -> Result<TlsSecret, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": {"name": name, "labels": labels()}, "data": pair.data()});
-        self.client.write(&write(Verb::Create, "secrets", &self.named("secret", name), self.core("secrets")), Content::Json, &body)
+        self.client.write(&self.own(Verb::Create, "secrets", name), &body)
     }
 
     /// Puts another certificate and key in the place of what was read at `version`.
     pub fn patch_tls_secret(&self, name: &str, version: &ResourceVersion, pair: &Pair) -> Result<TlsSecret, ApiError> {
-        let path = format!("{}/{name}", self.core("secrets"));
         let body = json!({"metadata": {"resourceVersion": version}, "data": pair.data()});
-        self.client.write(&write(Verb::Patch, "secrets", &self.named("secret", name), path), Content::MergePatch, &body)
+        self.client.write(&self.own(Verb::Patch, "secrets", name), &body)
     }
 
     /// The ConfigMap that shows a CA's certificate.
     pub fn ca_map(&self, name: &str) -> Result<Option<CaMap>, ApiError> {
-        let path = format!("{}/{name}", self.core("configmaps"));
-        self.find(&get("configmaps", &self.named("configmap", name), path, Detail::Whole))
+        self.find(&self.own(Verb::Get, "configmaps", name))
     }
 
     /// Shows a CA's certificate, unless the ConfigMap exists already.
     pub fn create_ca_map(&self, name: &str, certificate: &str) -> Result<CaMap, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "labels": labels()}, "data": CaMap::data(certificate)});
-        self.client.write(&write(Verb::Create, "configmaps", &self.named("configmap", name), self.core("configmaps")), Content::Json, &body)
+        self.client.write(&self.own(Verb::Create, "configmaps", name), &body)
     }
 
     /// Shows another certificate in the place of what was read at `version`.
     pub fn patch_ca_map(&self, name: &str, version: &ResourceVersion, certificate: &str) -> Result<CaMap, ApiError> {
-        let path = format!("{}/{name}", self.core("configmaps"));
         let body = json!({"metadata": {"resourceVersion": version}, "data": CaMap::data(certificate)});
-        self.client.write(&write(Verb::Patch, "configmaps", &self.named("configmap", name), path), Content::MergePatch, &body)
+        self.client.write(&self.own(Verb::Patch, "configmaps", name), &body)
     }
 
     /// Reads one object. `None` only when Kubernetes itself says that this very object does not exist: what follows from that
     /// (a slot is freed, a node is unknown) must not follow from the 404 of a proxy, or of a missing namespace.
-    fn find<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<Option<T>, ApiError> {
+    fn find<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, ApiError> {
         let name = call.path.rsplit('/').next().unwrap_or_default();
         match self.client.read(call) {
             Ok(object) => Ok(Some(object)),
-            Err(ApiError::NotFound { status, .. }) if status.is_not_found(call.resource, name) => Ok(None),
+            Err(ApiError::NotFound(_, status)) if status.is_not_found(call.resource, name) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn core(&self, resource: &str) -> String {
-        format!("/api/v1/namespaces/{}/{resource}", self.namespace)
+    /// A call for one object of our own namespace. A new object is sent to the path of all.
+    fn own(&self, verb: Verb, resource: &'static str, name: &str) -> Call {
+        let group = if resource == "leases" { "apis/coordination.k8s.io" } else { "api" };
+        let namespace = &self.namespace;
+        let all = format!("/{group}/v1/namespaces/{namespace}/{resource}");
+        let path = if verb == Verb::Create { all } else { format!("{all}/{name}") };
+        call(verb, resource, format!("{} {namespace}/{name}", resource.trim_end_matches('s')), path)
     }
+}
 
-    fn named(&self, kind: &str, name: &str) -> String {
-        format!("{kind} {}/{name}", self.namespace)
-    }
+fn node(verb: Verb, name: &NodeName) -> Call {
+    call(verb, "nodes", format!("node {name}"), format!("{NODES}/{name}"))
+}
 
-    fn leases(&self) -> String {
-        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
-    }
-
-    fn lease_object(&self) -> String {
-        format!("lease {}/{LEASE}", self.namespace)
-    }
+fn call(verb: Verb, resource: &'static str, object: impl Into<String>, path: impl Into<String>) -> Call {
+    Call { verb, resource, object: object.into(), path: path.into(), detail: Detail::Whole }
 }
 
 /// The labels by which `kubectl get -l` finds our objects.
@@ -217,32 +210,16 @@ fn labels() -> Value {
     json!({"app.kubernetes.io/name": "reboot-manager"})
 }
 
-/// `status.allowed` of a SelfSubjectAccessReview.
-struct Allowed(bool);
-
-impl<'de> Deserialize<'de> for Allowed {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        struct Review {
-            status: ReviewStatus,
-        }
-        #[derive(serde::Deserialize)]
-        struct ReviewStatus {
-            #[serde(default)]
-            allowed: bool,
-        }
-        Review::deserialize(from).map(|review| Self(review.status.allowed))
-    }
+/// A SelfSubjectAccessReview.
+#[derive(Deserialize)]
+struct Review {
+    status: ReviewStatus,
 }
 
-fn get<'a>(resource: &'static str, object: &'a str, path: String, detail: Detail) -> Call<'a> {
-    Call { verb: Verb::Get, resource, object, path, detail }
+#[derive(Deserialize)]
+struct ReviewStatus {
+    #[serde(default)]
+    allowed: bool,
 }
 
-fn list<'a>(resource: &'static str, object: &'a str, path: String, detail: Detail) -> Call<'a> {
-    Call { verb: Verb::List, resource, object, path, detail }
-}
-
-fn write<'a>(verb: Verb, resource: &'static str, object: &'a str, path: String) -> Call<'a> {
-    Call { verb, resource, object, path, detail: Detail::Whole }
-}
+const NODES: &str = "/api/v1/nodes";

@@ -18,62 +18,44 @@ use crate::kube::client::{ApiError, BACKOFF, Call, Client, DecodeError, Failure,
 use crate::system::{backoff, clock};
 
 impl Client {
-    /// Reads a whole list, page by page, folding each item into an accumulator. If the list has to be started over,
-    /// so is the accumulator: `fold` must keep nothing elsewhere.
-    pub fn list<T, A>(&self, call: &Call<'_>, empty: impl Fn() -> A, fold: impl FnMut(&mut A, T)) -> Result<Complete<A>, ApiError>
-    where
-        T: DeserializeOwned,
-    {
-        self.list_at(call, empty, fold).map(|(items, _)| items)
-    }
-
-    /// Reads a whole list as [`Self::list`] does, with the version at which the list is complete.
-    pub fn list_at<T, A>(
+    /// Reads a whole list, page by page, and folds each item into an accumulator; with the version at which the list is complete.
+    /// If the list has to be started over, so is the accumulator: `fold` must keep nothing elsewhere.
+    pub(crate) fn list<T: DeserializeOwned, A>(
         &self,
-        call: &Call<'_>,
+        call: &Call,
         empty: impl Fn() -> A,
         mut fold: impl FnMut(&mut A, T),
-    ) -> Result<(Complete<A>, ResourceVersion), ApiError>
-    where
-        T: DeserializeOwned,
-    {
+    ) -> Result<(Complete<A>, ResourceVersion), ApiError> {
         let deadline = clock::now().instant + self.limits.list;
         let mut restart = 0;
         loop {
             let mut gathered = empty();
-            let failure = match self.pages(call, &mut gathered, &mut fold, deadline) {
+            let stopped = match self.pages(call, deadline, |item| fold(&mut gathered, item)) {
                 Ok(version) => return Ok((Complete::of_all_pages(gathered), version)),
-                Err(Stopped::ForGood(failure)) => return Err(ApiError::of(call.operation(), failure)),
-                Err(Stopped::StartOver(failure)) => failure,
+                Err(stopped) => stopped,
             };
             restart += 1;
             let pause = BACKOFF.pause(restart, backoff::jitter());
-            if restart > RESTARTS_MAX || pause >= clock::left(deadline) {
-                return Err(ApiError::of(call.operation(), failure));
+            if !stopped.may_start_over || restart > RESTARTS_MAX || pause >= clock::left(deadline) {
+                return Err(ApiError::of(call, stopped.failure));
             }
             log::debug!("starting over with {}", call.operation());
             clock::sleep(pause);
         }
     }
 
-    fn pages<T, A, F>(&self, call: &Call<'_>, gathered: &mut A, fold: &mut F, deadline: Instant) -> Result<ResourceVersion, Stopped>
-    where
-        T: DeserializeOwned,
-        F: FnMut(&mut A, T),
-    {
+    fn pages<T: DeserializeOwned>(&self, call: &Call, deadline: Instant, mut take: impl FnMut(T)) -> Result<ResourceVersion, Stopped> {
         let (mut next, mut items, mut version) = (None, 0, None);
         loop {
             let path = page_path(&call.path, next.as_deref());
             let time = self.limits.page.min(clock::left(deadline));
-            let page = self.run(call, &path, None, time, Ok).map_err(|failure| match failure {
-                Failure::Answered(status) if status.code == 410 => Stopped::StartOver(Failure::Answered(status)),
-                other => Stopped::ForGood(other),
+            let page = self.run(call, &path, None, time, Ok).map_err(|failure| Stopped {
+                may_start_over: matches!(&failure, Failure::Answered(status) if status.code == 410),
+                failure,
             })?;
             let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
-            let end = read_page(body, gathered, fold, &mut items).map_err(|failure| match failure {
-                Failure::Transport(cut) => Stopped::StartOver(Failure::Transport(cut)),
-                other => Stopped::ForGood(other),
-            })?;
+            let end = read_page(body, &mut items, &mut take)
+                .map_err(|failure| Stopped { may_start_over: matches!(failure, Failure::Transport(_)), failure })?;
             // Pages of two moments have no version in common: then it is none that can be compared.
             version = match version {
                 Some(first) if first != end.version => Some(ResourceVersion::default()),
@@ -82,7 +64,8 @@ impl Client {
             match end.next {
                 // A server that sends us in a circle would never come to an end.
                 Some(following) if next.as_ref() == Some(&following) => {
-                    return Err(Stopped::ForGood(Failure::Decode(DecodeError::NoList("the same page again".to_owned()))));
+                    let failure = Failure::Decode(DecodeError::NoList("the same page again".to_owned()));
+                    return Err(Stopped { may_start_over: false, failure });
                 }
                 Some(following) => next = Some(following),
                 None => return Ok(version.unwrap_or_default()),
@@ -92,20 +75,15 @@ impl Client {
 }
 
 /// Why the pages of a list ended before the list did.
-enum Stopped {
-    ForGood(Failure),
-    StartOver(Failure),
+struct Stopped {
+    may_start_over: bool,
+    failure: Failure,
 }
 
-/// Reads one page from `reader` and folds each item into `gathered`. `items` counts them, over all pages.
-/// Returns the page's data about the list.
-pub fn read_page<T, A, F>(reader: impl Read, gathered: &mut A, fold: &mut F, items: &mut usize) -> Result<PageEnd, Failure>
-where
-    T: DeserializeOwned,
-    F: FnMut(&mut A, T),
-{
+/// Reads one page, and gives each item to `take`. `items` counts them, over all pages.
+pub fn read_page<T: DeserializeOwned>(reader: impl Read, items: &mut usize, take: impl FnMut(T)) -> Result<PageEnd, Failure> {
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
-    let seed = PageSeed { gathered, fold, items, item: PhantomData };
+    let seed = PageReader { items, take, item: PhantomData };
     let page = seed.deserialize(&mut json).and_then(|page| json.end().map(|()| page));
     let page = page.map_err(|error| failure(error, |source| DecodeError::Item { item: *items, source }))?;
     let kind = page.kind.unwrap_or_default();
@@ -150,14 +128,14 @@ struct Page {
     has_items: bool,
 }
 
-struct PageSeed<'a, T, A, F> {
-    gathered: &'a mut A,
-    fold: &'a mut F,
+/// Reads a page; a reference to it reads the items of the page.
+struct PageReader<'a, T, F> {
     items: &'a mut usize,
+    take: F,
     item: PhantomData<T>,
 }
 
-impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> DeserializeSeed<'de> for PageSeed<'_, T, A, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> DeserializeSeed<'de> for PageReader<'_, T, F> {
     type Value = Page;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Page, D::Error> {
@@ -165,15 +143,14 @@ impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> DeserializeSeed<'de> for 
     }
 }
 
-impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> Visitor<'de> for PageSeed<'_, T, A, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for PageReader<'_, T, F> {
     type Value = Page;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of Kubernetes objects")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Page, M::Error> {
-        let Self { gathered, fold, items, .. } = self;
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Page, M::Error> {
         let mut page = Page::default();
         while let Some(key) = map.next_key::<Key>()? {
             match key {
@@ -185,7 +162,7 @@ impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> Visitor<'de> for PageSeed
                 }
                 Key::Items if page.has_items => return Err(serde::de::Error::duplicate_field("items")),
                 Key::Items => {
-                    map.next_value_seed(ItemsSeed { gathered: &mut *gathered, fold: &mut *fold, items: &mut *items, item: PhantomData })?;
+                    map.next_value_seed(&mut self)?;
                     page.has_items = true;
                 }
                 Key::Other => {
@@ -197,14 +174,7 @@ impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> Visitor<'de> for PageSeed
     }
 }
 
-struct ItemsSeed<'a, T, A, F> {
-    gathered: &'a mut A,
-    fold: &'a mut F,
-    items: &'a mut usize,
-    item: PhantomData<T>,
-}
-
-impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> DeserializeSeed<'de> for ItemsSeed<'_, T, A, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> DeserializeSeed<'de> for &mut PageReader<'_, T, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -212,7 +182,7 @@ impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> DeserializeSeed<'de> for 
     }
 }
 
-impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> Visitor<'de> for ItemsSeed<'_, T, A, F> {
+impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for &mut PageReader<'_, T, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,7 +194,7 @@ impl<'de, T: DeserializeOwned, A, F: FnMut(&mut A, T)> Visitor<'de> for ItemsSee
         loop {
             *self.items += 1;
             match sequence.next_element::<T>()? {
-                Some(item) => (self.fold)(self.gathered, item),
+                Some(item) => (self.take)(item),
                 None => break,
             }
         }

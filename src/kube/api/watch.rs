@@ -17,9 +17,9 @@ impl Client {
     /// Watches until the server ends it in order after `time`, or `take` breaks off. `open` is called when the server has
     /// agreed, and says whether to begin. An error is everything else, above all a connection that is cut, or brings
     /// nothing for longer than [`crate::kube::Limits::silence`].
-    pub fn watch<T: DeserializeOwned>(
+    pub(crate) fn watch<T: DeserializeOwned>(
         &self,
-        call: &Call<'_>,
+        call: &Call,
         time: Duration,
         open: impl FnOnce() -> bool,
         take: impl FnMut(T) -> ControlFlow<()>,
@@ -30,7 +30,7 @@ impl Client {
         let events = stream.and_then(|answer| {
             if open() { read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take) } else { Ok(()) }
         });
-        events.map_err(|failure| ApiError::of(call.operation(), failure))
+        events.map_err(|failure| ApiError::of(call, failure))
     }
 }
 

@@ -4,86 +4,42 @@
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>; of the codes, RFC 9110, section 15.
 
-use std::time::Duration;
-
 use thiserror::Error;
 
-use super::call::Operation;
+use super::call::Call;
 use super::retry::Outcome;
 use super::status::ApiStatus;
 use crate::kube::config::CredentialError;
 use crate::kube::transport::TlsError;
 
-/// Why a request did not bring the object or list that its caller wants.
+/// Why a request did not bring the object or list that its caller wants: the operation ("get node worker-3"), and its failure.
 #[derive(Debug, Error)]
 pub enum ApiError {
-    /// 429: not now. Try later, and not before `after`.
-    #[error("could not {operation} yet: {status}")]
-    Busy {
-        /// The failed operation.
-        operation: Operation,
-        /// The server's answer; a refusal by a disruption budget is among the causes.
-        status: Box<ApiStatus>,
-        /// The pause for which the server asks.
-        after: Option<Duration>,
-    },
+    /// 429: not now. Try later; a refusal by a disruption budget is among the causes.
+    #[error("could not {0} yet: {1}")]
+    Busy(String, Box<ApiStatus>),
     /// 409: another client changed the object first, or the object exists already. Read it again and decide again.
-    #[error("could not {operation}, it was changed meanwhile; it has to be read again: {status}")]
-    Conflict {
-        /// The failed operation.
-        operation: Operation,
-        /// The server's answer.
-        status: Box<ApiStatus>,
-    },
+    #[error("could not {0}, it was changed meanwhile; it has to be read again: {1}")]
+    Conflict(String, Box<ApiStatus>),
     /// 5xx and 408: the server could not. For a write this leaves open whether it acted: look.
-    #[error("could not {operation}, the API server failed; see its log if this lasts: {status}")]
-    Failed {
-        /// The failed operation.
-        operation: Operation,
-        /// The server's answer.
-        status: Box<ApiStatus>,
-    },
+    #[error("could not {0}, the API server failed; see its log if this lasts: {1}")]
+    Failed(String, Box<ApiStatus>),
     /// 410: the server no longer keeps the requested version. Start over.
-    #[error("could not {operation}, the server no longer keeps that version; it has to be read from the start: {status}")]
-    Gone {
-        /// The failed operation.
-        operation: Operation,
-        /// The server's answer.
-        status: Box<ApiStatus>,
-    },
-    /// 404, and a `Status` with reason `NotFound`: something does not exist. `status.details` says what: the object that was
-    /// operation for, or its namespace, or its API group.
-    #[error("could not {operation}, the API server answers that something does not exist: {status}")]
-    NotFound {
-        /// The failed operation.
-        operation: Operation,
-        /// The server's answer.
-        status: Box<ApiStatus>,
-    },
+    #[error("could not {0}, the server no longer keeps that version; it has to be read from the start: {1}")]
+    Gone(String, Box<ApiStatus>),
+    /// 404, and a `Status` with reason `NotFound`: something does not exist. `details` says what: the object of the operation, or
+    /// its namespace, or its API group.
+    #[error("could not {0}, the API server answers that something does not exist: {1}")]
+    NotFound(String, Box<ApiStatus>),
     /// Any other 4xx: it will not change by itself; a person has to see to it.
-    #[error("could not {operation}, the API server refuses it{}: {status}", hint(.status.code))]
-    Refused {
-        /// The failed operation.
-        operation: Operation,
-        /// The server's answer.
-        status: Box<ApiStatus>,
-    },
+    #[error("could not {0}, the API server refuses it{hint}: {1}", hint = hint(.1.code))]
+    Refused(String, Box<ApiStatus>),
     /// No answer, or not the whole of it. For a write this leaves open whether the server acted: look.
-    #[error("could not {operation}: no answer from the API server")]
-    Unreachable {
-        /// The failed operation.
-        operation: Operation,
-        /// What happened to the connection.
-        source: TransportError,
-    },
+    #[error("could not {0}: no answer from the API server")]
+    Unreachable(String, #[source] TransportError),
     /// An answer that was not understood. A write was most likely done: look.
-    #[error("could not {operation}: the API server's answer was not understood")]
-    Unreadable {
-        /// The failed operation.
-        operation: Operation,
-        /// The mistake in the answer.
-        source: DecodeError,
-    },
+    #[error("could not {0}: the API server's answer was not understood")]
+    Unreadable(String, #[source] DecodeError),
 }
 
 impl ApiError {
@@ -91,53 +47,39 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> Option<&ApiStatus> {
         match self {
-            Self::Busy { status, .. }
-            | Self::Conflict { status, .. }
-            | Self::Failed { status, .. }
-            | Self::Gone { status, .. }
-            | Self::NotFound { status, .. }
-            | Self::Refused { status, .. }
-            | Self::Unreadable { source: DecodeError::NotKubernetes(status), .. } => Some(status),
-            Self::Unreachable { .. } | Self::Unreadable { .. } => None,
-        }
-    }
-
-    /// The failed operation.
-    #[must_use]
-    pub fn operation(&self) -> &Operation {
-        match self {
-            Self::Busy { operation, .. }
-            | Self::Conflict { operation, .. }
-            | Self::Failed { operation, .. }
-            | Self::Gone { operation, .. }
-            | Self::NotFound { operation, .. }
-            | Self::Refused { operation, .. }
-            | Self::Unreachable { operation, .. }
-            | Self::Unreadable { operation, .. } => operation,
+            Self::Busy(_, status)
+            | Self::Conflict(_, status)
+            | Self::Failed(_, status)
+            | Self::Gone(_, status)
+            | Self::NotFound(_, status)
+            | Self::Refused(_, status)
+            | Self::Unreadable(_, DecodeError::NotKubernetes(status)) => Some(status),
+            Self::Unreachable(..) | Self::Unreadable(..) => None,
         }
     }
 
     /// Was the connection cut, rather than silent for too long?
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        matches!(self, Self::Unreachable { source: TransportError::Cut(_), .. })
+        matches!(self, Self::Unreachable(_, TransportError::Cut(_)))
     }
 
-    pub(crate) fn of(operation: Operation, failure: Failure) -> Self {
+    pub(crate) fn of(call: &Call, failure: Failure) -> Self {
+        let operation = call.operation();
         let status = match failure {
             Failure::Answered(status) => status,
-            Failure::Transport(source) => return Self::Unreachable { operation, source },
-            Failure::Decode(source) => return Self::Unreadable { operation, source },
+            Failure::Transport(error) => return Self::Unreachable(operation, error),
+            Failure::Decode(error) => return Self::Unreadable(operation, error),
         };
         match status.code {
-            404 if status.says_not_found() => Self::NotFound { operation, status },
-            404 => Self::Unreadable { operation, source: DecodeError::NotKubernetes(status) },
-            408 | 500.. => Self::Failed { operation, status },
-            409 => Self::Conflict { operation, status },
-            410 => Self::Gone { operation, status },
-            429 => Self::Busy { operation, after: status.retry_after_seconds.map(Duration::from_secs), status },
-            400..500 => Self::Refused { operation, status },
-            code => Self::Unreadable { operation, source: DecodeError::Code(code) },
+            404 if status.says_not_found() => Self::NotFound(operation, status),
+            404 => Self::Unreadable(operation, DecodeError::NotKubernetes(status)),
+            408 | 500.. => Self::Failed(operation, status),
+            409 => Self::Conflict(operation, status),
+            410 => Self::Gone(operation, status),
+            429 => Self::Busy(operation, status),
+            400..500 => Self::Refused(operation, status),
+            code => Self::Unreadable(operation, DecodeError::Code(code)),
         }
     }
 }
@@ -145,27 +87,20 @@ impl ApiError {
 /// Why no whole answer came.
 #[derive(Debug, Error)]
 pub enum TransportError {
-    /// No credential, so nothing was sent.
-    #[error("there is no credential to show")]
-    Credential(#[source] CredentialError),
-    /// The connection ended before the answer did.
+    #[error("there is no credential for the API server")]
+    Credential(#[from] CredentialError),
     #[error("the connection was cut")]
     Cut(#[source] ureq::Error),
-    /// Something else between us and the server.
     #[error("the exchange failed")]
     Exchange(#[source] ureq::Error),
-    /// Nothing listens there.
     #[error("the connection was refused; is the API server up?")]
     NotListening(#[source] ureq::Error),
-    /// The host name is unknown.
     #[error("its host name is not known")]
     NoSuchHost(#[source] ureq::Error),
-    /// A time limit has passed.
     #[error("it took too long")]
     TimedOut(#[source] ureq::Error),
-    /// No trusted connection.
     #[error("no trusted connection could be made")]
-    Untrusted(#[source] TlsError),
+    Untrusted(#[from] TlsError),
 }
 
 /// Why an answer cannot be used.
@@ -174,24 +109,16 @@ pub enum DecodeError {
     /// A code that no API server gives to such a request; redirects are among them, for none is followed.
     #[error("HTTP status {0} was not expected; is this the address of the API server?")]
     Code(u16),
-    /// Not the requested object.
     #[error("the object does not have the expected form")]
     Object(#[source] serde_json::Error),
-    /// Not the requested list. Items are counted from 1; 0 is the list itself.
+    /// Items are counted from 1, over all pages; 0 is the list itself.
     #[error("the list does not have the expected form, at item {item}")]
-    Item {
-        /// The item, counted over all pages.
-        item: usize,
-        /// The mistake in the item.
-        source: serde_json::Error,
-    },
-    /// Something that is not a list.
+    Item { item: usize, source: serde_json::Error },
     #[error("instead of a list came {0}")]
     NoList(String),
     /// A 404 that is no `Status` with reason `NotFound`, as a proxy or load balancer in between sends it.
     #[error("the answer is not from Kubernetes; does a proxy or load balancer in between answer for the API server? It was: {0}")]
     NotKubernetes(Box<ApiStatus>),
-    /// The request could not even be put together.
     #[error("the request could not be written")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -9,10 +9,13 @@ mod retry;
 mod send;
 mod status;
 
-pub use call::{Call, Content, Detail, Observation, Operation, Verb};
-pub(crate) use error::failure;
-pub use error::{ApiError, DecodeError, Failure, TransportError, error_chain};
+pub use call::Observation;
+pub(crate) use call::{Call, Detail, Verb};
+#[cfg(test)]
+pub(crate) use error::TransportError;
+pub use error::{ApiError, error_chain};
+pub(crate) use error::{DecodeError, Failure, failure};
 pub(crate) use retry::BACKOFF;
+pub use send::Client;
 pub(crate) use send::OBJECT_BYTES_MAX;
-pub use send::{Client, ConnectError};
-pub use status::{ApiStatus, Cause, Details};
+pub use status::ApiStatus;

@@ -11,28 +11,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 use ureq::http::{HeaderValue, Request, Response, header, request};
 use ureq::{AsSendBody, Body};
 
-use super::call::{Call, Content, Observation, Verb};
+use super::call::{Call, Observation, Verb};
 use super::error::{ApiError, DecodeError, Failure, TransportError, failure};
 use super::retry::{self, Attempt, Credential, Next, Outcome};
 use super::status::ApiStatus;
 use crate::kube::config::{CredentialError, Credentials, Location, Presented};
-use crate::kube::transport::{Limits, Route, TlsError, Wire};
+use crate::kube::transport::{Limits, Wire};
 use crate::system::{backoff, clock};
-
-/// Why there is no client.
-#[derive(Debug, Error)]
-pub enum ConnectError {
-    /// No credential to authenticate with.
-    #[error("there is no credential for the API server")]
-    Credential(#[from] CredentialError),
-    /// We cannot check who the server is, or our certificate is no good.
-    #[error("the certificates for the API server cannot be used")]
-    Tls(#[from] TlsError),
-}
 
 /// A client of one API server under one identity, to be shared by all threads.
 pub struct Client {
@@ -54,34 +42,33 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client for the server at `location`. Reads the credential and the certificates, and fails if they cannot be used.
     /// Does not connect yet.
-    pub fn connect(location: &Location, limits: Limits, observer: Arc<Observer>) -> Result<Self, ConnectError> {
+    pub fn connect(location: &Location, limits: Limits, observer: Arc<Observer>) -> Result<Self, TransportError> {
         let credentials = Credentials::new(location.identity.clone(), location.roots.clone());
-        let route = Route { verification: location.verification.clone(), proxy: location.proxy.clone() };
-        let wire = Wire::new(route, limits.clone());
+        let wire = Wire::new(location.route.clone(), limits.clone());
         wire.agent(&credentials.current(clock::now())?.tls)?;
         Ok(Self { server: location.server.clone(), credentials, wire, limits, observer })
     }
 
     /// Reads one object. Repeated while that may help.
-    pub fn read<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ApiError> {
-        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(call.operation(), failure))
+    pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ApiError> {
+        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(call, failure))
     }
 
     /// Creates or changes one object, and decodes what the server answers. Repeated only when the server surely did
     /// not act; after any other error the caller has to look what holds.
-    pub fn write<T: DeserializeOwned>(&self, call: &Call<'_>, content: Content, body: &impl Serialize) -> Result<T, ApiError> {
-        let bytes = serde_json::to_vec(body).map_err(|error| Failure::Decode(DecodeError::Request(error.into())));
-        bytes
-            .and_then(|bytes| self.run(call, &call.path, Some((content, &bytes)), self.limits.call, decode))
-            .map_err(|failure| ApiError::of(call.operation(), failure))
+    pub(crate) fn write<T: DeserializeOwned>(&self, call: &Call, body: &impl Serialize) -> Result<T, ApiError> {
+        serde_json::to_vec(body)
+            .map_err(unsendable)
+            .and_then(|bytes| self.run(call, &call.path, Some(&bytes), self.limits.call, decode))
+            .map_err(|failure| ApiError::of(call, failure))
     }
 
     /// Sends a request until it succeeds, must not be repeated, or its time is over.
     pub(crate) fn run<R>(
         &self,
-        call: &Call<'_>,
+        call: &Call,
         path: &str,
-        body: Option<(Content, &[u8])>,
+        body: Option<&[u8]>,
         time: Duration,
         decode: impl Fn(Response<Body>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
@@ -118,20 +105,13 @@ impl Client {
     }
 
     /// Sends a request once.
-    fn once(
-        &self,
-        call: &Call<'_>,
-        path: &str,
-        body: Option<(Content, &[u8])>,
-        presented: &Presented,
-        time: Duration,
-    ) -> Result<Response<Body>, Failure> {
+    fn once(&self, call: &Call, path: &str, body: Option<&[u8]>, presented: &Presented, time: Duration) -> Result<Response<Body>, Failure> {
         let head = self.head(call, path, presented)?;
         let started = clock::now().instant;
         let answer = match body {
             None => head.body(()).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time)),
-            Some((content, bytes)) => {
-                let head = head.header(header::CONTENT_TYPE, content.media_type());
+            Some(bytes) => {
+                let head = head.header(header::CONTENT_TYPE, call.verb.media_type());
                 head.body(bytes).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time))
             }
         }?;
@@ -157,7 +137,7 @@ impl Client {
         Ok(agent.run(request.build())?)
     }
 
-    fn head(&self, call: &Call<'_>, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
+    fn head(&self, call: &Call, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
         let head =
             Request::builder().method(call.verb.method()).uri(format!("{}{path}", self.server)).header(header::ACCEPT, call.accept());
         let Some(authorization) = &presented.authorization else { return Ok(head) };

@@ -8,8 +8,7 @@
 //! <https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/>.
 
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,27 +73,10 @@ pub(crate) struct Presented {
     pub(crate) tls: Arc<TlsMaterial>,
 }
 
-/// Why there is no credential.
+/// Why there is no credential: a message.
 #[derive(Debug, Error)]
-pub enum CredentialError {
-    /// A file holds nothing.
-    #[error("{} is empty", .0.display())]
-    Empty(PathBuf),
-    /// A file holds what no HTTP header may.
-    #[error("{} holds no token", .0.display())]
-    NoToken(PathBuf),
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The plugin failed. The message names the plugin, the failure and the install hint.
-    #[error("{0}")]
-    Plugin(String),
-}
+#[error("{0}")]
+pub struct CredentialError(String);
 
 /// The credential, kept up to date.
 #[derive(Debug)]
@@ -150,7 +132,7 @@ impl Credentials {
         now: Now,
     ) -> Result<Arc<Presented>, CredentialError> {
         let issued = match (&self.identity.auth, issued) {
-            (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError::Plugin)?)),
+            (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError)?)),
             (_, issued) => issued,
         };
         let fresh = Arc::new(self.presented(issued.as_deref())?);
@@ -189,13 +171,13 @@ impl PluginCredential {
     }
 }
 
-fn token_of(path: &PathBuf) -> Result<Secret, CredentialError> {
+fn token_of(path: &Path) -> Result<Secret, CredentialError> {
     let bytes = read_file(path)?;
-    let token = str::from_utf8(&bytes).map_err(|_| CredentialError::NoToken(path.clone()))?.trim();
-    if token.is_empty() {
-        return Err(CredentialError::Empty(path.clone()));
+    match str::from_utf8(&bytes).map(str::trim) {
+        Ok("") => Err(CredentialError(format!("{} is empty", path.display()))),
+        Ok(token) if fits_a_header(token) => Ok(bearer(token)),
+        _ => Err(CredentialError(format!("{} holds no token", path.display()))),
     }
-    if fits_a_header(token) { Ok(bearer(token)) } else { Err(CredentialError::NoToken(path.clone())) }
 }
 
 fn text(text: &Text) -> Result<Vec<u8>, CredentialError> {
@@ -205,8 +187,8 @@ fn text(text: &Text) -> Result<Vec<u8>, CredentialError> {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Vec<u8>, CredentialError> {
-    std::fs::read(path).map_err(|source| CredentialError::File { path: path.clone(), source })
+fn read_file(path: &Path) -> Result<Vec<u8>, CredentialError> {
+    std::fs::read(path).map_err(|error| CredentialError(format!("cannot read {}: {error}", path.display())))
 }
 
 /// A projected service account token is replaced by the kubelet long before it ends, so that this is soon enough.

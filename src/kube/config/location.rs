@@ -6,18 +6,16 @@
 //! Specification: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/> and
 //! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use ureq::Proxy;
 use ureq::http::Uri;
 
 use super::credential::{AuthMethod, Identity, Roots, Text};
 use super::environment::Environment;
 use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
-use crate::kube::transport::Verification;
+use crate::kube::transport::{Route, Verification};
 
 /// Where the API server is, who we are to it, and which namespace is ours.
 #[derive(Debug)]
@@ -26,10 +24,8 @@ pub struct Location {
     pub(crate) server: String,
     namespace: Option<String>,
     origin: String,
-    pub(crate) proxy: Option<Proxy>,
+    pub(crate) route: Route,
     pub(crate) roots: Roots,
-    /// `None` for a server given as `http://`.
-    pub(crate) verification: Option<Verification>,
     pub(crate) identity: Identity,
 }
 
@@ -44,40 +40,10 @@ pub struct ConnectOptions {
     pub environment: Environment,
 }
 
-/// Why the API server was not found.
+/// Why the API server was not found: a message.
 #[derive(Debug, Error)]
-pub enum LocationError {
-    /// A kubeconfig, or the pod's own data, that cannot be used as it stands.
-    #[error("{origin}: {mistake}")]
-    Invalid {
-        /// The file or files, or the pod.
-        origin: String,
-        /// The mistake, as a message.
-        mistake: String,
-    },
-    /// A file that is no kubeconfig.
-    #[error("{} is no kubeconfig; the mistake is at {at}", path.display())]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// Where in it.
-        at: String,
-    },
-    /// Nothing to find it by.
-    #[error("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig")]
-    NotFound {
-        /// The places that were tried, and why each did not help.
-        tried: String,
-    },
-    /// A kubeconfig that cannot be read.
-    #[error("cannot read the kubeconfig {}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
+#[error("{0}")]
+pub struct LocationError(String);
 
 impl Location {
     /// Finds the API server.
@@ -90,7 +56,7 @@ impl Location {
             let named: Vec<PathBuf> = std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
             let present: Vec<PathBuf> = named.into_iter().filter(|path| path.exists()).collect();
             if present.is_empty() {
-                return Err(LocationError::NotFound { tried: format!("the files in KUBECONFIG ({list}), none of which exists") });
+                return Err(not_found(&format!("the files in KUBECONFIG ({list}), none of which exists")));
             }
             return Self::of_files(&present, options);
         }
@@ -108,7 +74,7 @@ impl Location {
             Some(path) => format!("{}, which does not exist", path.display()),
             None => "~/.kube/config, but HOME is not set".to_owned(),
         };
-        Err(LocationError::NotFound { tried: format!("KUBECONFIG, which is not set; {tried_pod}; {tried_home}") })
+        Err(not_found(&format!("KUBECONFIG, which is not set; {tried_pod}; {tried_home}")))
     }
 
     /// The namespace of the pod we run in; none outside a cluster, where a context's namespace is for other things.
@@ -120,31 +86,28 @@ impl Location {
     /// The server and where it was found, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
-        let unchecked = if matches!(self.verification, Some(Verification::Full { .. })) { "" } else { ", without checking who it is" };
+        let unchecked =
+            if matches!(self.route.verification, Some(Verification::Full { .. })) { "" } else { ", without checking who it is" };
         format!("{} ({}{unchecked})", self.server, self.origin)
     }
 
     /// Inside the cluster a proxy set for the outside world must not see the token: none is used.
     fn of_pod(host: &str, port: &str, options: &ConnectOptions) -> Result<Self, LocationError> {
-        let origin = "this pod's service account".to_owned();
+        let origin = "this pod's service account";
+        let invalid = |mistake| LocationError(format!("{origin}: {mistake}"));
         if options.context.is_some() {
-            return Err(LocationError::Invalid {
-                origin,
-                mistake: "there are no contexts in a pod; --context needs --kubeconfig".to_owned(),
-            });
+            return Err(invalid("there are no contexts in a pod; --context needs --kubeconfig".to_owned()));
         }
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let (server, _) = parse_server(&format!("https://{host}:{port}"))
-            .map_err(|mistake| LocationError::Invalid { origin: origin.clone(), mistake })?;
+        let (server, _) = parse_server(&format!("https://{host}:{port}")).map_err(invalid)?;
         let directory = &options.environment.service_account;
         let namespace = std::fs::read_to_string(directory.join("namespace")).ok();
         Ok(Self {
             server,
             namespace: namespace.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
-            origin,
-            proxy: None,
+            origin: origin.to_owned(),
+            route: Route { verification: Some(Verification::Full { server_name: None }), proxy: None },
             roots: Roots::Of(Text::File(directory.join("ca.crt"))),
-            verification: Some(Verification::Full { server_name: None }),
             identity: Identity { auth: AuthMethod::TokenFile(directory.join("token")), certificate: None },
         })
     }
@@ -155,7 +118,7 @@ impl Location {
             merged.merge(read_kubeconfig(path)?);
         }
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        let invalid = |mistake| LocationError::Invalid { origin: format!("kubeconfig {files}"), mistake };
+        let invalid = |mistake| LocationError(format!("kubeconfig {files}: {mistake}"));
         let selected = merged.select(options.context.as_deref()).map_err(invalid)?;
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
         let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &options.environment).map_err(invalid)?;
@@ -165,18 +128,22 @@ impl Location {
             server,
             namespace: None,
             origin: format!("context {context:?} of {files}"),
-            proxy,
+            route: Route { verification: is_secure.then_some(verification), proxy },
             roots: if is_secure { roots } else { Roots::None },
-            verification: is_secure.then_some(verification),
             identity,
         })
     }
 }
 
 fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, LocationError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LocationError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| LocationError(format!("cannot read the kubeconfig {}: {error}", path.display())))?;
     Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-        .map_err(|at| LocationError::Malformed { path: path.to_owned(), at })
+        .map_err(|at| LocationError(format!("{} is no kubeconfig; the mistake is at {at}", path.display())))
+}
+
+fn not_found(tried: &str) -> LocationError {
+    LocationError(format!("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig"))
 }
 
 /// The server's URL without a slash at the end, and its parts.

@@ -10,7 +10,6 @@ mod location;
 mod proxy;
 mod secret;
 
-pub use credential::CredentialError;
-pub(crate) use credential::{Credentials, Presented};
+pub(crate) use credential::{CredentialError, Credentials, Presented};
 pub use environment::Environment;
-pub use location::{ConnectOptions, Location, LocationError};
+pub use location::{ConnectOptions, Location};

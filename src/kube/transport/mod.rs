@@ -6,7 +6,6 @@ mod buffers;
 mod tls;
 mod wire;
 
-pub use tls::TlsError;
-pub(crate) use tls::{TlsMaterial, Verification, system_roots};
+pub(crate) use tls::{TlsError, TlsMaterial, Verification, system_roots};
 pub use wire::Limits;
 pub(crate) use wire::{Route, Wire};

@@ -55,24 +55,15 @@ impl fmt::Debug for TlsMaterial {
 /// Why there is no trusted connection.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// Our certificate and key cannot be used.
     #[error("the client certificate and its key do not fit together")]
     ClientCertificate(#[source] rustls::Error),
     /// The two sides did not agree, most often because of the server's certificate.
     #[error("the TLS handshake failed; check the CA certificate and the server's name")]
     Handshake(#[source] rustls::Error),
-    /// Not a name or address.
     #[error("{0:?} is no name a certificate can be checked against")]
     Name(String),
-    /// Not PEM.
     #[error("the {what} cannot be read as PEM")]
-    Pem {
-        /// Which of the texts.
-        what: &'static str,
-        /// The mistake in the text.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// Nothing to check the server against.
+    Pem { what: &'static str, source: rustls::pki_types::pem::Error },
     #[error("there is no usable CA certificate")]
     NoRoots,
 }

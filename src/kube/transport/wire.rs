@@ -70,7 +70,7 @@ impl Default for Limits {
 }
 
 /// Proxy and certificate check of every connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Route {
     /// The check of the server's certificate; `None` for a server given as `http://`.
     pub(crate) verification: Option<Verification>,

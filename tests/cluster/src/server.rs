@@ -172,7 +172,10 @@ impl Server {
         let lines = self.log.lines.lock().expect("the log");
         let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
         let (lines, _) = self.log.grown.wait_timeout_while(lines, deadline, |lines| found(lines).is_none()).expect("the log");
-        found(&lines).unwrap_or_else(|| panic!("no line with {text:?} in:\n{}", lines.join("\n")))
+        let (line, all) = (found(&lines), lines.join("\n"));
+        // A panic that holds the lock would end all tests.
+        drop(lines);
+        line.unwrap_or_else(|| panic!("no line with {text:?} in:\n{all}"))
     }
 
     /// A page of the ops port: status and body.

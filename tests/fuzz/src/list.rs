@@ -31,7 +31,7 @@ fn check<T: DeserializeOwned + PartialEq + std::fmt::Debug>(input: &[u8]) {
 
 fn page<T: DeserializeOwned>(bytes: &[u8]) -> Option<Page<T>> {
     let (mut items, mut count) = (Vec::new(), 0);
-    let next = read_page(bytes, &mut items, &mut Vec::push, &mut count).ok()?;
+    let next = read_page(bytes, &mut count, |item| items.push(item)).ok()?;
     assert_eq!(count, items.len());
     Some((items, next.next))
 }

@@ -9,7 +9,7 @@ use reboot_manager::kube::read_page;
 pub(crate) fn run(input: &[u8]) {
     let (list, events) = input.split_at(input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len()));
     let mut listed: Vec<Member> = Vec::new();
-    let Ok(end) = read_page(list, &mut listed, &mut Vec::push, &mut 0) else { return };
+    let Ok(end) = read_page(list, &mut 0, |member| listed.push(member)) else { return };
     let mut expected: BTreeMap<NodeName, Member> = listed.iter().map(|member| (member.name.clone(), member.clone())).collect();
     if expected.len() != listed.len() {
         // No API server has two nodes of one name.

@@ -1,5 +1,7 @@
 //! Who calls.
 
+use test_cluster::wait::wait_for;
+
 use super::{Machine, machine, machines, scene, server};
 
 #[test]
@@ -25,7 +27,7 @@ fn nodes_with_odd_machine_ids_hurt_nobody() {
     let [one] = machines(&scene);
     let server = server(&scene, "10s");
     one.until_approved(&server);
-    let line = server.wait_for_log("cannot be told apart", super::SOON);
+    let line = server.wait_for_log("no client can be found for nodes whose machine-id", super::SOON);
     assert!(line.contains("odd") && line.contains("empty"), "{line}");
 }
 
@@ -91,7 +93,11 @@ fn a_node_that_joins_later_is_found() {
     one.agent(&server).steady_state().expect(200, "steady_state");
     for number in 2..4 {
         let late = machine(&scene, &format!("n{number}"), number);
-        late.agent(&server).steady_state().expect(200, "steady_state");
+        wait_for("the watch has delivered the node", super::SOON, || {
+            late.agent(&server).steady_state().expect(200, "steady_state");
+            let annotations = scene.fleet.read_node(&late.node)["metadata"]["annotations"].clone();
+            if annotations["rebootmanager/status"] == "Ready" { Ok(()) } else { Err(annotations) }
+        });
         late.is_in_service(&scene);
     }
 }

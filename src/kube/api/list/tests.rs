@@ -20,8 +20,7 @@ const PAGE: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceV
 
 fn read_whole(page: &str) -> (Vec<String>, usize, Result<PageEnd, Failure>) {
     let (mut names, mut items) = (Vec::new(), 0);
-    let result =
-        read_page(page.as_bytes(), &mut names, &mut |names: &mut Vec<String>, thing: Thing| names.push(thing.metadata.name), &mut items);
+    let result = read_page(page.as_bytes(), &mut items, |thing: Thing| names.push(thing.metadata.name));
     (names, items, result)
 }
 

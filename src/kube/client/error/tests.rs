@@ -1,7 +1,7 @@
 //! Answers of real API servers, and the sentences they become.
 
 use super::*;
-use crate::kube::client::call::Verb;
+use crate::kube::client::call::{Detail, Verb};
 use crate::kube::testing::chain;
 
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;
@@ -13,7 +13,8 @@ const TIMEOUT: &str = r#"{"kind":"Status","status":"Failure","message":"the serv
 
 fn error(code: u16, after: Option<u64>, body: &str) -> ApiError {
     let status = ApiStatus::of_body(code, after, body.as_bytes());
-    ApiError::of(Operation { verb: Verb::Get, object: "node worker-3".into() }, Failure::Answered(Box::new(status)))
+    let (object, path) = ("node worker-3".to_owned(), String::new());
+    ApiError::of(&Call { verb: Verb::Get, resource: "nodes", object, path, detail: Detail::Whole }, Failure::Answered(Box::new(status)))
 }
 
 #[test]
@@ -26,17 +27,17 @@ fn each_code_is_the_action_it_asks_for() {
     assert!(matches!(error(409, None, CONFLICT), ApiError::Conflict { .. }));
     assert!(matches!(error(410, None, ""), ApiError::Gone { .. }));
     assert!(matches!(error(422, None, INVALID), ApiError::Refused { .. }));
-    assert!(matches!(error(429, Some(3), ""), ApiError::Busy { after: Some(after), .. } if after == Duration::from_secs(3)));
+    assert!(matches!(error(429, Some(3), ""), ApiError::Busy(_, status) if status.retry_after_seconds == Some(3)));
     assert!(matches!(error(500, None, ""), ApiError::Failed { .. }));
     assert!(matches!(error(504, None, TIMEOUT), ApiError::Failed { .. }));
-    assert!(matches!(error(302, None, ""), ApiError::Unreadable { source: DecodeError::Code(302), .. }));
+    assert!(matches!(error(302, None, ""), ApiError::Unreadable(_, DecodeError::Code(302))));
 }
 
 #[test]
 fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
     let is_gone = |code, body: &str| {
         let error = error(code, None, body);
-        matches!(&error, ApiError::NotFound { status, .. } if status.is_not_found("nodes", "a"))
+        matches!(&error, ApiError::NotFound(_, status) if status.is_not_found("nodes", "a"))
     };
     assert!(is_gone(404, NOT_FOUND));
     for other in [
@@ -52,7 +53,7 @@ fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
     }
     assert!(!is_gone(410, NOT_FOUND));
     let proxy = error(404, None, "default backend - 404");
-    assert!(matches!(&proxy, ApiError::Unreadable { source: DecodeError::NotKubernetes(_), .. }));
+    assert!(matches!(&proxy, ApiError::Unreadable(_, DecodeError::NotKubernetes(_))));
     let sentence = chain(&proxy);
     assert!(sentence.contains("worker-3") && sentence.contains("proxy") && sentence.contains("default backend - 404"), "{sentence}");
 }

@@ -42,11 +42,11 @@ fn the_order_is_flag_variable_pod_home() {
     let pod = Location::find(&given).unwrap();
     assert_eq!((pod.server.as_str(), pod.namespace()), ("https://10.96.0.1:443", Some("system")));
     assert_eq!(pod.describe(), "https://10.96.0.1:443 (this pod's service account)");
-    assert!(pod.proxy.is_none(), "a proxy must not see the pod's token");
+    assert!(pod.route.proxy.is_none(), "a proxy must not see the pod's token");
     std::fs::remove_file(scratch.path().join("pod/token")).unwrap();
     let home = Location::find(&given).unwrap();
     assert_eq!((home.server.as_str(), home.namespace()), ("https://home", None));
-    assert_eq!(home.proxy.unwrap().host(), "proxy");
+    assert_eq!(home.route.proxy.unwrap().host(), "proxy");
     given.environment.home = None;
     let said = Location::find(&given).unwrap_err().to_string();
     assert!(
@@ -123,9 +123,9 @@ fn the_server_and_its_proxy_are_checked() {
     assert!(password.contains("holds a password") && !password.contains("s3cr3t"));
     assert_eq!(of_server("https://api/k8s/clusters/c-1/", "").unwrap().server, "https://api/k8s/clusters/c-1");
     assert!(of_server("http://api", "").unwrap().describe().contains("without checking who it is"));
-    assert_eq!(of_server("https://api", "").unwrap().proxy.unwrap().host(), "environment");
-    assert!(of_server("https://10.0.0.1", "").unwrap().proxy.is_none());
-    assert_eq!(of_server("https://10.0.0.1", ", proxy-url: 'http://me:s3cr3t@named:1'").unwrap().proxy.unwrap().host(), "named");
+    assert_eq!(of_server("https://api", "").unwrap().route.proxy.unwrap().host(), "environment");
+    assert!(of_server("https://10.0.0.1", "").unwrap().route.proxy.is_none());
+    assert_eq!(of_server("https://10.0.0.1", ", proxy-url: 'http://me:s3cr3t@named:1'").unwrap().route.proxy.unwrap().host(), "named");
     assert!(of_server("https://api", ", proxy-url: 'socks5://x'").unwrap_err().contains("kind \"socks5\"; only http:// is supported"));
     let shown = format!("{:?}", of_server("https://api", ", proxy-url: 'http://me:s3cr3t@named:1'").unwrap());
     assert!(!shown.contains("s3cr3t"), "{shown}");
