@@ -7,7 +7,7 @@ use crate::reboot::{Caller, Fact, Observed, Outcome};
 use crate::system::clock;
 
 /// The refusal; `None`: the request may act for its node. Checks the credential first, which costs nothing; then, if configured,
-/// reads the Node, which is recorded in `seen`. Its addresses are read each time: kept in the directory they would be old
+/// reads the Node, which is recorded in `seen`. Its addresses are read each time: kept in the view of the fleet they could be old
 /// when a node gets a new address.
 pub(super) fn refuses(
     kube: &Kube,

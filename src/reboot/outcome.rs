@@ -14,7 +14,7 @@ pub enum Outcome {
     Refused(Refusal),
     /// Steady-state: the node is in service.
     Settled(Settled),
-    /// No node has the id of the caller, or not any more: the directory may be out of date.
+    /// No node has the id of the caller, or not any more: the view of the fleet may be late.
     UnknownNode(HexId),
 }
 

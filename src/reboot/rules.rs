@@ -14,7 +14,7 @@ use crate::lock::Capacity;
 pub struct Caller {
     /// The node's name.
     pub node: NodeName,
-    /// The node's UID, as the directory has it.
+    /// The node's UID, as the view of the fleet has it.
     pub uid: Uid,
     /// The id in the request.
     pub id: HexId,
@@ -45,7 +45,7 @@ pub struct Now {
 }
 
 impl Caller {
-    /// Whether `node`, as just read, is still the node that the directory meant.
+    /// Whether `node`, as just read, is still the node that the view of the fleet meant.
     pub fn is(&self, node: &Node) -> bool {
         node.mark.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
     }

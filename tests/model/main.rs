@@ -1,7 +1,7 @@
 //! The shipped rules, run in every order there is, within bounds: an explicit-state model checker.
 //!
 //! `explore` walks all states of a model, breadth first. `world` is the model of a cluster in which `reboot::pre_reboot`,
-//! `reboot::steady_state` and `reboot::housekeeping` run as they ship; `seed` is the rule of older managers, which has a
+//! `reboot::steady_state` and `reboot::reconcile` run as they ship; `seed` is the rule of older managers, which has a
 //! hole; `mutations` breaks our own rules, to show that the checker notices. docs/proof.md tells what is proven and how
 //! to run more of it.
 

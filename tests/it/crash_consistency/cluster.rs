@@ -16,7 +16,7 @@ use super::faults::FaultKind;
 use super::reboots::Reboot;
 use crate::scenarios::{MANIFEST, Machine, binary, machines};
 
-/// How long a run may take: several time-outs of the client and a round of housekeeping, on a busy machine.
+/// How long a run may take: several time-outs of the client and a round of the reconciler, on a busy machine.
 const RUN_MAX: Duration = Duration::from_secs(180);
 
 /// What all runs of one kind share.

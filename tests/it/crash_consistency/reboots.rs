@@ -25,8 +25,8 @@ pub(super) struct Reboot {
 const PLAIN: Reboot = Reboot {
     name: "granted with pods",
     nodes: &["n1"],
-    // take, mark, evict two pods, approve, check in, restore, free
-    writes_min: 7,
+    // take, mark, evict two pods, drained, approve, check in, restore, free
+    writes_min: 8,
     before: |small| {
         small.scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
         small.scene.fleet.bare_pod("shop", "b", Placement::On("n1"));
@@ -53,10 +53,10 @@ pub(super) const REBOOTS: &[Reboot] = &[
         },
         ..PLAIN
     },
-    Reboot { name: "two nodes at once", nodes: &["n1", "n2"], writes_min: 12, before: |_| {}, ..PLAIN },
+    Reboot { name: "two nodes at once", nodes: &["n1", "n2"], writes_min: 14, before: |_| {}, ..PLAIN },
     Reboot {
         name: "checked in before its kubelet is ready",
-        writes_min: 5,
+        writes_min: 6,
         before: |_| {},
         booted: |small, node| small.scene.fleet.set_ready(node, false),
         checked_in: |small, node| small.scene.fleet.set_ready(node, true),
@@ -64,7 +64,7 @@ pub(super) const REBOOTS: &[Reboot] = &[
     },
     Reboot {
         name: "cordoned by an administrator before",
-        writes_min: 5,
+        writes_min: 6,
         before: |small| {
             small.scene.admin.merge("/api/v1/nodes/n1", &json!({"spec": {"unschedulable": true}})).ok();
         },

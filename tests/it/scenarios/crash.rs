@@ -124,10 +124,10 @@ fn a_replica_frozen_before_its_last_check_approves_nothing() {
     let road = Road::to(&scene.admin);
     let frozen = Arc::new(scene.server_through(&road, &binary()).arg("--pre-reboot-wait=30s").start());
     let victim = Arc::clone(&frozen);
-    // The third write is the approval: lease (take), node (mark), lease (approve).
-    road.plan(Rule::any_write().nth(3).meet(Fault::Freeze));
+    // The fourth write is the approval: lease (take), node (mark), node (drained), lease (approve).
+    road.plan(Rule::any_write().nth(4).meet(Fault::Freeze));
     let held = one.agent(&frozen).send("pre-reboot");
-    road.block_until(|calls| calls.iter().filter(|call| call.is_write()).count() == 3, SOON);
+    road.block_until(|calls| calls.iter().filter(|call| call.is_write()).count() == 4, SOON);
     victim.signal("STOP");
     let other = server(&scene, "10s");
     one.agent(&other).steady_state().expect(200, "steady_state");

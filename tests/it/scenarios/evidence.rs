@@ -11,7 +11,7 @@ use super::{Machine, SOON, machine, machines, scene, server};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
 
-/// Waits until the program has read the Node so often again: a round of housekeeping reads it once, or four times in a row
+/// Waits until the program has read the Node so often again: a round of the reconciler reads it once, or four times in a row
 /// where it meets a failure.
 #[track_caller]
 fn wait_for_reads(scene: &Scene, node: &str, count: usize) {

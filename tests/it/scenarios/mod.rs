@@ -65,7 +65,7 @@ pub(crate) struct Machine {
     pub(crate) id: String,
 }
 
-/// The calls that `act` causes, and perhaps some of housekeeping.
+/// The calls that `act` causes, and perhaps some of the reconciler.
 pub(crate) fn calls(scene: &Scene, act: impl FnOnce()) -> Vec<Passed> {
     let before = scene.road.log().len();
     act();

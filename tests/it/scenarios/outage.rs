@@ -151,7 +151,7 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
     wait_for_ready(&server);
     scene.road.clear();
     let (asked, read) = (scene.road.count("create", REVIEWS), scene.road.count("get", "leases"));
-    wait_for("housekeeping has read the Lease twice more", SOON, || {
+    wait_for("the reconciler has read the Lease twice more", SOON, || {
         assert_eq!(server.page("/readyz").0, 200);
         let more = scene.road.count("get", "leases") - read;
         if more >= 2 { Ok(()) } else { Err(more) }
