@@ -10,6 +10,7 @@ use log::{LevelFilter, Record};
 use serde_json::json;
 
 use crate::cli::LogFormat;
+use crate::system::clock;
 use levels::Levels;
 
 /// Starts the log, in which a panic is an error, too, and the last line. `RUST_LOG` says what is logged. The HTTP and TLS libraries are kept below TRACE, where they would
@@ -71,9 +72,8 @@ fn is_hostile(c: char) -> bool {
     c.is_control() || steers
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock")]
 fn now() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    format!("{:.3}", clock::now().clock)
 }
 
 #[cfg(test)]

@@ -1,53 +1,28 @@
 //! From the command line and the environment to values. Nothing raw is left behind this.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-
 use thiserror::Error;
 
 use crate::access::VerifySource;
 use crate::certificate::Source;
-use crate::cli::{self, Serve, Switch, Tls};
+use crate::cli::{self, Serve, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
-use crate::http::Sizes;
 use crate::kube::{ConnectOptions, Environment};
 
 /// The namespace of the Lease when nothing else names one.
 const NAMESPACE: &str = "reboot-manager";
 
-/// Everything `serve` needs.
+/// The settings of `serve` that are not used as typed.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where nodes call.
-    pub listen: SocketAddr,
-    /// Where probes and Prometheus call.
-    pub ops_listen: SocketAddr,
-    /// The path below which the protocol is served.
-    pub base_path: String,
-    /// The file with the credentials; `None`: every caller may act for every node.
-    pub auth_file: Option<PathBuf>,
-    /// The treatment of a request that does not come from the node it names.
-    pub verify_source: VerifySource,
-    /// How many nodes may be out at once.
-    pub slots: usize,
-    /// At most one control-plane node may be unavailable.
-    pub protect_control_plane: bool,
-    /// How long a request is held open.
-    pub pre_reboot_wait: Duration,
-    /// How many nodes may be connected at once.
-    pub max_connections: usize,
-    /// From the connection to the complete request.
-    pub request_timeout: Duration,
-    /// How large a request may be.
-    pub sizes: Sizes,
     /// Which Kubernetes API, and which Lease.
     pub connection: Connection,
     /// How to recognize our own pods.
     pub ours: Ours,
-    /// Where the certificate comes from.
+    /// The source of the certificate.
     pub tls: Source,
+    /// The treatment of a request that does not come from the node it names.
+    pub verify_source: VerifySource,
 }
 
 /// Everything that a call to Kubernetes needs.
@@ -73,21 +48,6 @@ impl Settings {
     /// From flags and the process's environment.
     pub fn new(flags: &Serve) -> Result<Self, Invalid> {
         Ok(Self {
-            listen: flags.listen,
-            ops_listen: flags.ops_listen,
-            base_path: flags.base_path.clone(),
-            auth_file: flags.auth_file.clone(),
-            verify_source: match flags.verify_source {
-                cli::VerifySource::Enforce => VerifySource::Enforce,
-                cli::VerifySource::Log => VerifySource::Log,
-                cli::VerifySource::Off => VerifySource::Off,
-            },
-            slots: usize::from(flags.slots),
-            protect_control_plane: flags.protect_control_plane == Switch::On,
-            pre_reboot_wait: flags.pre_reboot_wait,
-            max_connections: usize::from(flags.max_connections),
-            request_timeout: flags.request_timeout,
-            sizes: Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize },
             connection: Connection::new(&flags.connection),
             ours: Ours {
                 uid: variable("POD_UID").map(Uid),
@@ -96,6 +56,11 @@ impl Settings {
                 service_account: variable("POD_SERVICE_ACCOUNT"),
             },
             tls: source(flags)?,
+            verify_source: match flags.verify_source {
+                cli::VerifySource::Enforce => VerifySource::Enforce,
+                cli::VerifySource::Log => VerifySource::Log,
+                cli::VerifySource::Off => VerifySource::Off,
+            },
         })
     }
 }

@@ -1,29 +1,29 @@
-//! Says a trouble at once when it is another, and each minute while it lasts, but not each time it is met. Pure.
+//! Limits how often an error is logged: at once when it is new or another, then each minute while it lasts. Pure.
 
 use std::time::{Duration, Instant};
 
-/// How often the same trouble is said.
+/// How often the same error is logged.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// What was said last, and when.
+/// The error that was logged last, and when.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    said: Option<(Instant, String)>,
+    logged: Option<(Instant, String)>,
 }
 
 impl Alarm {
-    /// Whether this trouble is to be said now.
-    pub(super) fn due(&mut self, trouble: &str, now: Instant) -> bool {
-        let quiet = self.said.as_ref().is_some_and(|(at, said)| said == trouble && now.saturating_duration_since(*at) < EVERY);
+    /// Whether this error is to be logged now.
+    pub(super) fn due(&mut self, error: &str, now: Instant) -> bool {
+        let quiet = self.logged.as_ref().is_some_and(|(at, logged)| logged == error && now.saturating_duration_since(*at) < EVERY);
         if !quiet {
-            self.said = Some((now, trouble.to_owned()));
+            self.logged = Some((now, error.to_owned()));
         }
         !quiet
     }
 
-    /// All is well; whether there was a trouble.
+    /// The error is over; whether there was one.
     pub(super) fn over(&mut self) -> bool {
-        self.said.take().is_some()
+        self.logged.take().is_some()
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_said_at_once_each_minute_and_when_it_is_another() {
+    fn an_error_is_logged_at_once_each_minute_and_when_it_is_another() {
         let begun = crate::system::clock::now().instant;
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut alarm = Alarm::default();

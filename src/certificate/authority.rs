@@ -1,7 +1,7 @@
-//! The CA that we make, and the certificates that it signs: ECDSA P-256, keys as PKCS#8.
+//! Our own CA, and the certificates that it signs: ECDSA P-256, keys as PKCS#8.
 //!
 //! Nodes trust this CA for everything they do, so it is bound to the names of the Service (and to addresses, which may
-//! change): whoever steals its key cannot pass for another host name.
+//! change): with a stolen key no one can impersonate another host name.
 //!
 //! Specification: RFC 5280; of name constraints, section 4.2.1.10.
 
@@ -22,23 +22,23 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use thiserror::Error;
 
-use super::loaded::{Broken, Loaded, unix, verifier};
-use super::renewal::{self, Renewal, Validity, Why};
+use super::loaded::{Loaded, PairError, unix, verifier};
+use super::renewal::{self, Validity, Why};
 use crate::cluster::{KeyPem, Pair};
 
-/// How long a CA holds.
+/// Validity of a CA.
 const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// New certificates hold since a little while ago, for clocks that are behind.
+/// New certificates are valid from this long ago, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// Why no certificate was made.
 #[derive(Debug, Error)]
-pub enum Unable {
+pub enum IssueError {
     /// The CA cannot be used.
     #[error("the CA cannot be used; docs/tls.md, \"Another CA\"")]
-    Authority(#[from] Broken),
-    /// The CA signs nothing that a node would accept.
+    Authority(#[from] PairError),
+    /// No node would accept a certificate that the CA signs.
     #[error("what the CA signs would not be accepted: {0}; docs/tls.md, \"Another CA\"")]
     Useless(String),
     /// rcgen refused.
@@ -54,7 +54,7 @@ pub struct Authority {
 
 impl Authority {
     /// A new CA, which may sign for these host names and for any address.
-    pub fn make(names: &[String], now: Timestamp) -> Result<Pair, Unable> {
+    pub fn make(names: &[String], now: Timestamp) -> Result<Pair, IssueError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = subject(&key);
         hold(&mut params, now, now + CA_LIFE);
@@ -68,11 +68,11 @@ impl Authority {
         Ok(pair(certificate.der(), &key))
     }
 
-    /// The CA that is stored.
-    pub fn load(pair: &Pair) -> Result<Self, Unable> {
+    /// A stored CA.
+    pub fn load(pair: &Pair) -> Result<Self, IssueError> {
         let loaded = Loaded::of(pair)?;
-        let key = PrivatePkcs8KeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| Broken::KeyForm)?;
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).map_err(|_not_p256| Broken::KeyForm)?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| PairError::KeyForm)?;
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).map_err(|_not_p256| PairError::KeyForm)?;
         Ok(Self { loaded, key })
     }
 
@@ -81,13 +81,13 @@ impl Authority {
         pem("CERTIFICATE", self.loaded.leaf())
     }
 
-    /// From when to when it holds.
+    /// The CA's own validity.
     pub(super) fn validity(&self) -> &Validity {
         &self.loaded.validity
     }
 
     /// A new certificate for these addresses and host names.
-    pub fn issue(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, Unable> {
+    pub fn issue(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, IssueError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -106,18 +106,18 @@ impl Authority {
         let authority = subject(&self.key);
         let certificate = params.signed_by(&key, &Issuer::from_params(&authority, &self.key))?;
         let made = pair(certificate.der(), &key);
-        // Seen before it is stored, not by the first node: a CA made by others may have another name or other limits.
+        // Checked before it is stored, not by the first node: a CA from elsewhere may have another name or other limits.
         match self.examine(&made, wanted, now) {
-            Ok(Renewal::Keep) => Ok(made),
-            Ok(Renewal::Renew(why)) => Err(Unable::Useless(why.to_string())),
-            Err(broken) => Err(Unable::Useless(broken.to_string())),
+            Ok(None) => Ok(made),
+            Ok(Some(why)) => Err(IssueError::Useless(why.to_string())),
+            Err(error) => Err(IssueError::Useless(error.to_string())),
         }
     }
 
-    /// What is to be done with a certificate that is stored.
-    pub fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Renewal, Broken> {
+    /// Why a stored certificate is replaced; `None`: it stays.
+    pub fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Option<Why>, PairError> {
         let held = Loaded::of(pair)?;
-        let verifier = verifier(self.loaded.leaf()).ok_or(Broken::Form)?;
+        let verifier = verifier(self.loaded.leaf()).ok_or(PairError::Form)?;
         let mut names = BTreeSet::new();
         for name in wanted {
             let Ok(asked) = ServerName::try_from(name.as_str()) else { continue };
@@ -126,14 +126,14 @@ impl Authority {
                 Err(rustls::Error::InvalidCertificate(
                     CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
                 )) => {}
-                Err(error) => return Ok(Renewal::Renew(Why::Foreign(error.to_string()))),
+                Err(error) => return Ok(Some(Why::Foreign(error.to_string()))),
             }
         }
         Ok(renewal::next(&held.validity, &names, wanted, self.loaded.validity.not_after, now))
     }
 }
 
-/// What a CA with this key is called. The name tells CAs apart, and can be found again from the key alone.
+/// The subject of a CA with this key. The name tells CAs apart, and is made from the key alone.
 fn subject(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let id: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -143,7 +143,7 @@ fn subject(key: &KeyPair) -> CertificateParams {
     params
 }
 
-/// Makes it hold from a little before `from` until `to`.
+/// Sets the validity: from a little before `from` until `to`.
 fn hold(params: &mut CertificateParams, from: Timestamp, to: Timestamp) {
     let since_1970 = |time: Timestamp| Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default());
     let epoch = rcgen::date_time_ymd(1970, 1, 1);

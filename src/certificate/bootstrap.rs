@@ -1,8 +1,8 @@
 //! `--tls bootstrap`: a CA and a certificate of our own, kept in Secrets of the own namespace, the CA's certificate in a
-//! ConfigMap. Every replica looks every few minutes and completes what is missing; who comes first wins, by create-only
-//! writes and by the version that was read, and the others take what they find.
+//! ConfigMap. Every replica reads them every few minutes and creates what is missing. Of several replicas the first wins, by
+//! create-only writes and by the version that was read; the others use what they find.
 //!
-//! It must never overwrite a CA: nodes trust it, and only a person can tell them of another.
+//! A CA must never be overwritten: nodes trust it, and only a person can make them trust another.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,9 +14,9 @@ use thiserror::Error;
 
 use super::THREAD;
 use super::alarm::Alarm;
-use super::authority::{Authority, Unable};
-use super::loaded::{Broken, Loaded};
-use super::renewal::{LIFE, Renewal, Why};
+use super::authority::{Authority, IssueError};
+use super::loaded::{Loaded, PairError};
+use super::renewal::{LIFE, Why};
 use super::served::Served;
 use crate::cluster::Pair;
 use crate::kube::{self, ApiError, Kube, error_chain};
@@ -24,31 +24,31 @@ use crate::metrics::Metrics;
 use crate::system::backoff::Backoff;
 use crate::system::{clock, threads};
 
-/// How often the objects are looked at: four small reads.
+/// How often the objects are read: four small reads.
 const EVERY: Duration = Duration::from_secs(600);
 
 /// The pauses while that fails.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(10) };
 
-/// Others change a handful of objects at most this often in a row.
+/// Conflicts with other replicas in a row: there are only a handful of objects.
 const TRIES_MAX: usize = 8;
 
-/// What keeps us from having a certificate.
+/// Why there is no certificate, or no new one.
 #[derive(Debug, Error)]
-pub(super) enum Trouble {
+pub(super) enum BootstrapError {
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error("secret {0}")]
-    Authority(String, #[source] Unable),
+    Authority(String, #[source] IssueError),
     #[error("others change the certificate's objects all the time")]
     Contended,
     #[error("secret {0} holds what was just stored there, and it cannot be used")]
-    Lost(String, #[source] Broken),
+    Lost(String, #[source] PairError),
     #[error("there is no service {0} (--service-name); nodes need its address in the certificate")]
     NoService(String),
 }
 
-/// Starts the thread that keeps the certificate. It does not give up.
+/// Starts the thread that keeps the certificate, which does not give up.
 pub(super) fn start(kube: Arc<Kube>, service: String, served: Arc<Served>, metrics: Arc<Metrics>) -> io::Result<()> {
     threads::start(THREAD, move || Bootstrap { kube, service }.keep(&served, &metrics))
 }
@@ -62,8 +62,8 @@ impl Bootstrap {
     fn keep(&self, served: &Served, metrics: &Metrics) {
         let (mut alarm, mut shown, mut failures) = (Alarm::default(), None, 0);
         loop {
-            let looked = threads::on_fresh_stack(|| self.look_and_load());
-            match looked {
+            let result = threads::on_fresh_stack(|| self.read_and_load());
+            match result {
                 Ok((pair, loaded)) => {
                     alarm.over();
                     metrics.certificate(loaded.validity.not_after);
@@ -75,12 +75,12 @@ impl Bootstrap {
                     failures = 0;
                     clock::sleep(EVERY);
                 }
-                Err(trouble) => {
+                Err(error) => {
                     metrics.certificate_trouble(true);
-                    let trouble = error_chain(&trouble);
-                    if alarm.due(&trouble, clock::now().instant) {
+                    let error = error_chain(&error);
+                    if alarm.due(&error, clock::now().instant) {
                         let hold = if shown.is_some() { "the old one stays" } else { "no node is served until there is one" };
-                        log::error!("certificate: it cannot be looked after, {hold}: {trouble}");
+                        log::error!("certificate: cannot be kept up to date, {hold}: {error}");
                     }
                     failures += 1;
                     clock::sleep(BACKOFF.pause(failures, 1.0));
@@ -89,44 +89,44 @@ impl Bootstrap {
         }
     }
 
-    fn look_and_load(&self) -> Result<(Pair, Loaded), Trouble> {
-        let pair = self.look(clock::now().clock)?;
-        let loaded = Loaded::of(&pair).map_err(|broken| Trouble::Lost(self.object(kube::TLS), broken))?;
+    fn read_and_load(&self) -> Result<(Pair, Loaded), BootstrapError> {
+        let pair = self.settle(clock::now().clock)?;
+        let loaded = Loaded::of(&pair).map_err(|error| BootstrapError::Lost(self.object(kube::TLS), error))?;
         Ok((pair, loaded))
     }
 
-    /// Completes what is stored; the pair to serve. Whenever somebody else was first it looks from the beginning.
-    fn look(&self, now: Timestamp) -> Result<Pair, Trouble> {
+    /// Creates what is missing; the pair to serve. After a conflict with another replica everything is read again.
+    fn settle(&self, now: Timestamp) -> Result<Pair, BootstrapError> {
         for _ in 0..TRIES_MAX {
             match self.complete(now) {
-                Err(Trouble::Api(ApiError::Conflict(operation, _))) => {
+                Err(BootstrapError::Api(ApiError::Conflict(operation, _))) => {
                     log::debug!("certificate: another replica was first to {operation}")
                 }
                 result => return result,
             }
         }
-        Err(Trouble::Contended)
+        Err(BootstrapError::Contended)
     }
 
-    fn complete(&self, now: Timestamp) -> Result<Pair, Trouble> {
+    fn complete(&self, now: Timestamp) -> Result<Pair, BootstrapError> {
         let authority = self.authority(now)?;
         self.publish(&authority)?;
         let wanted = self.wanted()?;
         self.certificate(&authority, &wanted, now)
     }
 
-    fn authority(&self, now: Timestamp) -> Result<Authority, Trouble> {
-        let unable = |unable| Trouble::Authority(self.object(kube::CA), unable);
+    fn authority(&self, now: Timestamp) -> Result<Authority, BootstrapError> {
+        let failed = |error| BootstrapError::Authority(self.object(kube::CA), error);
         let stored = match self.kube.tls_secret(kube::CA)? {
             Some(stored) => stored,
             None => {
-                let made = Authority::make(&self.names(), now).map_err(unable)?;
+                let made = Authority::make(&self.names(), now).map_err(failed)?;
                 let stored = self.kube.create_tls_secret(kube::CA, &made)?;
                 log::info!("certificate: made a CA, secret {}", self.object(kube::CA));
                 stored
             }
         };
-        let authority = Authority::load(&stored.pair).map_err(unable)?;
+        let authority = Authority::load(&stored.pair).map_err(failed)?;
         let end = authority.validity().not_after;
         if now.duration_until(end) < SignedDuration::try_from(LIFE).unwrap_or(SignedDuration::MAX) {
             log::warn!("certificate: the CA in secret {} ends {end}: docs/tls.md, \"Another CA\"", self.object(kube::CA));
@@ -134,8 +134,8 @@ impl Bootstrap {
         Ok(authority)
     }
 
-    /// Sees to it that the ConfigMap shows the CA's certificate.
-    fn publish(&self, authority: &Authority) -> Result<(), Trouble> {
+    /// Writes the CA's certificate into the ConfigMap, if it is not there.
+    fn publish(&self, authority: &Authority) -> Result<(), BootstrapError> {
         let certificate = authority.certificate();
         match self.kube.ca_map(kube::CA)? {
             Some(map) if map.certificate == certificate => return Ok(()),
@@ -146,17 +146,17 @@ impl Bootstrap {
         Ok(())
     }
 
-    fn certificate(&self, authority: &Authority, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, Trouble> {
+    fn certificate(&self, authority: &Authority, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, BootstrapError> {
         let stored = self.kube.tls_secret(kube::TLS)?;
         let why = match &stored {
             None => Why::New,
             Some(stored) => match authority.examine(&stored.pair, wanted, now) {
-                Ok(Renewal::Keep) => return Ok(stored.pair.clone()),
-                Ok(Renewal::Renew(why)) => why,
-                Err(broken) => Why::Foreign(error_chain(&broken)),
+                Ok(None) => return Ok(stored.pair.clone()),
+                Ok(Some(why)) => why,
+                Err(error) => Why::Foreign(error_chain(&error)),
             },
         };
-        let made = authority.issue(wanted, now).map_err(|unable| Trouble::Authority(self.object(kube::CA), unable))?;
+        let made = authority.issue(wanted, now).map_err(|error| BootstrapError::Authority(self.object(kube::CA), error))?;
         match stored {
             None => self.kube.create_tls_secret(kube::TLS, &made)?,
             Some(stored) => self.kube.patch_tls_secret(kube::TLS, &stored.version, &made)?,
@@ -166,9 +166,9 @@ impl Bootstrap {
         Ok(made)
     }
 
-    /// What nodes may call us by.
-    fn wanted(&self) -> Result<BTreeSet<String>, Trouble> {
-        let service = self.kube.service(&self.service)?.ok_or_else(|| Trouble::NoService(self.object(&self.service)))?;
+    /// Addresses and names by which nodes may call.
+    fn wanted(&self) -> Result<BTreeSet<String>, BootstrapError> {
+        let service = self.kube.service(&self.service)?.ok_or_else(|| BootstrapError::NoService(self.object(&self.service)))?;
         if service.addresses.is_empty() {
             log::warn!("certificate: service {} has no ClusterIP; the certificate holds for its names only", self.object(&self.service));
         }

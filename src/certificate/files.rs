@@ -2,13 +2,14 @@
 //!
 //! A pair that works must never be replaced by one that does not.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use super::THREAD;
 use super::alarm::Alarm;
-use super::loaded::{Broken, Loaded};
+use super::loaded::{Loaded, PairError};
 use super::served::Served;
 use crate::cluster::{KeyPem, Pair};
 use crate::kube::error_chain;
@@ -16,22 +17,15 @@ use crate::metrics::Metrics;
 use crate::system::clock;
 use crate::system::file_watch::{Contents, FileWatch};
 
-/// Why nothing was started.
-#[derive(Debug)]
-pub(super) enum Unable {
-    Broken(Broken),
-    Thread(io::Error),
-}
-
 /// Loads the files, and starts the thread that loads them again.
-pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, metrics: Arc<Metrics>) -> Result<(), Unable> {
+pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let (watch, contents) = FileWatch::open([certificate.clone(), key.clone()]);
-    serve(load(contents).map_err(Unable::Broken)?, &certificate, &served, &metrics);
-    let (mut alarm, mut broken) = (Alarm::default(), None);
+    serve(load(contents).context("the certificate cannot be used (--tls-cert, --tls-key)")?, &certificate, &served, &metrics);
+    let (mut alarm, mut failed) = (Alarm::default(), None);
     let take = move |changed: Option<Contents<2>>| {
         match changed.map(load) {
             Some(Ok(loaded)) => {
-                broken = None;
+                failed = None;
                 if alarm.over() {
                     log::info!("certificate: {} and {} can be used again", certificate.display(), key.display());
                 }
@@ -39,19 +33,19 @@ pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, met
             }
             Some(Err(error)) => {
                 metrics.certificate_trouble(true);
-                broken = Some(error_chain(&error));
+                failed = Some(error_chain(&error));
             }
             None => {}
         }
-        if let Some(trouble) = broken.as_ref().filter(|trouble| alarm.due(trouble, clock::now().instant)) {
-            log::error!("certificate: the new one cannot be used, the old one stays (--tls-cert, --tls-key): {trouble}");
+        if let Some(error) = failed.as_ref().filter(|error| alarm.due(error, clock::now().instant)) {
+            log::error!("certificate: the new one cannot be used, the old one stays (--tls-cert, --tls-key): {error}");
         }
     };
-    watch.follow(THREAD, take).map_err(Unable::Thread)
+    watch.follow(THREAD, take).context("no thread can be started")
 }
 
 /// The pair in the files. PEM is ASCII; what is not is replaced and will not be read as PEM.
-pub(super) fn load(contents: Contents<2>) -> Result<Loaded, Broken> {
+pub(super) fn load(contents: Contents<2>) -> Result<Loaded, PairError> {
     let [certificate, key] = contents?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Loaded::of(&Pair { certificate, key: KeyPem::new(key) })
 }

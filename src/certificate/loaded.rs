@@ -16,9 +16,9 @@ use super::renewal::Validity;
 use crate::cluster::Pair;
 use crate::system::file_watch::Unreadable;
 
-/// Why a certificate and key cannot be used. What a PEM reader or a file said of a key is left out: it may quote it.
+/// Why a certificate and key cannot be used. Errors of a PEM reader about a key are left out: they may quote it.
 #[derive(Debug, Error)]
-pub enum Broken {
+pub enum PairError {
     /// The certificate is not PEM.
     #[error("the certificate cannot be read as PEM")]
     Certificate(#[source] rustls::pki_types::pem::Error),
@@ -42,21 +42,21 @@ pub enum Broken {
 /// A certificate and its key, which belong together.
 #[derive(Clone)]
 pub struct Loaded {
-    /// As TLS uses them.
+    /// The pair in the form that TLS uses.
     pub(super) key: Arc<CertifiedKey>,
-    /// From when to when.
+    /// When the certificate is valid.
     pub(super) validity: Validity,
 }
 
 impl Loaded {
-    /// Reads both texts, and sees that they belong together.
-    pub fn of(pair: &Pair) -> Result<Self, Broken> {
+    /// Reads both texts, and checks that they belong together.
+    pub fn of(pair: &Pair) -> Result<Self, PairError> {
         let chain =
-            CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(Broken::Certificate)?;
-        let leaf = chain.first().ok_or(Broken::None)?;
-        let validity = validity(leaf).ok_or(Broken::Form)?;
-        let key = PrivateKeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| Broken::KeyForm)?;
-        let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(Broken::Key)?;
+            CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(PairError::Certificate)?;
+        let leaf = chain.first().ok_or(PairError::None)?;
+        let validity = validity(leaf).ok_or(PairError::Form)?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| PairError::KeyForm)?;
+        let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(PairError::Key)?;
         Ok(Self { key: Arc::new(key), validity })
     }
 
@@ -80,8 +80,8 @@ pub(super) fn unix(time: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()))
 }
 
-/// From when to when a certificate is valid. The verifier looks at this before anything else and tells what it found, so
-/// it is asked about a time before and a time after; no reader of certificates is needed for it.
+/// The validity of a certificate. The verifier checks this before anything else and reports what it found. Asked about a
+/// time before and a time after, it makes a parser of certificates unnecessary.
 fn validity(leaf: &CertificateDer<'_>) -> Option<Validity> {
     let verifier = verifier(leaf)?;
     let name = ServerName::try_from("name").ok()?;

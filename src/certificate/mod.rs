@@ -1,7 +1,7 @@
-//! The server's certificate: from files, or made by us and kept in Secrets. It can be swapped while the server runs; a
-//! connection keeps the one it began with.
+//! The server's certificate: from files, or issued here and kept in Secrets. The certificate can be swapped while the server
+//! runs; a connection keeps the one it began with.
 //!
-//! It must never show a private key, and never give up a certificate that works for one that does not.
+//! Nothing here may show a private key, or replace a certificate that works by one that does not.
 //!
 //! Specification: RFC 5280 (certificates), RFC 8446 and RFC 5246 (TLS 1.3 and 1.2).
 
@@ -15,54 +15,39 @@ mod served;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use rustls::ServerConfig;
-use thiserror::Error;
 
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 
 use served::Served;
 
-pub use authority::{Authority, Unable};
-pub use loaded::{Broken, Loaded};
-pub use renewal::{Renewal, Validity, Why};
+pub use authority::{Authority, IssueError};
+pub use loaded::{Loaded, PairError};
+pub use renewal::{Validity, Why};
 
-/// Where the certificate comes from.
+/// The source of the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// We make it, and the CA that signs it, and keep both in Secrets.
+    /// Issued here, as is the CA that signs; both are kept in Secrets.
     Bootstrap {
         /// The Service at whose addresses nodes call.
         service: String,
     },
-    /// Somebody else puts it into files and renews it there.
+    /// Files, which an administrator or another program renews.
     Files {
         /// PEM, the certificate itself first.
         certificate: PathBuf,
         /// PEM.
         key: PathBuf,
     },
-    /// There is none: plain HTTP.
+    /// No certificate: plain HTTP.
     Off,
-}
-
-/// Why there is no certificate to start with.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The files are no good.
-    #[error("the certificate cannot be used (--tls-cert, --tls-key)")]
-    Files(#[source] Broken),
-    /// No thread can be started.
-    #[error("no thread can be started")]
-    Thread(#[source] io::Error),
-    /// TLS itself cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
 }
 
 /// A certificate that is kept up to date by a thread of its own.
@@ -73,7 +58,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// How the front door speaks TLS. Until there is a certificate every handshake fails.
+    /// TLS of the FleetLock port. Until there is a certificate every handshake fails.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
@@ -85,27 +70,23 @@ impl Certificate {
 }
 
 impl Source {
-    /// The Service for which we make certificates ourselves, if we do.
+    /// The Service for which certificates are issued here, if any.
     pub fn service(&self) -> Option<&str> {
         if let Self::Bootstrap { service } = self { Some(service) } else { None }
     }
 
     /// Loads the certificate and starts the thread that keeps it up to date; `None` when there is to be no TLS. Files
     /// that cannot be used are an error; what needs Kubernetes is done by the thread, which does not give up.
-    pub fn start(&self, kube: Arc<Kube>, metrics: Arc<Metrics>) -> Result<Option<Certificate>, Error> {
+    pub fn start(&self, kube: Arc<Kube>, metrics: Arc<Metrics>) -> anyhow::Result<Option<Certificate>> {
         let served = Arc::new(Served::default());
-        let thread = match self {
+        match self {
             Self::Off => return Ok(None),
-            Self::Files { certificate, key } => {
-                files::start(certificate.clone(), key.clone(), Arc::clone(&served), metrics).map_err(|error| match error {
-                    files::Unable::Broken(broken) => Error::Files(broken),
-                    files::Unable::Thread(error) => Error::Thread(error),
-                })
+            Self::Files { certificate, key } => files::start(certificate.clone(), key.clone(), Arc::clone(&served), metrics)?,
+            Self::Bootstrap { service } => {
+                bootstrap::start(kube, service.clone(), Arc::clone(&served), metrics).context("no thread can be started")?;
             }
-            Self::Bootstrap { service } => bootstrap::start(kube, service.clone(), Arc::clone(&served), metrics).map_err(Error::Thread),
-        };
-        thread?;
-        let config = served::config(&served).map_err(Error::Tls)?;
+        }
+        let config = served::config(&served).context("TLS cannot be set up")?;
         Ok(Some(Certificate { config, served }))
     }
 }

@@ -1,4 +1,4 @@
-//! When a certificate of ours is replaced. Pure: what is known of it, what is wanted and the time are arguments.
+//! When a certificate of ours is replaced. Pure: its validity, the wanted names and the time are arguments.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,22 +6,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// From when to when a certificate is valid.
+/// When a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     /// `notBefore`.
     pub not_before: Timestamp,
     /// `notAfter`.
     pub not_after: Timestamp,
-}
-
-/// What is to be done with a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Renewal {
-    /// It stays.
-    Keep,
-    /// Another one is made.
-    Renew(Why),
 }
 
 /// Why another certificate is made.
@@ -37,20 +28,20 @@ pub enum Why {
     New,
 }
 
-/// How long a new certificate holds.
+/// Validity of a new certificate.
 pub(super) const LIFE: Duration = Duration::from_secs(365 * DAY);
 
-/// Whether a certificate that holds for `names` is replaced. `last` is the end of its CA: no certificate outlives that,
+/// Why a certificate that holds for `names` is replaced; `None`: it stays. `last` is the end of its CA: no certificate outlives that,
 /// so near it another one is made only if it would hold for a day more.
-pub(super) fn next(held: &Validity, names: &BTreeSet<String>, wanted: &BTreeSet<String>, last: Timestamp, now: Timestamp) -> Renewal {
+pub(super) fn next(held: &Validity, names: &BTreeSet<String>, wanted: &BTreeSet<String>, last: Timestamp, now: Timestamp) -> Option<Why> {
     let missing: Vec<String> = wanted.difference(names).cloned().collect();
     if !missing.is_empty() {
-        return Renewal::Renew(Why::Missing(missing));
+        return Some(Why::Missing(missing));
     }
     let life = held.not_before.duration_until(held.not_after);
     let due = held.not_before.saturating_add(life * 2 / 3).unwrap_or(held.not_after);
     let gain = held.not_after.duration_until(end(last, now));
-    if now >= due && gain >= GAIN_MIN { Renewal::Renew(Why::Age(held.not_after)) } else { Renewal::Keep }
+    (now >= due && gain >= GAIN_MIN).then_some(Why::Age(held.not_after))
 }
 
 /// When a certificate made now ends.
@@ -89,13 +80,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(held: &[&str], wanted: &[&str], last: &str, now: &str, expected: &Renewal) {
+    fn check(held: &[&str], wanted: &[&str], last: &str, now: &str, expected: &Option<Why>) {
         let validity = Validity { not_before: at(BEGIN), not_after: at(END) };
         assert_eq!(next(&validity, &names(held), &names(wanted), at(last), at(now)), *expected);
     }
 
     #[test]
-    fn each_reason_is_told() {
+    fn each_reason_has_its_words() {
         let said = [Why::Age(at(END)), Why::Foreign("x".to_owned()), Why::Missing(vec!["a".to_owned(), "b".to_owned()]), Why::New]
             .map(|why| why.to_string());
         let wanted = [
@@ -111,30 +102,30 @@ mod tests {
     fn a_certificate_stays_for_two_thirds_of_its_life() {
         let (last, name) = ("2036-01-01T00:00:00Z", &["10.0.0.1"][..]);
         // 365 days: two thirds are 243 days and 8 hours.
-        check(name, name, last, BEGIN, &Renewal::Keep);
-        check(name, name, last, "2026-09-01T07:59:59Z", &Renewal::Keep);
-        check(name, name, last, "2026-09-01T08:00:00Z", &Renewal::Renew(Why::Age(at(END))));
-        check(name, name, last, "2030-01-01T00:00:00Z", &Renewal::Renew(Why::Age(at(END))));
+        check(name, name, last, BEGIN, &None);
+        check(name, name, last, "2026-09-01T07:59:59Z", &None);
+        check(name, name, last, "2026-09-01T08:00:00Z", &Some(Why::Age(at(END))));
+        check(name, name, last, "2030-01-01T00:00:00Z", &Some(Why::Age(at(END))));
         // A clock that is behind does not make it old.
-        check(name, name, last, "2025-06-01T00:00:00Z", &Renewal::Keep);
+        check(name, name, last, "2025-06-01T00:00:00Z", &None);
     }
 
     #[test]
     fn a_missing_name_renews_at_any_age_and_a_name_too_many_does_not() {
         let last = "2036-01-01T00:00:00Z";
-        let missing = |all: &[&str]| Renewal::Renew(Why::Missing(all.iter().map(|name| (*name).to_owned()).collect()));
+        let missing = |all: &[&str]| Some(Why::Missing(all.iter().map(|name| (*name).to_owned()).collect()));
         check(&["a"], &["a", "fd00::1"], last, BEGIN, &missing(&["fd00::1"]));
         check(&[], &["a", "b"], last, "2030-01-01T00:00:00Z", &missing(&["a", "b"]));
-        check(&["a", "b"], &["a"], last, BEGIN, &Renewal::Keep);
-        check(&["a"], &[], last, BEGIN, &Renewal::Keep);
+        check(&["a", "b"], &["a"], last, BEGIN, &None);
+        check(&["a"], &[], last, BEGIN, &None);
     }
 
     #[test]
     fn nothing_outlives_the_ca() {
         let (name, late) = (&["a"][..], "2026-12-01T00:00:00Z");
-        check(name, name, END, late, &Renewal::Keep);
-        check(name, name, "2027-01-01T23:59:59Z", late, &Renewal::Keep);
-        check(name, name, "2027-01-02T00:00:00Z", late, &Renewal::Renew(Why::Age(at(END))));
+        check(name, name, END, late, &None);
+        check(name, name, "2027-01-01T23:59:59Z", late, &None);
+        check(name, name, "2027-01-02T00:00:00Z", late, &Some(Why::Age(at(END))));
         assert_eq!(end(at(END), at(late)), at(END));
         assert_eq!(end(at("2036-01-01T00:00:00Z"), at(BEGIN)), at("2027-01-01T00:00:00Z"));
     }

@@ -1,5 +1,5 @@
-//! What new connections are shown, and how TLS is spoken: TLS 1.2 and 1.3 by ring, no client certificates, and no
-//! sessions to resume, so that nothing is kept for a client that has gone.
+//! The certificate for new connections, and the TLS configuration: TLS 1.2 and 1.3 by ring, no client certificates, and no
+//! session resumption, so that nothing is kept for a client that has gone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::system::guarded::Guarded;
 
-/// The certificate of the moment.
+/// The certificate in use.
 #[derive(Default)]
 pub(super) struct Served(Guarded<Option<Arc<CertifiedKey>>>);
 
 impl Served {
-    /// From now on new connections get this one.
+    /// Gives new connections this certificate from now on.
     pub(super) fn swap(&self, key: Arc<CertifiedKey>) {
         *self.0.lock() = Some(key);
         self.0.wake();
     }
 
-    /// Waits for the first one; whether there is one after `limit`.
+    /// Waits for the first certificate; whether there is one after `limit`.
     pub(super) fn wait(&self, limit: Duration) -> bool {
         self.0.wait(limit, |current| current.is_some()).is_some()
     }
@@ -42,7 +42,7 @@ impl fmt::Debug for Served {
     }
 }
 
-/// TLS with whatever certificate is served.
+/// The TLS configuration, with the certificate in use.
 pub(super) fn config(served: &Arc<Served>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13, &TLS12])?;
     let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(served) as _;

@@ -18,8 +18,8 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, Str
 use super::Source;
 use super::authority::Authority;
 use super::files::load;
-use super::loaded::{Broken, Loaded, verifier};
-use super::renewal::{Renewal, Why};
+use super::loaded::{Loaded, PairError, verifier};
+use super::renewal::Why;
 use super::served::{Served, config};
 use crate::cluster::{KeyPem, Pair};
 use crate::metrics::Metrics;
@@ -152,20 +152,20 @@ fn a_certificate_of_ours_is_kept_until_it_is_old_or_lacks_a_name() {
     let (_, authority) = ca_at(now);
     let pair = authority.issue(&names(&NAMES), now).unwrap();
     let examine = |wanted: &[&str], hours: i64| authority.examine(&pair, &names(wanted), now + hours.hours()).unwrap();
-    assert_eq!(examine(&NAMES, 0), Renewal::Keep);
-    assert_eq!(examine(&NAMES, 240 * 24), Renewal::Keep);
-    assert!(matches!(examine(&NAMES, 250 * 24), Renewal::Renew(Why::Age(_))));
-    assert!(matches!(examine(&NAMES, 366 * 24), Renewal::Renew(Why::Foreign(why)) if why.contains("expired")));
-    assert_eq!(examine(&["10.96.0.7", "10.96.0.9"], 0), Renewal::Renew(Why::Missing(vec!["10.96.0.9".to_owned()])));
+    assert_eq!(examine(&NAMES, 0), None);
+    assert_eq!(examine(&NAMES, 240 * 24), None);
+    assert!(matches!(examine(&NAMES, 250 * 24), Some(Why::Age(_))));
+    assert!(matches!(examine(&NAMES, 366 * 24), Some(Why::Foreign(why)) if why.contains("expired")));
+    assert_eq!(examine(&["10.96.0.7", "10.96.0.9"], 0), Some(Why::Missing(vec!["10.96.0.9".to_owned()])));
 }
 
 #[test]
 fn a_certificate_of_another_ca_is_foreign() {
     let (one, other) = (ca().1, ca().1);
     let renewal = one.examine(&server_pair(&other), &names(&NAMES), clock::now().clock).unwrap();
-    assert!(matches!(renewal, Renewal::Renew(Why::Foreign(_))), "{renewal:?}");
+    assert!(matches!(renewal, Some(Why::Foreign(_))), "{renewal:?}");
     let empty = Pair { certificate: String::new(), key: KeyPem::new(String::new()) };
-    assert!(matches!(one.examine(&empty, &names(&NAMES), clock::now().clock), Err(Broken::None)));
+    assert!(matches!(one.examine(&empty, &names(&NAMES), clock::now().clock), Err(PairError::None)));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn no_certificate_outlives_the_ca() {
     let late = begun + (3600 * 24).hours();
     let pair = authority.issue(&names(&NAMES), late).unwrap();
     assert_eq!(Loaded::of(&pair).unwrap().validity.not_after, authority.validity().not_after);
-    assert_eq!(authority.examine(&pair, &names(&NAMES), late + (40 * 24).hours()).unwrap(), Renewal::Keep);
+    assert_eq!(authority.examine(&pair, &names(&NAMES), late + (40 * 24).hours()).unwrap(), None);
     assert!(authority.issue(&names(&NAMES), begun + (3651 * 24).hours()).is_err());
 }
 
@@ -223,7 +223,7 @@ impl Volume {
         ["tls.crt", "tls.key"].map(|file| self.0.join(file))
     }
 
-    fn load(&self) -> Result<Loaded, Broken> {
+    fn load(&self) -> Result<Loaded, PairError> {
         load(FileWatch::open(self.files()).1)
     }
 }
@@ -239,7 +239,7 @@ fn files_are_loaded_again_when_their_content_changes_and_only_then() {
     let (volume, authority) = (Volume::new(), ca().1);
     let (first, second) = (server_pair(&authority), server_pair(&authority));
     let (mut watch, contents) = FileWatch::open(volume.files());
-    assert!(matches!(load(contents), Err(Broken::Unread(_))));
+    assert!(matches!(load(contents), Err(PairError::Unread(_))));
     let mut loads = |pair: Option<&Pair>| {
         let changed = [watch.changed(), watch.changed()].into_iter().flatten().map(|contents| load(contents).unwrap());
         assert_eq!(
@@ -258,7 +258,7 @@ fn files_are_loaded_again_when_their_content_changes_and_only_then() {
 }
 
 #[test]
-fn a_broken_pair_is_refused_and_the_error_shows_no_key() {
+fn an_invalid_pair_is_refused_and_the_error_shows_no_key() {
     let (volume, authority) = (Volume::new(), ca().1);
     let (good, other) = (server_pair(&authority), server_pair(&authority));
     let hush = good.key.reveal().lines().nth(1).unwrap().to_owned();
@@ -277,17 +277,17 @@ fn a_broken_pair_is_refused_and_the_error_shows_no_key() {
     ];
     for (name, certificate, key, says) in cases {
         volume.put(name, &Pair { certificate: certificate.to_owned(), key });
-        let Err(broken) = volume.load() else { panic!("{name} was loaded") };
-        let message = crate::kube::error_chain(&broken);
+        let Err(error) = volume.load() else { panic!("{name} was loaded") };
+        let message = crate::kube::error_chain(&error);
         assert!(message.contains(says), "{name}: {message}");
-        assert!(!format!("{message}{broken:?}").contains(&hush), "{name}: {message}");
+        assert!(!format!("{message}{error:?}").contains(&hush), "{name}: {message}");
     }
     volume.put("back", &good);
     volume.load().unwrap();
 }
 
 #[test]
-fn a_running_server_takes_the_new_pair_and_keeps_it_when_a_broken_one_follows() {
+fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows() {
     let (volume, (ca, authority)) = (Volume::new(), ca());
     let (first, second) = (server_pair(&authority), server_pair(&authority));
     volume.put("1", &first);

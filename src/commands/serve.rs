@@ -1,24 +1,24 @@
 //! `serve`: finds Kubernetes, starts the threads and the two ports, and stops in order.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::access::VerifySource;
 use crate::certificate::Certificate;
-use crate::cli::{Serve, Tls};
+use crate::cli::{Serve, Switch, Tls, VerifySource};
 use crate::coordinator::{Coordinator, Limits, Readiness};
-use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, connection_limits};
+use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, Sizes, connection_limits};
 use crate::kube::{self, Client, Kube, Location, Observation};
 use crate::lock::Capacity;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
+use crate::system::clock;
 
 /// Requests that are being decided at once. Held requests occupy none of them.
 const WORKERS: usize = 8;
@@ -41,24 +41,23 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let namespace = settings.connection.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::new());
-    let auth_file = settings.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
-    warn_of_open_access(&settings, flags.tls);
+    let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
+    warn_of_open_access(flags);
     let readiness = Arc::new(Readiness::default());
     let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
     let rules = Rules {
-        capacity: Capacity { slots: settings.slots },
-        protect_control_plane: settings.protect_control_plane,
-        ours: settings.ours.clone(),
+        capacity: Capacity { slots: usize::from(flags.slots) },
+        protect_control_plane: flags.protect_control_plane == Switch::On,
+        ours: settings.ours,
     };
-    let limits = Limits { pre_reboot_wait: settings.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
+    let limits = Limits { pre_reboot_wait: flags.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
-    let (connections, ops_connections) = connection_limits(settings.max_connections);
+    let (connections, ops_connections) = connection_limits(usize::from(flags.max_connections));
     let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics));
-    let ops_listener = ops
-        .listen(settings.ops_listen, ops_connections)
-        .with_context(|| format!("cannot listen on {} (--ops-listen)", settings.ops_listen))?;
+    let ops_listener =
+        ops.listen(flags.ops_listen, ops_connections).with_context(|| format!("cannot listen on {} (--ops-listen)", flags.ops_listen))?;
     info!("ops: listening on {}", ops_listener.address());
     if let Some(certificate) = &certificate
         && let Some(signal) = wait(certificate, &mut signals)
@@ -68,12 +67,12 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         return Ok(());
     }
     let tls = certificate.as_ref().map(Certificate::config);
-    let limits = ListenerLimits { connections, request: settings.request_timeout, sizes: settings.sizes, workers: WORKERS };
-    let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: settings.base_path.clone(), auth_file };
-    let listener =
-        routes.listen(settings.listen, limits, tls).with_context(|| format!("cannot listen on {} (--listen)", settings.listen))?;
+    let sizes = Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize };
+    let limits = ListenerLimits { connections, request: flags.request_timeout, sizes, workers: WORKERS };
+    let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: flags.base_path.clone(), auth_file };
+    let listener = routes.listen(flags.listen, limits, tls).with_context(|| format!("cannot listen on {} (--listen)", flags.listen))?;
     ops.fleetlock_listens();
-    info!("fleetlock: listening on {}, --slots {}", listener.address(), settings.slots);
+    info!("fleetlock: listening on {}, --slots {}", listener.address(), flags.slots);
     if let Some(signal) = signals.forever().next() {
         info!("signal {signal}: stopping");
     }
@@ -93,15 +92,15 @@ fn observer(metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<dyn Fn(&O
 }
 
 /// Logs what a stranger could do.
-fn warn_of_open_access(settings: &Settings, tls: Tls) {
-    match (&settings.auth_file, settings.verify_source) {
+fn warn_of_open_access(flags: &Serve) {
+    match (&flags.auth_file, flags.verify_source) {
         (None, VerifySource::Enforce) => {
             info!("there are no credentials (--auth-file): anyone who can reach the port from a node's address can have that node drained");
         }
         (None, VerifySource::Log | VerifySource::Off) => {
             warn!("there are no credentials (--auth-file): any pod that reaches the port can have any node drained");
         }
-        (Some(_), _) if tls == Tls::Off => {
+        (Some(_), _) if flags.tls == Tls::Off => {
             warn!("--auth-file without TLS: anyone who can listen on the network between nodes and this program reads the passwords");
         }
         (Some(_), _) => {}
@@ -119,12 +118,11 @@ fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
 }
 
 /// Accepts no further connection, answers the requests that are held, and gives the others a moment.
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock and waits")]
 fn stop(coordinator: &Coordinator, listener: &Listener) {
     listener.close();
     coordinator.stop();
-    let begun = Instant::now();
-    while !listener.is_idle() && begun.elapsed() < STOPPING_MAX {
-        std::thread::sleep(Duration::from_millis(20));
+    let deadline = clock::now().instant + STOPPING_MAX;
+    while !listener.is_idle() && !clock::left(deadline).is_zero() {
+        clock::sleep(Duration::from_millis(20));
     }
 }

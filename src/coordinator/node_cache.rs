@@ -18,6 +18,12 @@ use crate::system::guarded::Guarded;
 /// How long the watch may take to deliver a write. It takes a few milliseconds; a list costs far more than this wait.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
+/// How long a watch that is over may take to be continued: a server that was restored from a backup takes longer to start.
+const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the first watch is waited for.
+const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
+
 /// Without a watch, strangers may cause a list at most this often, whoever asks.
 const LIST_EVERY_MIN: Duration = Duration::from_secs(2);
 
@@ -40,7 +46,11 @@ struct State {
     fleet: Fleet,
     /// A watch keeps the fleet up to date.
     watched: bool,
-    /// Counts the beginnings of the view: events of a watch that belongs to an earlier one are refused.
+    /// A watch has begun, or could not.
+    tried: bool,
+    /// When the watch was over that is about to be continued.
+    lapsed_at: Option<Instant>,
+    /// Grows when the view is not trusted any more: events of a watch that began before are refused.
     epoch: u64,
     /// When the last list was begun.
     listed_at: Option<Instant>,
@@ -52,7 +62,7 @@ struct State {
 /// Why an event was not applied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotApplied {
-    /// The view was replaced by a list, or a write has shown that it cannot be trusted.
+    /// The view is not trusted any more since a write was not delivered, or had an odd version.
     Replaced,
     /// The event does not continue the view.
     Watch(WatchError),
@@ -77,7 +87,7 @@ impl NodeCache {
             let state = self.state.lock();
             match state.fleet.find(id) {
                 Found::Node(node) => return Ok(Found::Node(node)),
-                found if state.watched => return Ok(found),
+                found if state.is_watched() => return Ok(found),
                 _ => state.listed_at,
             }
         };
@@ -117,7 +127,9 @@ impl NodeCache {
     /// The facts as far as they are known; without a watch, those of a list that was complete no earlier than this call began.
     pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
-        let is_enough = |state: &State| state.watched || state.listed_at.is_some_and(|at| at + state.list_took >= now);
+        // Just started: the watch begins with a list, and another one would be in its way.
+        drop(self.state.wait(FIRST_WATCH_MAX, |state| state.tried));
+        let is_enough = |state: &State| state.is_watched() || state.listed_at.is_some_and(|at| at + state.list_took >= now);
         self.list(kube, |state| if is_enough(state) { Wanted::Not } else { Wanted::Now })?;
         Ok(FleetFacts::of(&self.state.lock().fleet))
     }
@@ -170,10 +182,14 @@ impl NodeCache {
         Ok(state.fleet.version().map(|version| Start { epoch: state.epoch, version }))
     }
 
-    /// The server has agreed to a watch from `start` on. `false`: the view is another one by now.
+    /// The server has agreed to a watch from `start` on. `false`: the view is another one by now, or the watch comes too late to
+    /// continue an earlier one.
     pub(super) fn begin(&self, start: Start) -> bool {
         let mut state = self.state.lock();
-        state.watched = state.epoch == start.epoch;
+        let in_time = state.lapsed_at.take().is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX);
+        state.tried = true;
+        state.watched = state.epoch == start.epoch && in_time && state.fleet.watch_from(start.version);
+        self.state.wake();
         state.watched
     }
 
@@ -190,15 +206,18 @@ impl NodeCache {
         applied
     }
 
-    /// Where the watch that began at `start` can be continued; `None`: the view is another one by now.
+    /// Where the watch that began at `start`, and is over now, can be continued; `None`: the view is another one by now.
     pub(super) fn resume(&self, start: Start) -> Option<Start> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.lapsed_at = Some(clock::now().instant);
         state.fleet.version().filter(|_| state.watched && state.epoch == start.epoch).map(|version| Start { version, ..start })
     }
 
     /// No watch keeps the view any more.
     pub(super) fn end(&self) {
-        self.state.lock().distrust();
+        let mut state = self.state.lock();
+        state.tried = true;
+        state.distrust();
         self.state.wake();
     }
 
@@ -213,11 +232,11 @@ impl NodeCache {
             }
             state.waiters += 1;
         }
-        let result = self.list(kube, |state| match (state.listed_at, state.watched) {
-            (at, _) if at > than => Wanted::Not,
-            (_, true) => Wanted::Not,
-            (None, false) => Wanted::Now,
-            (Some(at), false) => Wanted::NotBefore(at + LIST_EVERY_MIN.max(state.list_took * LIST_SHARE)),
+        let result = self.list(kube, |state| match state.listed_at {
+            at if at > than => Wanted::Not,
+            _ if state.is_watched() => Wanted::Not,
+            None => Wanted::Now,
+            Some(at) => Wanted::NotBefore(at + LIST_EVERY_MIN.max(state.list_took * LIST_SHARE)),
         });
         self.state.lock().waiters -= 1;
         result
@@ -230,16 +249,23 @@ impl NodeCache {
 
     /// Reads all Nodes into the view, if that is still wanted when no other thread does.
     fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Error> {
-        if matches!(wanted(&self.state.lock()), Wanted::Not) {
-            return Ok(());
+        loop {
+            let state = self.state.lock();
+            let rest = match wanted(&state) {
+                Wanted::Not => return Ok(()),
+                Wanted::NotBefore(moment) => moment.saturating_duration_since(clock::now().instant),
+                Wanted::Now => Duration::ZERO,
+            };
+            if rest.is_zero() {
+                break;
+            }
+            let listed_at = state.listed_at;
+            drop(state);
+            // No thread that needs a list now waits for this one.
+            drop(self.state.wait(rest, |state| state.watched || state.listed_at != listed_at));
         }
         let _one_at_a_time = self.listing.lock();
-        let rest = match wanted(&self.state.lock()) {
-            Wanted::Not => return Ok(()),
-            Wanted::NotBefore(moment) => moment.saturating_duration_since(clock::now().instant),
-            Wanted::Now => Duration::ZERO,
-        };
-        if !rest.is_zero() && self.state.wait(rest, |state| state.watched).watched {
+        if matches!(wanted(&self.state.lock()), Wanted::Not) {
             return Ok(());
         }
         let at = clock::now().instant;
@@ -251,8 +277,8 @@ impl NodeCache {
         }
         debug!("all nodes were listed: {}", fleet.members().len());
         let mut state = self.state.lock();
-        state.distrust();
-        state.fleet = fleet;
+        let old = std::mem::take(&mut state.fleet);
+        state.fleet = if state.watched { old.or_newer(fleet) } else { fleet };
         state.listed_at = Some(at);
         state.list_took = clock::now().instant.saturating_duration_since(at);
         drop(state);
@@ -269,12 +295,17 @@ enum Wanted {
 }
 
 impl State {
+    /// Whether a watch keeps the view up to date, or is being continued and may soon.
+    fn is_watched(&self) -> bool {
+        self.watched && self.lapsed_at.is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX)
+    }
+
     fn is_young(&self, now: Instant) -> bool {
         self.listed_at.is_some_and(|at| now.saturating_duration_since(at + self.list_took) < LIST_AGE_MAX)
     }
 
     fn distrust(&mut self) {
-        self.watched = false;
+        (self.watched, self.lapsed_at) = (false, None);
         self.epoch += 1;
     }
 

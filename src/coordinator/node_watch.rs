@@ -31,9 +31,6 @@ const LASTED: Duration = Duration::from_secs(60);
 /// A watch that brought nothing and was over sooner than this has failed.
 const LASTED_MIN: Duration = Duration::from_secs(1);
 
-/// How long the server may take to agree to a continuation: a server that was restored from a backup takes longer to start.
-const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
-
 /// The longest time that a watch is asked for; the time asked for is from half of the limit to all of it, so that replicas part.
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
@@ -104,11 +101,10 @@ impl NodeWatch {
             Ok(None) => return End::Unordered,
             Err(error) => return End::List(error),
         };
-        let mut ended = None;
         loop {
             let begun = clock::now().instant;
             let mut granted = false;
-            let result = self.watch(start, times.next(begun, jitter()), ended, &mut granted);
+            let result = self.watch(start, times.next(begun, jitter()), &mut granted);
             let now = clock::now().instant;
             let cut = match result {
                 Ok(()) => false,
@@ -121,35 +117,37 @@ impl NodeWatch {
             }
             let has_worked = |next: &Start| lasted >= LASTED_MIN || next.version > start.version;
             let Some(next) = self.node_cache.resume(start).filter(has_worked) else { return End::Replaced };
-            (start, ended) = (next, Some(now));
+            start = next;
             self.metrics.watch_ended(if cut { WatchEnd::Cut } else { WatchEnd::Done });
         }
     }
 
-    /// One watch. `ended`: when the one that it continues was over. `granted` is set when the server has agreed.
-    fn watch(&self, start: Start, time: Duration, ended: Option<Instant>, granted: &mut bool) -> Result<(), End> {
-        let mut end = Ok(());
+    /// One watch. `granted` is set when the server has agreed.
+    fn watch(&self, start: Start, time: Duration, granted: &mut bool) -> Result<(), End> {
+        // For a server that agrees, but too late.
+        let mut end = Err(End::Replaced);
         let open = || {
             *granted = true;
-            let late = ended.is_some_and(|ended| clock::now().instant.saturating_duration_since(ended) > RESUME_TIME_MAX);
-            let begun = !late && self.node_cache.begin(start);
+            let begun = self.node_cache.begin(start);
             if begun {
+                end = Ok(());
                 debug!("all nodes are watched from version {} on, for {} s", start.version, time.as_secs());
                 self.metrics.watch_opened();
             }
             begun
         };
+        let mut broken = None;
         self.kube.watch_nodes(start.version, time, open, |event| match self.node_cache.apply(start, event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(why) => {
-                end = Err(match why {
+                broken = Some(match why {
                     NotApplied::Replaced => End::Replaced,
                     NotApplied::Watch(error) => End::Events(error),
                 });
                 ControlFlow::Break(())
             }
         })?;
-        end
+        broken.map_or(end, Err)
     }
 }
 

@@ -10,8 +10,7 @@ use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting};
 use super::{Error, Presence, Responder, authorize};
 use crate::access::{Origin, VerifySource};
-use crate::drain::Progress;
-use crate::fleetlock::{Found, Kind, Reply, Request};
+use crate::fleetlock::{Found, Reply, Request};
 use crate::kube::Kube;
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
 use crate::system::{clock, threads};
@@ -119,12 +118,7 @@ impl Requests {
 
     /// Answers each held request whose deadline has come with how far its drain has come. Runs until the process stops.
     pub(super) fn answer_at_deadlines(&self) {
-        self.held.answer_at_deadlines(|caller| {
-            let progress = self.drains.progress(&caller.uid);
-            let kind = if progress.as_ref().is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
-            let clause = progress.map_or_else(|| "is being drained".to_owned(), |progress| progress.to_string());
-            Reply::refusal(kind, format!("node {} {clause}; the drain goes on, ask again", caller.node))
-        });
+        self.held.answer_at_deadlines(|caller| Outcome::draining(&caller.node, self.drains.progress(&caller.uid).as_ref()).into());
     }
 
     /// Answers the held requests and ends the drains.
@@ -141,10 +135,7 @@ impl Requests {
         match (held, end) {
             (None, _) => {}
             (Some(request), End::DecideAgain) => self.resume(request),
-            (Some(request), End::Void) => {
-                let message = format!("the drain of node {} was ended: it has checked in, or its slot was freed", caller.node);
-                (request.responder)(Reply::refusal(Kind::Superseded, message));
-            }
+            (Some(request), End::Void) => (request.responder)(Outcome::drain_ended(&caller.node).into()),
         }
     }
 }

@@ -23,6 +23,9 @@ pub struct Fleet {
     texts: Vec<Arc<str>>,
     /// `None`: this server's versions cannot be compared.
     version: Option<u128>,
+    /// The version of the last event of the watch, or from which it begins. Less than `version` while the watch brings what a
+    /// later list has shown already.
+    watched: Option<u128>,
 }
 
 /// A node as the fleet knows it. The Node may be gone since: the caller compares the UID.
@@ -75,6 +78,7 @@ impl Fleet {
     #[must_use]
     pub fn finish(mut self, version: &ResourceVersion) -> Self {
         self.version = version.number();
+        self.watched = self.version;
         self.members.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         self.members.shrink_to_fit();
         self.ids = Vec::with_capacity(self.members.len() * 2);
@@ -85,18 +89,36 @@ impl Fleet {
         self
     }
 
+    /// The newer of two views of one history, for the watch that `self` is kept up to date by.
+    #[must_use]
+    pub fn or_newer(self, mut list: Self) -> Self {
+        if list.version <= self.version {
+            return self;
+        }
+        list.watched = self.watched;
+        list
+    }
+
+    /// Begins to apply the events of a watch from `version` on. `false`: events are missing between that and this list.
+    pub fn watch_from(&mut self, version: u128) -> bool {
+        self.watched = Some(version);
+        self.version >= self.watched
+    }
+
     /// Applies the next event of the watch.
     pub fn apply(&mut self, event: NodeEvent) -> Result<(), WatchError> {
         match event {
             NodeEvent::Added(member) | NodeEvent::Modified(member) => {
-                self.advance(member.version)?;
-                self.put(member);
+                if self.advance(member.version)? {
+                    self.put(member);
+                }
                 Ok(())
             }
-            NodeEvent::Bookmark(bookmark) => self.advance(bookmark.version().number()),
+            NodeEvent::Bookmark(bookmark) => self.advance(bookmark.version().number()).map(|_new| ()),
             NodeEvent::Deleted(member) => {
-                self.advance(member.version)?;
-                self.remove(&member.name);
+                if self.advance(member.version)? {
+                    self.remove(&member.name);
+                }
                 Ok(())
             }
             NodeEvent::Error(WatchStatus { code, message }) => Err(WatchError::Ended { code, message }),
@@ -145,12 +167,15 @@ impl Fleet {
         self.members.iter().filter(|member| member.machine_id.is_none()).map(|member| member.name.clone()).collect()
     }
 
-    fn advance(&mut self, version: Option<u128>) -> Result<(), WatchError> {
-        if version.is_none() || version < self.version {
-            return Err(WatchError::Backwards { after: self.version.unwrap_or_default() });
+    /// Whether the event of this version is new.
+    fn advance(&mut self, version: Option<u128>) -> Result<bool, WatchError> {
+        if version.is_none() || version < self.watched {
+            return Err(WatchError::Backwards { after: self.watched.unwrap_or_default() });
         }
-        self.version = version;
-        Ok(())
+        self.watched = version;
+        let is_new = version >= self.version;
+        self.version = self.version.max(version);
+        Ok(is_new)
     }
 
     fn put(&mut self, mut member: Member) {

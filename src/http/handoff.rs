@@ -2,7 +2,7 @@
 //!
 //! tiny_http takes listeners only, buffers all it is sent and ends for good when descriptors run out; so no client ever
 //! connects to it. An abstract socket needs no file system, but other processes of the same network namespace can find it.
-//! Therefore each request carries a secret that this process generates at its start, and with it the client's address.
+//! Therefore each request carries a token that no other process can guess, by which its client is found.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -10,7 +10,6 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -22,7 +21,7 @@ use super::head::Received;
 use crate::coordinator::Presence;
 use crate::system::guarded::Guarded;
 
-/// The header that carries secret, number and address. A client's own header of this name is never handed on.
+/// The header that carries the token. A client's own header of this name is never handed on.
 const HEADER: &str = "Reboot-Manager-Peer";
 
 /// Longer than any request is held, so that no thread is lost for ever.
@@ -46,12 +45,10 @@ pub struct Client {
 
 /// The connection to tiny_http.
 pub(super) struct Handoff {
-    server: Arc<Server>,
+    pub(super) server: Server,
     address: UnixAddress,
-    secret: String,
-    passed: AtomicU64,
-    /// The clients of the requests that are on their way, by their number.
-    clients: Guarded<HashMap<u64, Arc<Presence>>>,
+    /// The clients of the requests that are on their way, by their tokens.
+    clients: Guarded<HashMap<String, Client>>,
 }
 
 impl Peer {
@@ -70,14 +67,10 @@ impl std::fmt::Display for Peer {
 impl Handoff {
     /// Starts tiny_http behind a socket with a random name.
     pub(super) fn open() -> io::Result<Self> {
-        let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", random()?))?;
+        let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", token()?))?;
         let listener = UnixListener::bind_addr(&address)?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        Ok(Self { server: Arc::new(server), address, secret: random()?, passed: AtomicU64::new(0), clients: Guarded::default() })
-    }
-
-    pub(super) fn server(&self) -> &Arc<Server> {
-        &self.server
+        Ok(Self { server, address, clients: Guarded::default() })
     }
 
     /// Waits for the answer to a request, and watches `socket` meanwhile for a hang-up of the client.
@@ -91,14 +84,13 @@ impl Handoff {
             connected => connected?,
         };
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        let number = self.passed.fetch_add(1, Ordering::Relaxed);
-        self.clients.lock().insert(number, Arc::clone(&client.presence));
-        let value = format!("{} {number} {}", self.secret, client.peer.0);
+        let token = token()?;
+        self.clients.lock().insert(token.clone(), client.clone());
         let answered = stream
-            .write_all(&request.rewritten((HEADER, &value)))
+            .write_all(&request.rewritten((HEADER, &token)))
             .and_then(|()| stream.shutdown(Shutdown::Write))
             .and_then(|()| wait_for_answer(&stream, client, socket));
-        self.clients.lock().remove(&number);
+        self.clients.lock().remove(&token);
         answered?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
@@ -108,14 +100,7 @@ impl Handoff {
     /// The client of a request; `None` when it did not come through [`Self::pass`].
     pub(super) fn client(&self, request: &tiny_http::Request) -> Option<Client> {
         let header = request.headers().iter().find(|header| header.field.equiv(HEADER))?;
-        let (secret, rest) = header.value.as_str().split_once(' ')?;
-        let differs = secret.bytes().zip(self.secret.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b));
-        if secret.len() != self.secret.len() || differs != 0 {
-            return None;
-        }
-        let (number, address) = rest.split_once(' ')?;
-        let presence = self.clients.lock().get(&number.parse().ok()?).map(Arc::clone)?;
-        Some(Client { peer: Peer(address.parse().ok()?), presence })
+        self.clients.lock().get(header.value.as_str()).cloned()
     }
 }
 
@@ -167,8 +152,13 @@ fn closing(answer: &[u8]) -> Vec<u8> {
     [line, b"\r\nConnection: close", rest].concat()
 }
 
-fn random() -> io::Result<String> {
-    let mut bytes = [0; 16];
+/// Bytes that no other process can guess.
+pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| io::Error::other("the kernel gives no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(bytes)
+}
+
+fn token() -> io::Result<String> {
+    Ok(random::<16>()?.map(|byte| format!("{byte:02x}")).concat())
 }

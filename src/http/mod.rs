@@ -15,7 +15,7 @@ mod ops;
 mod routes;
 mod workers;
 
-pub use auth_file::{AuthFile, AuthFileError};
+pub use auth_file::AuthFile;
 pub use connection_limit::connection_limits;
 pub use handoff::{Client, Peer};
 pub use head::Sizes;

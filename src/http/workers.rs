@@ -68,7 +68,7 @@ impl Workers {
 
     /// Waits for a request; a worker that has answered one waits a limited time only, and gets `None`.
     fn next(&self, is_new: bool) -> io::Result<Option<Request>> {
-        let server = self.handoff.server();
+        let server = &self.handoff.server;
         if is_new {
             return server.recv().map(Some);
         }

@@ -145,10 +145,10 @@ fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], now: Ti
 impl fmt::Display for FreeReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::GoneForLong => return write!(f, "its Node has been gone for {} minutes", MISSING_MAX.as_secs() / 60),
             Self::CheckedIn => "it has checked in and is Ready",
             Self::CheckedInAndGone => "it has checked in and its Node is gone",
             Self::Gone => "its Node is gone",
-            Self::GoneForLong => "its Node has been gone for 15 minutes",
             Self::NeverMarked => "it was never marked as rebooting",
             Self::Rebooted => "it has rebooted and is marked Ready",
             Self::Recreated => "its Node was recreated, and is Ready in another boot",

@@ -83,7 +83,7 @@ impl Change {
             Self::Lock { why: LockChange::Found, .. } => "its Node object is there after all",
             Self::Lock { why: LockChange::Free, .. } => "frees the slot",
             Self::Lock { why: LockChange::Missing, .. } => {
-                "its Node object is gone while it may be rebooting: its slot is kept for 15 minutes, or until its machine is Ready again"
+                "its Node object is gone while it may be rebooting: its slot is kept for a time, or until its machine is Ready again"
             }
             Self::Lock { why: LockChange::Take, .. } => "takes a slot",
             Self::Node { why: NodeChange::Drained, .. } => "records that the node is drained",

@@ -2,7 +2,7 @@
 
 use super::Approval;
 use crate::cluster::{HexId, NodeName, spoken};
-use crate::drain::came_back_clause;
+use crate::drain::{Progress, came_back_clause};
 use crate::fleetlock::{Kind, Refusal, Reply};
 
 /// The answer of the rules to a caller.
@@ -33,6 +33,18 @@ impl Outcome {
     /// A refusal of `kind`.
     pub fn refused(kind: Kind, message: impl Into<String>) -> Self {
         Self::Refused(Refusal::new(kind, message))
+    }
+
+    /// The node is still being drained when the time of its request is over.
+    pub fn draining(node: &NodeName, progress: Option<&Progress>) -> Self {
+        let kind = if progress.is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
+        let clause = progress.map_or_else(|| "is being drained".to_owned(), Progress::to_string);
+        Self::refused(kind, format!("node {node} {clause}; the drain goes on, ask again"))
+    }
+
+    /// The drain of the node was ended while its request was held.
+    pub fn drain_ended(node: &NodeName) -> Self {
+        Self::refused(Kind::Superseded, format!("the drain of node {node} was ended: it has checked in, or its slot was freed"))
     }
 
     /// Two nodes or more have the caller's id.

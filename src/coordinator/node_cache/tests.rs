@@ -90,6 +90,20 @@ fn a_watch_continues_from_the_version_it_has_come_to() {
 }
 
 #[test]
+fn a_watch_that_is_not_continued_in_time_is_not_trusted() {
+    let id = HexId([7; 16]);
+    for (seconds, trusted) in [(0, true), (6, false)] {
+        let (cache, start) = open();
+        assert_eq!(cache.resume(start), Some(start));
+        cache.state.lock().lapsed_at = clock::now().instant.checked_sub(Duration::from_secs(seconds));
+        assert_eq!(cache.state.lock().is_watched(), trusted);
+        assert_eq!(cache.begin(start), trusted);
+        assert_eq!(cache.state.lock().is_watched(), trusted);
+        assert_eq!(cache.known(id), None);
+    }
+}
+
+#[test]
 fn versions_that_go_backwards_end_the_trust() {
     for (written, trusted) in [("11", true), ("10", false), ("9", false), ("x", false)] {
         let (cache, _) = open();

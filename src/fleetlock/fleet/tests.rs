@@ -90,6 +90,32 @@ fn an_event_that_does_not_follow_is_an_error_and_changes_nothing() {
     assert!(unordered.apply(event("BOOKMARK", &json!({"metadata": {"resourceVersion": "abc"}}))).is_err());
 }
 
+/// A list may be read while the watch that begins at an earlier one is being opened.
+#[test]
+fn events_that_a_later_list_has_shown_change_nothing() {
+    let mut fleet = pair();
+    assert!(!fleet.watch_from(10), "events are missing");
+    assert!(fleet.watch_from(4));
+    for (kind, object) in [("MODIFIED", marked("b", 5, "Rebooting")), ("DELETED", marked("a", 7, "Rebooting"))] {
+        fleet.apply(event(kind, &object)).unwrap();
+        assert_eq!((fleet.members(), fleet.version()), (pair().members(), Some(9)), "{kind}");
+    }
+    assert_eq!(fleet.apply(event("MODIFIED", &marked("b", 6, "Rebooting"))), Err(WatchError::Backwards { after: 7 }));
+    fleet.apply(event("MODIFIED", &marked("b", 10, "Rebooting"))).unwrap();
+    assert_eq!((rebooting(&fleet), fleet.version()), (vec!["a", "b"], Some(10)));
+}
+
+#[test]
+fn a_list_that_is_read_beside_the_watch_takes_nothing_back() {
+    let mut kept = pair().or_newer(fleet([], 8)).or_newer(fleet([], 9));
+    assert_eq!(rebooting(&kept), ["a"], "they are no newer");
+    kept = kept.or_newer(fleet([marked("c", 11, "Rebooting")], 12));
+    kept.apply(event("DELETED", &marked("a", 10, "Ready"))).unwrap();
+    assert_eq!((rebooting(&kept), kept.version()), (vec!["c"], Some(12)));
+    kept.apply(event("MODIFIED", &marked("b", 13, "Rebooting"))).unwrap();
+    assert_eq!((rebooting(&kept), kept.version()), (vec!["b", "c"], Some(13)));
+}
+
 #[test]
 fn a_write_has_arrived_with_its_own_event_or_a_later_one_of_the_same_record() {
     let with = |name: &str, uid: &str, version: u64, term: u64, drained: Option<&str>| {

@@ -91,15 +91,17 @@ pub fn read_page<T: DeserializeOwned>(reader: impl Read, items: &mut usize, take
         let message = page.message.map(|message| format!(", \u{201c}{message}\u{201d}")).unwrap_or_default();
         return Err(Failure::Decode(DecodeError::NoList(format!("kind {kind:?}{message}"))));
     }
-    Ok(PageEnd { next: page.next.filter(|next| !next.is_empty()), version: page.version })
+    Ok(PageEnd { next: page.end.next.filter(|next| !next.is_empty()), ..page.end })
 }
 
-/// A page's data about the list.
-#[derive(Debug, PartialEq, Eq)]
+/// A page's metadata.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct PageEnd {
     /// The token to continue with; none on the last page.
+    #[serde(rename = "continue")]
     pub next: Option<String>,
     /// The version of the whole list: all its pages are of one moment.
+    #[serde(default, rename = "resourceVersion")]
     pub version: ResourceVersion,
 }
 
@@ -123,8 +125,7 @@ pub(super) fn page_path(path: &str, next: Option<&str>) -> String {
 struct Page {
     kind: Option<String>,
     message: Option<String>,
-    next: Option<String>,
-    version: ResourceVersion,
+    end: PageEnd,
     has_items: bool,
 }
 
@@ -156,10 +157,7 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for PageReader<'_, T, F
             match key {
                 Key::Kind => page.kind = map.next_value()?,
                 Key::Message => page.message = map.next_value()?,
-                Key::Metadata => {
-                    let metadata = map.next_value::<Option<ListMeta>>()?.unwrap_or_default();
-                    (page.next, page.version) = (metadata.next, metadata.version);
-                }
+                Key::Metadata => page.end = map.next_value::<Option<PageEnd>>()?.unwrap_or_default(),
                 Key::Items if page.has_items => return Err(serde::de::Error::duplicate_field("items")),
                 Key::Items => {
                     map.next_value_seed(&mut self)?;
@@ -217,14 +215,6 @@ enum Key {
     Metadata,
     #[serde(other)]
     Other,
-}
-
-#[derive(Default, Deserialize)]
-struct ListMeta {
-    #[serde(rename = "continue")]
-    next: Option<String>,
-    #[serde(default, rename = "resourceVersion")]
-    version: ResourceVersion,
 }
 
 /// As kubectl and client-go ask for.

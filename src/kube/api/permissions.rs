@@ -20,10 +20,8 @@ pub struct Permission {
     pub verb: &'static str,
     /// API group; empty for core.
     pub group: &'static str,
-    /// Resource.
+    /// `nodes`, `pods/eviction`.
     pub resource: &'static str,
-    /// Subresource; empty for the object itself.
-    pub subresource: &'static str,
     /// The objects that the right covers.
     pub scope: Scope,
 }
@@ -47,12 +45,12 @@ pub fn needed(service: Option<&str>) -> Vec<Permission> {
 }
 
 const ALWAYS: &[Permission] = &[
-    cluster("get", "nodes", ""),
-    cluster("list", "nodes", ""),
-    cluster("watch", "nodes", ""),
-    cluster("patch", "nodes", ""),
-    cluster("list", "pods", ""),
-    cluster("create", "pods", "eviction"),
+    core("get", "nodes", Scope::Cluster),
+    core("list", "nodes", Scope::Cluster),
+    core("watch", "nodes", Scope::Cluster),
+    core("patch", "nodes", Scope::Cluster),
+    core("list", "pods", Scope::Cluster),
+    core("create", "pods/eviction", Scope::Cluster),
     lease("create", Scope::Namespace),
     lease("get", Scope::Lease),
     lease("patch", Scope::Lease),
@@ -61,7 +59,8 @@ const ALWAYS: &[Permission] = &[
 impl Permission {
     /// The SelfSubjectAccessReview that asks for this right.
     pub fn review(&self, namespace: &str) -> Value {
-        let mut attributes = json!({"verb": self.verb, "group": self.group, "resource": self.resource, "subresource": self.subresource});
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
+        let mut attributes = json!({"verb": self.verb, "group": self.group, "resource": resource, "subresource": subresource});
         if self.scope != Scope::Cluster {
             attributes["namespace"] = json!(namespace);
         }
@@ -77,9 +76,6 @@ impl Permission {
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
-        if !self.subresource.is_empty() {
-            write!(f, "/{}", self.subresource)?;
-        }
         if !self.group.is_empty() {
             write!(f, ".{}", self.group)?;
         }
@@ -87,12 +83,8 @@ impl fmt::Display for Permission {
     }
 }
 
-const fn cluster(verb: &'static str, resource: &'static str, subresource: &'static str) -> Permission {
-    Permission { verb, group: "", resource, subresource, scope: Scope::Cluster }
-}
-
 const fn lease(verb: &'static str, scope: Scope) -> Permission {
-    Permission { verb, group: "coordination.k8s.io", resource: "leases", subresource: "", scope }
+    Permission { verb, group: "coordination.k8s.io", resource: "leases", scope }
 }
 
 /// The rights to keep a CA and a certificate in Secrets. None of them covers another Secret.
@@ -111,5 +103,5 @@ fn certificate(service: &str) -> [Permission; 8] {
 }
 
 const fn core(verb: &'static str, resource: &'static str, scope: Scope) -> Permission {
-    Permission { verb, group: "", resource, subresource: "", scope }
+    Permission { verb, group: "", resource, scope }
 }

@@ -134,6 +134,12 @@ pub enum Failure {
     Decode(DecodeError),
 }
 
+impl<E: Into<TransportError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Transport(error.into())
+    }
+}
+
 impl From<ureq::Error> for TransportError {
     fn from(error: ureq::Error) -> Self {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};

@@ -17,9 +17,7 @@ use crate::system::backoff::Backoff;
 /// The effect of a request on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Intent {
-    /// Changes nothing.
     Read,
-    /// May change something.
     Write,
 }
 
@@ -28,7 +26,6 @@ pub(super) enum Intent {
 pub(super) struct Attempt {
     /// 1 for the first.
     pub(super) number: u32,
-    /// The effect of the request.
     pub(super) intent: Intent,
     /// Has a fresh credential been fetched for this call already?
     pub(super) credential: Credential,
@@ -41,7 +38,6 @@ pub(super) struct Attempt {
 /// The credential an attempt was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credential {
-    /// The credential at hand.
     Cached,
     /// A credential fetched after the server refused another.
     Renewed,
@@ -63,7 +59,6 @@ pub(super) enum Outcome<'a> {
 /// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Next {
-    /// Return the error to the caller.
     GiveUp,
     /// Fetch the credential again, and if the result differs, send the request at once.
     Renew,

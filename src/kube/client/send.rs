@@ -18,7 +18,7 @@ use super::call::{Call, Observation, Verb};
 use super::error::{ApiError, DecodeError, Failure, TransportError, failure};
 use super::retry::{self, Attempt, Credential, Next, Outcome};
 use super::status::ApiStatus;
-use crate::kube::config::{CredentialError, Credentials, Location, Presented};
+use crate::kube::config::{Credentials, Location, Presented};
 use crate::kube::transport::{Limits, Wire};
 use crate::system::{backoff, clock};
 
@@ -74,7 +74,7 @@ impl Client {
     ) -> Result<R, Failure> {
         let started = clock::now();
         let deadline = started.instant + time;
-        let mut presented = self.credentials.current(started).map_err(no_credential)?;
+        let mut presented = self.credentials.current(started)?;
         let mut credential = Credential::Cached;
         let mut number = 1;
         loop {
@@ -91,7 +91,7 @@ impl Client {
                 Attempt { number, intent: call.verb.intent(), credential, left: clock::left(deadline), jitter: backoff::jitter() };
             match retry::next(&attempt, outcome) {
                 Next::GiveUp => return Err(failure),
-                Next::Renew => match self.credentials.renewed(&presented, clock::now()).map_err(no_credential)? {
+                Next::Renew => match self.credentials.renewed(&presented, clock::now())? {
                     Some(fresh) => (presented, credential) = (fresh, Credential::Renewed),
                     None => return Err(failure),
                 },
@@ -118,7 +118,7 @@ impl Client {
         let code = answer.as_ref().ok().map(|response| response.status().as_u16());
         let duration = clock::now().instant.saturating_duration_since(started);
         (self.observer)(&Observation { verb: call.verb, resource: call.resource, code, duration });
-        let response = answer.map_err(Failure::Transport)?;
+        let response = answer?;
         if response.status().is_success() { Ok(response) } else { Err(Failure::Answered(Box::new(status_of(response)))) }
     }
 
@@ -129,7 +129,7 @@ impl Client {
         presented: &Presented,
         time: Duration,
     ) -> Result<Response<Body>, TransportError> {
-        let agent = self.wire.agent(&presented.tls).map_err(TransportError::Untrusted)?;
+        let agent = self.wire.agent(&presented.tls)?;
         let mut request = agent.configure_request(request).timeout_global(Some(time)).timeout_per_call(Some(time));
         if verb == Verb::Watch {
             request = request.timeout_recv_body(Some(time)).timeout_per_read(Some(self.limits.silence));
@@ -159,10 +159,6 @@ fn status_of(response: Response<Body>) -> ApiStatus {
     let mut body = Vec::new();
     let _ = response.into_body().into_reader().take(ERROR_BYTES_MAX).read_to_end(&mut body);
     ApiStatus::of_body(code, after, &body)
-}
-
-fn no_credential(error: CredentialError) -> Failure {
-    Failure::Transport(TransportError::Credential(error))
 }
 
 fn unsendable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {

@@ -19,8 +19,8 @@ pub struct ApiStatus {
     pub message: String,
     /// The single causes behind it.
     pub causes: Vec<Cause>,
-    /// The object that the answer is about; empty where the server named none.
-    pub details: Details,
+    /// `details.name` and `details.kind` (of most refusals the resource, as `nodes`) of the object that the answer is about.
+    pub(super) object: (String, String),
     /// The pause for which the server asks, from the header `Retry-After`, else from the body.
     pub retry_after_seconds: Option<u64>,
 }
@@ -38,7 +38,7 @@ impl ApiStatus {
             reason: status.reason.unwrap_or_default(),
             message: status.message.unwrap_or_default(),
             causes: details.causes.unwrap_or_default(),
-            details: Details { name: details.name.unwrap_or_default(), kind: details.kind.unwrap_or_default() },
+            object: (details.name.unwrap_or_default(), details.kind.unwrap_or_default()),
             retry_after_seconds: retry_after_seconds.or_else(|| details.retry_after_seconds.filter(|&seconds| seconds > 0)),
         }
     }
@@ -52,7 +52,7 @@ impl ApiStatus {
     /// Kubernetes itself says that the object `name` of `resource` (`nodes`) does not exist.
     #[must_use]
     pub fn is_not_found(&self, resource: &str, name: &str) -> bool {
-        self.says_not_found() && self.details.kind == resource && self.details.name == name
+        self.says_not_found() && self.object == (name.to_owned(), resource.to_owned())
     }
 
     /// Is this the refusal of an eviction by a disruption budget?
@@ -78,25 +78,13 @@ impl fmt::Display for ApiStatus {
     }
 }
 
-/// The object that a `Status` is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Details {
-    /// `details.name`.
-    pub name: String,
-    /// `details.kind`: of most refusals the resource, as `nodes`.
-    pub kind: String,
-}
-
 /// One cause of a refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Cause {
     /// A word for programs, such as `DisruptionBudget`.
     pub reason: String,
-    /// A message for people.
     pub message: String,
-    /// The field of the object that the cause is about.
-    pub field: String,
 }
 
 #[derive(Deserialize)]

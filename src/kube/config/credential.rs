@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
 use super::exec_plugin::{Plugin, PluginCredential};
@@ -101,7 +100,10 @@ impl Credentials {
     /// The credential to send now.
     pub(crate) fn current(&self, now: Now) -> Result<Arc<Presented>, CredentialError> {
         let mut cached = self.cached.lock();
-        let issued = cached.as_ref().and_then(|cached| cached.issued.clone()).filter(|issued| issued.is_valid_at(now.clock));
+        let issued = cached
+            .as_ref()
+            .and_then(|cached| cached.issued.clone())
+            .filter(|issued| issued.expires.is_none_or(|end| now.clock + EXPIRY_MARGIN < end));
         let is_spent = issued.is_none() && matches!(self.identity.auth, AuthMethod::Plugin(_));
         let usable = cached.clone().filter(|_| !is_spent);
         match usable {
@@ -162,12 +164,6 @@ impl Credentials {
             Roots::System => system_roots(),
         };
         Ok(Presented { authorization, tls: Arc::new(TlsMaterial { roots, certificate }) })
-    }
-}
-
-impl PluginCredential {
-    fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.expires.is_none_or(|end| now + EXPIRY_MARGIN < end)
     }
 }
 

@@ -24,7 +24,7 @@ use user::User;
 mod user;
 
 /// A file, or several merged, with every path made absolute or relative to the working directory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Kubeconfig {
     current_context: Option<String>,
     clusters: BTreeMap<String, Cluster>,
@@ -137,7 +137,7 @@ struct Extension {
     extension: Option<Value>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 struct Context {
     cluster: Option<String>,
     user: Option<String>,
@@ -176,12 +176,6 @@ impl Cluster {
         let extensions = self.extensions.iter().flatten();
         add("config", extensions.filter(|entry| entry.name == EXEC_EXTENSION).find_map(|entry| entry.extension.clone()));
         info
-    }
-}
-
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("server", &self.server).finish_non_exhaustive()
     }
 }
 

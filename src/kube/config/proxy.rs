@@ -10,16 +10,16 @@ use ureq::http::Uri;
 
 use super::environment::Environment;
 use super::secret::Secret;
+use crate::kube::transport::bare;
 
 /// The proxy for `server`: the one that is `named`, or else the environment's. An error is a message.
 pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Environment) -> Result<Option<Proxy>, String> {
     let scheme = server.scheme_str().unwrap_or_default();
-    let host = server.host().unwrap_or_default();
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let host = bare(server.host().unwrap_or_default());
     let port = server.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     let (url, origin) = match named {
         Some(url) => (url.reveal(), "proxy-url"),
-        None => match of_environment(scheme, bare, port, environment) {
+        None => match of_environment(scheme, host, port, environment) {
             Some(url) => (url, "environment's proxy"),
             None => return Ok(None),
         },
@@ -85,10 +85,6 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
         },
         _ => (entry, None),
     }
-}
-
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -188,8 +188,12 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
 }
 
 fn parse_name(host: &str) -> Result<ServerName<'static>, TlsError> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
+    ServerName::try_from(bare(host).to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
+}
+
+/// The host of a URL without the brackets of an IPv6 address.
+pub(crate) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Accepts any certificate, for `insecure-skip-tls-verify`. That its owner holds the key is still checked.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use jiff::Timestamp;
-use reboot_manager::certificate::{Authority, Loaded, Renewal};
+use reboot_manager::certificate::{Authority, Loaded};
 use reboot_manager::cluster::{KeyPem, Pair};
 use reboot_manager::kube::error_chain;
 
@@ -12,19 +12,19 @@ pub(crate) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (certificate, key) = text.split_once("\n=\n").unwrap_or((&text, ""));
     let pair = Pair { certificate: certificate.to_owned(), key: KeyPem::new(key.to_owned()) };
-    if let Err(broken) = Loaded::of(&pair) {
-        shows_no_key(&broken, key, certificate);
+    if let Err(error) = Loaded::of(&pair) {
+        shows_no_key(&error, key, certificate);
     }
     let now = Timestamp::from_second(1_790_000_000).expect("a moment");
     let wanted = BTreeSet::from(["10.0.0.78".to_owned(), "reboot-manager.reboot-manager.svc".to_owned()]);
     match Authority::load(&pair) {
-        Err(unable) => shows_no_key(&unable, key, certificate),
+        Err(error) => shows_no_key(&error, key, certificate),
         Ok(authority) => {
             assert!(Loaded::of(&pair).is_ok());
             let _ = authority.examine(&pair, &wanted, now).expect("what was loaded can be examined");
             match authority.issue(&wanted, now) {
-                Ok(issued) => assert_eq!(authority.examine(&issued, &wanted, now).expect("it is readable"), Renewal::Keep),
-                Err(unable) => shows_no_key(&unable, key, certificate),
+                Ok(issued) => assert_eq!(authority.examine(&issued, &wanted, now).expect("it is readable"), None),
+                Err(error) => shows_no_key(&error, key, certificate),
             }
         }
     }

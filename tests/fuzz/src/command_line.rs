@@ -12,9 +12,9 @@ pub(crate) fn run(input: &[u8]) {
         Ok(cli) => {
             let Command::Serve(flags) = cli.into_command();
             let Ok(settings) = Settings::new(&flags) else { return };
-            assert!(settings.slots >= 1 && settings.max_connections >= 2);
-            assert!(settings.pre_reboot_wait <= HOUR && !settings.request_timeout.is_zero() && settings.request_timeout <= HOUR);
-            assert!((1024..=65536).contains(&settings.sizes.head) && (1024..=65536).contains(&settings.sizes.body));
+            assert!(flags.slots >= 1 && flags.max_connections >= 2);
+            assert!(flags.pre_reboot_wait <= HOUR && !flags.request_timeout.is_zero() && flags.request_timeout <= HOUR);
+            assert!((1024..=65536).contains(&flags.max_head_bytes) && (1024..=65536).contains(&flags.max_body_bytes));
             assert_eq!(settings.connection.namespace(Some("own")), flags.connection.namespace.as_deref().unwrap_or("own"));
         }
         Err(error) => assert!(!error.to_string().is_empty()),

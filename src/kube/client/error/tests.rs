@@ -65,7 +65,7 @@ fn what_the_server_said_is_kept() {
     assert!(status.names_a_budget());
     assert_eq!(status.reason, "TooManyRequests");
     assert_eq!(status.causes[0].message, "The disruption budget web needs 2 healthy pods and has 2 currently");
-    assert_eq!(error(422, None, INVALID).status().unwrap().causes[0].field, "spec.nodeName");
+    assert_eq!(error(422, None, INVALID).status().unwrap().causes[0].reason, "FieldValueInvalid");
     assert_eq!(error(504, None, TIMEOUT).status().unwrap().retry_after_seconds, Some(7));
     assert_eq!(error(504, Some(2), TIMEOUT).status().unwrap().retry_after_seconds, Some(2));
 }

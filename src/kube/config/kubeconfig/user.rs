@@ -128,12 +128,6 @@ impl Exec {
     }
 }
 
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("User(hidden)")
-    }
-}
-
 const EXEC_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 /// A plugin may have to ask a server far away.
 const EXEC_TIME_MAX: Duration = Duration::from_secs(30);
