@@ -1,11 +1,12 @@
-//! One exchange over HTTP: the ureq agent (`wire`), TLS around its socket (`tls`), and what is on its way (`buffers`).
+//! One exchange over HTTP: the ureq agent (`wire`), its time limits (`limits`), TLS around its socket (`tls`), and what is on its way (`buffers`).
 //!
 //! The environment must never be read here, and no redirect followed.
 
 mod buffers;
+mod limits;
 mod tls;
 mod wire;
 
+pub use limits::Limits;
 pub(crate) use tls::{TlsError, TlsMaterial, Verification, bare, system_roots};
-pub use wire::Limits;
 pub(crate) use wire::{Route, Wire};

@@ -151,10 +151,10 @@ fn measure(scene: &Scene, program: &Path, nodes: usize) -> Vec<Row> {
     vec![
         memory("the file", usize::try_from(std::fs::metadata(program).unwrap().len()).unwrap(), DISK_MAX),
         time("start to ready, median", ready, Some(READY_MAX)),
-        time("processor time of that, with all nodes' ids read", busy, None),
+        time("processor time of that, with all nodes read", busy, None),
         resident("resident at rest, just started", fresh),
         memory("peak until ready", fresh_peak, PEAK_MAX),
-        memory("peak, the nodes' ids read", index_peak, PEAK_MAX),
+        memory("peak, all nodes read", index_peak, PEAK_MAX),
         memory("peak, a reboot granted and over", reboot_peak, PEAK_MAX),
         resident("resident at rest after that", rest),
         memory("of which its own, not the file's", own, OWN_MAX + nodes * NODE_MAX),
