@@ -179,7 +179,7 @@ fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
 fn until(status: impl Fn() -> u16, wanted: u16) {
     wait_for(&format!("status {wanted}"), SOON, || {
         let status = status();
-        if status == wanted { Ok(()) } else { Err(status) }
+        if status == wanted { Ok(()) } else { Err(format!("{status:?}")) }
     });
 }
 
@@ -275,10 +275,16 @@ fn a_node_that_was_made_anew_is_found_before_its_address_is_judged() {
     one.agent(&server).steady_state().expect(200, "steady_state");
     scene.admin.delete("/api/v1/nodes/n1", None).ok();
     let late = machine(&scene, "n4", 1);
-    late.agent(&server).pre_reboot().expect(403, "forbidden_source");
+    wait_for("the watch has delivered the node n4", SOON, || {
+        let answer = late.agent(&server).pre_reboot();
+        if answer.kind == "unknown_node" { Err(answer.value) } else { Ok(answer.expect(403, "forbidden_source")) }
+    });
     scene.fleet.node("n1", &machine_id(7), "b7").address("192.0.2.7").create();
     scene.admin.delete("/api/v1/nodes/n4", None).ok();
     scene.fleet.node("n5", &machine_id(1), "b5").address("127.0.0.1").create();
-    late.agent(&server).steady_state().expect(200, "steady_state");
-    assert_eq!(scene.status("n5").as_deref(), Some("Ready"));
+    wait_for("the watch has delivered the node n5", SOON, || {
+        late.agent(&server).steady_state().expect(200, "steady_state");
+        let status = scene.status("n5");
+        if status.as_deref() == Some("Ready") { Ok(()) } else { Err(format!("{status:?}")) }
+    });
 }
