@@ -17,7 +17,7 @@ use crate::lock::{LockState, patch, read};
 use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
 use crate::system::{backoff, clock};
 
-/// Steps a request may take. The longest way without any conflict takes ten.
+/// Steps a request may take. The longest way without any conflict takes thirteen.
 const STEPS_MAX: usize = 48;
 
 /// A request that has not come to its decision by then is given up: its client may have gone long ago, and what a

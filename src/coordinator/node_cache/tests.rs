@@ -67,7 +67,8 @@ fn a_waiting_thread_is_woken_by_the_event_and_by_the_end() {
     for ends in [false, true] {
         let (cache, start) = open();
         let facts = std::thread::scope(|scope| {
-            let waits = scope.spawn(|| cache.arrived(&mark("b", 11), Duration::from_secs(60)));
+            // Longer than any test may take: a missing wake is not made up for.
+            let waits = scope.spawn(|| cache.arrived(&mark("b", 11), Duration::from_secs(24 * 3600)));
             if ends {
                 cache.end()
             } else {
