@@ -80,7 +80,11 @@ fn room(view: &View<'_>) -> usize {
 }
 
 fn begin_term(view: &View<'_>) -> Step {
-    let &View { caller, node, lock, now, .. } = view;
+    let &View { caller, seen_node, node, lock, now, .. } = view;
+    // The slot of another Node of this name goes with the change. Only a Node read after the lock is the later of the two.
+    if seen_node.tick < lock.tick && lock.value.state.holders.iter().any(|holder| holder.node == caller.node && holder.uid != caller.uid) {
+        return Step::Look(Question::Node);
+    }
     let next = lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock);
     Step::Change(lock.value.change(LockChange::Take, next.describe(node)))
 }

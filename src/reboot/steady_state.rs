@@ -23,13 +23,12 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     };
     let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
     let holder = lock.value.state.holder(&caller.uid);
-    // An approval of after this request arrived is not undone by it, however long the request has been under way. Once the
-    // node has rebooted there is nothing left to undo, and a replica whose clock is ahead cannot keep a node from checking in.
-    // An adopted slot names no boot: there the time alone counts.
-    if holder
-        .and_then(|holder| holder.approved.as_ref())
-        .is_some_and(|approved| approved.at > caller.arrived && (approved.boot == node.boot_id || approved.boot.is_empty()))
-    {
+    // An approval of after this request arrived is not undone by it, however long the request has been under way. Only an
+    // approval from the future may be older: it was written by a replica whose clock is ahead, which must not keep a node from
+    // checking in that has rebooted since. An adopted slot names no boot: there the time alone counts.
+    if holder.and_then(|holder| holder.approved.as_ref()).is_some_and(|approved| {
+        approved.at > caller.arrived && (approved.at <= now.clock || approved.boot == node.boot_id || approved.boot.is_empty())
+    }) {
         return Step::superseded(&caller.node);
     }
     if let Some(holder) = holder

@@ -138,6 +138,19 @@ fn one_node_whose_own_requests_overtake_each_other() {
 }
 
 #[test]
+fn one_node_that_reboots_twice_and_whose_check_in_is_overtaken() {
+    let small = Setup { reboots: 2, housekeepers: 0, may: Allowance { second_calls: 1, ..CALM }, ..ONE };
+    holds(&small, &Setup { housekeepers: 1, may: Allowance { second_calls: 2, ..CALM }, ..small.clone() });
+}
+
+#[test]
+fn one_node_that_is_deleted_and_registered_again_and_whose_request_is_overtaken() {
+    let may = Allowance { node_deletions: 1, second_calls: 1, ..CALM };
+    let small = Setup { housekeepers: 0, prompt: true, may, ..ONE };
+    holds(&small, &Setup { housekeepers: 1, prompt: false, may: Allowance { deaths: 1, ..may }, ..small.clone() });
+}
+
+#[test]
 fn one_node_that_checks_in_without_a_reboot() {
     let may = Allowance { restarts: 1, ..CALM };
     let small = Setup { requests: 1, time: true, may, ..ONE };
