@@ -14,6 +14,7 @@ mod moves;
 mod mutations;
 mod outsiders;
 mod promises;
+mod random;
 mod runs;
 mod seed;
 mod world;

@@ -1,5 +1,6 @@
 //! Everything that requests, housekeepers and agents can do next.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use reboot_manager::cluster::Status;
@@ -15,22 +16,56 @@ pub(crate) struct Moves<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) world: &'a World,
     told: Told,
+    chosen: Chosen,
+    count: usize,
+    /// Those of the request or housekeeper that began last.
+    youngest: Range<usize>,
     found: Vec<Move<World>>,
+}
+
+/// Which moves are made; the others are only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    All,
+    None,
+    One(usize),
 }
 
 /// All moves from `world`.
 pub(crate) fn all(stage: &Stage, world: &World, told: Told) -> Vec<Move<World>> {
-    let mut moves = Moves { stage, world, told, found: Vec::new() };
-    (0..world.actors.len()).for_each(|position| moves.of_actor(position));
+    gather(stage, world, told, Chosen::All).found
+}
+
+/// One of the moves from `world`, by choice: mostly of the request or housekeeper that began last, so that much comes to its end
+/// while older ones lie frozen. `None` if there is no move.
+pub(crate) fn one(stage: &Stage, world: &World, told: Told, choice: u32) -> Option<Move<World>> {
+    let Moves { count, youngest, .. } = gather(stage, world, Told::No, Chosen::None);
+    let (among, number) = (choice % 8, choice as usize / 8);
+    let number = if among < 5 && !youngest.is_empty() { youngest.start + number % youngest.len() } else { number.checked_rem(count)? };
+    gather(stage, world, told, Chosen::One(number)).found.pop()
+}
+
+fn gather<'a>(stage: &'a Stage, world: &'a World, told: Told, chosen: Chosen) -> Moves<'a> {
+    let mut moves = Moves { stage, world, told, chosen, count: 0, youngest: 0..0, found: Vec::new() };
+    for position in 0..world.actors.len() {
+        let before = moves.count;
+        moves.of_actor(position);
+        moves.youngest = before..moves.count;
+    }
     (0..stage.setup.nodes).for_each(|machine| moves.of_agent(machine));
     moves.of_housekeepers();
     moves.of_outsiders();
-    moves.found
+    moves
 }
 
 impl Moves<'_> {
     /// Adds what comes of `change`; it may say which promise that breaks.
     pub(crate) fn add(&mut self, what: impl FnOnce() -> String, change: impl FnOnce(&mut World) -> Option<String>) {
+        let position = self.count;
+        self.count += 1;
+        if self.chosen != Chosen::All && self.chosen != Chosen::One(position) {
+            return;
+        }
         let mut to = self.world.clone();
         to.tick();
         let broken = change(&mut to);

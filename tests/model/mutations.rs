@@ -48,6 +48,29 @@ pub(crate) enum Mutation {
     WithholdsSlots,
 }
 
+impl Mutation {
+    pub(crate) const ALL: [Self; Self::WithholdsSlots as usize + 1] = [
+        Self::ApprovesByAnOldList,
+        Self::ApprovesWithoutWriting,
+        Self::DoesNotList,
+        Self::DoesNotLookAgain,
+        Self::DoesNotWaitForItsOwnWrite,
+        Self::FreesAfterAWhile,
+        Self::FreesWhenTheNodeIsGone,
+        Self::ForgetsWhoseCordonItIs,
+        Self::IgnoresTheControlPlane,
+        Self::MarksWithoutCordon,
+        Self::NeverLooksAgain,
+        Self::NeverSuperseded,
+        Self::OverwritesWhateverIsThere,
+        Self::RestoresHolders,
+        Self::RestoresSchedulable,
+        Self::TakesALostAnnotationForAnEmptyLock,
+        Self::TakesBeyondTheSlots,
+        Self::WithholdsSlots,
+    ];
+}
+
 /// What becomes of the next step.
 pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Next, now: Now) -> Next {
     match (mutation, next) {

@@ -1,0 +1,69 @@
+//! What a request remembers of what it has read and written.
+
+use super::*;
+
+#[test]
+fn only_a_write_that_made_a_new_version_is_our_own() {
+    let scene = Scene::approved();
+    let versions = |version: u64| {
+        let mut node = scene.node();
+        node.mark.version = ResourceVersion(version.to_string());
+        node
+    };
+    for (change, own) in
+        [(Some(NodeChange::Mark), true), (Some(NodeChange::Drained), true), (Some(NodeChange::Restore), false), (None, false)]
+    {
+        let mut observed = Observed::nothing(scene.uid.clone(), None);
+        observed.fold(Fact::Node(Some(versions(7)), None), scene.now.instant);
+        observed.fold(Fact::Node(Some(versions(8)), change), scene.now.instant);
+        assert_eq!(observed.own_write.as_ref(), own.then(|| versions(8).mark).as_ref(), "{change:?}");
+        observed.fold(Fact::Node(Some(versions(8)), change), scene.now.instant);
+        assert_eq!(observed.own_write, None, "{change:?}: nothing was changed, so the watch has nothing to deliver");
+        observed.fold(Fact::Node(Some(versions(9)), change), scene.now.instant);
+        observed.forget_node();
+        assert_eq!(observed.own_write, None);
+    }
+}
+
+#[test]
+fn the_record_of_the_drain_is_written_over_the_node_that_was_read() {
+    let scene = Scene::approved();
+    let mut observed = Observed::nothing(scene.uid.clone(), None);
+    let later = scene.now.instant + Duration::from_secs(3);
+    observed.fold(Fact::Node(Some(scene.node()), None), scene.now.instant);
+    observed.fold(Fact::Pods(Complete::of_all_pages(Vec::new())), later);
+    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Drained)), later);
+    let seen = observed.node.as_ref().unwrap();
+    assert_eq!((seen.tick, seen.at), (1, scene.now.instant), "it was so since the reading, which is before that of the pods");
+    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Mark)), later);
+    let seen = observed.node.as_ref().unwrap();
+    assert_eq!((seen.tick, seen.at), (4, later));
+}
+
+#[test]
+fn a_term_follows_itself_with_nothing_but_a_check_in_since() {
+    let term = |term, approved: Option<i64>, checked_in| HeldTerm {
+        term,
+        approved: approved.map(|at| Timestamp::from_second(at).unwrap()),
+        checked_in,
+    };
+    let first = term(1, Some(1), false);
+    assert!(first.follows(&first) && term(1, Some(1), true).follows(&first));
+    assert!(term(1, Some(1), true).follows(&term(1, Some(1), true)));
+    assert!(!first.follows(&term(1, Some(1), true)), "a check-in is not taken back");
+    assert!(!term(2, Some(1), true).follows(&first), "another term");
+    assert!(!term(1, Some(2), true).follows(&first), "approved anew");
+    assert!(!first.follows(&term(1, None, false)), "approved since");
+}
+
+#[test]
+fn each_purpose_has_its_own_words() {
+    use LockChange::{Adopt, Approve, CheckIn, Free, Take};
+    let scene = Scene::approved();
+    let lock = |why| Change::Lock { why, next: LockState::default(), basis: None };
+    let node = |why| Change::Node { why, patch: NodePatch::restore(&scene.node()) };
+    let nodes = [NodeChange::Drained, NodeChange::Mark, NodeChange::Restore].map(node);
+    let changes: Vec<Change> = [Adopt, Approve, CheckIn, Free, Take].map(lock).into_iter().chain(nodes).collect();
+    let words: std::collections::BTreeSet<&str> = changes.iter().map(Change::purpose).collect();
+    assert!(words.len() == changes.len() && words.iter().all(|words| words.contains(' ')), "{words:?}");
+}

@@ -1,0 +1,185 @@
+//! The same world at random: longer walks, with more at once and more that goes wrong than can be walked whole.
+//!
+//! Whatever the order, whichever replica dies, whatever answer is lost: each promise holds after each move. And once nothing goes
+//! wrong any more, all nodes reboot as often as wanted, and nothing is left. The walks are the same each time, so that a change is
+//! stopped by what it breaks; `scripts/model` takes others, and more.
+
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestError, TestRunner};
+
+use crate::explore::{Model, Told};
+use crate::moves;
+use crate::mutations::Mutation;
+use crate::world::{Allowance, Setup, Stage, View, World};
+
+/// What else goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// Somebody deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
+    LeaseDeletions,
+    Nothing,
+    /// An older manager knows nothing but the annotations of the Nodes that are there, and what an administrator undoes is undone.
+    OlderManager,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, ..config() })]
+
+    #[test]
+    fn promises_hold(numbers in numbers()) {
+        prop_assert_eq!(play(Beside::Nothing, None, &numbers), Ok(()));
+    }
+
+    #[test]
+    fn promises_hold_when_the_lease_is_deleted(numbers in numbers()) {
+        prop_assert_eq!(play(Beside::LeaseDeletions, None, &numbers), Ok(()));
+    }
+
+    #[test]
+    fn promises_hold_beside_an_older_manager(numbers in numbers()) {
+        prop_assert_eq!(play(Beside::OlderManager, None, &numbers), Ok(()));
+    }
+}
+
+/// Each rule that is broken is found out at random, too, also the one of which nothing comes in a small world.
+#[test]
+fn rules_that_are_broken_are_found_out_at_random() {
+    let config = ProptestConfig { cases: 4_000, max_shrink_iters: 0, ..config() };
+    for mutation in Mutation::ALL {
+        let beside = match mutation {
+            Mutation::DoesNotLookAgain | Mutation::DoesNotWaitForItsOwnWrite => Beside::OlderManager,
+            _ => Beside::Nothing,
+        };
+        let found = TestRunner::new(config.clone()).run(&numbers(), |numbers| {
+            prop_assert_eq!(play(beside, Some(mutation), &numbers), Ok(()));
+            Ok(())
+        });
+        assert!(matches!(found, Err(TestError::Fail(..))), "{mutation:?} was not found out: {found:?}");
+    }
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(0), ..ProptestConfig::default() }
+}
+
+fn numbers() -> impl Strategy<Value = Vec<u32>> {
+    proptest::collection::vec(any::<u32>(), 0..400)
+}
+
+/// The first numbers choose a world: where fewer things can happen, more comes of each. Each of the others chooses a move; then others
+/// follow, of which none goes wrong, until everybody has what they want.
+fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
+    let mut numbers = numbers.iter().copied();
+    let setup = Setup { mutation, ..setup(beside, &mut numbers) };
+    let broken = Walk::of(&setup, Told::No).through(numbers.clone());
+    if broken.is_ok() {
+        return Ok(());
+    }
+    let mut again = Walk::of(&setup, Told::Yes);
+    let broken = again.through(numbers);
+    broken.map_err(|broken| format!("{broken}\n{setup}\n{}", again.trace.join("\n")))
+}
+
+fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
+    let mut up_to = |most: u8| u8::try_from(numbers.next().unwrap_or(0) % (u32::from(most) + 1)).unwrap();
+    let sizes = [2, 1, 2, 2, 5, 2].map(&mut up_to);
+    let [prompt, time, late, control_plane, cordoned, first] = [1; 6].map(|most| up_to(most) == 1);
+    let mut often = |most| if up_to(1) == 0 { 0 } else { up_to(most) };
+    let mut may = Allowance {
+        deaths: often(5),
+        faults: often(5),
+        late_writes: often(3),
+        second_calls: often(9),
+        restarts: often(3),
+        second_thoughts: often(3),
+        cordons: often(3),
+        uncordons: often(3),
+        arrivals: often(3),
+        lease_deletions: 0,
+        lost_annotations: often(2),
+        // A second one, a quarter of an hour later, is believed.
+        lone_not_founds: often(1),
+        node_deletions: often(2),
+        older: 0,
+    };
+    match beside {
+        Beside::LeaseDeletions => {
+            may = Allowance { lease_deletions: 1 + often(2), node_deletions: 0, second_thoughts: 0, ..may };
+        }
+        Beside::Nothing => {}
+        Beside::OlderManager => may = Allowance { older: 1 + often(2), node_deletions: 0, uncordons: 0, ..may },
+    }
+    if may.uncordons > 0 {
+        // A node that asks again after somebody has uncordoned it begins a new term, and with that goes what was known of its approval.
+        may = Allowance { lone_not_founds: 0, node_deletions: 0, ..may };
+    }
+    let is_older = beside == Beside::OlderManager;
+    // A node of the control plane that an administrator has cordoned keeps all others waiting.
+    let control_plane = control_plane && beside == Beside::Nothing && may.cordons == 0;
+    let [nodes, slots, pods, reboots, requests, housekeepers] = sizes;
+    Setup {
+        nodes: if is_older { 1 } else { 1 + usize::from(nodes) },
+        older: is_older.then_some(if first { "a" } else { "z" }),
+        slots: if is_older { 1 } else { 1 + usize::from(slots) },
+        pods,
+        reboots: 1 + reboots,
+        requests: 1 + usize::from(requests),
+        housekeepers: 1 + usize::from(housekeepers),
+        prompt,
+        time,
+        view: if late { View::Late } else { View::Now },
+        control_plane,
+        cordoned: if cordoned && !control_plane { &[0] } else { &[] },
+        may,
+        mutation: None,
+    }
+}
+
+struct Walk {
+    stage: Stage,
+    world: World,
+    told: Told,
+    trace: Vec<String>,
+}
+
+impl Walk {
+    fn of(setup: &Setup, told: Told) -> Self {
+        let stage = Stage::new(setup.clone());
+        Self { world: stage.world(), stage, told, trace: Vec::new() }
+    }
+
+    fn through(&mut self, choices: impl Iterator<Item = u32>) -> Result<(), String> {
+        for choice in choices {
+            self.step(choice)?;
+        }
+        // Two nodes that a deleted Lease has left behind may hold one slot, as if both had been approved, until an agent starts anew.
+        let restarts = if self.world.lease_deleted { u8::MAX } else { 0 };
+        self.world.may = Allowance { restarts, ..Allowance::default() };
+        self.stage.setup.time = true;
+        // A linear congruential generator: Numerical Recipes.
+        let harmless = std::iter::successors(Some(1u32), |number| Some(number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)));
+        for choice in harmless.take(STEPS_MAX) {
+            if self.stage.is_goal(&self.world) {
+                return Ok(());
+            }
+            self.step(choice >> 8)?;
+        }
+        Err("no way to an end".to_owned())
+    }
+
+    fn step(&mut self, choice: u32) -> Result<(), String> {
+        let Some(taken) = moves::one(&self.stage, &self.world, self.told, choice) else { return Ok(()) };
+        self.world = taken.to;
+        if self.world.lease_deleted {
+            // An old check-in finds no slot then, and may undo the cordon.
+            (0..self.stage.setup.nodes).for_each(|machine| self.world.machine(machine).kept = false);
+        }
+        if self.told == Told::Yes {
+            self.trace.push(format!("{}  [{}]", taken.what, self.stage.show(&self.world)));
+        }
+        taken.broken.or_else(|| self.stage.wrong(&self.world)).map_or(Ok(()), Err)
+    }
+}
+
+/// Many times as many as it takes.
+const STEPS_MAX: usize = 5_000;
