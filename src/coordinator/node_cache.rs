@@ -270,15 +270,17 @@ impl NodeCache {
         }
         let at = clock::now().instant;
         let (all, version) = kube.nodes(Fleet::default, Fleet::add)?;
-        let fleet = all.into_inner().finish(&version);
+        let mut fleet = all.into_inner().finish(&version);
         let invalid = fleet.without_machine_id();
         if !invalid.is_empty() {
             warn!("no client can be found for nodes whose machine-id is empty or malformed: {}", spoken(&invalid));
         }
         debug!("all nodes were listed: {}", fleet.members().len());
         let mut state = self.state.lock();
-        let old = std::mem::take(&mut state.fleet);
-        state.fleet = if state.watched { old.or_newer(fleet) } else { fleet };
+        if state.watched && !fleet.continue_watch_of(&state.fleet) {
+            state.distrust();
+        }
+        state.fleet = fleet;
         state.listed_at = Some(at);
         state.list_took = clock::now().instant.saturating_duration_since(at);
         drop(state);

@@ -89,14 +89,11 @@ impl Fleet {
         self
     }
 
-    /// The newer of two views of one history, for the watch that `self` is kept up to date by.
-    #[must_use]
-    pub fn or_newer(self, mut list: Self) -> Self {
-        if list.version <= self.version {
-            return self;
-        }
-        list.watched = self.watched;
-        list
+    /// Lets a list that was read beside the watch take the place of `old`, which the watch keeps. `false`: the list is of an
+    /// earlier version, so the two may be of different histories, as after etcd was restored from a backup.
+    pub fn continue_watch_of(&mut self, old: &Self) -> bool {
+        self.watched = old.watched;
+        self.version >= old.version
     }
 
     /// Begins to apply the events of a watch from `version` on. `false`: events are missing between that and this list.

@@ -106,14 +106,15 @@ fn events_that_a_later_list_has_shown_change_nothing() {
 }
 
 #[test]
-fn a_list_that_is_read_beside_the_watch_takes_nothing_back() {
-    let mut kept = pair().or_newer(fleet([], 8)).or_newer(fleet([], 9));
-    assert_eq!(rebooting(&kept), ["a"], "they are no newer");
-    kept = kept.or_newer(fleet([marked("c", 11, "Rebooting")], 12));
-    kept.apply(event("DELETED", &marked("a", 10, "Ready"))).unwrap();
-    assert_eq!((rebooting(&kept), kept.version()), (vec!["c"], Some(12)));
-    kept.apply(event("MODIFIED", &marked("b", 13, "Rebooting"))).unwrap();
-    assert_eq!((rebooting(&kept), kept.version()), (vec!["b", "c"], Some(13)));
+fn a_list_that_is_read_beside_the_watch_continues_it_unless_it_is_of_an_earlier_version() {
+    let watched = pair();
+    assert!(!fleet([], 8).continue_watch_of(&watched) && fleet([], 9).continue_watch_of(&watched));
+    let mut list = fleet([marked("c", 11, "Rebooting")], 12);
+    assert!(list.continue_watch_of(&watched));
+    list.apply(event("DELETED", &marked("a", 10, "Ready"))).unwrap();
+    assert_eq!((rebooting(&list), list.version()), (vec!["c"], Some(12)));
+    list.apply(event("MODIFIED", &marked("b", 13, "Rebooting"))).unwrap();
+    assert_eq!((rebooting(&list), list.version()), (vec!["b", "c"], Some(13)));
 }
 
 #[test]
