@@ -67,3 +67,18 @@ fn a_list_of_the_same_look_as_the_cordon_proves_nothing() {
     assert!(Approval::of(cordoned(1), emptied(), slot(), scene.now.instant).is_ok());
     assert!(Approval::of(cordoned(2), emptied(), slot(), scene.now.instant).is_err());
 }
+
+#[test]
+fn an_approval_names_the_pods_that_stay_because_they_came_back() {
+    let scene = Scene::approved();
+    let wire = json!({"metadata": {"namespace": "shop", "name": "back", "uid": "p", "creationTimestamp": "2030-01-01T00:00:00Z"},
+        "spec": {"nodeName": "n0", "tolerations": [{"operator": "Exists"}]}, "status": {"phase": "Running"}});
+    let lock = Lock { written: Some(LockChange::Approve), ..scene.lock() };
+    let cordoned = Cordoned::of(&scene.seen(Some(scene.node()), 1), &lock, 1).unwrap();
+    let pods = scene.seen(Complete::of_all_pages(vec![serde_json::from_value(wire).unwrap()]), 2);
+    let plan = |pods: &[Pod]| DrainPlan::of(pods, &Ours::default(), scene.now.clock, None);
+    let emptied = Emptied::of(&pods, &cordoned, plan).unwrap();
+    let slot = HeldSlot::of(&scene.seen(lock.clone(), 3), &scene.uid).unwrap();
+    let approval = Approval::of(cordoned, emptied, slot, scene.now.instant).ok().unwrap();
+    assert_eq!(approval.came_back().iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop/back"]);
+}

@@ -1,6 +1,7 @@
 //! Who else is rebooting, by a view of the fleet that may be late.
 
 use super::*;
+use crate::fleetlock::Fleet;
 
 /// Between the release of its slot and the moment when the view shows its node restored, a node is in nobody's way.
 #[test]
@@ -47,4 +48,15 @@ fn others_are_the_marked_who_hold_no_slot_and_are_not_asked_for() {
     assert_eq!(others(&["n2"], 2, 2, "n1"), are(&["n2"]), "the lock is not older");
     assert_eq!(others(&["n0", "n1"], 2, 1, "n1"), are(&[]), "none of these can be mistaken for another");
     assert_eq!(FleetFacts::rebooting_without_slot(None, &scene.seen(scene.lock(), 1), &name("n1")), Others::NotRead);
+}
+
+#[test]
+fn the_rules_see_the_marked_and_the_control_plane_of_a_fleet() {
+    let mut fleet = Fleet::default();
+    let plane = json!({"metadata": {"name": "plane", "labels": {"node-role.kubernetes.io/control-plane": ""}}});
+    let ordinary = json!({"metadata": {"name": "ordinary"}});
+    [ordinary, plane].into_iter().for_each(|wire| fleet.add(serde_json::from_value(wire).unwrap()));
+    fleet.add(marked_by_hand("marked"));
+    let facts = FleetFacts::of(&fleet.finish(&ResourceVersion("1".to_owned())));
+    assert_eq!(facts.members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["marked", "plane"]);
 }

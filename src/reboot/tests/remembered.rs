@@ -26,6 +26,36 @@ fn only_a_write_that_made_a_new_version_is_our_own() {
 }
 
 #[test]
+fn the_term_is_the_first_that_was_read_or_the_one_that_was_written() {
+    let scene = Scene::approved();
+    let lock = |times, written| {
+        let take = |state: LockState, _| state.take(scene.node.name(), &scene.uid, &group(), scene.now.clock);
+        Fact::Lock(Lock { state: (0..times).fold(LockState::default(), take), written, ..scene.lock() })
+    };
+    let mut observed = Observed::nothing(scene.uid.clone(), None);
+    for (times, written, term, first) in
+        [(0, None, None, None), (1, None, Some(1), None), (2, None, Some(1), None), (3, Some(LockChange::Take), Some(3), Some(3))]
+    {
+        observed.fold(lock(times, written), scene.now.instant);
+        let first_term = observed.first.clone().unwrap();
+        assert_eq!((observed.term.as_ref().map(|held| held.term), first_term.map(|held| held.term)), (term, first), "{times}");
+    }
+}
+
+#[test]
+fn the_fleet_is_read_again_after_every_look_at_the_node_but_the_write_that_restores_it() {
+    let scene = Scene::approved();
+    for (change, kept) in
+        [(None, false), (Some(NodeChange::Drained), false), (Some(NodeChange::Mark), false), (Some(NodeChange::Restore), true)]
+    {
+        let mut observed = Observed::nothing(scene.uid.clone(), None);
+        observed.fold(Fact::Fleet(FleetFacts::default()), scene.now.instant);
+        observed.fold(Fact::Node(Some(scene.node()), change), scene.now.instant);
+        assert_eq!(observed.fleet.is_some(), kept, "{change:?}");
+    }
+}
+
+#[test]
 fn the_record_of_the_drain_is_written_over_the_node_that_was_read() {
     let scene = Scene::approved();
     let mut observed = Observed::nothing(scene.uid.clone(), None);
