@@ -187,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_the_drain_is_added_to_the_record_and_changes_nothing_else() {
+        let node = node(Some("Rebooting"), Some(Before::Unschedulable), true);
+        let record = node.mark.record.clone().unwrap();
+        let at: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
+        let patch = NodePatch::drained(&node, &record, at);
+        assert_eq!(patch.record, Some(CordonRecord { drained: Some(at), ..record }));
+        let merge = patch.merge();
+        assert_eq!(merge["metadata"]["annotations"][STATUS], "Rebooting");
+        assert!(merge["metadata"]["annotations"][CORDON].as_str().unwrap().contains("2026-01-01T00:00:00.5Z"), "{merge}");
+        assert!(merge.get("spec").is_none());
+    }
+
+    #[test]
     fn a_record_reads_back_as_it_is_written() {
         let node = node(Some("Rebooting"), Some(Before::Unschedulable), true);
         assert!(node.is_cordoned_for(&Term { lease: Uid("l".to_owned()), term: 4 }));
