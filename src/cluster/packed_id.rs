@@ -5,7 +5,7 @@ use std::fmt;
 use super::HexId;
 
 /// A UUID in 16 bytes, or any other text as it stands. Each text has exactly one form, so equal texts are equal values.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PackedId {
     /// Any other text.
     Text(Box<str>),
@@ -35,12 +35,6 @@ impl fmt::Display for PackedId {
                 f.write_str(&text)
             }
         }
-    }
-}
-
-impl fmt::Debug for PackedId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PackedId({self})")
     }
 }
 
