@@ -54,7 +54,7 @@ impl<const N: usize> FileWatch<N> {
         (this, contents)
     }
 
-    /// Starts a thread that reads the files again every [`EVERY`], and gives `take` their contents if these have changed.
+    /// Starts a thread that reads the files again every second, and gives `take` their contents if these have changed.
     pub fn follow(mut self, name: &str, mut take: impl FnMut(Option<Contents<N>>) + Send + 'static) -> io::Result<()> {
         threads::start(name, move || {
             loop {
