@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMark, NodeName, Pod, ResourceVersion, Status,
+    Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMeta, NodeName, Pod, ResourceVersion, Status,
     Uid,
 };
 use reboot_manager::drain::{DrainPlan, Ours, Schedule};
@@ -85,7 +85,7 @@ fn request() -> Path {
 fn metadata() -> Path {
     let whole = whole_node(1);
     let wire = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": whole["metadata"]}).to_string();
-    Box::new(move || drop(black_box(serde_json::from_str::<NodeMark>(black_box(&wire)).unwrap())))
+    Box::new(move || drop(black_box(serde_json::from_str::<NodeMeta>(black_box(&wire)).unwrap())))
 }
 
 #[derive(Deserialize)]
@@ -132,8 +132,8 @@ fn approved() -> Path {
     let lock = Lock { state, version: Some(version()), written: Some(LockChange::Approve) };
     let mut node = node();
     node.unschedulable = true;
-    node.mark.status = Status::Rebooting;
-    node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1), drained: None });
+    node.meta.status = Status::Rebooting;
+    node.meta.record = Some(CordonRecord { before: Before::Schedulable, term: lock.term(1), drained: None });
     let facts = vec![Fact::Node(Some(node), None), Fact::Pods(Complete::of_all_pages(Vec::new())), Fact::Lock(lock)];
     Box::new(move || match decide(&caller, &rules, &facts) {
         Step::Answer(Outcome::Approved(approval, _)) => drop(black_box(approval)),
@@ -203,7 +203,7 @@ fn node() -> Node {
 fn caller() -> Caller {
     let node = node();
     let id: HexId = zincati_id(node.machine_id.unwrap());
-    Caller { node: node.mark.name, uid: node.mark.uid, id, group: GroupName::parse("default").unwrap(), arrived: clock() }
+    Caller { node: node.meta.name, uid: node.meta.uid, id, group: GroupName::parse("default").unwrap(), arrived: clock() }
 }
 
 fn version() -> LeaseVersion {

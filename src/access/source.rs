@@ -6,7 +6,7 @@
 
 use core::net::IpAddr;
 
-use crate::cluster::{Node, spoken};
+use crate::cluster::{Node, join_names};
 use crate::fleetlock::{Kind, Refusal};
 
 /// The treatment of a request that does not come from the node it names.
@@ -29,8 +29,8 @@ pub fn verify(node: &Node, peer: Option<IpAddr>) -> Option<Refusal> {
         Some(peer) if node.addresses.iter().chain(&node.gateways).any(|known| known.to_canonical() == peer) => return None,
         Some(peer) => format!(
             "a request for node {name} came from {peer}; the addresses of the node are {}, the gateways of its pod networks {}",
-            spoken(&node.addresses),
-            spoken(&node.gateways)
+            join_names(&node.addresses),
+            join_names(&node.gateways)
         ),
     };
     Some(Refusal::new(Kind::ForbiddenSource, message))

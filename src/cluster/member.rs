@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::node::WireNode;
-use super::{CordonRecord, MachineId, NodeMark, NodeName, PackedId, Readiness, Status, Unavailable};
+use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, Readiness, Status, Unavailable};
 
 /// One Node of the fleet, decoded from the whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,7 +58,7 @@ impl Member {
     }
 
     /// The state that the write of `own` made, or a later one of the same Node under the same record.
-    pub fn shows(&self, own: &NodeMark) -> bool {
+    pub fn shows(&self, own: &NodeMeta) -> bool {
         let same = self.uid == PackedId::from(own.uid.0.as_str()) && self.record.as_deref() == own.record.as_ref();
         same && self.version >= own.version.number()
     }
@@ -69,7 +69,7 @@ impl From<WireNode> for Member {
         let (readiness, readiness_since) = wire.status.conditions.readiness();
         let labels = wire.metadata.labels.take().unwrap_or_default();
         let info = wire.status.info;
-        let NodeMark { name, uid, version, status, record } = wire.metadata.into();
+        let NodeMeta { name, uid, version, status, record } = wire.metadata.into();
         Self {
             name,
             uid: PackedId::from(uid.0.as_str()),

@@ -12,7 +12,7 @@ mod member;
 mod names;
 mod node;
 mod node_event;
-mod node_mark;
+mod node_meta;
 mod node_patch;
 mod packed_id;
 mod pod;
@@ -31,7 +31,7 @@ pub use member::Member;
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
 pub use node::Node;
 pub use node_event::{NodeEvent, WatchStatus};
-pub use node_mark::{Before, CORDON, CordonRecord, NodeMark, STATUS, Status};
+pub use node_meta::{Before, CORDON, CordonRecord, NodeMeta, STATUS, Status};
 pub use node_patch::NodePatch;
 pub use packed_id::PackedId;
 pub use pod::{Controller, Phase, Pod};
@@ -61,7 +61,7 @@ impl<T> Complete<T> {
 }
 
 /// Names as a person reads them: `a`, `a and b`, `a, b and 3 more`. At most three are spelled out.
-pub fn spoken<T: fmt::Display>(names: &[T]) -> String {
+pub fn join_names<T: fmt::Display>(names: &[T]) -> String {
     let all: Vec<String> = names.iter().map(T::to_string).collect();
     match all.as_slice() {
         [] => "none".to_owned(),
@@ -81,7 +81,7 @@ mod tests {
         let all = ["a", "b", "c", "d", "e"];
         let cases = [(0, "none"), (1, "a"), (2, "a and b"), (3, "a, b and c"), (5, "a, b and 3 more")];
         for (count, want) in cases {
-            assert_eq!(spoken(&all[..count]), want);
+            assert_eq!(join_names(&all[..count]), want);
         }
     }
 }

@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 use super::address::gateways;
 use super::control_plane::Labels;
-use super::node_mark::Metadata;
+use super::node_meta::Metadata;
 use super::readiness::{Conditions, Readiness};
-use super::{Before, MachineId, NodeMark, NodeName, Status, Term};
+use super::{Before, MachineId, NodeMeta, NodeName, Status, Term};
 
 /// One Node, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
 pub struct Node {
     /// Its name, identity and mark.
-    pub mark: NodeMark,
+    pub meta: NodeMeta,
     /// `spec.unschedulable`: it is cordoned, by whomever.
     pub unschedulable: bool,
     /// `status.nodeInfo.machineID`; `None` when it is odd.
@@ -37,21 +37,21 @@ pub struct Node {
 impl Node {
     /// `metadata.name`.
     pub fn name(&self) -> &NodeName {
-        &self.mark.name
+        &self.meta.name
     }
 
     /// Marked, cordoned, and both for the term `term`: nothing has to be written.
     pub fn is_cordoned_for(&self, term: &Term) -> bool {
-        self.mark.is_marked_for(term) && self.unschedulable
+        self.meta.is_marked_for(term) && self.unschedulable
     }
 
     /// What to go back to when the node is marked now. A cordon that is there already is somebody else's, unless our
     /// own record, or a mark without a record (made by hand or by a manager that keeps none), says otherwise.
     pub fn before_marking(&self) -> Before {
-        match (&self.mark.record, self.unschedulable) {
+        match (&self.meta.record, self.unschedulable) {
             (_, false) => Before::Schedulable,
             (Some(record), true) => record.before,
-            (None, true) if self.mark.status == Status::Rebooting => Before::Schedulable,
+            (None, true) if self.meta.status == Status::Rebooting => Before::Schedulable,
             (None, true) => Before::Unschedulable,
         }
     }
@@ -59,9 +59,9 @@ impl Node {
     /// What [`Node::before_marking`] says of a node that is to be put back in service: `Schedulable` means uncordon. Without
     /// a record only the status `Rebooting` says that a cordon was made for a reboot; any other belongs to an administrator.
     pub fn owner_of_cordon(&self) -> Before {
-        match &self.mark.record {
+        match &self.meta.record {
             Some(record) => record.before,
-            None if self.mark.status == Status::Rebooting => Before::Schedulable,
+            None if self.meta.status == Status::Rebooting => Before::Schedulable,
             None => Before::Unschedulable,
         }
     }
@@ -124,7 +124,7 @@ impl From<WireNode> for Node {
         let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
         let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
         Self {
-            mark: wire.metadata.into(),
+            meta: wire.metadata.into(),
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             machine_id: MachineId::parse(&wire.status.info.machine_id),
             boot_id: wire.status.info.boot_id,
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_time_of_the_drain_is_added_to_the_record_and_changes_nothing_else() {
         let node = node(Some("Rebooting"), Some(Before::Unschedulable), true);
-        let record = node.mark.record.clone().unwrap();
+        let record = node.meta.record.clone().unwrap();
         let at: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
         let patch = NodePatch::drained(&node, &record, at);
         assert_eq!(patch.record, Some(CordonRecord { drained: Some(at), ..record }));
@@ -212,8 +212,8 @@ mod tests {
         let wire = json!({"metadata": {"name": "n", "annotations": {CORDON: "{"}}, "status": {"nodeInfo": {"machineID": "odd"},
             "conditions": [{"type": "Ready", "status": "Unknown"}]}});
         let node: Node = serde_json::from_value(wire).unwrap();
-        assert_eq!((node.machine_id, node.readiness, node.mark.record), (None, Readiness::NotReady, None));
+        assert_eq!((node.machine_id, node.readiness, node.meta.record), (None, Readiness::NotReady, None));
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
-        assert_eq!((node.readiness, node.mark.status, node.unschedulable), (Readiness::Unknown, Status::Unset, false));
+        assert_eq!((node.readiness, node.meta.status, node.unschedulable), (Readiness::Unknown, Status::Unset, false));
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Before, CORDON, CordonRecord, Node, NodeMark, NodeName, ResourceVersion, STATUS, Status};
+use super::{Before, CORDON, CordonRecord, Node, NodeMeta, NodeName, ResourceVersion, STATUS, Status};
 
 /// A change of a Node's mark and cordon, refused by the API server when the Node has changed since it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl NodePatch {
     }
 
     fn of(node: &Node, status: Status, record: Option<CordonRecord>, unschedulable: Option<bool>) -> Self {
-        let NodeMark { name, version, .. } = node.mark.clone();
+        let NodeMeta { name, version, .. } = node.meta.clone();
         Self { name, version, status, record, unschedulable }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn refuses(
         Some(refusal) => log::warn!("{} (--verify-source=log, so it is answered)", refusal.message),
         None => {}
     }
-    seen.fold(Fact::Mark(Some(node.mark.clone())), at);
+    seen.fold(Fact::Meta(Some(node.meta.clone())), at);
     seen.fold(Fact::Node(Some(node), None), at);
     Ok(None)
 }

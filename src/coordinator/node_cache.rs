@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use super::Error;
-use crate::cluster::{HexId, NodeEvent, NodeMark, NodeName, ResourceVersion, spoken};
+use crate::cluster::{HexId, NodeEvent, NodeMeta, NodeName, ResourceVersion, join_names};
 use crate::fleetlock::{Fleet, Found, NodeRef, WatchError};
 use crate::kube::Kube;
 use crate::reboot::FleetFacts;
@@ -135,7 +135,7 @@ impl NodeCache {
     }
 
     /// The facts with no change missing that was written before `own`, or, where nothing was written, before this call.
-    pub(super) fn facts_since(&self, own: Option<&NodeMark>, kube: &Kube) -> Result<FleetFacts, Error> {
+    pub(super) fn facts_since(&self, own: Option<&NodeMeta>, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
         if let Some(facts) = own.and_then(|own| self.arrived(own, DELIVERY_MAX)) {
             return Ok(facts);
@@ -145,7 +145,7 @@ impl NodeCache {
     }
 
     /// The facts once the write of `own` has arrived; `None` when the watch does not deliver it in time.
-    fn arrived(&self, own: &NodeMark, limit: Duration) -> Option<FleetFacts> {
+    fn arrived(&self, own: &NodeMeta, limit: Duration) -> Option<FleetFacts> {
         let mut state = self.state.wait(limit, |state| !state.watched || state.fleet.shows(own));
         if state.watched && state.fleet.shows(own) {
             return Some(FleetFacts::of(&state.fleet));
@@ -273,7 +273,7 @@ impl NodeCache {
         let mut fleet = all.into_inner().finish(&version);
         let invalid = fleet.without_machine_id();
         if !invalid.is_empty() {
-            warn!("no client can be found for nodes whose machine-id is empty or malformed: {}", spoken(&invalid));
+            warn!("no client can be found for nodes whose machine-id is empty or malformed: {}", join_names(&invalid));
         }
         debug!("all nodes were listed: {}", fleet.members().len());
         let mut state = self.state.lock();

@@ -88,12 +88,12 @@ impl Performer {
             Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // A node that is marked is looked at whole next, so it is read whole at once.
-            Question::Mark if self.node_cache.is_marked(node) => {
+            Question::Meta if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
-                seen.fold(Fact::Mark(node.as_ref().map(|node| node.mark.clone())), at);
+                seen.fold(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
                 Fact::Node(node, None)
             }
-            Question::Mark => Fact::Mark(kube.node_mark(node)?),
+            Question::Meta => Fact::Meta(kube.node_meta(node)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node, |pod| self.ours.is(pod))?),
             Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
@@ -114,7 +114,7 @@ impl Performer {
             Change::Node { why, patch } => {
                 let before = self.node_cache.version();
                 self.kube.patch_node(patch).map(|node| {
-                    self.node_cache.check(before, &node.mark.version);
+                    self.node_cache.check(before, &node.meta.version);
                     Fact::Node(Some(node), Some(*why))
                 })
             }

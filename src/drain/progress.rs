@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{DrainPlan, Eviction, Schedule};
-use crate::cluster::{Pod, PodKey, spoken};
+use crate::cluster::{Pod, PodKey, join_names};
 
 /// How far a drain has come. Shown as the clause that ends "node worker-3 ".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,11 +64,11 @@ impl fmt::Display for Progress {
         }
         write!(f, "has {} {} left", self.left, if self.left == 1 { "pod" } else { "pods" })?;
         if !self.blocked.is_empty() {
-            write!(f, ": {}", spoken(&self.blocked))?;
+            write!(f, ": {}", join_names(&self.blocked))?;
         }
         if !self.terminating.is_empty() {
             let sign = if self.blocked.is_empty() { ":" } else { ";" };
-            write!(f, "{sign} terminating: {}", spoken(&self.terminating))?;
+            write!(f, "{sign} terminating: {}", join_names(&self.terminating))?;
         }
         f.write_str(&came_back_clause(&self.came_back))
     }
@@ -85,7 +85,7 @@ pub fn came_back_clause(pods: &[PodKey]) -> String {
     match pods {
         [] => String::new(),
         [one] => format!("; 1 pod came back and stays: {one}"),
-        several => format!("; {} pods came back and stay: {}", several.len(), spoken(several)),
+        several => format!("; {} pods came back and stay: {}", several.len(), join_names(several)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::zincati_id;
-use crate::cluster::{HexId, Member, NodeEvent, NodeMark, NodeName, ResourceVersion, Uid, WatchStatus};
+use crate::cluster::{HexId, Member, NodeEvent, NodeMeta, NodeName, ResourceVersion, Uid, WatchStatus};
 
 /// All Nodes as of one version.
 #[derive(Debug, Default)]
@@ -140,7 +140,7 @@ impl Fleet {
 
     /// Whether the write of `own` has arrived: the fleet then holds every change that was written before it. A version as high
     /// does not show that: after a restored backup it may belong to another history.
-    pub fn shows(&self, own: &NodeMark) -> bool {
+    pub fn shows(&self, own: &NodeMeta) -> bool {
         own.version.number().is_some() && self.member(&own.name).is_some_and(|member| member.shows(own))
     }
 

@@ -80,7 +80,7 @@ pub enum KeepReason {
 /// Judges a holder by the Node of its name as just read (`None`: there is none), and, if [`is_searched_for`], by another
 /// Node with its machine-id.
 pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now: Timestamp) -> Release {
-    let Some(node) = node.filter(|node| node.mark.uid == holder.uid) else {
+    let Some(node) = node.filter(|node| node.meta.uid == holder.uid) else {
         return release_without_node(holder, [node, renamed], now);
     };
     if holder.missing_since.is_some() {
@@ -89,7 +89,7 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
     let ready = node.readiness != Readiness::NotReady;
     if let Some(checked_in) = holder.checked_in {
         let unreported = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
-        return match (node.mark.is_in_service(), ready) {
+        return match (node.meta.is_in_service(), ready) {
             (false, _) => Release::RestoreFirst,
             (true, false) => Release::Keep(KeepReason::CheckedInNotReady),
             (true, true) if unreported && !is_past(checked_in, REPORTING_MAX, now) => Release::Keep(KeepReason::Unreported),
@@ -97,7 +97,7 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
         };
     }
     let Some(approved) = &holder.approved else {
-        return match (node.mark.status == Status::Rebooting, &node.mark.record) {
+        return match (node.meta.status == Status::Rebooting, &node.meta.record) {
             (true, _) => Release::Keep(KeepReason::Draining),
             (false, _) if !is_past(holder.since, MARKING_MAX, now) => Release::Keep(KeepReason::DrainingSoon),
             // Set to Ready by hand, with our cordon left.
@@ -106,7 +106,7 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
         };
     };
     let rebooted = approved.boot != node.boot_id;
-    match (node.mark.is_in_service(), rebooted, ready) {
+    match (node.meta.is_in_service(), rebooted, ready) {
         (true, true, true) => Release::Free(FreeReason::Rebooted),
         (true, true, false) => Release::Keep(KeepReason::RebootedNotReady),
         (_, true, _) => Release::Keep(KeepReason::NotCheckedIn),
@@ -117,7 +117,7 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
 /// Whether it matters if another Node has this holder's machine-id: it is approved, and its own Node is gone. `node` is the
 /// one that has its name.
 pub fn is_searched_for(holder: &Holder, node: Option<&Node>) -> bool {
-    let is_gone = node.is_none_or(|node| node.mark.uid != holder.uid);
+    let is_gone = node.is_none_or(|node| node.meta.uid != holder.uid);
     is_gone && holder.machine.is_some() && holder.approved.is_some() && holder.checked_in.is_none()
 }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn with_uid(mut node: Node, uid: &str) -> Node {
-        node.mark.uid = Uid(uid.to_owned());
+        node.meta.uid = Uid(uid.to_owned());
         node
     }
 
@@ -285,7 +285,7 @@ mod tests {
         check(&holder(false, true), Some(&node("Ready", "old", "True")), SINCE, "Free");
         let mut by_hand = node("Ready", "old", "True");
         let term = crate::cluster::Term { lease: Uid::default(), term: 1 };
-        by_hand.mark.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term, drained: None });
+        by_hand.meta.record = Some(crate::cluster::CordonRecord { before: crate::cluster::Before::Schedulable, term, drained: None });
         check(&holder(false, false), Some(&by_hand), late, "RestoreFirst");
     }
 

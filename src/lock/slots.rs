@@ -95,7 +95,7 @@ impl LockState {
 
     /// Records the role and the machine of the slot's Node.
     pub fn describe(&self, node: &Node) -> Self {
-        self.with(&node.mark.uid, |holder| {
+        self.with(&node.meta.uid, |holder| {
             holder.control_plane = node.control_plane;
             holder.machine = node.machine_id.map(zincati_id);
         })

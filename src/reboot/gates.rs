@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Rules, Seen, Step};
-use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, spoken};
+use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, join_names};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
@@ -80,7 +80,7 @@ fn control_plane_refusal(own: &NodeName, unavailable: &[String]) -> Option<Step>
     let message = format!(
         "node {own} has to wait: at most one control-plane node may be unavailable, and {}; \
          make that node Ready and schedulable (kubectl uncordon)",
-        spoken(unavailable)
+        join_names(unavailable)
     );
     Some(Step::Answer(Outcome::refused(Kind::ControlPlaneUnavailable, message)))
 }

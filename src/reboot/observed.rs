@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Before, Complete, Hosts, LeaseVersion, Member, Node, NodeMark, NodeName, Pod, Status, Term, Uid, Unavailable};
+use crate::cluster::{Before, Complete, Hosts, LeaseVersion, Member, Node, NodeMeta, NodeName, Pod, Status, Term, Uid, Unavailable};
 use crate::fleetlock::Fleet;
 use crate::lock::{Holder, LockState};
 
@@ -70,7 +70,7 @@ pub enum Fact {
     /// The lock.
     Lock(Lock),
     /// The Node's metadata; `None`: there is no such Node.
-    Mark(Option<NodeMark>),
+    Meta(Option<NodeMeta>),
     /// The Node, as read or as it is after the change named; `None`: there is no such Node.
     Node(Option<Node>, Option<NodeChange>),
     /// The pods of the node.
@@ -87,7 +87,7 @@ pub struct Observed {
     /// How many facts were seen.
     pub ticks: u64,
     /// The Node's metadata as this request's own write has left it, while nothing else was seen of the Node.
-    pub own_write: Option<NodeMark>,
+    pub own_write: Option<NodeMeta>,
     /// The term this request acts under: the first it has seen, or the one it has made.
     pub term: Option<HeldTerm>,
     /// What the first look at the lock showed of the node, changed since only by this request's own writes.
@@ -101,7 +101,7 @@ pub struct Observed {
     /// The lock.
     pub lock: Option<Seen<Lock>>,
     /// The Node's metadata.
-    pub mark: Option<Seen<Option<NodeMark>>>,
+    pub meta: Option<Seen<Option<NodeMeta>>>,
     /// The Node.
     pub node: Option<Seen<Option<Node>>>,
     /// The pods of the node.
@@ -123,7 +123,7 @@ impl Observed {
             fleet: None,
             fleet_lately: None,
             lock: None,
-            mark: None,
+            meta: None,
             node: None,
             pods: None,
             renamed: None,
@@ -149,7 +149,7 @@ impl Observed {
                 }
                 self.lock = Some(Seen { value, tick, at });
             }
-            Fact::Mark(value) => self.mark = Some(Seen { value, tick, at }),
+            Fact::Meta(value) => self.meta = Some(Seen { value, tick, at }),
             Fact::Node(value, change) => self.fold_node(value, change, tick, at),
             Fact::Pods(value) => self.pods = Some(Seen { value, tick, at }),
             Fact::Renamed(value) => self.renamed = Some(Seen { value, tick, at }),
@@ -166,8 +166,8 @@ impl Observed {
         let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark)));
         // A patch that changed nothing got no version of its own, and the watch has nothing to deliver.
         let is_new =
-            |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.mark.version != node.mark.version);
-        self.own_write = written.filter(is_new).map(|node| node.mark.clone());
+            |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.meta.version != node.meta.version);
+        self.own_write = written.filter(is_new).map(|node| node.meta.clone());
         // The record of the drain is written over the version that was read: the Node was as it is now from that reading on.
         let (tick, at) = match before {
             Some(before) if change == Some(NodeChange::Drained) => (before.tick, before.at),
@@ -266,7 +266,7 @@ impl Lock {
 /// Whether the mark on `node` is of another term than the one this lock shows, and the lock was read first: then the
 /// term may be a newer one, whose mark must not be undone.
 pub(super) fn may_be_marked_since(node: &Seen<Option<Node>>, lock: &Seen<Lock>, holder: Option<&Holder>) -> bool {
-    let Some(record) = node.value.as_ref().and_then(|node| node.mark.record.as_ref()) else { return false };
+    let Some(record) = node.value.as_ref().and_then(|node| node.meta.record.as_ref()) else { return false };
     let known = holder.is_some_and(|holder| record.term == lock.value.term(holder.term));
     !known && lock.tick < node.tick
 }

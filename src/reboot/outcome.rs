@@ -1,7 +1,7 @@
 //! The result of the rules, and its reply to the client. Nothing else makes a 200.
 
 use super::Approval;
-use crate::cluster::{HexId, NodeName, spoken};
+use crate::cluster::{HexId, NodeName, join_names};
 use crate::drain::{Progress, came_back_clause};
 use crate::fleetlock::{Kind, Refusal, Reply};
 
@@ -49,7 +49,7 @@ impl Outcome {
 
     /// Two nodes or more have the caller's id.
     pub fn duplicate(id: HexId, nodes: &[NodeName]) -> Self {
-        let nodes = spoken(nodes);
+        let nodes = join_names(nodes);
         let message = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");
         Self::refused(Kind::DuplicateId, message)
     }

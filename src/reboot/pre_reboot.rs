@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::observed::may_be_marked_since;
 use super::{Approval, Caller, Change, Cordoned, Drain, Emptied, FleetFacts, HeldSlot, Lock, LockChange, Now, Observed, Others};
 use super::{Outcome, Question, Rules, Seen, Step, Wait, gates};
-use crate::cluster::{Node, NodeName, STATUS, spoken};
+use crate::cluster::{Node, NodeName, STATUS, join_names};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{Kind, Refusal};
 use crate::lock::{Holder, MISSING_MAX};
@@ -58,7 +58,7 @@ fn take_slot(view: &View<'_>) -> Step {
     if room == 0 {
         let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
         let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
-        let message = format!("node {} has to wait: {slots} held by {}", caller.node, spoken(&held));
+        let message = format!("node {} has to wait: {slots} held by {}", caller.node, join_names(&held));
         return Step::Answer(Outcome::refused(Kind::SlotsTaken, message));
     }
     if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
@@ -142,7 +142,7 @@ fn release_slot(view: &View<'_>) -> Step {
 /// Before a node without a slot is refused, our annotation and cordon on it are undone; unless they are of another Lease: then
 /// the node may be rebooting, and is left to the reconciler.
 fn undo_own_annotation(view: &View<'_>) -> Option<Step> {
-    let record = view.node.mark.record.as_ref()?;
+    let record = view.node.meta.record.as_ref()?;
     let same_lease = view.lock.value.version.as_ref().is_some_and(|version| version.uid == record.term.lease);
     // A lock read before the node may be older than the term that the annotation is of.
     let is_newer = may_be_marked_since(view.seen_node, view.lock, None);
@@ -221,7 +221,7 @@ fn check_others(view: &View<'_>, holder: &Holder, pods_tick: u64) -> Option<Step
     let &View { caller, seen, node, lock, rules, now, .. } = view;
     let Some(fleet) = seen.fleet.as_ref().filter(|fleet| fleet.tick > pods_tick) else {
         let own_record = seen.own_write.as_ref().and_then(|own| own.record.as_ref());
-        return Some(match &node.mark.record {
+        return Some(match &node.meta.record {
             _ if own_record.is_some_and(|record| record.drained.is_some()) => Step::Look(Question::Fleet),
             Some(record) => Step::Change(Change::drained(node, record, now.clock)),
             None => Step::Look(Question::Node),
@@ -246,7 +246,7 @@ fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
     let message = format!(
         "node {} {waits}: {are} {} marked {STATUS}=Rebooting without a slot, by hand or by another manager",
         caller.node,
-        spoken(names)
+        join_names(names)
     );
     Step::Answer(Outcome::refused(Kind::OtherRebooting, message))
 }

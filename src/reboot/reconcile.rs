@@ -51,10 +51,10 @@ pub fn holder(uid: &Uid, seen: &Observed, now: Timestamp) -> Step {
 pub fn orphan(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> Step {
     let Some(node) = &seen.node else { return Step::Look(Question::Node) };
     let Some(lock) = seen.lock.as_ref().filter(|lock| lock.tick > node.tick) else { return Step::Look(Question::Lock) };
-    let Some(node) = node.value.as_ref().filter(|node| node.mark.uid == *uid && !node.mark.is_in_service()) else {
+    let Some(node) = node.value.as_ref().filter(|node| node.meta.uid == *uid && !node.meta.is_in_service()) else {
         return Step::Done(None);
     };
-    let Some(record) = &node.mark.record else { return Step::Done(None) };
+    let Some(record) = &node.meta.record else { return Step::Done(None) };
     if lock.value.state.holder(uid).is_some() {
         return Step::Done(None);
     }
@@ -64,8 +64,8 @@ pub fn orphan(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> St
 
 fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Step {
     let Some(group) = GroupName::parse("unknown") else { return Step::Done(None) };
-    let mut next = lock.value.state.take(name, &node.mark.uid, &group, now).describe(node);
-    for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.mark.uid) {
+    let mut next = lock.value.state.take(name, &node.meta.uid, &group, now).describe(node);
+    for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.meta.uid) {
         // The boot in which it was approved is not known, so being in service again is evidence enough.
         holder.approved = Some(Approved { at: now, boot: String::new() });
     }

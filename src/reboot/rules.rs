@@ -47,6 +47,6 @@ pub struct Now {
 impl Caller {
     /// Whether `node`, as just read, is still the node that the view of the fleet meant.
     pub fn is(&self, node: &Node) -> bool {
-        node.mark.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
+        node.meta.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
     }
 }

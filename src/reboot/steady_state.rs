@@ -10,11 +10,11 @@ use crate::lock::{Holder, Release, release};
 
 /// The one next step towards the answer.
 pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
-    let Some(mark) = &seen.mark else { return Step::Look(Question::Mark) };
-    let Some(mark) = mark.value.as_ref().filter(|mark| mark.uid == caller.uid) else {
+    let Some(meta) = &seen.meta else { return Step::Look(Question::Meta) };
+    let Some(meta) = meta.value.as_ref().filter(|meta| meta.uid == caller.uid) else {
         return Step::Answer(Outcome::UnknownNode(caller.id));
     };
-    if mark.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
+    if meta.is_in_service() && seen.lock.is_none() && seen.first.is_none() {
         return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
     }
     let Some(seen_node) = &seen.node else { return Step::Look(Question::Node) };
@@ -44,7 +44,7 @@ pub fn next(caller: &Caller, seen: &Observed, now: Now) -> Step {
     if may_be_marked_since(seen_node, lock, holder) {
         return Step::Look(Question::Lock);
     }
-    if !node.mark.is_in_service() {
+    if !node.meta.is_in_service() {
         return Step::Change(Change::restore(node));
     }
     finish(caller, lock, holder, node, now)

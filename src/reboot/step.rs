@@ -33,7 +33,7 @@ pub enum Question {
     /// The Lease.
     Lock,
     /// The caller's Node, its metadata alone.
-    Mark,
+    Meta,
     /// The caller's Node, whole.
     Node,
     /// The pods of the caller's node.

@@ -27,7 +27,7 @@ use crate::fleetlock::{GroupName, Kind};
 use crate::lock::{Capacity, Holder, LockState};
 
 /// A node `n0` that is approved, and the lock in which it holds its slot.
-struct Scene {
+struct Fixture {
     uid: Uid,
     node: Node,
     state: LockState,
@@ -35,18 +35,18 @@ struct Scene {
     now: Now,
 }
 
-impl Scene {
+impl Fixture {
     #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
     fn approved() -> Self {
         let now = Now { clock: Timestamp::from_second(1_800_000_000).unwrap(), instant: Instant::now() };
         let mut node = in_service();
-        let uid = node.mark.uid.clone();
+        let uid = node.meta.uid.clone();
         let state = LockState::default().take(node.name(), &uid, &group(), now.clock).describe(&node).approve(&uid, "0", now.clock);
         let version = LeaseVersion { uid: Uid("lease".to_owned()), version: ResourceVersion("4".to_owned()) };
         let term = Term { lease: version.uid.clone(), term: state.last_term };
-        node.mark.version = ResourceVersion("3".to_owned());
-        node.mark.status = Status::Rebooting;
-        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term, drained: Some(now.clock) });
+        node.meta.version = ResourceVersion("3".to_owned());
+        node.meta.status = Status::Rebooting;
+        node.meta.record = Some(CordonRecord { before: Before::Schedulable, term, drained: Some(now.clock) });
         node.unschedulable = true;
         Self { uid, node, state, version, now }
     }

@@ -1,12 +1,12 @@
 //! What the documents say of flags, metrics, rights, versions and dependencies, held against the program; and that what they
-//! refer to is there. Their commands are run by `scenarios::newcomer`.
+//! refer to is there. Their commands are run by `scenarios::document_commands`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::markdown::{blocks, read};
-use crate::scenarios::newcomer::DOCUMENTS as WALKED;
+use crate::scenarios::document_commands::DOCUMENTS as WALKED;
 
 /// All documents, as `docs/tls.md`.
 fn documents() -> Vec<String> {

@@ -8,11 +8,11 @@
 )]
 
 mod agent;
+mod architecture;
 mod commands;
 mod crash_consistency;
 mod documents;
-mod front_door;
+mod listener;
 mod markdown;
 mod packaging;
 mod scenarios;
-mod tidy;

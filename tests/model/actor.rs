@@ -1,7 +1,7 @@
 //! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMark, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
+    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
 };
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::{
@@ -78,7 +78,7 @@ impl Actor {
 
     /// Whether it was sent by the agent of this very Node.
     pub(crate) fn is_of(&self, node: &Node) -> bool {
-        matches!(&self.work, Work::PreReboot(caller) | Work::SteadyState(caller) if caller.uid == node.mark.uid)
+        matches!(&self.work, Work::PreReboot(caller) | Work::SteadyState(caller) if caller.uid == node.meta.uid)
     }
 
     /// What the shipped rules say; with a mutation, what it makes of that.
@@ -103,7 +103,7 @@ impl Actor {
                 self.marks_since = 1 << world.marked();
             }
             Fact::Pods(_) => self.pods_came = false,
-            Fact::Elsewhere(_) | Fact::Fleet(_) | Fact::FleetLately(_) | Fact::Lock(_) | Fact::Mark(_) | Fact::Renamed(_) => {}
+            Fact::Elsewhere(_) | Fact::Fleet(_) | Fact::FleetLately(_) | Fact::Lock(_) | Fact::Meta(_) | Fact::Renamed(_) => {}
         }
         self.seen.fold(fact, now.instant);
     }
@@ -164,7 +164,7 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
         }
         Question::Elsewhere => Fact::Elsewhere(Hosts::default()),
         Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
-        Question::Mark => Fact::Mark(world.node(machine).map(|node| node.mark.clone())),
+        Question::Meta => Fact::Meta(world.node(machine).map(|node| node.meta.clone())),
         Question::Fleet => Fact::Fleet(fleet(stage, world, world.marked())),
         Question::FleetLately => Fact::FleetLately(fleet(stage, world, world.marked())),
         Question::Node => Fact::Node(world.node(machine).cloned(), None),
@@ -182,18 +182,18 @@ pub(crate) fn fleet(stage: &Stage, world: &World, shown: u8) -> FleetFacts {
 fn member(stage: &Stage, world: &World, machine: usize, shown: bool) -> Member {
     let state = &world.machines[machine];
     let mut node = state.node.clone().unwrap_or_else(|| stage.node(machine, state.generation, state.boots, false));
-    let is_marked = node.mark.status == Status::Rebooting;
+    let is_marked = node.meta.status == Status::Rebooting;
     if shown && !is_marked {
         let term = world.lock.term(world.lock.state.last_term);
         let record = CordonRecord { before: Before::Schedulable, term, drained: None };
-        (node.mark.status, node.mark.record) = (Status::Rebooting, stage.is_ours(machine).then_some(record));
+        (node.meta.status, node.meta.record) = (Status::Rebooting, stage.is_ours(machine).then_some(record));
         node.unschedulable = true;
     } else if is_marked && !shown {
-        (node.mark.status, node.mark.record) = (Status::Ready, None);
+        (node.meta.status, node.meta.record) = (Status::Ready, None);
         node.unschedulable = state.cordoned;
     }
-    let Node { mark, unschedulable, machine_id, boot_id, readiness, readiness_since, control_plane, addresses: _, gateways: _ } = node;
-    let NodeMark { name, uid, version, status, record } = mark;
+    let Node { meta, unschedulable, machine_id, boot_id, readiness, readiness_since, control_plane, addresses: _, gateways: _ } = node;
+    let NodeMeta { name, uid, version, status, record } = meta;
     Member {
         name,
         uid: PackedId::from(uid.0.as_str()),

@@ -11,7 +11,7 @@
 //! nothing.
 
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMark, NodePatch, Term};
+use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMeta, NodePatch, Term};
 use reboot_manager::lock::{Approved, Holder, LockState};
 use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Seen};
 
@@ -107,7 +107,7 @@ impl<'a> Key<'a> {
     fn node(&mut self, machine: usize, node: &Node) {
         // The others never change here.
         let Node {
-            mark,
+            meta,
             unschedulable,
             machine_id: _,
             boot_id,
@@ -117,15 +117,15 @@ impl<'a> Key<'a> {
             addresses: _,
             gateways: _,
         } = node;
-        self.mark(machine, mark);
+        self.meta(machine, meta);
         self.flag(*unschedulable);
         self.text(boot_id);
         self.byte(*readiness as u8);
     }
 
-    fn mark(&mut self, machine: usize, mark: &NodeMark) {
-        let NodeMark { name: _, uid, version, status, record } = mark;
-        let current = self.world.node(machine).is_some_and(|node| node.mark.version == *version);
+    fn meta(&mut self, machine: usize, meta: &NodeMeta) {
+        let NodeMeta { name: _, uid, version, status, record } = meta;
+        let current = self.world.node(machine).is_some_and(|node| node.meta.version == *version);
         self.flag(current);
         self.text(&uid.0);
         self.byte(*status as u8);
@@ -235,14 +235,14 @@ impl<'a> Key<'a> {
 
     fn observed(&mut self, machine: usize, observed: &Observed) {
         // `uid` is that of the work. Of the own write the rules ask for the record; only the watch needs the version.
-        let Observed { uid: _, ticks: _, own_write, term, first, elsewhere, fleet, fleet_lately, lock, mark, node, pods, renamed } =
+        let Observed { uid: _, ticks: _, own_write, term, first, elsewhere, fleet, fleet_lately, lock, meta, node, pods, renamed } =
             observed;
         self.some(own_write.as_ref(), |key, own| key.record(own.record.as_ref()));
         self.some(term.as_ref(), |key, held| key.held_term(machine, held));
         self.some(first.as_ref(), |key, first| key.some(first.as_ref(), |key, held| key.held_term(machine, held)));
         let mut order = Vec::new();
         self.seen(&mut order, lock.as_ref(), |key, lock| key.lock(lock));
-        self.seen(&mut order, mark.as_ref(), |key, mark| key.some(mark.as_ref(), |key, mark| key.mark(machine, mark)));
+        self.seen(&mut order, meta.as_ref(), |key, meta| key.some(meta.as_ref(), |key, meta| key.meta(machine, meta)));
         self.seen(&mut order, node.as_ref(), |key, node| key.some(node.as_ref(), |key, node| key.node(machine, node)));
         for fleet in [fleet, fleet_lately] {
             self.seen(&mut order, fleet.as_ref(), |key, FleetFacts { members }| members.iter().for_each(|member| key.member(member)));

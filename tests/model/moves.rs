@@ -137,7 +137,7 @@ impl Moves<'_> {
     /// The Node is there, and the API server says that it is not.
     fn of_lone_not_found(&mut self, position: usize, question: Question) {
         let fact = match question {
-            Question::Mark => Fact::Mark(None),
+            Question::Meta => Fact::Meta(None),
             Question::Node => Fact::Node(None, None),
             _ => return,
         };
@@ -239,7 +239,7 @@ impl Moves<'_> {
         let (stage, actor) = (self.stage, Rc::clone(&self.world.actors[position]));
         let machine = &self.world.machines[actor.machine];
         let name = || actor.name(stage);
-        let uid = machine.node.as_ref().map(|node| &node.mark.uid);
+        let uid = machine.node.as_ref().map(|node| &node.meta.uid);
         let holder = uid.and_then(|uid| self.world.lock.state.holder(uid));
         let is_void = !holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none());
         if machine.pods > 0 && !is_void {
@@ -315,8 +315,8 @@ impl Moves<'_> {
         }
         for machine in 0..stage.names.len() {
             let Some(node) = self.world.node(machine) else { continue };
-            if node.mark.record.is_some() || (node.mark.status == Status::Rebooting && !stage.is_ours(machine)) {
-                let work = || Work::Orphan(node.name().clone(), node.mark.uid.clone());
+            if node.meta.record.is_some() || (node.meta.status == Status::Rebooting && !stage.is_ours(machine)) {
+                let work = || Work::Orphan(node.name().clone(), node.meta.uid.clone());
                 self.add(
                     || format!("housekeeping: looks after the marked node {}", node.name()),
                     |world| begin(stage, world, Actor::new(work(), machine, world)),

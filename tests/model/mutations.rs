@@ -149,7 +149,7 @@ fn check_in(actor: &Actor, now: Now) -> Option<Next> {
 
 fn restore_marked(actor: &Actor) -> Option<Next> {
     let Work::Orphan(..) = &actor.work else { return None };
-    let node = actor.seen.node.as_ref()?.value.as_ref().filter(|node| !node.mark.is_in_service())?;
+    let node = actor.seen.node.as_ref()?.value.as_ref().filter(|node| !node.meta.is_in_service())?;
     Some(Next::Change(Change::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }))
 }
 

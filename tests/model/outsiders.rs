@@ -108,7 +108,7 @@ impl Moves<'_> {
         let name = &self.stage.names[machine];
         let Some(node) = self.world.node(machine) else { return };
         // On a node that is marked a cordon cannot be told from ours: docs/proof.md.
-        if self.world.may.cordons > 0 && !node.unschedulable && node.mark.status != Status::Rebooting {
+        if self.world.may.cordons > 0 && !node.unschedulable && node.meta.status != Status::Rebooting {
             self.add(
                 || format!("an administrator cordons {name}"),
                 |world| {
@@ -163,7 +163,7 @@ impl Moves<'_> {
         let before = others.iter().any(|other| self.stage.names[*other] < *name);
         let set = |world: &mut World, status: Status| {
             world.change_node(machine, |node| {
-                node.mark.status = status;
+                node.meta.status = status;
                 node.unschedulable = status == Status::Rebooting;
             });
         };
@@ -240,7 +240,7 @@ fn quarter(world: &mut World) -> Option<String> {
     world.minutes(15);
     end_long_requests(world, |_| true);
     for at in 0..world.machines.len() {
-        let uid = world.node(at).map(|node| &node.mark.uid);
+        let uid = world.node(at).map(|node| &node.meta.uid);
         let holds = uid.is_some_and(|uid| world.lock.state.holder(uid).is_some());
         if world.machines[at].out && !world.machines[at].kept && !holds {
             world.machine(at).out = false;

@@ -42,8 +42,8 @@ impl Model for Stage {
             let state = &world.machines[machine];
             let Some(node) = &state.node else { return format!("{}: no Node", self.names[machine]) };
             let cordon = if node.unschedulable { ", cordoned" } else { "" };
-            let term = node.mark.record.as_ref().map(|record| format!(" of term {}", record.term.term)).unwrap_or_default();
-            format!("{}: {:?}, {:?}{term}{cordon}, {} pods", node.name(), state.client, node.mark.status, state.pods)
+            let term = node.meta.record.as_ref().map(|record| format!(" of term {}", record.term.term)).unwrap_or_default();
+            format!("{}: {:?}, {:?}{term}{cordon}, {} pods", node.name(), state.client, node.meta.status, state.pods)
         };
         let nodes: Vec<String> = (0..self.names.len()).map(node).collect();
         let holder = |holder: &reboot_manager::lock::Holder| {
@@ -120,7 +120,7 @@ impl Stage {
         for at in 0..self.setup.nodes {
             let (state, name) = (&world.machines[at], &self.names[at]);
             let Some(node) = &state.node else { continue };
-            if node.mark.status == Status::Rebooting || node.mark.record.is_some() {
+            if node.meta.status == Status::Rebooting || node.meta.record.is_some() {
                 return Some(format!("all is quiet, and {name} is still marked"));
             }
             if node.unschedulable != state.cordoned {
@@ -137,8 +137,8 @@ impl Stage {
             self.run(world, Actor::new(Work::Holder(holder.uid), machine, world));
         }
         for machine in 0..self.setup.nodes {
-            let Some(node) = world.node(machine).filter(|node| node.mark.record.is_some()).cloned() else { continue };
-            self.run(world, Actor::new(Work::Orphan(node.name().clone(), node.mark.uid.clone()), machine, world));
+            let Some(node) = world.node(machine).filter(|node| node.meta.record.is_some()).cloned() else { continue };
+            self.run(world, Actor::new(Work::Orphan(node.name().clone(), node.meta.uid.clone()), machine, world));
         }
     }
 

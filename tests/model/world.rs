@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Node, NodeMark, NodeName, Readiness, ResourceVersion, Status, Uid};
+use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Node, NodeMeta, NodeName, Readiness, ResourceVersion, Status, Uid};
 use reboot_manager::drain::Ours;
 use reboot_manager::fleetlock::GroupName;
 use reboot_manager::lock::{Capacity, LockState};
@@ -251,7 +251,7 @@ impl Stage {
 
     /// A Node as its kubelet registers it.
     pub(crate) fn node(&self, machine: usize, generation: u8, boots: u8, unschedulable: bool) -> Node {
-        let mark = NodeMark {
+        let meta = NodeMeta {
             name: self.names[machine].clone(),
             uid: Uid(format!("u{machine}-{generation}")),
             version: ResourceVersion(format!("made-{generation}")),
@@ -260,7 +260,7 @@ impl Stage {
         };
         let machine_id = Some(MachineId(id(machine)));
         Node {
-            mark,
+            meta,
             unschedulable,
             machine_id,
             boot_id: boots.to_string(),
@@ -280,7 +280,7 @@ impl Stage {
 
     /// The agent of a machine, calling now. Every node is of a group of its own: the slots are of all groups together.
     pub(crate) fn caller(&self, world: &World, machine: usize) -> Caller {
-        let uid = world.machines[machine].node.as_ref().map(|node| node.mark.uid.clone()).unwrap_or_default();
+        let uid = world.machines[machine].node.as_ref().map(|node| node.meta.uid.clone()).unwrap_or_default();
         let group = GroupName::parse(&format!("group-{machine}")).unwrap();
         Caller { node: self.names[machine].clone(), uid, id: id(machine), group, arrived: self.now(world).clock }
     }
@@ -325,13 +325,13 @@ impl World {
         let machine = self.machine(machine);
         let Some(node) = &mut machine.node else { return };
         change(node);
-        node.mark.version = version;
+        node.meta.version = version;
         self.note_marks();
     }
 
     /// The set of nodes marked now, as a bit for each.
     pub(crate) fn marked(&self) -> u8 {
-        let is_marked = |machine: &Machine| machine.node.as_ref().is_some_and(|node| node.mark.status == Status::Rebooting);
+        let is_marked = |machine: &Machine| machine.node.as_ref().is_some_and(|node| node.meta.status == Status::Rebooting);
         self.machines.iter().enumerate().map(|(at, machine)| u8::from(is_marked(machine)) << at).sum()
     }
 
@@ -363,8 +363,8 @@ impl World {
             }
             Change::Node { why, patch } => {
                 self.change_node(machine, |node| {
-                    node.mark.status = patch.status;
-                    node.mark.record.clone_from(&patch.record);
+                    node.meta.status = patch.status;
+                    node.meta.record.clone_from(&patch.record);
                     node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
                 });
                 self.node(machine).map(|node| Fact::Node(Some(node.clone()), Some(*why)))
@@ -376,7 +376,7 @@ impl World {
     pub(crate) fn would_be_done(&self, machine: usize, change: &Change) -> bool {
         match change {
             Change::Lock { basis, .. } => *basis == self.lock.version,
-            Change::Node { patch, .. } => self.node(machine).is_some_and(|node| node.mark.version == patch.version),
+            Change::Node { patch, .. } => self.node(machine).is_some_and(|node| node.meta.version == patch.version),
         }
     }
 

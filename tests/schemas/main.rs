@@ -13,7 +13,7 @@ mod written;
 
 use std::io::{self, Write};
 
-use reboot_manager::cluster::{CaMap, Host, Lease, Member, Node, NodeEvent, NodeMark, Pod, ResourceVersion, Service, TlsSecret};
+use reboot_manager::cluster::{CaMap, Host, Lease, Member, Node, NodeEvent, NodeMeta, Pod, ResourceVersion, Service, TlsSecret};
 use reboot_manager::kube::{ApiStatus, PageEnd, read_page};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn what_is_read_and_written_is_in_the_schemas_of_the_api_server() {
 fn read(schemas: &Schemas) -> Vec<String> {
     let types = [
         ("io.k8s.api.core.v1.Node", shape::<Node>()),
-        ("io.k8s.api.core.v1.Node", shape::<NodeMark>()),
+        ("io.k8s.api.core.v1.Node", shape::<NodeMeta>()),
         ("io.k8s.api.core.v1.Node", shape::<Member>()),
         ("io.k8s.api.core.v1.Node", shape::<Host>()),
         ("io.k8s.api.core.v1.Pod", shape::<Pod>()),

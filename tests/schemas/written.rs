@@ -63,7 +63,7 @@ fn make_every_call(kube: &Kube) {
     let pod = PodKey { namespace: "shop".to_owned(), name: "web-0".to_owned() };
 
     let mut marked = node.clone();
-    marked.mark.record = Some(record.clone());
+    marked.meta.record = Some(record.clone());
     kube.patch_node(&NodePatch::mark(&node, record)).unwrap_err();
     kube.patch_node(&NodePatch::restore(&marked)).unwrap_err();
     kube.evict(&pod, &Uid("1".to_owned())).unwrap_err();

@@ -13,7 +13,7 @@ fn node(name: &str, version: u64) -> serde_json::Value {
     json!({"metadata": {"name": name, "uid": format!("u-{name}"), "resourceVersion": version.to_string(), "annotations": {STATUS: "Rebooting"}}})
 }
 
-fn mark(name: &str, version: u64) -> NodeMark {
+fn mark(name: &str, version: u64) -> NodeMeta {
     serde_json::from_value(node(name, version)).unwrap()
 }
 
@@ -33,7 +33,7 @@ fn brings(cache: &NodeCache, start: Start, name: &str, version: u64) {
     cache.apply(start, NodeEvent::Modified(member)).unwrap();
 }
 
-fn since(cache: &NodeCache, own: &NodeMark) -> Option<Vec<String>> {
+fn since(cache: &NodeCache, own: &NodeMeta) -> Option<Vec<String>> {
     cache.arrived(own, AT_ONCE).map(|facts| facts.members.into_iter().map(|member| member.name.0).collect())
 }
 

@@ -126,7 +126,7 @@ fn a_write_has_arrived_with_its_own_event_or_a_later_one_of_the_same_record() {
         json!({"metadata": {"name": name, "uid": uid, "resourceVersion": version.to_string(), "annotations": annotations}})
     };
     let time = Some("2026-01-01T00:00:00Z");
-    let own: NodeMark = serde_json::from_value(with("b", "u", 11, 4, time)).unwrap();
+    let own: NodeMeta = serde_json::from_value(with("b", "u", 11, 4, time)).unwrap();
     assert!(own.record.as_ref().is_some_and(|record| record.drained.is_some()));
     for (seen, arrived) in [
         (with("b", "u", 11, 4, time), true),
@@ -145,7 +145,7 @@ fn a_write_has_arrived_with_its_own_event_or_a_later_one_of_the_same_record() {
         fleet.apply(event("BOOKMARK", &json!({"metadata": {"resourceVersion": "99"}}))).unwrap();
         assert_eq!(fleet.shows(&own), arrived, "{seen}");
     }
-    let unordered = NodeMark { version: ResourceVersion("x".to_owned()), ..own };
+    let unordered = NodeMeta { version: ResourceVersion("x".to_owned()), ..own };
     assert!(!fleet([with("b", "u", 11, 4, time)], 11).shows(&unordered));
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::permissions::{LEASE, Permission, needed};
 use crate::cluster::{
-    CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMark, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
+    CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
     Service, TlsSecret, Uid,
 };
 use crate::kube::client::{ApiError, Call, Client, Detail, Verb};
@@ -47,7 +47,7 @@ impl Kube {
     }
 
     /// One Node's metadata.
-    pub fn node_mark(&self, name: &NodeName) -> Result<Option<NodeMark>, ApiError> {
+    pub fn node_meta(&self, name: &NodeName) -> Result<Option<NodeMeta>, ApiError> {
         self.find(&Call { detail: Detail::Metadata, ..node(Verb::Get, name) })
     }
 

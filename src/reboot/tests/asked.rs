@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Scene {
+impl Fixture {
     fn pre_reboot(&self, seen: &Observed, slots: usize) -> Step {
         pre_reboot::next(
             &self.caller(),
@@ -26,9 +26,9 @@ fn takes(step: &Step) -> bool {
 
 #[test]
 fn an_approved_node_that_was_uncordoned_starts_anew_once_it_is_sure_and_there_is_room() {
-    let scene = Scene::approved();
-    let uncordoned = || Node { unschedulable: false, ..scene.node() };
-    let next = |node, lock, others| scene.pre_reboot(&scene.observed(uncordoned(), node, scene.lock_with(others), lock), 1);
+    let fixture = Fixture::approved();
+    let uncordoned = || Node { unschedulable: false, ..fixture.node() };
+    let next = |node, lock, others| fixture.pre_reboot(&fixture.observed(uncordoned(), node, fixture.lock_with(others), lock), 1);
     assert!(matches!(next(1, 2, 0), Step::Look(Question::Node)), "the mark may not have been made yet");
     assert!(takes(&next(2, 1, 0)) && takes(&next(1, 1, 0)));
     assert_eq!(refused(next(2, 1, 1)), "node n0 has to wait: the slot is held by x0 since 2027-01-15T08:00:00Z");
@@ -37,29 +37,29 @@ fn an_approved_node_that_was_uncordoned_starts_anew_once_it_is_sure_and_there_is
 /// A request from before the Node was deleted and registered again must not replace the slot of its successor.
 #[test]
 fn the_slot_of_another_node_of_this_name_is_replaced_only_by_the_later_of_the_two() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let held_by = |name: &NodeName| {
-        let state = LockState::default().take(name, &Uid("another".to_owned()), &group(), scene.now.clock);
-        Lock { state, ..scene.lock() }
+        let state = LockState::default().take(name, &Uid("another".to_owned()), &group(), fixture.now.clock);
+        Lock { state, ..fixture.lock() }
     };
     let next = |lock, tick, slots| {
-        let mut seen = scene.observed(in_service(), tick, lock, 2);
-        seen.fleet_lately = Some(scene.seen(FleetFacts::default(), 1));
-        scene.pre_reboot(&seen, slots)
+        let mut seen = fixture.observed(in_service(), tick, lock, 2);
+        seen.fleet_lately = Some(fixture.seen(FleetFacts::default(), 1));
+        fixture.pre_reboot(&seen, slots)
     };
-    assert!(matches!(next(held_by(scene.node.name()), 1, 1), Step::Look(Question::Node)));
-    assert!(takes(&next(held_by(scene.node.name()), 2, 1)) && takes(&next(held_by(scene.node.name()), 3, 1)));
+    assert!(matches!(next(held_by(fixture.node.name()), 1, 1), Step::Look(Question::Node)));
+    assert!(takes(&next(held_by(fixture.node.name()), 2, 1)) && takes(&next(held_by(fixture.node.name()), 3, 1)));
     assert!(takes(&next(held_by(&NodeName("x".to_owned())), 1, 2)), "the slot of another name stays");
 }
 
 #[test]
 fn a_node_takes_no_slot_while_as_many_others_are_marked_as_there_is_room_for() {
-    let scene = Scene::approved();
-    let free = Lock { state: LockState::default(), ..scene.lock() };
+    let fixture = Fixture::approved();
+    let free = Lock { state: LockState::default(), ..fixture.lock() };
     let next = |names: &[&str], slots| {
-        let mut seen = scene.observed(in_service(), 1, free.clone(), 2);
-        seen.fleet_lately = Some(scene.seen(FleetFacts { members: names.iter().map(|name| marked_by_hand(name)).collect() }, 1));
-        scene.pre_reboot(&seen, slots)
+        let mut seen = fixture.observed(in_service(), 1, free.clone(), 2);
+        seen.fleet_lately = Some(fixture.seen(FleetFacts { members: names.iter().map(|name| marked_by_hand(name)).collect() }, 1));
+        fixture.pre_reboot(&seen, slots)
     };
     assert!(takes(&next(&[], 1)) && takes(&next(&["x"], 2)));
     assert!(refused(next(&["x"], 1)).contains("node x marked"), "{}", refused(next(&["x"], 1)));
@@ -69,44 +69,44 @@ fn a_node_takes_no_slot_while_as_many_others_are_marked_as_there_is_room_for() {
 /// The approval cannot be taken back while the node may be rebooting; the message says so only then.
 #[test]
 fn an_uncordoned_node_that_a_gate_refuses_keeps_its_slot_until_it_has_checked_in() {
-    let scene = Scene::approved();
-    let node = Node { unschedulable: false, readiness: Readiness::NotReady, ..scene.node() };
-    let says = |state| refused(scene.pre_reboot(&scene.observed(node.clone(), 2, Lock { state, ..scene.lock() }, 1), 1));
+    let fixture = Fixture::approved();
+    let node = Node { unschedulable: false, readiness: Readiness::NotReady, ..fixture.node() };
+    let says = |state| refused(fixture.pre_reboot(&fixture.observed(node.clone(), 2, Lock { state, ..fixture.lock() }, 1), 1));
     let keeps = "has not been Ready";
-    let approved = says(scene.state.clone());
+    let approved = says(fixture.state.clone());
     assert!(approved.contains("and keeps its slot, for which other nodes wait"), "{approved}");
-    let checked_in = says(scene.state.check_in(&scene.uid, scene.now.clock));
+    let checked_in = says(fixture.state.check_in(&fixture.uid, fixture.now.clock));
     assert!(checked_in.contains(keeps) && !checked_in.contains("keeps its slot"), "{checked_in}");
 }
 
 #[test]
 fn a_node_that_is_refused_without_a_slot_is_restored_first_if_this_lease_has_marked_it() {
-    let scene = Scene::approved();
-    let lock = || Lock { state: scene.lock_with(1).state.free(&scene.uid), ..scene.lock() };
-    let next = |node, node_tick| scene.pre_reboot(&scene.observed(node, node_tick, lock(), 2), 1);
-    assert!(matches!(next(scene.node(), 1), Step::Change(Change::Node { why: NodeChange::Restore, .. })));
-    assert!(matches!(next(scene.node(), 3), Step::Look(Question::Lock)), "the mark may be newer than the lock");
-    let mut other = scene.node();
-    other.mark.record.as_mut().unwrap().term.lease = Uid("another".to_owned());
+    let fixture = Fixture::approved();
+    let lock = || Lock { state: fixture.lock_with(1).state.free(&fixture.uid), ..fixture.lock() };
+    let next = |node, node_tick| fixture.pre_reboot(&fixture.observed(node, node_tick, lock(), 2), 1);
+    assert!(matches!(next(fixture.node(), 1), Step::Change(Change::Node { why: NodeChange::Restore, .. })));
+    assert!(matches!(next(fixture.node(), 3), Step::Look(Question::Lock)), "the mark may be newer than the lock");
+    let mut other = fixture.node();
+    other.meta.record.as_mut().unwrap().term.lease = Uid("another".to_owned());
     assert!(refused(next(other, 1)).contains("the slot is held by x0"), "it may be rebooting");
     assert!(refused(next(in_service(), 1)).contains("the slot is held by x0"));
 }
 
 #[test]
 fn a_refusal_counts_the_slots_in_words() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let freed = |others| {
-        let lock = scene.lock_with(others);
-        Lock { state: lock.state.free(&scene.uid), ..lock }
+        let lock = fixture.lock_with(others);
+        Lock { state: lock.state.free(&fixture.uid), ..lock }
     };
-    let mut ready = scene.node();
-    (ready.mark.status, ready.mark.record, ready.unschedulable) = (Status::Ready, None, false);
-    let says = |slots| refused(scene.pre_reboot(&scene.observed(ready.clone(), 1, freed(slots), 2), slots));
+    let mut ready = fixture.node();
+    (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
+    let says = |slots| refused(fixture.pre_reboot(&fixture.observed(ready.clone(), 1, freed(slots), 2), slots));
     assert!(says(1).contains("has to wait: the slot is held by x0 since "), "{}", says(1));
     assert!(says(2).contains("has to wait: all slots are held by x0 since "), "{}", says(2));
 }
 
-impl Scene {
+impl Fixture {
     /// The lock in which the node holds its first term, not approved yet; `before` others took a slot before it, `after` after it.
     fn lock_held(&self, before: usize, after: usize) -> Lock {
         let (group, now) = (GroupName::parse("default").unwrap(), self.now.clock);
@@ -120,7 +120,7 @@ impl Scene {
     /// The node, marked for the term that it holds in this lock.
     fn node_held(&self, lock: &Lock) -> Node {
         let mut node = self.node();
-        node.mark.record.as_mut().unwrap().term.term = lock.state.holder(&self.uid).unwrap().term;
+        node.meta.record.as_mut().unwrap().term.term = lock.state.holder(&self.uid).unwrap().term;
         node
     }
 
@@ -147,25 +147,25 @@ fn approves(step: &Step) -> bool {
 
 #[test]
 fn beyond_the_slots_is_who_came_last_or_beside_one_that_is_approved() {
-    let scene = Scene::approved();
-    let next = |lock: Lock, slots| scene.pre_reboot(&scene.looked(lock, &[], Vec::new()), slots);
-    assert!(goes_back(&next(scene.lock_held(1, 0), 1)), "the other was first");
-    assert!(approves(&next(scene.lock_held(0, 1), 1)), "the other came after it");
-    assert!(approves(&next(scene.lock_held(1, 0), 2)), "there is room for both");
-    let mut lock = scene.lock_held(0, 1);
-    lock.state = lock.state.approve(&Uid("y0".to_owned()), "0", scene.now.clock);
+    let fixture = Fixture::approved();
+    let next = |lock: Lock, slots| fixture.pre_reboot(&fixture.looked(lock, &[], Vec::new()), slots);
+    assert!(goes_back(&next(fixture.lock_held(1, 0), 1)), "the other was first");
+    assert!(approves(&next(fixture.lock_held(0, 1), 1)), "the other came after it");
+    assert!(approves(&next(fixture.lock_held(1, 0), 2)), "there is room for both");
+    let mut lock = fixture.lock_held(0, 1);
+    lock.state = lock.state.approve(&Uid("y0".to_owned()), "0", fixture.now.clock);
     assert!(goes_back(&next(lock, 1)), "the other came after it and is approved");
-    let mut lock = scene.lock_held(1, 0);
-    lock.state = lock.state.approve(&scene.uid, "0", scene.now.clock);
+    let mut lock = fixture.lock_held(1, 0);
+    lock.state = lock.state.approve(&fixture.uid, "0", fixture.now.clock);
     assert!(approves(&next(lock, 1)), "who is approved does not go back");
 }
 
 #[test]
 fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
-    let scene = Scene::approved();
-    let mut ready = scene.node();
-    (ready.mark.status, ready.mark.record, ready.unschedulable) = (Status::Ready, None, false);
-    let next = |node, lock| scene.pre_reboot(&scene.observed(ready.clone(), node, scene.lock_held(0, 0), lock), 1);
+    let fixture = Fixture::approved();
+    let mut ready = fixture.node();
+    (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
+    let next = |node, lock| fixture.pre_reboot(&fixture.observed(ready.clone(), node, fixture.lock_held(0, 0), lock), 1);
     assert!(matches!(next(1, 2), Step::Change(Change::Node { why: NodeChange::Mark, .. })));
     assert!(matches!(next(2, 1), Step::Look(Question::Lock)));
     assert!(matches!(next(1, 1), Step::Look(Question::Lock)));
@@ -173,32 +173,35 @@ fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
 
 #[test]
 fn who_else_is_marked_is_asked_before_the_approval_and_not_after_it() {
-    let scene = Scene::approved();
-    let mut observed = scene.observed(scene.node(), 2, scene.lock_held(0, 0), 1);
-    assert!(matches!(scene.pre_reboot(&observed, 1), Step::Look(Question::FleetLately)));
-    observed.own_write = Some(scene.node().mark);
-    assert!(matches!(scene.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it has just marked itself");
-    assert!(matches!(scene.pre_reboot(&scene.observed(scene.node(), 2, scene.lock(), 1), 1), Step::Look(Question::Pods)));
-    let mut observed = scene.looked(scene.lock_held(0, 0), &[], Vec::new());
+    let fixture = Fixture::approved();
+    let mut observed = fixture.observed(fixture.node(), 2, fixture.lock_held(0, 0), 1);
+    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Look(Question::FleetLately)));
+    observed.own_write = Some(fixture.node().meta);
+    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it has just marked itself");
+    assert!(matches!(fixture.pre_reboot(&fixture.observed(fixture.node(), 2, fixture.lock(), 1), 1), Step::Look(Question::Pods)));
+    let mut observed = fixture.looked(fixture.lock_held(0, 0), &[], Vec::new());
     observed.fleet = None;
-    observed.fleet_lately = Some(scene.seen(FleetFacts::default(), 3));
-    let step = scene.pre_reboot(&observed, 1);
+    observed.fleet_lately = Some(fixture.seen(FleetFacts::default(), 3));
+    let step = fixture.pre_reboot(&observed, 1);
     let Step::Change(Change::Node { why: NodeChange::Drained, patch }) = step else { panic!("{step:?}") };
-    observed.own_write = Some(crate::cluster::NodeMark { record: patch.record, ..scene.node().mark });
+    observed.own_write = Some(crate::cluster::NodeMeta { record: patch.record, ..fixture.node().meta });
     for tick in [3, 4] {
-        observed.fleet = Some(scene.seen(FleetFacts::default(), tick));
-        assert!(matches!(scene.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it was not read after the pods");
+        observed.fleet = Some(fixture.seen(FleetFacts::default(), tick));
+        assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it was not read after the pods");
     }
-    let one = refused(scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["z"], Vec::new()), 1));
+    let one = refused(fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["z"], Vec::new()), 1));
     assert!(one.contains(": node z marked rebootmanager/status=Rebooting without a slot"), "{one}");
-    let two = refused(scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["y", "z"], Vec::new()), 1));
+    let two = refused(fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["y", "z"], Vec::new()), 1));
     assert!(two.contains(": nodes y and z marked rebootmanager/status=Rebooting without a slot"), "{two}");
-    assert!(goes_back(&scene.pre_reboot(&scene.looked(scene.lock_held(0, 0), &["a"], Vec::new()), 1)), "the other is the first by name");
+    assert!(
+        goes_back(&fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["a"], Vec::new()), 1)),
+        "the other is the first by name"
+    );
 }
 
 #[test]
 fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let pod = |uid: &str| -> Pod {
         let wire =
             json!({"metadata": {"namespace": "shop", "name": uid, "uid": uid}, "spec": {"nodeName": "n0"}, "status": {"phase": "Running"}});
@@ -209,7 +212,7 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
         protect_control_plane: true,
         ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() },
     };
-    let next = |pods| pre_reboot::next(&scene.caller(), &scene.looked(scene.lock_held(0, 0), &[], pods), &rules, scene.now);
+    let next = |pods| pre_reboot::next(&fixture.caller(), &fixture.looked(fixture.lock_held(0, 0), &[], pods), &rules, fixture.now);
     assert!(matches!(next(vec![pod("us")]), Step::Look(Question::Elsewhere)));
     assert!(matches!(next(vec![pod("other")]), Step::Wait(Wait::Drain(_))));
     assert!(matches!(next(vec![pod("us"), pod("other")]), Step::Wait(Wait::Drain(_))), "the others go first");
@@ -218,11 +221,11 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
 
 #[test]
 fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let next = |lock_tick| {
-        let mut seen = scene.looked(Lock { written: Some(LockChange::Approve), ..scene.lock() }, &[], Vec::new());
+        let mut seen = fixture.looked(Lock { written: Some(LockChange::Approve), ..fixture.lock() }, &[], Vec::new());
         seen.lock.as_mut().unwrap().tick = lock_tick;
-        scene.pre_reboot(&seen, 1)
+        fixture.pre_reboot(&seen, 1)
     };
     assert!(matches!(next(5), Step::Answer(Outcome::Approved(..))));
     assert!(approves(&next(4)) && approves(&next(3)));
@@ -230,17 +233,17 @@ fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
 
 #[test]
 fn a_request_goes_on_only_under_its_own_term() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let next = |lock: Lock| {
-        let mut seen = scene.looked(lock, &[], Vec::new());
+        let mut seen = fixture.looked(lock, &[], Vec::new());
         seen.term = Some(HeldTerm { term: 1, approved: None, checked_in: false });
-        scene.pre_reboot(&seen, 1)
+        fixture.pre_reboot(&seen, 1)
     };
-    assert!(approves(&next(scene.lock_held(0, 0))));
-    let mut lock = scene.lock_held(0, 0);
-    lock.state = lock.state.check_in(&scene.uid, scene.now.clock);
+    assert!(approves(&next(fixture.lock_held(0, 0))));
+    let mut lock = fixture.lock_held(0, 0);
+    lock.state = lock.state.check_in(&fixture.uid, fixture.now.clock);
     assert!(refused(next(lock)).contains("has called again since"), "checked in since");
-    let mut lock = scene.lock_held(1, 0);
+    let mut lock = fixture.lock_held(1, 0);
     lock.state = lock.state.free(&Uid("x0".to_owned()));
     assert!(refused(next(lock)).contains("has called again since"), "a later term");
 }

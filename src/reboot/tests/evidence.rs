@@ -4,24 +4,24 @@ use super::*;
 
 #[test]
 fn proofs_that_are_old_or_out_of_order_approve_nothing() {
-    let scene = Scene::approved();
-    let at = |tick, seconds| (tick, scene.now.instant + Duration::from_secs(seconds));
+    let fixture = Fixture::approved();
+    let at = |tick, seconds| (tick, fixture.now.instant + Duration::from_secs(seconds));
     let node = {
         let mut node = in_service();
         node.unschedulable = true;
-        node.mark.status = Status::Rebooting;
-        node.mark.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 }, drained: None });
+        node.meta.status = Status::Rebooting;
+        node.meta.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 }, drained: None });
         node.readiness = Readiness::Ready;
         node
     };
-    let uid = &node.mark.uid;
-    let held = LockState::default().take(node.name(), uid, &scene.caller().group, scene.now.clock).approve(uid, "0", scene.now.clock);
+    let uid = &node.meta.uid;
+    let held = LockState::default().take(node.name(), uid, &fixture.caller().group, fixture.now.clock).approve(uid, "0", fixture.now.clock);
     let approve = |(n, n_at), (p, p_at), (l, l_at), now: u64| {
         let lock = Seen { value: Lock { state: held.clone(), version: None, written: Some(LockChange::Approve) }, tick: l, at: l_at };
         let cordoned = Cordoned::of(&Seen { value: Some(node.clone()), tick: n, at: n_at }, &lock.value, 1).unwrap();
         let pods = Seen { value: Complete::of_all_pages(vec![]), tick: p, at: p_at };
         let emptied = Emptied::of(&pods, &cordoned, |_| DrainPlan::default()).ok()?;
-        Approval::of(cordoned, emptied, HeldSlot::of(&lock, uid).unwrap(), scene.now.instant + Duration::from_secs(now)).ok()
+        Approval::of(cordoned, emptied, HeldSlot::of(&lock, uid).unwrap(), fixture.now.instant + Duration::from_secs(now)).ok()
     };
     assert!(approve(at(1, 0), at(2, 0), at(3, 0), 0).is_some());
     assert!(approve(at(1, 0), at(2, 0), at(3, 0), PROOF_AGE_MAX.as_secs()).is_some());
@@ -33,8 +33,8 @@ fn proofs_that_are_old_or_out_of_order_approve_nothing() {
 
 #[test]
 fn a_slot_that_was_only_read_proves_nothing() {
-    let scene = Scene::approved();
-    let (caller, now) = (scene.caller(), scene.now);
+    let fixture = Fixture::approved();
+    let (caller, now) = (fixture.caller(), fixture.now);
     let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, now.clock).approve(&caller.uid, "0", now.clock);
     let lock = |written| Seen { value: Lock { state: state.clone(), version: None, written }, tick: 9, at: now.instant };
     assert!(HeldSlot::of(&lock(None), &caller.uid).is_none());
@@ -45,40 +45,40 @@ fn a_slot_that_was_only_read_proves_nothing() {
 
 #[test]
 fn a_node_is_cordoned_only_when_it_is_marked_for_this_term_and_unschedulable() {
-    let scene = Scene::approved();
-    let lock = scene.lock();
-    let seen = |node: &Node| scene.seen(Some(node.clone()), 1);
-    let node = scene.node();
+    let fixture = Fixture::approved();
+    let lock = fixture.lock();
+    let seen = |node: &Node| fixture.seen(Some(node.clone()), 1);
+    let node = fixture.node();
     assert!(Cordoned::of(&seen(&node), &lock, 1).is_some());
     assert!(Cordoned::of(&seen(&node), &lock, 2).is_none(), "another term");
     assert!(Cordoned::of(&seen(&Node { unschedulable: false, ..node.clone() }), &lock, 1).is_none(), "uncordoned");
     let mut ready = node;
-    ready.mark.status = Status::Ready;
+    ready.meta.status = Status::Ready;
     assert!(Cordoned::of(&seen(&ready), &lock, 1).is_none(), "not marked");
 }
 
 #[test]
 fn a_list_of_the_same_look_as_the_cordon_proves_nothing() {
-    let scene = Scene::approved();
-    let lock = Lock { written: Some(LockChange::Approve), ..scene.lock() };
-    let cordoned = |tick| Cordoned::of(&scene.seen(Some(scene.node()), tick), &lock, 1).unwrap();
-    let emptied = || Emptied::of(&scene.seen(Complete::of_all_pages(Vec::new()), 2), &cordoned(1), |_| DrainPlan::default()).unwrap();
-    let slot = || HeldSlot::of(&scene.seen(lock.clone(), 3), &scene.uid).unwrap();
-    assert!(Approval::of(cordoned(1), emptied(), slot(), scene.now.instant).is_ok());
-    assert!(Approval::of(cordoned(2), emptied(), slot(), scene.now.instant).is_err());
+    let fixture = Fixture::approved();
+    let lock = Lock { written: Some(LockChange::Approve), ..fixture.lock() };
+    let cordoned = |tick| Cordoned::of(&fixture.seen(Some(fixture.node()), tick), &lock, 1).unwrap();
+    let emptied = || Emptied::of(&fixture.seen(Complete::of_all_pages(Vec::new()), 2), &cordoned(1), |_| DrainPlan::default()).unwrap();
+    let slot = || HeldSlot::of(&fixture.seen(lock.clone(), 3), &fixture.uid).unwrap();
+    assert!(Approval::of(cordoned(1), emptied(), slot(), fixture.now.instant).is_ok());
+    assert!(Approval::of(cordoned(2), emptied(), slot(), fixture.now.instant).is_err());
 }
 
 #[test]
 fn an_approval_names_the_pods_that_stay_because_they_came_back() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let wire = json!({"metadata": {"namespace": "shop", "name": "back", "uid": "p", "creationTimestamp": "2030-01-01T00:00:00Z"},
         "spec": {"nodeName": "n0", "tolerations": [{"operator": "Exists"}]}, "status": {"phase": "Running"}});
-    let lock = Lock { written: Some(LockChange::Approve), ..scene.lock() };
-    let cordoned = Cordoned::of(&scene.seen(Some(scene.node()), 1), &lock, 1).unwrap();
-    let pods = scene.seen(Complete::of_all_pages(vec![serde_json::from_value(wire).unwrap()]), 2);
-    let plan = |pods: &[Pod]| DrainPlan::of(pods, &Ours::default(), scene.now.clock, None);
+    let lock = Lock { written: Some(LockChange::Approve), ..fixture.lock() };
+    let cordoned = Cordoned::of(&fixture.seen(Some(fixture.node()), 1), &lock, 1).unwrap();
+    let pods = fixture.seen(Complete::of_all_pages(vec![serde_json::from_value(wire).unwrap()]), 2);
+    let plan = |pods: &[Pod]| DrainPlan::of(pods, &Ours::default(), fixture.now.clock, None);
     let emptied = Emptied::of(&pods, &cordoned, plan).unwrap();
-    let slot = HeldSlot::of(&scene.seen(lock.clone(), 3), &scene.uid).unwrap();
-    let approval = Approval::of(cordoned, emptied, slot, scene.now.instant).ok().unwrap();
+    let slot = HeldSlot::of(&fixture.seen(lock.clone(), 3), &fixture.uid).unwrap();
+    let approval = Approval::of(cordoned, emptied, slot, fixture.now.instant).ok().unwrap();
     assert_eq!(approval.came_back().iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop/back"]);
 }

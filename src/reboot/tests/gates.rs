@@ -6,7 +6,7 @@ use crate::cluster::Unavailable;
 
 /// A control-plane node `n0` beside `n1`, and what one request of it has seen.
 struct Gate {
-    scene: Scene,
+    fixture: Fixture,
     node: Node,
     seen: Observed,
     lock: Seen<Lock>,
@@ -15,16 +15,16 @@ struct Gate {
 
 impl Gate {
     fn new() -> Self {
-        let scene = Scene::approved();
+        let fixture = Fixture::approved();
         let mut node = in_service();
         node.control_plane = true;
         let lock = Lock { state: LockState::default(), version: None, written: None };
         let mut gate = Self {
-            seen: Observed::nothing(node.mark.uid.clone(), None),
-            lock: Seen { value: lock, tick: 2, at: scene.now.instant },
+            seen: Observed::nothing(node.meta.uid.clone(), None),
+            lock: Seen { value: lock, tick: 2, at: fixture.now.instant },
             rules: Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() },
             node,
-            scene,
+            fixture,
         };
         gate.reads(None, 3);
         gate
@@ -33,16 +33,16 @@ impl Gate {
     /// The control-plane nodes, read at this tick.
     fn reads(&mut self, unavailable: Option<Unavailable>, tick: u64) {
         let members = vec![plane("n0", Some(Unavailable::Cordoned)), plane("n1", unavailable)];
-        self.seen.fleet_lately = Some(Seen { value: FleetFacts { members }, tick, at: self.scene.now.instant });
+        self.seen.fleet_lately = Some(Seen { value: FleetFacts { members }, tick, at: self.fixture.now.instant });
     }
 
     fn take(&mut self, name: &str) {
         let (name, uid) = (NodeName(name.to_owned()), Uid(format!("u-{name}")));
-        self.lock.value.state = self.lock.value.state.take(&name, &uid, &GroupName::parse("g").unwrap(), self.scene.now.clock);
+        self.lock.value.state = self.lock.value.state.take(&name, &uid, &GroupName::parse("g").unwrap(), self.fixture.now.clock);
     }
 
     fn step(&self) -> Option<Step> {
-        closed(&self.scene.caller(), &self.seen, &self.lock, &self.node, &self.rules, self.scene.now)
+        closed(&self.fixture.caller(), &self.seen, &self.lock, &self.node, &self.rules, self.fixture.now)
     }
 
     /// Kind and message of the refusal; empty when the way is free.
@@ -57,7 +57,7 @@ impl Gate {
     fn stays_up(&self) -> bool {
         let holder = self.lock.value.state.holders.iter().find(|holder| holder.node.as_str() == "n0").unwrap();
         let fleet = &self.seen.fleet_lately.as_ref().unwrap().value;
-        control_plane_stays_up(&self.scene.caller(), fleet, &self.lock.value, holder, &self.node, &self.rules)
+        control_plane_stays_up(&self.fixture.caller(), fleet, &self.lock.value, holder, &self.node, &self.rules)
     }
 }
 
@@ -78,7 +78,7 @@ fn plane(name: &str, unavailable: Option<Unavailable>) -> Member {
 fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
     let mut gate = Gate::new();
     gate.node.control_plane = false;
-    let ago = |gate: &Gate, seconds| Some(gate.scene.now.clock - jiff::SignedDuration::from_secs(seconds));
+    let ago = |gate: &Gate, seconds| Some(gate.fixture.now.clock - jiff::SignedDuration::from_secs(seconds));
     for (readiness, since, waits) in [
         (Readiness::Ready, Some(3600), false),
         (Readiness::Unknown, None, false),
@@ -138,7 +138,7 @@ fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
         (node.unschedulable, node.readiness) = (true, readiness);
         let term = Term { lease: Uid("lease".to_owned()), term };
         node.record = Some(Box::new(CordonRecord { before, term, drained: None }));
-        gate.seen.fleet_lately = Some(Seen { value: FleetFacts { members: vec![node] }, tick: 3, at: gate.scene.now.instant });
+        gate.seen.fleet_lately = Some(Seen { value: FleetFacts { members: vec![node] }, tick: 3, at: gate.fixture.now.instant });
         assert!(gate.says().contains(says) && gate.says().is_empty() == says.is_empty(), "{before:?} {readiness:?}: {}", gate.says());
     }
 }
@@ -166,7 +166,7 @@ fn before_its_approval_a_holder_gives_way_to_what_is_unavailable_but_for_later_h
     gate.reads(Some(Unavailable::Rebooting), 3);
     gate.take("n1");
     assert!(gate.stays_up(), "n1 took its slot later, and gives way itself");
-    gate.lock.value.state = gate.lock.value.state.approve(&Uid("u-n1".to_owned()), "b", gate.scene.now.clock);
+    gate.lock.value.state = gate.lock.value.state.approve(&Uid("u-n1".to_owned()), "b", gate.fixture.now.clock);
     assert!(!gate.stays_up(), "but not when it is approved");
     let mut gate = Gate::new();
     gate.take("n1");

@@ -4,22 +4,22 @@ use super::*;
 
 #[test]
 fn only_a_write_that_made_a_new_version_is_our_own() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let versions = |version: u64| {
-        let mut node = scene.node();
-        node.mark.version = ResourceVersion(version.to_string());
+        let mut node = fixture.node();
+        node.meta.version = ResourceVersion(version.to_string());
         node
     };
     for (change, own) in
         [(Some(NodeChange::Mark), true), (Some(NodeChange::Drained), true), (Some(NodeChange::Restore), false), (None, false)]
     {
-        let mut observed = Observed::nothing(scene.uid.clone(), None);
-        observed.fold(Fact::Node(Some(versions(7)), None), scene.now.instant);
-        observed.fold(Fact::Node(Some(versions(8)), change), scene.now.instant);
-        assert_eq!(observed.own_write.as_ref(), own.then(|| versions(8).mark).as_ref(), "{change:?}");
-        observed.fold(Fact::Node(Some(versions(8)), change), scene.now.instant);
+        let mut observed = Observed::nothing(fixture.uid.clone(), None);
+        observed.fold(Fact::Node(Some(versions(7)), None), fixture.now.instant);
+        observed.fold(Fact::Node(Some(versions(8)), change), fixture.now.instant);
+        assert_eq!(observed.own_write.as_ref(), own.then(|| versions(8).meta).as_ref(), "{change:?}");
+        observed.fold(Fact::Node(Some(versions(8)), change), fixture.now.instant);
         assert_eq!(observed.own_write, None, "{change:?}: nothing was changed, so the watch has nothing to deliver");
-        observed.fold(Fact::Node(Some(versions(9)), change), scene.now.instant);
+        observed.fold(Fact::Node(Some(versions(9)), change), fixture.now.instant);
         observed.forget_node();
         assert_eq!(observed.own_write, None);
     }
@@ -27,16 +27,16 @@ fn only_a_write_that_made_a_new_version_is_our_own() {
 
 #[test]
 fn the_term_is_the_first_that_was_read_or_the_one_that_was_written() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let lock = |times, written| {
-        let take = |state: LockState, _| state.take(scene.node.name(), &scene.uid, &group(), scene.now.clock);
-        Fact::Lock(Lock { state: (0..times).fold(LockState::default(), take), written, ..scene.lock() })
+        let take = |state: LockState, _| state.take(fixture.node.name(), &fixture.uid, &group(), fixture.now.clock);
+        Fact::Lock(Lock { state: (0..times).fold(LockState::default(), take), written, ..fixture.lock() })
     };
-    let mut observed = Observed::nothing(scene.uid.clone(), None);
+    let mut observed = Observed::nothing(fixture.uid.clone(), None);
     for (times, written, term, first) in
         [(0, None, None, None), (1, None, Some(1), None), (2, None, Some(1), None), (3, Some(LockChange::Take), Some(3), Some(3))]
     {
-        observed.fold(lock(times, written), scene.now.instant);
+        observed.fold(lock(times, written), fixture.now.instant);
         let first_term = observed.first.clone().unwrap();
         assert_eq!((observed.term.as_ref().map(|held| held.term), first_term.map(|held| held.term)), (term, first), "{times}");
     }
@@ -44,28 +44,28 @@ fn the_term_is_the_first_that_was_read_or_the_one_that_was_written() {
 
 #[test]
 fn the_fleet_is_read_again_after_every_look_at_the_node_but_the_write_that_restores_it() {
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     for (change, kept) in
         [(None, false), (Some(NodeChange::Drained), false), (Some(NodeChange::Mark), false), (Some(NodeChange::Restore), true)]
     {
-        let mut observed = Observed::nothing(scene.uid.clone(), None);
-        observed.fold(Fact::Fleet(FleetFacts::default()), scene.now.instant);
-        observed.fold(Fact::Node(Some(scene.node()), change), scene.now.instant);
+        let mut observed = Observed::nothing(fixture.uid.clone(), None);
+        observed.fold(Fact::Fleet(FleetFacts::default()), fixture.now.instant);
+        observed.fold(Fact::Node(Some(fixture.node()), change), fixture.now.instant);
         assert_eq!(observed.fleet.is_some(), kept, "{change:?}");
     }
 }
 
 #[test]
 fn the_record_of_the_drain_is_written_over_the_node_that_was_read() {
-    let scene = Scene::approved();
-    let mut observed = Observed::nothing(scene.uid.clone(), None);
-    let later = scene.now.instant + Duration::from_secs(3);
-    observed.fold(Fact::Node(Some(scene.node()), None), scene.now.instant);
+    let fixture = Fixture::approved();
+    let mut observed = Observed::nothing(fixture.uid.clone(), None);
+    let later = fixture.now.instant + Duration::from_secs(3);
+    observed.fold(Fact::Node(Some(fixture.node()), None), fixture.now.instant);
     observed.fold(Fact::Pods(Complete::of_all_pages(Vec::new())), later);
-    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Drained)), later);
+    observed.fold(Fact::Node(Some(fixture.node()), Some(NodeChange::Drained)), later);
     let seen = observed.node.as_ref().unwrap();
-    assert_eq!((seen.tick, seen.at), (1, scene.now.instant), "it was so since the reading, which is before that of the pods");
-    observed.fold(Fact::Node(Some(scene.node()), Some(NodeChange::Mark)), later);
+    assert_eq!((seen.tick, seen.at), (1, fixture.now.instant), "it was so since the reading, which is before that of the pods");
+    observed.fold(Fact::Node(Some(fixture.node()), Some(NodeChange::Mark)), later);
     let seen = observed.node.as_ref().unwrap();
     assert_eq!((seen.tick, seen.at), (4, later));
 }
@@ -89,9 +89,9 @@ fn a_term_follows_itself_with_nothing_but_a_check_in_since() {
 #[test]
 fn each_purpose_has_its_own_words() {
     use LockChange::{Adopt, Approve, CheckIn, Free, Take};
-    let scene = Scene::approved();
+    let fixture = Fixture::approved();
     let lock = |why| Change::Lock { why, next: LockState::default(), basis: None };
-    let node = |why| Change::Node { why, patch: NodePatch::restore(&scene.node()) };
+    let node = |why| Change::Node { why, patch: NodePatch::restore(&fixture.node()) };
     let nodes = [NodeChange::Drained, NodeChange::Mark, NodeChange::Restore].map(node);
     let changes: Vec<Change> = [Adopt, Approve, CheckIn, Free, Take].map(lock).into_iter().chain(nodes).collect();
     let words: std::collections::BTreeSet<&str> = changes.iter().map(Change::purpose).collect();

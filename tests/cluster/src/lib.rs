@@ -1,4 +1,4 @@
-//! A Kubernetes cluster for tests: simulated in this process, or a real control plane on loopback; the road to it, on
+//! A Kubernetes cluster for tests: simulated in this process, or a real control plane on loopback; the proxy to it, on
 //! which faults are met; nodes and pods to put in it; the program under test, and clients that speak as Zincati does.
 #![expect(
     clippy::disallowed_methods,
@@ -9,16 +9,16 @@
 pub mod api;
 pub mod apply;
 pub mod certificate;
+pub mod cluster;
 pub mod empty_root;
 pub mod fleet;
 pub mod http;
 pub mod kubelet;
 pub mod objects;
 pub mod pipe;
+pub mod proxy;
 pub mod real;
 pub mod resources;
-pub mod road;
-pub mod scene;
 pub mod secured;
 pub mod server;
 pub mod simulated;
@@ -28,8 +28,8 @@ pub mod webhook;
 pub mod zincati;
 
 pub use apply::apply;
-pub use road::Road;
-pub use scene::{Backend, Scene};
+pub use cluster::{Backend, TestCluster};
+pub use proxy::Proxy;
 pub use server::Server;
 pub use simulated::Simulated;
 pub use zincati::Zincati;

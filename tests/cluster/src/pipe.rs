@@ -1,6 +1,6 @@
 //! A TCP proxy below TLS and HTTP: what networks do to connections. It can be slow, freeze, cut, and lead elsewhere.
 //!
-//! The other proxy, [`crate::Road`], knows requests and their answers; this one knows bytes only.
+//! The other proxy, [`crate::Proxy`], knows requests and their answers; this one knows bytes only.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

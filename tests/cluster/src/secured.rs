@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::scene::NAMESPACE;
+use crate::cluster::NAMESPACE;
 
 /// A client of the port that nodes call.
 pub struct Secured {

@@ -1,4 +1,4 @@
-//! An admission webhook that denies evictions: a real one where the API server is real, else its answer from the road.
+//! An admission webhook that denies evictions: a real one where the API server is real, else its answer from the proxy.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>.
 
@@ -9,14 +9,14 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::certificate::self_signed;
+use crate::cluster::{SOON, TestCluster};
 use crate::http::{Handler, Reply, Request, Response, Server};
-use crate::road::{Fault, Rule};
-use crate::scene::{SOON, Scene};
+use crate::proxy::{Fault, Rule};
 use crate::wait::wait_for;
 
 /// A webhook in force. Dropping it takes its server away, not its registration.
 pub struct Webhook<'a> {
-    scene: &'a Scene,
+    cluster: &'a TestCluster,
     /// The pod, `namespaces/NAMESPACE/pods/NAME`, by whose eviction it is seen whether the webhook is in force.
     probe: String,
     server: Option<Server>,
@@ -27,15 +27,15 @@ impl<'a> Webhook<'a> {
     ///
     /// # Panics
     /// No port to listen on, or the API server does not take the webhook.
-    pub fn deny(scene: &'a Scene, probe: &str, code: u16, message: &str) -> Self {
-        let server = (scene.kubectl().is_some()).then(|| register(scene, code, message));
+    pub fn deny(cluster: &'a TestCluster, probe: &str, code: u16, message: &str) -> Self {
+        let server = (cluster.kubectl().is_some()).then(|| register(cluster, code, message));
         if server.is_none() {
             let message = format!("admission webhook \"{NAME}\" denied the request: {message}");
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code});
-            scene.road.plan(Rule::on("create", "pods/eviction").meet(Fault::status(code, &status)));
+            cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::status(code, &status)));
         }
-        let webhook = Self { scene, probe: probe.to_owned(), server };
+        let webhook = Self { cluster, probe: probe.to_owned(), server };
         webhook.wait_until(code);
         webhook
     }
@@ -43,10 +43,10 @@ impl<'a> Webhook<'a> {
     /// Evictions are not denied any more.
     pub fn withdraw(self) {
         if self.server.is_some() {
-            self.scene.admin.delete(&format!("{REGISTRATIONS}/{NAME}"), None).ok();
+            self.cluster.admin.delete(&format!("{REGISTRATIONS}/{NAME}"), None).ok();
             self.wait_until(201);
         }
-        self.scene.road.clear();
+        self.cluster.proxy.clear();
     }
 
     /// The API server learns of a registration, and of its end, a moment later.
@@ -57,13 +57,13 @@ impl<'a> Webhook<'a> {
         let name = self.probe.rsplit('/').next().unwrap_or_default();
         let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
         wait_for(&format!("a dry run of an eviction is answered {code}"), SOON, || {
-            let answer = self.scene.admin.create(&format!("/api/v1/{}/eviction?dryRun=All", self.probe), &eviction);
+            let answer = self.cluster.admin.create(&format!("/api/v1/{}/eviction?dryRun=All", self.probe), &eviction);
             if answer.status == code { Ok(()) } else { Err(format!("{} {}", answer.status, answer.body)) }
         });
     }
 }
 
-fn register(scene: &Scene, code: u16, message: &str) -> Server {
+fn register(cluster: &TestCluster, code: u16, message: &str) -> Server {
     let (certificate, message) = (self_signed(), message.to_owned());
     let deny = move |request: &Request| {
         let review: Value = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -78,7 +78,7 @@ fn register(scene: &Scene, code: u16, message: &str) -> Server {
         json!({"name": NAME, "rules": [evictions], "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]});
     let registration = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": NAME}, "webhooks": [webhook]});
-    scene.admin.create(REGISTRATIONS, &registration).ok();
+    cluster.admin.create(REGISTRATIONS, &registration).ok();
     server
 }
 

@@ -2,20 +2,20 @@
 
 use jiff::Timestamp;
 use reboot_manager::access::verify;
-use reboot_manager::cluster::{Before, CordonRecord, Host, Member, Node, NodeMark, NodePatch, Status, Term, Uid};
+use reboot_manager::cluster::{Before, CordonRecord, Host, Member, Node, NodeMeta, NodePatch, Status, Term, Uid};
 use serde_json::Value;
 
 use crate::merge::merged;
 
 pub(crate) fn run(input: &[u8]) {
-    let mark: Option<NodeMark> = serde_json::from_slice(input).ok();
+    let meta: Option<NodeMeta> = serde_json::from_slice(input).ok();
     let member: Option<Member> = serde_json::from_slice(input).ok();
     let _: Option<Host> = serde_json::from_slice(input).ok();
     let Ok(node) = serde_json::from_slice::<Node>(input) else { return };
-    assert_eq!(mark.as_ref(), Some(&node.mark), "the metadata alone says something else");
+    assert_eq!(meta.as_ref(), Some(&node.meta), "the metadata alone says something else");
     let member = member.expect("a whole Node is a member");
-    assert_eq!((&member.name, &member.uid.to_string(), member.version), (node.name(), &node.mark.uid.0, node.mark.version.number()));
-    assert_eq!((member.status, member.record.as_deref()), (node.mark.status, node.mark.record.as_ref()));
+    assert_eq!((&member.name, &member.uid.to_string(), member.version), (node.name(), &node.meta.uid.0, node.meta.version.number()));
+    assert_eq!((member.status, member.record.as_deref()), (node.meta.status, node.meta.record.as_ref()));
     assert_eq!((member.machine_id, &member.boot_id.to_string()), (node.machine_id, &node.boot_id));
     assert_eq!((member.readiness, member.readiness_since), (node.readiness, node.readiness_since));
     assert_eq!((member.unschedulable, member.control_plane), (node.unschedulable, node.control_plane));
@@ -31,17 +31,17 @@ pub(crate) fn run(input: &[u8]) {
     let marked = again(&marked_object);
     assert!(marked.is_cordoned_for(&term), "the patch does not mark");
     assert_eq!((marked.machine_id, marked.readiness), (node.machine_id, node.readiness));
-    let record = marked.mark.record.as_ref().expect("a marked node has a record");
+    let record = marked.meta.record.as_ref().expect("a marked node has a record");
     let drained = again(&merged(marked_object.clone(), &NodePatch::drained(&marked, record, Timestamp::UNIX_EPOCH).merge()));
-    assert!(drained.is_cordoned_for(&term) && drained.mark.record != marked.mark.record);
+    assert!(drained.is_cordoned_for(&term) && drained.meta.record != marked.meta.record);
     assert_eq!(drained.owner_of_cordon(), marked.owner_of_cordon());
 
     let back = again(&merged(marked_object, &NodePatch::restore(&marked).merge()));
-    assert!(back.mark.is_in_service());
+    assert!(back.meta.is_in_service());
     let was_ours = node.before_marking() == Before::Schedulable;
     assert_eq!(back.unschedulable, node.unschedulable && !was_ours, "a cordon was lost or left");
     let restored = again(&merged(object, &NodePatch::restore(&node).merge()));
-    assert!(restored.mark.is_in_service() && restored.mark.status == Status::Ready);
+    assert!(restored.meta.is_in_service() && restored.meta.status == Status::Ready);
     assert!(!restored.unschedulable || node.unschedulable);
 }
 

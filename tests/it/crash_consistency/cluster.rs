@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use test_cluster::api::Api;
-use test_cluster::road::{Fault, Rule};
+use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::{poll, wait_for};
-use test_cluster::{Backend, Road, Scene, Server};
+use test_cluster::{Backend, Proxy, Server, TestCluster};
 
 use super::Reach;
 use super::faults::FaultKind;
@@ -21,7 +21,7 @@ const RUN_MAX: Duration = Duration::from_secs(180);
 
 /// What all runs of one kind share.
 pub(super) struct Small {
-    pub(super) scene: Scene,
+    pub(super) cluster: TestCluster,
     machines: [Machine; 2],
 }
 
@@ -53,32 +53,32 @@ impl Current {
 
 impl Small {
     pub(super) fn new() -> Self {
-        let scene = Scene::on(Backend::Simulated, MANIFEST);
-        let machines = machines(&scene);
-        Self { scene, machines }
+        let cluster = TestCluster::on(Backend::Simulated, MANIFEST);
+        let machines = machines(&cluster);
+        Self { cluster, machines }
     }
 
     /// One run; whether there was a call of that number.
     #[track_caller]
     pub(super) fn run(&self, reboot: &Reboot, fault: &FaultKind, reach: Reach, call: usize, name: &str) -> bool {
         (reboot.before)(self);
-        let cordoned: Vec<bool> = self.machines.iter().map(|machine| self.scene.is_cordoned(&machine.node)).collect();
-        let (road, current) = (Road::to(&self.scene.admin), Arc::<Current>::default());
-        let watch = Arc::new(Watch { admin: self.scene.admin.clone(), broken: Mutex::new(None) });
+        let cordoned: Vec<bool> = self.machines.iter().map(|machine| self.cluster.is_cordoned(&machine.node)).collect();
+        let (proxy, current) = (Proxy::to(&self.cluster.admin), Arc::<Current>::default());
+        let watch = Arc::new(Watch { admin: self.cluster.admin.clone(), broken: Mutex::new(None) });
         let (met, watches) = (Arc::new(AtomicBool::new(false)), Arc::clone(&watch));
-        road.plan(Rule::any_write().meet(Fault::after(move |_| watches.look())));
+        proxy.plan(Rule::any_write().meet(Fault::after(move |_| watches.look())));
         let calls = || if reach == Reach::EveryCall { Rule::any() } else { Rule::any_write() };
         let meets = Arc::clone(&met);
-        road.plan(calls().nth(call).meet(Fault::before(move |_| meets.store(true, Ordering::Release))));
-        current.server.lock().unwrap().replace(Arc::new(self.start(&road)));
-        road.plan(calls().nth(call).meet((fault.fault)(&current)));
+        proxy.plan(calls().nth(call).meet(Fault::before(move |_| meets.store(true, Ordering::Release))));
+        current.server.lock().unwrap().replace(Arc::new(self.start(&proxy)));
+        proxy.plan(calls().nth(call).meet((fault.fault)(&current)));
         let asking = self.machines.iter().filter(|machine| reboot.nodes.contains(&machine.node.as_str()));
         let done = thread::scope(|scope| {
             let agents: Vec<_> = asking.map(|machine| scope.spawn(|| self.reboots(machine, reboot, &current, &watch))).collect();
             let mut intervened = false;
             poll(RUN_MAX, || {
-                self.restart(&current, &road);
-                if !intervened && road.count("create", "pods/eviction") > 0 {
+                self.restart(&current, &proxy);
+                if !intervened && proxy.count("create", "pods/eviction") > 0 {
                     intervened = true;
                     (reboot.meanwhile)(self);
                 }
@@ -86,10 +86,10 @@ impl Small {
                 if agents.iter().all(thread::ScopedJoinHandle::is_finished) { Ok(()) } else { Err(()) }
             })
         });
-        assert!(done.is_ok(), "{name}: not done within {RUN_MAX:?}; {}\n{}", self.scene.lock(), log_of(&current));
+        assert!(done.is_ok(), "{name}: not done within {RUN_MAX:?}; {}\n{}", self.cluster.lock(), log_of(&current));
         let free = poll(RUN_MAX, || {
-            self.restart(&current, &road);
-            if self.scene.holders().is_empty() { Ok(()) } else { Err(self.scene.lock()) }
+            self.restart(&current, &proxy);
+            if self.cluster.holders().is_empty() { Ok(()) } else { Err(self.cluster.lock()) }
         });
         assert!(free.is_ok(), "{name}: a slot is still held: {free:?}\n{}", log_of(&current));
         self.is_as_before(&cordoned, name);
@@ -98,15 +98,15 @@ impl Small {
     }
 
     /// Starts the next server when this one was killed.
-    fn restart(&self, current: &Current, road: &Road) {
+    fn restart(&self, current: &Current, proxy: &Proxy) {
         if current.killed.swap(false, Ordering::AcqRel) {
-            let next = Arc::new(self.start(road));
+            let next = Arc::new(self.start(proxy));
             current.server.lock().unwrap().replace(next);
         }
     }
 
-    fn start(&self, road: &Road) -> Server {
-        self.scene.server_through(road, &binary()).arg("--pre-reboot-wait").arg("20s").start()
+    fn start(&self, proxy: &Proxy) -> Server {
+        self.cluster.server_through(proxy, &binary()).arg("--pre-reboot-wait").arg("20s").start()
     }
 
     /// An agent: asks until it is told yes, reboots, checks in until it is heard; and gives up when the run fails.
@@ -125,8 +125,8 @@ impl Small {
         if asked("pre-reboot").is_err() || watch.is_broken() {
             return;
         }
-        watch.says_yes(&self.scene, machine);
-        self.scene.fleet.reboot(&machine.node);
+        watch.says_yes(&self.cluster, machine);
+        self.cluster.fleet.reboot(&machine.node);
         (reboot.booted)(self, &machine.node);
         if asked("steady-state").is_ok() {
             (reboot.checked_in)(self, &machine.node);
@@ -137,15 +137,15 @@ impl Small {
     #[track_caller]
     fn is_as_before(&self, cordoned: &[bool], name: &str) {
         for (machine, cordoned) in self.machines.iter().zip(cordoned) {
-            let node = self.scene.fleet.read_node(&machine.node);
+            let node = self.cluster.fleet.read_node(&machine.node);
             let annotations = &node["metadata"]["annotations"];
             assert_ne!(annotations["rebootmanager/status"], "Rebooting", "{name}: {}", machine.node);
             assert_eq!(annotations.get("rebootmanager/cordon"), None, "{name}: {}", machine.node);
-            assert_eq!(self.scene.is_cordoned(&machine.node), *cordoned, "{name}: the cordon of {}", machine.node);
+            assert_eq!(self.cluster.is_cordoned(&machine.node), *cordoned, "{name}: the cordon of {}", machine.node);
         }
-        self.scene.set_cordon("n1", false);
+        self.cluster.set_cordon("n1", false);
         wait_for("pods are gone", RUN_MAX, || {
-            let left = self.scene.fleet.pods_on("n1").len() + self.scene.fleet.pods_on("n2").len();
+            let left = self.cluster.fleet.pods_on("n1").len() + self.cluster.fleet.pods_on("n2").len();
             if left == 0 { Ok(()) } else { Err(left) }
         });
     }
@@ -176,9 +176,9 @@ impl Watch {
     }
 
     /// A node was told yes at this moment.
-    fn says_yes(&self, scene: &Scene, machine: &Machine) {
-        let (pods, holders) = (machine.pods(scene), scene.holders());
-        if !pods.is_empty() || holders != [machine.node.clone()] || !scene.is_cordoned(&machine.node) {
+    fn says_yes(&self, cluster: &TestCluster, machine: &Machine) {
+        let (pods, holders) = (machine.pods(cluster), cluster.holders());
+        if !pods.is_empty() || holders != [machine.node.clone()] || !cluster.is_cordoned(&machine.node) {
             self.say(format!("{} was told yes with the pods {pods:?}, holders {holders:?}", machine.node));
         }
     }
@@ -206,7 +206,7 @@ fn log_of(current: &Current) -> String {
 #[test]
 fn a_broken_promise_is_seen() {
     let small = Small::new();
-    let watch = || Watch { admin: small.scene.admin.clone(), broken: Mutex::new(None) };
+    let watch = || Watch { admin: small.cluster.admin.clone(), broken: Mutex::new(None) };
     let holder = |node: &str| serde_json::json!({"node": node, "approved": {"at": "x", "boot": "y"}});
     let leases = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases";
     let lease = |holders: Value| {
@@ -214,19 +214,19 @@ fn a_broken_promise_is_seen() {
         serde_json::json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": "reboot-manager", "annotations": annotations}})
     };
-    small.scene.admin.create(leases, &lease(serde_json::json!([holder("n1")]))).ok();
+    small.cluster.admin.create(leases, &lease(serde_json::json!([holder("n1")]))).ok();
     let uncordoned = watch();
     uncordoned.look();
     assert!(uncordoned.broken.lock().unwrap().as_ref().is_some_and(|broken| broken.contains("n1 is approved and not cordoned")));
-    small.scene.set_cordon("n1", true);
-    small.scene.set_cordon("n2", true);
+    small.cluster.set_cordon("n1", true);
+    small.cluster.set_cordon("n2", true);
     let fine = watch();
     fine.look();
-    fine.says_yes(&small.scene, &small.machines[0]);
+    fine.says_yes(&small.cluster, &small.machines[0]);
     assert!(!fine.is_broken());
-    fine.says_yes(&small.scene, &small.machines[1]);
+    fine.says_yes(&small.cluster, &small.machines[1]);
     assert!(fine.is_broken(), "n2 has no slot");
-    small.scene.admin.merge(&format!("{leases}/reboot-manager"), &lease(serde_json::json!([holder("n1"), holder("n2")]))).ok();
+    small.cluster.admin.merge(&format!("{leases}/reboot-manager"), &lease(serde_json::json!([holder("n1"), holder("n2")]))).ok();
     let two = watch();
     two.look();
     assert!(two.broken.lock().unwrap().as_ref().is_some_and(|broken| broken.contains("one slot")));

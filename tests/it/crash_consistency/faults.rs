@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use test_cluster::road::Fault;
+use test_cluster::proxy::Fault;
 
 use super::cluster::Current;
 
@@ -32,13 +32,13 @@ pub(super) const FAULTS: &[FaultKind] = &[
 /// Longer than the client waits for an answer: it gives the call up, and then it is done.
 pub(super) const LATE: &[FaultKind] = &[FaultKind { name: "30 s late", fault: |_| Fault::Slow(Duration::from_secs(30)) }];
 
-fn kill(current: &Arc<Current>) -> impl Fn(&test_cluster::road::Passed) + Send + Sync + 'static {
+fn kill(current: &Arc<Current>) -> impl Fn(&test_cluster::proxy::Passed) + Send + Sync + 'static {
     let current = Arc::clone(current);
     move |_| current.kill()
 }
 
 fn status(code: u16, reason: &str) -> Fault {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code,
-        "message": "the road says so"});
+        "message": "the proxy says so"});
     Fault::status(code, &body)
 }

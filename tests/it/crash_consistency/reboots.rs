@@ -28,9 +28,9 @@ const PLAIN: Reboot = Reboot {
     // take, mark, evict two pods, drained, approve, check in, restore, free
     writes_min: 8,
     before: |small| {
-        small.scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
-        small.scene.fleet.bare_pod("shop", "b", Placement::On("n1"));
-        small.scene.wait_for_running("n1", 2);
+        small.cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
+        small.cluster.fleet.bare_pod("shop", "b", Placement::On("n1"));
+        small.cluster.wait_for_running("n1", 2);
     },
     meanwhile: |_| {},
     booted: |_, _| {},
@@ -43,13 +43,13 @@ pub(super) const REBOOTS: &[Reboot] = &[
     Reboot {
         name: "held by a budget, then freed",
         before: |small| {
-            small.scene.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-            small.scene.fleet.budget("shop", "web", 1, "web");
-            small.scene.wait_for_running("n1", 1);
+            small.cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+            small.cluster.fleet.budget("shop", "web", 1, "web");
+            small.cluster.wait_for_running("n1", 1);
         },
         meanwhile: |small| {
-            small.scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-            small.scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+            small.cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+            small.cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
         },
         ..PLAIN
     },
@@ -58,15 +58,15 @@ pub(super) const REBOOTS: &[Reboot] = &[
         name: "checked in before its kubelet is ready",
         writes_min: 6,
         before: |_| {},
-        booted: |small, node| small.scene.fleet.set_ready(node, false),
-        checked_in: |small, node| small.scene.fleet.set_ready(node, true),
+        booted: |small, node| small.cluster.fleet.set_ready(node, false),
+        checked_in: |small, node| small.cluster.fleet.set_ready(node, true),
         ..PLAIN
     },
     Reboot {
         name: "cordoned by an administrator before",
         writes_min: 6,
         before: |small| {
-            small.scene.admin.merge("/api/v1/nodes/n1", &json!({"spec": {"unschedulable": true}})).ok();
+            small.cluster.admin.merge("/api/v1/nodes/n1", &json!({"spec": {"unschedulable": true}})).ok();
         },
         ..PLAIN
     },

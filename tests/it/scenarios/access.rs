@@ -9,9 +9,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::{Answer, send};
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, machine, machines, scene};
+use super::{Machine, SOON, binary, cluster, machine, machines};
 
 const PASSWORD: &str = "correct-horse-battery";
 const OTHER: &str = "another-long-secret";
@@ -23,8 +23,8 @@ struct Volume {
 }
 
 impl Volume {
-    fn new(scene: &Scene, text: &str) -> Self {
-        let mut volume = Self { folder: scene.folder().join("auth"), version: 0 };
+    fn new(cluster: &TestCluster, text: &str) -> Self {
+        let mut volume = Self { folder: cluster.folder().join("auth"), version: 0 };
         fs::create_dir_all(&volume.folder).unwrap();
         volume.swap(text);
         symlink("..data/credentials.yaml", volume.file()).unwrap();
@@ -46,8 +46,8 @@ impl Volume {
     }
 }
 
-fn server(scene: &Scene, file: &Path) -> Server {
-    let start = scene.server(&binary()).env("RUST_LOG", "trace").arg("--pre-reboot-wait").arg("20s");
+fn server(cluster: &TestCluster, file: &Path) -> Server {
+    let start = cluster.server(&binary()).env("RUST_LOG", "trace").arg("--pre-reboot-wait").arg("20s");
     start.arg("--auth-file").arg(file.to_str().unwrap()).start()
 }
 
@@ -69,15 +69,15 @@ fn assert_silent(server: &Server, pairs: &[&str]) {
 
 #[test]
 fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_others() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let volume = Volume::new(&scene, &listed("workers", PASSWORD, "groups: [default]"));
-    let server = server(&scene, &volume.file());
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
+    let server = server(&cluster, &volume.file());
     let good = format!("workers:{PASSWORD}");
     let agent = one.agent(&server);
     agent.clone().with_credential(&good).steady_state().expect(200, "steady_state");
-    let calls = || scene.road.log().iter().filter(|call| call.path.contains("/nodes/")).count();
-    let (before, node) = (calls(), scene.fleet.read_node("n1"));
+    let calls = || cluster.proxy.log().iter().filter(|call| call.path.contains("/nodes/")).count();
+    let (before, node) = (calls(), cluster.fleet.read_node("n1"));
     let wrong = [format!("workers:{PASSWORD}x"), format!("worker:{PASSWORD}"), "workers:".to_owned(), format!("workers:{OTHER}")];
     let strangers = wrong.iter().map(|pair| agent.clone().with_credential(pair)).chain([agent.clone()]);
     for stranger in strangers {
@@ -91,7 +91,7 @@ fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_oth
     other.group = "other".to_owned();
     let answer = other.pre_reboot().expect(403, "forbidden_group");
     assert!(answer.value.contains("workers") && answer.value.contains("other"), "{}", answer.value);
-    assert_eq!((calls(), scene.fleet.read_node("n1")), (before, node), "a stranger has something read or changed");
+    assert_eq!((calls(), cluster.fleet.read_node("n1")), (before, node), "a stranger has something read or changed");
     agent.with_credential(&good).pre_reboot().expect(200, "approved");
     server.wait_for_log("pre-reboot from \"workers\" at 127.0.0.1", SOON);
     let mut pairs: Vec<&str> = wrong.iter().map(String::as_str).filter(|pair| !pair.ends_with(':')).collect();
@@ -104,10 +104,10 @@ fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_oth
 
 #[test]
 fn a_stranger_is_refused_by_the_head_alone() {
-    let scene = scene();
-    let [_one] = machines::<1>(&scene);
-    let volume = Volume::new(&scene, &listed("workers", PASSWORD, "groups: ['*']"));
-    let server = server(&scene, &volume.file());
+    let cluster = cluster();
+    let [_one] = machines::<1>(&cluster);
+    let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: ['*']"));
+    let server = server(&cluster, &volume.file());
     let ask = |head: &str, body: &str| -> Answer {
         let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         send(&server.address, text.as_bytes()).answer()
@@ -126,20 +126,20 @@ fn a_stranger_is_refused_by_the_head_alone() {
 
 #[test]
 fn a_credential_of_one_node_moves_no_other() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let volume = Volume::new(&scene, &listed("n1", PASSWORD, "groups: ['*']\n  nodes: [n1]"));
-    let server = server(&scene, &volume.file());
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let volume = Volume::new(&cluster, &listed("n1", PASSWORD, "groups: ['*']\n  nodes: [n1]"));
+    let server = server(&cluster, &volume.file());
     let pair = format!("n1:{PASSWORD}");
     let (mine, other) = (one.agent(&server).with_credential(&pair), two.agent(&server).with_credential(&pair));
-    let before = scene.fleet.read_node("n2");
+    let before = cluster.fleet.read_node("n2");
     for answer in [other.pre_reboot(), other.steady_state()] {
         let answer = answer.expect(403, "forbidden_node");
         assert!(answer.value.contains("node n2"), "{}", answer.value);
     }
-    assert!(!scene.road.log().iter().any(|call| call.path.contains("/nodes/n2")), "the other node is looked at");
-    assert_eq!(scene.fleet.read_node("n2"), before);
-    assert!(scene.holders().is_empty());
+    assert!(!cluster.proxy.log().iter().any(|call| call.path.contains("/nodes/n2")), "the other node is looked at");
+    assert_eq!(cluster.fleet.read_node("n2"), before);
+    assert!(cluster.holders().is_empty());
     mine.pre_reboot().expect(200, "approved");
     mine.steady_state().expect(200, "steady_state");
     assert_silent(&server, &[&pair]);
@@ -147,10 +147,10 @@ fn a_credential_of_one_node_moves_no_other() {
 
 #[test]
 fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let mut volume = Volume::new(&scene, &listed("workers", PASSWORD, "groups: [default]"));
-    let server = server(&scene, &volume.file());
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let mut volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
+    let server = server(&cluster, &volume.file());
     let (old, new) = (format!("workers:{PASSWORD}"), format!("workers:{OTHER}"));
     let status = |pair: &str| one.agent(&server).with_credential(pair).steady_state().status;
     assert_eq!((status(&old), status(&new)), (200, 401));
@@ -185,9 +185,9 @@ fn until(status: impl Fn() -> u16, wanted: u16) {
 
 #[test]
 fn a_broken_file_at_the_start_is_told_and_ends_it() {
-    let scene = scene();
-    let file = scene.folder().join("credentials.yaml");
-    let kubeconfig = scene.kubeconfig(&scene.road.base(), None);
+    let cluster = cluster();
+    let file = cluster.folder().join("credentials.yaml");
+    let kubeconfig = cluster.kubeconfig(&cluster.proxy.base(), None);
     let cases = [
         (Some(listed("workers", PASSWORD, "group: [default]")), "line 4: there is a key that is none of: user, password, groups, nodes"),
         (Some(listed("workers", "short", "groups: [default]")), "line 3: password must have"),
@@ -210,19 +210,19 @@ fn a_broken_file_at_the_start_is_told_and_ends_it() {
 
 #[test]
 fn without_credentials_the_start_says_what_anybody_can_do() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = scene.server(&binary()).start();
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = cluster.server(&binary()).start();
     server.wait_for_log("any pod that reaches the port can have any node drained", SOON);
     one.agent(&server).with_credential("anybody:anything").steady_state().expect(200, "steady_state");
 }
 
 /// Nodes n1 at the address the tests call from, n2 with a gateway there, n3 elsewhere.
-fn addressed(scene: &Scene) -> [Machine; 3] {
+fn addressed(cluster: &TestCluster) -> [Machine; 3] {
     let [two, three] = [machine_id(2), machine_id(3)];
-    scene.fleet.node("n2", &two, "b2").address("192.0.2.2").pod_network("127.0.0.0/24").create();
-    scene.fleet.node("n3", &three, "b3").address("192.0.2.3").pod_network("10.244.3.0/24").create();
-    scene.fleet.node("n1", &machine_id(1), "b1").address("127.0.0.1").create();
+    cluster.fleet.node("n2", &two, "b2").address("192.0.2.2").pod_network("127.0.0.0/24").create();
+    cluster.fleet.node("n3", &three, "b3").address("192.0.2.3").pod_network("10.244.3.0/24").create();
+    cluster.fleet.node("n1", &machine_id(1), "b1").address("127.0.0.1").create();
     [1, 2, 3].map(|number| Machine { node: format!("n{number}"), id: machine_id(number) })
 }
 
@@ -232,36 +232,36 @@ fn machine_id(number: usize) -> String {
 
 #[test]
 fn a_request_that_does_not_come_from_its_node_is_refused() {
-    let scene = scene();
-    let [one, two, three] = addressed(&scene);
-    let server = scene.server(&binary()).arg("--verify-source=enforce").arg("--pre-reboot-wait=20s").start();
-    let before = scene.fleet.read_node("n3");
+    let cluster = cluster();
+    let [one, two, three] = addressed(&cluster);
+    let server = cluster.server(&binary()).arg("--verify-source=enforce").arg("--pre-reboot-wait=20s").start();
+    let before = cluster.fleet.read_node("n3");
     for answer in [three.agent(&server).pre_reboot(), three.agent(&server).steady_state()] {
         let answer = answer.expect(403, "forbidden_source");
         for word in ["node n3", "127.0.0.1", "192.0.2.3", "10.244.3.1"] {
             assert!(answer.value.contains(word), "{}", answer.value);
         }
     }
-    assert_eq!(scene.fleet.read_node("n3"), before);
-    assert!(scene.holders().is_empty());
+    assert_eq!(cluster.fleet.read_node("n3"), before);
+    assert!(cluster.holders().is_empty());
     for machine in [&one, &two] {
         machine.agent(&server).steady_state().expect(200, "steady_state");
-        let before = scene.road.log().len();
+        let before = cluster.proxy.log().len();
         machine.agent(&server).steady_state().expect(200, "steady_state");
-        let calls: Vec<_> = scene.road.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/")).collect();
+        let calls: Vec<_> = cluster.proxy.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/")).collect();
         assert_eq!(calls.len(), 1, "one read of the whole Node in place of its metadata: {calls:?}");
         machine.agent(&server).pre_reboot().expect(200, "approved");
-        machine.comes_back(&scene, &server);
-        machine.is_in_service(&scene);
+        machine.comes_back(&cluster, &server);
+        machine.is_in_service(&cluster);
     }
-    assert!(scene.holders().is_empty());
+    assert!(cluster.holders().is_empty());
 }
 
 #[test]
 fn where_requests_come_from_can_be_watched_first() {
-    let scene = scene();
-    let [_one, _two, three] = addressed(&scene);
-    let server = scene.server(&binary()).arg("--verify-source=log").arg("--pre-reboot-wait=20s").start();
+    let cluster = cluster();
+    let [_one, _two, three] = addressed(&cluster);
+    let server = cluster.server(&binary()).arg("--verify-source=log").arg("--pre-reboot-wait=20s").start();
     three.agent(&server).pre_reboot().expect(200, "approved");
     let line = server.wait_for_log("--verify-source=log", SOON);
     assert!(line.contains("WARN") && line.contains("node n3 came from 127.0.0.1") && line.contains("192.0.2.3"), "{line}");
@@ -269,22 +269,22 @@ fn where_requests_come_from_can_be_watched_first() {
 
 #[test]
 fn a_node_that_was_made_anew_is_found_before_its_address_is_judged() {
-    let scene = scene();
-    let [one, _two, _three] = addressed(&scene);
-    let server = scene.server(&binary()).arg("--verify-source=enforce").start();
+    let cluster = cluster();
+    let [one, _two, _three] = addressed(&cluster);
+    let server = cluster.server(&binary()).arg("--verify-source=enforce").start();
     one.agent(&server).steady_state().expect(200, "steady_state");
-    scene.admin.delete("/api/v1/nodes/n1", None).ok();
-    let late = machine(&scene, "n4", 1);
+    cluster.admin.delete("/api/v1/nodes/n1", None).ok();
+    let late = machine(&cluster, "n4", 1);
     wait_for("the watch has delivered the node n4", SOON, || {
         let answer = late.agent(&server).pre_reboot();
         if answer.kind == "unknown_node" { Err(answer.value) } else { Ok(answer.expect(403, "forbidden_source")) }
     });
-    scene.fleet.node("n1", &machine_id(7), "b7").address("192.0.2.7").create();
-    scene.admin.delete("/api/v1/nodes/n4", None).ok();
-    scene.fleet.node("n5", &machine_id(1), "b5").address("127.0.0.1").create();
+    cluster.fleet.node("n1", &machine_id(7), "b7").address("192.0.2.7").create();
+    cluster.admin.delete("/api/v1/nodes/n4", None).ok();
+    cluster.fleet.node("n5", &machine_id(1), "b5").address("127.0.0.1").create();
     wait_for("the watch has delivered the node n5", SOON, || {
         late.agent(&server).steady_state().expect(200, "steady_state");
-        let status = scene.status("n5");
+        let status = cluster.status("n5");
         if status.as_deref() == Some("Ready") { Ok(()) } else { Err(format!("{status:?}")) }
     });
 }

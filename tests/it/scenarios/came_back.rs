@@ -3,28 +3,28 @@
 use reboot_manager::cluster::Pod;
 use serde_json::{Value, json};
 use test_cluster::objects::{Placement, bare_pod, deployment};
-use test_cluster::road::{Fault, Passed, Rule};
+use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, machines, next_second, scene, server};
+use super::{Machine, SOON, cluster, machines, next_second, server};
 
 #[test]
 fn managed_fields_show_which_pods_were_bound_without_the_scheduler() {
-    let scene = scene();
-    let [_one] = machines(&scene);
+    let cluster = cluster();
+    let [_one] = machines(&cluster);
     let on_n1 = |name: &str| {
         let mut pod = bare_pod("shop", name, Placement::Free);
         pod["spec"]["nodeName"] = json!("n1");
         pod
     };
-    scene.fleet.create(&on_n1("created"));
+    cluster.fleet.create(&on_n1("created"));
     let path = "/api/v1/namespaces/shop/pods/applied?fieldManager=controller";
-    scene.admin.call("PATCH", path, "application/apply-patch+yaml", Some(&on_n1("applied"))).ok();
-    scene.fleet.bare_pod("shop", "scheduled", Placement::Free);
-    scene.fleet.bound_pod("shop", "late", "n1");
-    scene.wait_for_running("n1", 4);
-    let read = scene.fleet.pods_on("n1").into_iter().map(|pod| serde_json::from_value(pod).unwrap());
+    cluster.admin.call("PATCH", path, "application/apply-patch+yaml", Some(&on_n1("applied"))).ok();
+    cluster.fleet.bare_pod("shop", "scheduled", Placement::Free);
+    cluster.fleet.bound_pod("shop", "late", "n1");
+    cluster.wait_for_running("n1", 4);
+    let read = cluster.fleet.pods_on("n1").into_iter().map(|pod| serde_json::from_value(pod).unwrap());
     let mut bound: Vec<(String, bool)> = read.map(|pod: Pod| (pod.key.name, pod.bound_at_creation)).collect();
     bound.sort();
     let want = [("applied", true), ("created", true), ("late", false), ("scheduled", false)];
@@ -33,26 +33,26 @@ fn managed_fields_show_which_pods_were_bound_without_the_scheduler() {
 
 #[test]
 fn a_deployment_that_tolerates_the_cordon_is_evicted_once_and_comes_back() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
     let mut cni = deployment("shop", "cni", 2, Placement::On("n1"));
     cni["spec"]["template"]["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
-    scene.fleet.create(&cni);
-    scene.wait_for_running("n1", 2);
-    let before = names(&scene.fleet.pods_of("shop", "cni"));
-    evictions_wait_for_the_next_second(&scene);
-    scene.kubelet.power_off("n1");
-    let server = server(&scene, "1s");
+    cluster.fleet.create(&cni);
+    cluster.wait_for_running("n1", 2);
+    let before = names(&cluster.fleet.pods_of("shop", "cni"));
+    evictions_wait_for_the_next_second(&cluster);
+    cluster.kubelet.power_off("n1");
+    let server = server(&cluster, "1s");
     let clause = asks_until(&one, &server, "; 2 pods came back and stay: ");
-    scene.kubelet.power_on("n1");
+    cluster.kubelet.power_on("n1");
     let answer = one.until_approved(&server).value;
-    let came_back = names(&scene.fleet.pods_of("shop", "cni"));
+    let came_back = names(&cluster.fleet.pods_of("shop", "cni"));
     assert!(came_back.iter().all(|name| !before.contains(name)), "{before:?} {came_back:?}");
-    assert_eq!(names(&scene.fleet.pods_on("n1")), came_back);
+    assert_eq!(names(&cluster.fleet.pods_on("n1")), came_back);
     for text in [&clause, &answer] {
         assert!(text.contains(&format!("; 2 pods came back and stay: shop/{} and shop/{}", came_back[0], came_back[1])), "{text}");
     }
-    assert_eq!(evicted(&scene), before, "one eviction a pod, and none of those that came back");
+    assert_eq!(evicted(&cluster), before, "one eviction a pod, and none of those that came back");
     for name in &came_back {
         let line = format!("node n1: pod shop/{name} stays: it tolerates the cordon and was created after it");
         assert_eq!(server.log().iter().filter(|logged| logged.contains(&line)).count(), 1, "{:#?}", server.log());
@@ -61,8 +61,8 @@ fn a_deployment_that_tolerates_the_cordon_is_evicted_once_and_comes_back() {
 
 #[test]
 fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
     let of_controller = |name: &str| {
         let mut pod = bare_pod("shop", name, Placement::Free);
         pod["spec"]["nodeName"] = json!("n1");
@@ -70,21 +70,21 @@ fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
             json!([{"apiVersion": "apps.kruise.io/v1", "kind": "DaemonSet", "name": "agent", "uid": "0-1-2", "controller": true}]);
         pod
     };
-    scene.fleet.create(&of_controller("agent-a"));
-    scene.wait_for_running("n1", 1);
-    evictions_wait_for_the_next_second(&scene);
-    scene.kubelet.power_off("n1");
-    let server = server(&scene, "1s");
+    cluster.fleet.create(&of_controller("agent-a"));
+    cluster.wait_for_running("n1", 1);
+    evictions_wait_for_the_next_second(&cluster);
+    cluster.kubelet.power_off("n1");
+    let server = server(&cluster, "1s");
     let pending = one.agent(&server).send("pre-reboot");
     let evictions = |calls: &[Passed]| calls.iter().any(|call| call.resource == "pods/eviction" && call.done);
-    scene.road.block_until(evictions, SOON);
-    scene.fleet.create(&of_controller("agent-b"));
+    cluster.proxy.block_until(evictions, SOON);
+    cluster.fleet.create(&of_controller("agent-b"));
     pending.answer();
     asks_until(&one, &server, "; 1 pod came back and stays: shop/agent-b");
-    scene.kubelet.power_on("n1");
+    cluster.kubelet.power_on("n1");
     let answer = one.until_approved(&server).value;
     assert!(answer.ends_with("it may reboot; 1 pod came back and stays: shop/agent-b"), "{answer}");
-    assert_eq!((names(&scene.fleet.pods_on("n1")), evicted(&scene)), (vec!["agent-b".to_owned()], vec!["agent-a".to_owned()]));
+    assert_eq!((names(&cluster.fleet.pods_on("n1")), evicted(&cluster)), (vec!["agent-b".to_owned()], vec!["agent-a".to_owned()]));
     server.wait_for_log("node n1: pod shop/agent-b stays: it was bound without the scheduler and was created after it", SOON);
 }
 
@@ -97,8 +97,8 @@ fn asks_until(one: &Machine, server: &Server, text: &str) -> String {
 }
 
 /// Replacements are of a later second than the slot: creation times have whole seconds.
-fn evictions_wait_for_the_next_second(scene: &Scene) {
-    scene.road.plan(Rule::on("create", "pods/eviction").meet(Fault::before(|_| next_second())));
+fn evictions_wait_for_the_next_second(cluster: &TestCluster) {
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::before(|_| next_second())));
 }
 
 fn names(pods: &[Value]) -> Vec<String> {
@@ -108,8 +108,8 @@ fn names(pods: &[Value]) -> Vec<String> {
 }
 
 /// The pods for which an eviction was asked, one entry an eviction.
-fn evicted(scene: &Scene) -> Vec<String> {
-    let log = scene.road.log();
+fn evicted(cluster: &TestCluster) -> Vec<String> {
+    let log = cluster.proxy.log();
     let evictions = log.iter().filter(|call| call.resource == "pods/eviction");
     let mut names: Vec<String> = evictions.filter_map(|call| call.path.split('/').nth(6).map(str::to_owned)).collect();
     names.sort();

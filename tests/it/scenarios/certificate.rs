@@ -9,9 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use test_cluster::api::Api;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{NAMESPACE, SOON, binary, scene};
+use super::{NAMESPACE, SOON, binary, cluster};
 
 const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
 
@@ -19,20 +19,20 @@ fn path(resource: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/{resource}/{name}")
 }
 
-fn launch(scene: &Scene) -> Server {
-    scene.server(&binary()).arg("--tls").arg("bootstrap").launch()
+fn launch(cluster: &TestCluster) -> Server {
+    cluster.server(&binary()).arg("--tls").arg("bootstrap").launch()
 }
 
 /// A replica that comes, looks after everything, and is gone again; what it logged.
-fn pass(scene: &Scene) -> String {
-    let server = launch(scene);
+fn pass(cluster: &TestCluster) -> String {
+    let server = launch(cluster);
     server.wait_for_log(SERVES, SOON);
     server.log().join("\n")
 }
 
 /// The texts of a Secret.
-fn secret(scene: &Scene, name: &str) -> [String; 2] {
-    let object = scene.admin.get(&path("secrets", name)).ok();
+fn secret(cluster: &TestCluster, name: &str) -> [String; 2] {
+    let object = cluster.admin.get(&path("secrets", name)).ok();
     assert_eq!(object["type"], "kubernetes.io/tls");
     ["tls.crt", "tls.key"].map(|field| decoded(object["data"][field].as_str().unwrap()))
 }
@@ -47,12 +47,12 @@ fn decoded(base64: &str) -> String {
     String::from_utf8(bytes.collect()).unwrap()
 }
 
-fn published(scene: &Scene) -> Value {
-    scene.admin.get(&path("configmaps", "reboot-manager-ca")).ok()["data"].take()
+fn published(cluster: &TestCluster) -> Value {
+    cluster.admin.get(&path("configmaps", "reboot-manager-ca")).ok()["data"].take()
 }
 
-fn cluster_ip(scene: &Scene) -> String {
-    scene.admin.get(&path("services", "reboot-manager")).ok()["spec"]["clusterIP"].as_str().unwrap().to_owned()
+fn cluster_ip(cluster: &TestCluster) -> String {
+    cluster.admin.get(&path("services", "reboot-manager")).ok()["spec"]["clusterIP"].as_str().unwrap().to_owned()
 }
 
 /// As a node checks it: whether the certificate holds for the name under the CA.
@@ -67,10 +67,10 @@ fn holds(ca: &str, certificate: &str, name: &str) -> Result<(), rustls::Error> {
 
 /// Everything is there and fits.
 #[track_caller]
-fn is_whole(scene: &Scene) {
-    let ([ca, _], [certificate, _]) = (secret(scene, "reboot-manager-ca"), secret(scene, "reboot-manager-tls"));
-    assert_eq!(published(scene), json!({"ca.crt": ca}));
-    let address = cluster_ip(scene);
+fn is_whole(cluster: &TestCluster) {
+    let ([ca, _], [certificate, _]) = (secret(cluster, "reboot-manager-ca"), secret(cluster, "reboot-manager-tls"));
+    assert_eq!(published(cluster), json!({"ca.crt": ca}));
+    let address = cluster_ip(cluster);
     for name in [&address[..], "reboot-manager", "reboot-manager.reboot-manager.svc", "reboot-manager.reboot-manager.svc.cluster.local"] {
         holds(&ca, &certificate, name).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
@@ -79,8 +79,8 @@ fn is_whole(scene: &Scene) {
 
 /// Replicas that start at once and make one of each; what they logged.
 #[track_caller]
-fn agreed(scene: &Scene) -> Vec<String> {
-    let replicas = [(); 4].map(|()| launch(scene));
+fn agreed(cluster: &TestCluster) -> Vec<String> {
+    let replicas = [(); 4].map(|()| launch(cluster));
     let ends = replicas.each_ref().map(|server| server.wait_for_log(SERVES, SOON));
     let logs: Vec<String> = replicas.iter().flat_map(Server::log).collect();
     for one in ["certificate: made a CA", "certificate: made one for", "shows the CA's certificate"] {
@@ -93,14 +93,14 @@ fn agreed(scene: &Scene) -> Vec<String> {
 
 #[test]
 fn replicas_that_start_at_once_agree_on_one_ca_and_one_certificate() {
-    let scene = scene();
-    let logs = agreed(&scene);
-    is_whole(&scene);
+    let cluster = cluster();
+    let logs = agreed(&cluster);
+    is_whole(&cluster);
     // Nothing is made twice, and no key is told.
-    let [before, key] = secret(&scene, "reboot-manager-tls");
-    let [_, ca_key] = secret(&scene, "reboot-manager-ca");
-    let log = pass(&scene);
-    assert_eq!(secret(&scene, "reboot-manager-tls")[0], before);
+    let [before, key] = secret(&cluster, "reboot-manager-tls");
+    let [_, ca_key] = secret(&cluster, "reboot-manager-ca");
+    let log = pass(&cluster);
+    assert_eq!(secret(&cluster, "reboot-manager-tls")[0], before);
     for hush in [&key, &ca_key].map(|key| key.lines().nth(1).unwrap()) {
         assert!(!logs.join("\n").contains(hush) && !log.contains(hush));
     }
@@ -108,9 +108,9 @@ fn replicas_that_start_at_once_agree_on_one_ca_and_one_certificate() {
 
 #[test]
 fn the_config_map_holds_the_certificate_of_the_ca_and_nothing_else() {
-    let scene = scene();
-    pass(&scene);
-    let data = published(&scene);
+    let cluster = cluster();
+    pass(&cluster);
+    let data = published(&cluster);
     assert_eq!(data.as_object().unwrap().len(), 1);
     let text = data["ca.crt"].as_str().unwrap();
     assert_eq!(text.matches("-----BEGIN ").count(), 1);
@@ -119,90 +119,90 @@ fn the_config_map_holds_the_certificate_of_the_ca_and_nothing_else() {
 
 #[test]
 fn what_is_deleted_or_spoilt_comes_back() {
-    let scene = scene();
-    pass(&scene);
-    let [ca, _] = secret(&scene, "reboot-manager-ca");
-    scene.admin.delete(&path("configmaps", "reboot-manager-ca"), None).ok();
-    pass(&scene);
-    is_whole(&scene);
-    scene.admin.merge(&path("configmaps", "reboot-manager-ca"), &json!({"data": {"ca.crt": "x"}})).ok();
-    let [before, _] = secret(&scene, "reboot-manager-tls");
-    pass(&scene);
-    is_whole(&scene);
-    assert_eq!(secret(&scene, "reboot-manager-tls")[0], before);
-    scene.admin.delete(&path("secrets", "reboot-manager-tls"), None).ok();
-    pass(&scene);
-    is_whole(&scene);
-    scene.admin.merge(&path("secrets", "reboot-manager-tls"), &json!({"data": {"tls.crt": "eA=="}})).ok();
-    pass(&scene);
-    is_whole(&scene);
-    assert_eq!(secret(&scene, "reboot-manager-ca")[0], ca, "the CA stays what nodes trust");
+    let cluster = cluster();
+    pass(&cluster);
+    let [ca, _] = secret(&cluster, "reboot-manager-ca");
+    cluster.admin.delete(&path("configmaps", "reboot-manager-ca"), None).ok();
+    pass(&cluster);
+    is_whole(&cluster);
+    cluster.admin.merge(&path("configmaps", "reboot-manager-ca"), &json!({"data": {"ca.crt": "x"}})).ok();
+    let [before, _] = secret(&cluster, "reboot-manager-tls");
+    pass(&cluster);
+    is_whole(&cluster);
+    assert_eq!(secret(&cluster, "reboot-manager-tls")[0], before);
+    cluster.admin.delete(&path("secrets", "reboot-manager-tls"), None).ok();
+    pass(&cluster);
+    is_whole(&cluster);
+    cluster.admin.merge(&path("secrets", "reboot-manager-tls"), &json!({"data": {"tls.crt": "eA=="}})).ok();
+    pass(&cluster);
+    is_whole(&cluster);
+    assert_eq!(secret(&cluster, "reboot-manager-ca")[0], ca, "the CA stays what nodes trust");
 }
 
 #[test]
 fn replicas_agree_on_what_replaces_a_ca_that_was_deleted() {
-    let scene = scene();
-    pass(&scene);
-    let [old, _] = secret(&scene, "reboot-manager-ca");
-    scene.admin.delete(&path("secrets", "reboot-manager-ca"), None).ok();
-    let log = agreed(&scene).join("\n");
+    let cluster = cluster();
+    pass(&cluster);
+    let [old, _] = secret(&cluster, "reboot-manager-ca");
+    cluster.admin.delete(&path("secrets", "reboot-manager-ca"), None).ok();
+    let log = agreed(&cluster).join("\n");
     assert!(log.contains("the old one is not from this CA"), "{log}");
-    assert_ne!(secret(&scene, "reboot-manager-ca")[0], old);
-    is_whole(&scene);
+    assert_ne!(secret(&cluster, "reboot-manager-ca")[0], old);
+    is_whole(&cluster);
 }
 
 #[test]
 fn a_service_with_another_address_gets_another_certificate() {
-    let scene = scene();
-    pass(&scene);
+    let cluster = cluster();
+    pass(&cluster);
     let (address, [ca, before]) =
-        (cluster_ip(&scene), [secret(&scene, "reboot-manager-ca"), secret(&scene, "reboot-manager-tls")].map(|[c, _]| c));
-    let mut service = scene.admin.get(&path("services", "reboot-manager")).ok();
-    scene.admin.delete(&path("services", "reboot-manager"), None).ok();
+        (cluster_ip(&cluster), [secret(&cluster, "reboot-manager-ca"), secret(&cluster, "reboot-manager-tls")].map(|[c, _]| c));
+    let mut service = cluster.admin.get(&path("services", "reboot-manager")).ok();
+    cluster.admin.delete(&path("services", "reboot-manager"), None).ok();
     service["metadata"] = json!({"name": "reboot-manager", "namespace": NAMESPACE});
     for field in ["clusterIP", "clusterIPs"] {
         service["spec"].as_object_mut().unwrap().remove(field);
     }
-    let server = launch(&scene);
+    let server = launch(&cluster);
     server.wait_for_log("there is no service reboot-manager/reboot-manager", SOON);
     // Its first answer may be the old address again; another one must come.
     let other = (0..8).find_map(|_| {
-        scene.admin.create(&format!("/api/v1/namespaces/{NAMESPACE}/services"), &service).ok();
-        let other = cluster_ip(&scene);
+        cluster.admin.create(&format!("/api/v1/namespaces/{NAMESPACE}/services"), &service).ok();
+        let other = cluster_ip(&cluster);
         if other == address {
-            _ = scene.admin.delete(&path("services", "reboot-manager"), None).ok();
+            _ = cluster.admin.delete(&path("services", "reboot-manager"), None).ok();
         }
         (other != address).then_some(other)
     });
     server.wait_for_log(SERVES, SOON);
     drop(server);
-    pass(&scene);
-    let [after, _] = secret(&scene, "reboot-manager-tls");
+    pass(&cluster);
+    let [after, _] = secret(&cluster, "reboot-manager-tls");
     assert_ne!(after, before);
     holds(&ca, &before, &address).unwrap();
     holds(&ca, &after, &other.unwrap()).unwrap();
-    is_whole(&scene);
+    is_whole(&cluster);
 }
 
 #[test]
 fn a_spoilt_ca_is_never_overwritten() {
-    let scene = scene();
-    pass(&scene);
-    scene.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
-    let server = launch(&scene);
+    let cluster = cluster();
+    pass(&cluster);
+    cluster.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
+    let server = launch(&cluster);
     let line = server.wait_for_log("certificate: cannot be kept up to date", SOON);
     assert!(line.contains("secret reboot-manager/reboot-manager-ca") && line.contains("docs/tls.md"), "{line}");
-    assert_eq!(secret(&scene, "reboot-manager-ca")[1], "x");
+    assert_eq!(secret(&cluster, "reboot-manager-ca")[1], "x");
 }
 
 #[test]
 fn the_service_account_reads_no_other_secret() {
-    let scene = scene();
-    pass(&scene);
+    let cluster = cluster();
+    pass(&cluster);
     let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
     let other = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}, "data": {"hush": "eA=="}});
-    scene.admin.create(&secrets, &other).ok();
-    let us = Api::new(&scene.road.base(), None, Some(&scene.token));
+    cluster.admin.create(&secrets, &other).ok();
+    let us = Api::new(&cluster.proxy.base(), None, Some(&cluster.token));
     assert_eq!(us.get(&path("secrets", "reboot-manager-tls")).status, 200);
     for (method, path) in [
         ("GET", path("secrets", "other")),
@@ -220,35 +220,35 @@ fn the_service_account_reads_no_other_secret() {
 
 #[test]
 fn kubernetes_that_comes_late_is_waited_for() {
-    let mut scene = scene();
-    scene.stop_api_server();
-    let server = launch(&scene);
+    let mut cluster = cluster();
+    cluster.stop_api_server();
+    let server = launch(&cluster);
     let line = server.wait_for_log("ops: listening on ", SOON);
     let ops = line.split("ops: listening on ").nth(1).unwrap().to_owned();
     server.wait_for_log("no node is served until there is one", SOON);
     let mut answer = ureq::get(format!("http://{ops}/readyz")).config().http_status_as_error(false).build().call().unwrap();
     assert_eq!(answer.status().as_u16(), 503);
     assert!(answer.body_mut().read_to_string().unwrap().contains("the FleetLock port does not listen yet"));
-    scene.start_api_server();
+    cluster.start_api_server();
     server.wait_for_log(SERVES, SOON);
-    is_whole(&scene);
+    is_whole(&cluster);
 }
 
 #[test]
 fn a_replica_that_waits_for_its_certificate_can_be_stopped() {
-    let mut scene = scene();
-    scene.stop_api_server();
-    let server = launch(&scene);
+    let mut cluster = cluster();
+    cluster.stop_api_server();
+    let server = launch(&cluster);
     server.wait_for_log("no node is served until there is one", SOON);
     server.signal("TERM");
     assert_eq!(server.exit_code(Duration::from_secs(20)), Some(0));
-    scene.start_api_server();
+    cluster.start_api_server();
 }
 
 #[test]
 fn files_that_do_not_fit_refuse_to_start() {
-    let scene = scene();
-    let server = scene.server(&binary()).arg("--tls").arg("files").arg("--tls-cert").arg("/nowhere/tls.crt");
+    let cluster = cluster();
+    let server = cluster.server(&binary()).arg("--tls").arg("files").arg("--tls-cert").arg("/nowhere/tls.crt");
     let server = server.arg("--tls-key").arg("/nowhere/tls.key").launch();
     assert_eq!(server.exit_code(SOON), Some(1));
     server.wait_for_log("the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt", SOON);
@@ -258,12 +258,12 @@ fn files_that_do_not_fit_refuse_to_start() {
 /// where the connection goes is changed.
 #[test]
 fn curl_reaches_the_cluster_ip_with_the_ca_and_not_without() {
-    let scene = scene();
-    let [one] = super::machines(&scene);
-    let server = scene.server(&binary()).arg("--tls=bootstrap").start();
+    let cluster = cluster();
+    let [one] = super::machines(&cluster);
+    let server = cluster.server(&binary()).arg("--tls=bootstrap").start();
     let ca = std::env::temp_dir().join(format!("reboot-manager-ca-{}.crt", server.pid()));
-    std::fs::write(&ca, published(&scene)["ca.crt"].as_str().unwrap()).unwrap();
-    let (ip, body) = (cluster_ip(&scene), json!({"client_params": {"id": one.id, "group": "default"}}).to_string());
+    std::fs::write(&ca, published(&cluster)["ca.crt"].as_str().unwrap()).unwrap();
+    let (ip, body) = (cluster_ip(&cluster), json!({"client_params": {"id": one.id, "group": "default"}}).to_string());
     let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
     let curl = |options: &[&str]| {
         let mut curl = std::process::Command::new("curl");
@@ -276,7 +276,7 @@ fn curl_reaches_the_cluster_ip_with_the_ca_and_not_without() {
         let answer = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && answer.contains(r#""kind":"steady_state""#), "TLS {version}: {output:?}");
     }
-    one.is_in_service(&scene);
+    one.is_in_service(&cluster);
     assert_eq!(curl(&[]).status.code(), Some(60), "a client that does not know the CA must not be satisfied");
     std::fs::remove_file(&ca).unwrap();
 }

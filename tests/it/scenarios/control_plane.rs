@@ -4,24 +4,24 @@ use serde_json::json;
 use test_cluster::objects::{self, Placement};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Answer;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, machine, scene, server};
+use super::{Machine, SOON, binary, cluster, machine, server};
 
 const LABELS: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
 
 /// Two nodes of the control plane, one with each label, and a worker.
-fn plane(scene: &Scene) -> [Machine; 3] {
+fn plane(cluster: &TestCluster) -> [Machine; 3] {
     let [one, two] = [1, 2].map(|number| {
         let machine_id = format!("{number:032x}");
-        scene.fleet.node(&format!("cp{number}"), &machine_id, "first").label(LABELS[number - 1], "").create();
+        cluster.fleet.node(&format!("cp{number}"), &machine_id, "first").label(LABELS[number - 1], "").create();
         Machine { node: format!("cp{number}"), id: test_cluster::fleet::zincati_id(&machine_id) }
     });
-    [one, two, machine(scene, "worker", 3)]
+    [one, two, machine(cluster, "worker", 3)]
 }
 
-fn server_of_three(scene: &Scene, more: &str) -> Server {
-    scene.server(&binary()).arg("--slots=3").arg("--pre-reboot-wait=600s").arg(more).start()
+fn server_of_three(cluster: &TestCluster, more: &str) -> Server {
+    cluster.server(&binary()).arg("--slots=3").arg("--pre-reboot-wait=600s").arg(more).start()
 }
 
 #[track_caller]
@@ -33,49 +33,49 @@ fn waits(machine: &Machine, server: &Server, says: &str) -> Answer {
 
 #[test]
 fn a_control_plane_node_waits_while_another_is_unavailable() {
-    let scene = scene();
-    let [one, two, worker] = plane(&scene);
-    let server = server_of_three(&scene, "--protect-control-plane=on");
-    scene.set_cordon("cp1", true);
+    let cluster = cluster();
+    let [one, two, worker] = plane(&cluster);
+    let server = server_of_three(&cluster, "--protect-control-plane=on");
+    cluster.set_cordon("cp1", true);
     waits(&two, &server, "cp1 is cordoned");
-    scene.set_cordon("cp1", false);
-    scene.fleet.set_ready("cp1", false);
+    cluster.set_cordon("cp1", false);
+    cluster.fleet.set_ready("cp1", false);
     waits(&two, &server, "cp1 is not Ready");
-    scene.fleet.set_ready("cp1", true);
-    assert!(scene.holders().is_empty() && !scene.is_cordoned("cp2"), "nothing is left on cp2");
+    cluster.fleet.set_ready("cp1", true);
+    assert!(cluster.holders().is_empty() && !cluster.is_cordoned("cp2"), "nothing is left on cp2");
     one.until_approved(&server);
     waits(&two, &server, "cp1 holds a slot since 20");
     worker.until_approved(&server);
-    assert_eq!(scene.holders(), ["cp1", "worker"]);
-    one.comes_back(&scene, &server);
+    assert_eq!(cluster.holders(), ["cp1", "worker"]);
+    one.comes_back(&cluster, &server);
     two.until_approved(&server);
     waits(&one, &server, "cp2 holds a slot since 20");
     // Its role is known even when its Node is not there to show it.
-    scene.admin.delete("/api/v1/nodes/cp2", None).ok();
+    cluster.admin.delete("/api/v1/nodes/cp2", None).ok();
     waits(&one, &server, "cp2 holds a slot since 20");
 }
 
 /// It may be rebooting, so that its slot cannot be given to another; both answers say who waits for what.
 #[test]
 fn an_approved_control_plane_node_that_was_uncordoned_waits_and_keeps_its_slot() {
-    let scene = scene();
-    let [one, _two, worker] = plane(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, _two, worker] = plane(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
-    scene.set_cordon("cp1", false);
-    scene.set_cordon("cp2", true);
+    cluster.set_cordon("cp1", false);
+    cluster.set_cordon("cp2", true);
     waits(&one, &server, "keeps its slot, for which other nodes wait");
     assert!(worker.agent(&server).pre_reboot().expect(404, "slots_taken").value.contains("cp1 since 20"));
-    scene.set_cordon("cp2", false);
+    cluster.set_cordon("cp2", false);
     one.until_approved(&server);
-    assert!(scene.is_cordoned("cp1"));
+    assert!(cluster.is_cordoned("cp1"));
 }
 
 #[test]
 fn of_two_control_plane_nodes_that_ask_at_once_one_is_approved() {
-    let scene = scene();
-    let [one, two, _worker] = plane(&scene);
-    let servers = [(); 2].map(|()| server_of_three(&scene, "--protect-control-plane=on"));
+    let cluster = cluster();
+    let [one, two, _worker] = plane(&cluster);
+    let servers = [(); 2].map(|()| server_of_three(&cluster, "--protect-control-plane=on"));
     for round in 0..20 {
         let pending = [(&one, round % 2), (&two, (round / 2) % 2)].map(|(machine, at)| machine.agent(&servers[at]).send("pre-reboot"));
         let answers = pending.map(|pending| pending.answer());
@@ -83,64 +83,64 @@ fn of_two_control_plane_nodes_that_ask_at_once_one_is_approved() {
             [&one, &two].into_iter().zip(&answers).filter(|(_, answer)| answer.status == 200).map(|(machine, _)| machine).collect();
         assert_eq!(approved.len(), 1, "round {round}: {answers:?}");
         assert!(answers.iter().all(|answer| [200, 404].contains(&answer.status)), "{answers:?}");
-        approved[0].comes_back(&scene, &servers[0]);
-        scene.wait_for_no_holder();
+        approved[0].comes_back(&cluster, &servers[0]);
+        cluster.wait_for_no_holder();
     }
 }
 
 #[test]
 fn a_control_plane_node_gives_its_slot_back_when_another_becomes_unavailable_during_its_drain() {
-    let scene = scene();
-    let [_one, two, _worker] = plane(&scene);
-    scene.fleet.deployment("shop", "web", 1, Placement::On("cp2"));
-    scene.fleet.budget("shop", "web", 1, "web");
-    scene.wait_for_running("cp2", 1);
-    let server = server_of_three(&scene, "--protect-control-plane=on");
+    let cluster = cluster();
+    let [_one, two, _worker] = plane(&cluster);
+    cluster.fleet.deployment("shop", "web", 1, Placement::On("cp2"));
+    cluster.fleet.budget("shop", "web", 1, "web");
+    cluster.wait_for_running("cp2", 1);
+    let server = server_of_three(&cluster, "--protect-control-plane=on");
     let held = two.agent(&server).send("pre-reboot");
     server.wait_for_log("node cp2: draining", SOON);
-    scene.set_cordon("cp1", true);
-    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
-    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    cluster.set_cordon("cp1", true);
+    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
     let answer = held.answer().expect(404, "control_plane_unavailable");
     assert!(answer.value.contains("cp1 is cordoned"), "{}", answer.value);
-    assert!(scene.holders().is_empty());
-    two.is_in_service(&scene);
-    scene.set_cordon("cp1", false);
+    assert!(cluster.holders().is_empty());
+    two.is_in_service(&cluster);
+    cluster.set_cordon("cp1", false);
     two.until_approved(&server);
 }
 
 #[test]
 fn the_protection_of_the_control_plane_can_be_switched_off_and_concerns_no_worker() {
-    let scene = scene();
-    let [_one, two, worker] = plane(&scene);
-    scene.set_cordon("cp1", true);
+    let cluster = cluster();
+    let [_one, two, worker] = plane(&cluster);
+    cluster.set_cordon("cp1", true);
     {
-        let server = server_of_three(&scene, "--protect-control-plane=on");
+        let server = server_of_three(&cluster, "--protect-control-plane=on");
         worker.until_approved(&server);
-        worker.comes_back(&scene, &server);
+        worker.comes_back(&cluster, &server);
     }
-    let server = server_of_three(&scene, "--protect-control-plane=off");
+    let server = server_of_three(&cluster, "--protect-control-plane=off");
     two.until_approved(&server);
 }
 
 #[test]
 fn a_node_that_is_not_ready_for_a_minute_takes_no_slot() {
-    let scene = scene();
-    let [one, _two] = super::machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, _two] = super::machines(&cluster);
+    let server = server(&cluster, "10s");
     let not_ready_since = |at: &str| {
         let mut conditions = objects::node_conditions("Unknown");
         for condition in conditions.as_array_mut().into_iter().flatten().filter(|condition| condition["type"] == "Ready") {
             condition["lastTransitionTime"] = json!(at);
         }
-        scene.admin.merge("/api/v1/nodes/n1/status", &json!({"status": {"conditions": conditions}})).ok();
+        cluster.admin.merge("/api/v1/nodes/n1/status", &json!({"status": {"conditions": conditions}})).ok();
     };
     not_ready_since("2026-01-01T00:00:00Z");
     let answer = one.agent(&server).pre_reboot().expect(404, "node_not_ready");
     for part in ["node n1", "2026-01-01T00:00:00Z", "kubectl describe node n1"] {
         assert!(answer.value.contains(part), "{part:?} is not in: {}", answer.value);
     }
-    assert!(scene.holders().is_empty() && !scene.is_cordoned("n1"));
+    assert!(cluster.holders().is_empty() && !cluster.is_cordoned("n1"));
     // A kubelet that has just missed a report is no reason: this time is not a minute ago however long the test takes.
     not_ready_since("2100-01-01T00:00:00Z");
     one.until_approved(&server);

@@ -5,31 +5,31 @@ use std::time::Duration;
 use serde_json::json;
 use test_cluster::http::Response;
 use test_cluster::objects::Placement;
-use test_cluster::road::{Fault, Rule};
+use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, machines, next_second, scene, server};
+use super::{MOMENT, SOON, cluster, machines, next_second, server};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.set_cordon("n2", true);
-    scene.fleet.deployment("shop", "web", 4, Placement::Free);
-    scene.wait_for_running("n1", 4);
-    scene.fleet.budget("shop", "web", 3, "web");
-    scene.set_cordon("n2", false);
-    let server = server(&scene, "120s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.set_cordon("n2", true);
+    cluster.fleet.deployment("shop", "web", 4, Placement::Free);
+    cluster.wait_for_running("n1", 4);
+    cluster.fleet.budget("shop", "web", 3, "web");
+    cluster.set_cordon("n2", false);
+    let server = server(&cluster, "120s");
     let pending = one.agent(&server).send("pre-reboot");
     let mut least = 4;
     while pending.is_held(Duration::from_millis(20)) {
-        let ready = scene.fleet.pods_of("shop", "web").iter().filter(|pod| is_ready(pod)).count();
+        let ready = cluster.fleet.pods_of("shop", "web").iter().filter(|pod| is_ready(pod)).count();
         least = least.min(ready);
     }
     pending.answer().expect(200, "approved");
     assert!(least >= 3, "only {least} pods were ready at a time");
-    wait_for("the pods run elsewhere", SOON, || if two.pods(&scene).len() == 4 { Ok(()) } else { Err("not yet") });
+    wait_for("the pods run elsewhere", SOON, || if two.pods(&cluster).len() == 4 { Ok(()) } else { Err("not yet") });
 }
 
 fn is_ready(pod: &serde_json::Value) -> bool {
@@ -39,150 +39,150 @@ fn is_ready(pod: &serde_json::Value) -> bool {
 
 #[test]
 fn a_budget_that_never_yields_is_named_and_other_nodes_are_unharmed() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.fleet.deployment("shop", "db", 2, Placement::On("n1"));
-    scene.fleet.deployment("shop", "web", 2, Placement::On("n2"));
-    scene.fleet.budget("shop", "db", 2, "db");
-    scene.wait_for_running("n1", 2);
-    scene.wait_for_running("n2", 2);
-    let server = server(&scene, "2s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "db", 2, Placement::On("n1"));
+    cluster.fleet.deployment("shop", "web", 2, Placement::On("n2"));
+    cluster.fleet.budget("shop", "db", 2, "db");
+    cluster.wait_for_running("n1", 2);
+    cluster.wait_for_running("n2", 2);
+    let server = server(&cluster, "2s");
     let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
     for part in ["n1", "shop/db-", "PodDisruptionBudget shop/db", "needs 2 healthy pods and has 2 currently", "since 20"] {
         assert!(answer.value.contains(part), "{part:?} is not in: {}", answer.value);
     }
     let denied = two.agent(&server).pre_reboot().expect(404, "slots_taken");
     assert!(denied.value.contains("n1 since 20"), "{}", denied.value);
-    assert!(!scene.is_cordoned("n2"));
-    assert_eq!((one.pods(&scene).len(), two.pods(&scene).len()), (2, 2));
+    assert!(!cluster.is_cordoned("n2"));
+    assert_eq!((one.pods(&cluster).len(), two.pods(&cluster).len()), (2, 2));
     two.agent(&server).steady_state().expect(200, "steady_state");
     one.agent(&server).steady_state().expect(200, "steady_state");
-    one.is_in_service(&scene);
+    one.is_in_service(&cluster);
     two.agent(&server).pre_reboot();
     two.until_approved(&server);
 }
 
 #[test]
 fn a_pod_that_arrives_during_the_drain_is_drained_too() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "first", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
-    scene.kubelet.power_off("n1");
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "first", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
+    cluster.kubelet.power_off("n1");
+    let server = server(&cluster, "60s");
     let pending = one.agent(&server).send("pre-reboot");
-    scene.road.block_until(|calls| calls.iter().any(|call| call.resource == "pods/eviction"), SOON);
+    cluster.proxy.block_until(|calls| calls.iter().any(|call| call.resource == "pods/eviction"), SOON);
     next_second();
     // Bound by a scheduler that has not seen the cordon yet: a pod that comes back by itself stays, and this one does not.
-    scene.fleet.bound_pod("shop", "late", "n1");
-    scene.kubelet.power_on("n1");
+    cluster.fleet.bound_pod("shop", "late", "n1");
+    cluster.kubelet.power_on("n1");
     pending.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn a_drain_goes_on_after_somebody_uncordoned_the_node() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 2, Placement::On("n1"));
-    scene.fleet.budget("shop", "web", 2, "web");
-    scene.wait_for_running("n1", 2);
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 2, "web");
+    cluster.wait_for_running("n1", 2);
+    let server = server(&cluster, "60s");
     let pending = one.agent(&server).send("pre-reboot");
     assert!(pending.is_held(MOMENT));
-    scene.set_cordon("n1", false);
-    wait_for("it is cordoned again", SOON, || if scene.is_cordoned("n1") { Ok(()) } else { Err("not yet") });
-    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    cluster.set_cordon("n1", false);
+    wait_for("it is cordoned again", SOON, || if cluster.is_cordoned("n1") { Ok(()) } else { Err("not yet") });
+    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
     pending.answer().expect(200, "approved");
-    assert!(scene.is_cordoned("n1"));
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert!(cluster.is_cordoned("n1"));
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn every_refusal_of_an_eviction_is_tried_again_and_told() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": "admission webhook \"vm\" denied the request: migrating"});
-    scene.road.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::status(418, &webhook)));
-    scene.road.plan(Rule::on("create", "pods/eviction").nth(2).meet(Fault::internal500()));
-    scene.road.plan(Rule::on("create", "pods/eviction").nth(3).meet(Fault::CutBefore));
-    scene.road.plan(Rule::on("create", "pods/eviction").nth(4).meet(Fault::toomany429(1)));
-    scene.road.plan(Rule::on("create", "pods/eviction").from(5).meet(Fault::status(418, &webhook)));
-    let server = server(&scene, "2s");
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::status(418, &webhook)));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(2).meet(Fault::internal500()));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(3).meet(Fault::CutBefore));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(4).meet(Fault::toomany429(1)));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").from(5).meet(Fault::status(418, &webhook)));
+    let server = server(&cluster, "2s");
     one.agent(&server).pre_reboot();
-    scene.road.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
+    cluster.proxy.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
     one.until_blocked(&server, "pod shop/kept stays: a webhook keeps it (admission webhook \"vm\" denied the request: migrating) since");
-    scene.road.clear();
+    cluster.proxy.clear();
     one.until_approved(&server);
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
-    let webhook = Webhook::deny(&scene, "namespaces/shop/pods/kept", 404, "it is migrating");
-    let server = server(&scene, "2s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
+    let webhook = Webhook::deny(&cluster, "namespaces/shop/pods/kept", 404, "it is migrating");
+    let server = server(&cluster, "2s");
     let why =
         "pod shop/kept stays: a webhook keeps it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
     one.until_blocked(&server, why);
     webhook.withdraw();
     one.until_approved(&server);
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
     let evictions = || Rule::on("create", "pods/eviction");
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "pods \"kept\" not found",
         "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
-    scene.road.plan(evictions().meet(Fault::status(404, &not_found)));
-    let server = server(&scene, "1s");
+    cluster.proxy.plan(evictions().meet(Fault::status(404, &not_found)));
+    let server = server(&cluster, "1s");
     one.until_blocked(&server, "stays: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
     let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
-    scene.road.replan(evictions().meet(Fault::Status(text)));
+    cluster.proxy.replan(evictions().meet(Fault::Status(text)));
     one.until_blocked(&server, "stays: the eviction has no clear answer (404, default backend - 404) since");
-    scene.road.replan(evictions().nth(1).meet(Fault::status(404, &not_found)));
+    cluster.proxy.replan(evictions().nth(1).meet(Fault::status(404, &not_found)));
     one.until_approved(&server);
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn two_budgets_on_one_pod_are_told() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.deployment("shop", "db", 1, Placement::On("n1"));
-    scene.fleet.budget("shop", "first", 1, "db");
-    scene.fleet.budget("shop", "second", 1, "db");
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "3s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "db", 1, Placement::On("n1"));
+    cluster.fleet.budget("shop", "first", 1, "db");
+    cluster.fleet.budget("shop", "second", 1, "db");
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "3s");
     let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
     assert!(answer.value.contains("more than one PodDisruptionBudget"), "{}", answer.value);
 }
 
 #[test]
 fn a_pod_of_the_same_name_with_another_uid_is_not_evicted() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.set_cordon("n2", true);
-    scene.fleet.stateful_set("shop", "db", 1, Placement::Free);
-    scene.wait_for_running("n1", 1);
-    scene.set_cordon("n2", false);
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.set_cordon("n2", true);
+    cluster.fleet.stateful_set("shop", "db", 1, Placement::Free);
+    cluster.wait_for_running("n1", 1);
+    cluster.set_cordon("n2", false);
+    let server = server(&cluster, "60s");
     // The first eviction is carried out, but its answer is lost: by the time it is asked for again db-0 runs on n2.
-    scene.road.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::CutAfter));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::CutAfter));
     one.until_approved(&server);
-    wait_for("db-0 runs on n2", SOON, || if two.pods(&scene) == ["db-0"] { Ok(()) } else { Err("not yet") });
-    assert!(one.pods(&scene).is_empty());
-    let pod = scene.admin.get("/api/v1/namespaces/shop/pods/db-0").ok();
+    wait_for("db-0 runs on n2", SOON, || if two.pods(&cluster) == ["db-0"] { Ok(()) } else { Err("not yet") });
+    assert!(one.pods(&cluster).is_empty());
+    let pod = cluster.admin.get("/api/v1/namespaces/shop/pods/db-0").ok();
     assert!(pod["metadata"]["deletionTimestamp"].is_null(), "the new db-0 was evicted");
 }

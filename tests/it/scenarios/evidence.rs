@@ -3,85 +3,85 @@
 
 use serde_json::{Value, json};
 use test_cluster::objects::Placement;
-use test_cluster::road::{Fault, Passed, Rule};
+use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, machine, machines, scene, server};
+use super::{Machine, SOON, cluster, machine, machines, server};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
 
 /// Waits until the program has read the Node so often again: a round of the reconciler reads it once, or four times in a row
 /// where it meets a failure.
 #[track_caller]
-fn wait_for_reads(scene: &Scene, node: &str, count: usize) {
+fn wait_for_reads(cluster: &TestCluster, node: &str, count: usize) {
     let path = format!("/api/v1/nodes/{node}");
     let is_read = |call: &&Passed| call.verb == "get" && call.path == path;
     let reads = |calls: &[Passed]| calls.iter().filter(is_read).count();
-    let before = reads(&scene.road.log());
-    scene.road.block_until(|calls| reads(calls) >= before + count, SOON * 3);
+    let before = reads(&cluster.proxy.log());
+    cluster.proxy.block_until(|calls| reads(calls) >= before + count, SOON * 3);
 }
 
 #[test]
 fn the_404_of_a_proxy_frees_no_slot() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
     let backend = || Fault::status(404, &json!("default backend - 404"));
-    scene.road.plan(Rule::on("get", "nodes").with_path("/nodes/n1").from(1).meet(backend()));
-    wait_for_reads(&scene, "n1", 8);
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").from(1).meet(backend()));
+    wait_for_reads(&cluster, "n1", 8);
     for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
         let answer = answer.expect(503, "kubernetes_unavailable");
         assert!(answer.value.contains("node n1") && answer.value.contains("proxy"), "{}", answer.value);
     }
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    assert_eq!(scene.holders(), ["n1"]);
-    assert_eq!((scene.status("n1").as_deref(), scene.is_cordoned("n1")), (Some("Rebooting"), true));
-    scene.road.clear();
+    assert_eq!(cluster.holders(), ["n1"]);
+    assert_eq!((cluster.status("n1").as_deref(), cluster.is_cordoned("n1")), (Some("Rebooting"), true));
+    cluster.proxy.clear();
     // For once it is met by asking again.
-    scene.road.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(backend()));
-    one.comes_back(&scene, &server);
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(backend()));
+    one.comes_back(&cluster, &server);
     two.until_approved(&server);
 }
 
 #[test]
 fn a_lease_that_has_lost_its_annotation_approves_nobody_and_says_so() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
-    let annotate = |value: &Value| scene.admin.merge(LEASE, &json!({"metadata": {"annotations": {"rebootmanager/holders": value}}})).ok();
-    let before = scene.admin.get(LEASE).ok()["metadata"]["annotations"]["rebootmanager/holders"].clone();
+    let annotate = |value: &Value| cluster.admin.merge(LEASE, &json!({"metadata": {"annotations": {"rebootmanager/holders": value}}})).ok();
+    let before = cluster.admin.get(LEASE).ok()["metadata"]["annotations"]["rebootmanager/holders"].clone();
     annotate(&Value::Null);
     for answer in [two.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
         let answer = answer.expect(503, "kubernetes_refused");
         assert!(answer.value.contains("rebootmanager/holders") && answer.value.contains("put the annotation back"), "{}", answer.value);
     }
-    assert_eq!((scene.status("n1").as_deref(), scene.is_cordoned("n1"), scene.is_cordoned("n2")), (Some("Rebooting"), true, false));
+    assert_eq!((cluster.status("n1").as_deref(), cluster.is_cordoned("n1"), cluster.is_cordoned("n2")), (Some("Rebooting"), true, false));
     annotate(&before);
-    one.comes_back(&scene, &server);
+    one.comes_back(&cluster, &server);
     two.until_approved(&server);
 }
 
 #[test]
 fn a_cordon_beside_a_foreign_status_is_an_administrators() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "10s");
-    scene.set_status("n1", "Maintenance");
-    scene.set_cordon("n1", true);
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "10s");
+    cluster.set_status("n1", "Maintenance");
+    cluster.set_cordon("n1", true);
     one.agent(&server).steady_state().expect(200, "steady_state");
-    assert!(scene.is_cordoned("n1"));
-    assert_eq!(scene.status("n1").as_deref(), Some("Ready"));
+    assert!(cluster.is_cordoned("n1"));
+    assert_eq!(cluster.status("n1").as_deref(), Some("Ready"));
 }
 
 /// A node is approved and its Node object deleted; the program has recorded that.
-fn deleted_while_rebooting(scene: &Scene, server: &Server, one: &Machine, two: &Machine) {
+fn deleted_while_rebooting(cluster: &TestCluster, server: &Server, one: &Machine, two: &Machine) {
     one.until_approved(server);
-    scene.admin.delete("/api/v1/nodes/n1", None).ok();
+    cluster.admin.delete("/api/v1/nodes/n1", None).ok();
     wait_for("the Lease records that the Node is gone", SOON, || {
-        let lock = scene.lock();
+        let lock = cluster.lock();
         if lock["holders"][0]["missing_since"].is_string() { Ok(()) } else { Err(lock.to_string()) }
     });
     server.wait_for_log("its Node object is gone", SOON);
@@ -92,19 +92,19 @@ fn deleted_while_rebooting(scene: &Scene, server: &Server, one: &Machine, two: &
 #[test]
 fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_another_boot() {
     for name in ["n1", "renamed"] {
-        let scene = scene();
-        let [one, two] = machines(&scene);
-        let server = server(&scene, "10s");
-        deleted_while_rebooting(&scene, &server, &one, &two);
+        let cluster = cluster();
+        let [one, two] = machines(&cluster);
+        let server = server(&cluster, "10s");
+        deleted_while_rebooting(&cluster, &server, &one, &two);
         // Its kubelet is restarted before the reboot, and registers the Node once more: the boot is the same.
         let machine_id = format!("{:032x}", 1);
-        scene.fleet.node(name, &machine_id, "boot-of-n1").create();
-        wait_for_reads(&scene, name, 2);
+        cluster.fleet.node(name, &machine_id, "boot-of-n1").create();
+        wait_for_reads(&cluster, name, 2);
         two.agent(&server).pre_reboot().expect(404, "slots_taken");
-        scene.fleet.set_ready(name, false);
-        scene.fleet.reboot(name);
-        scene.fleet.set_ready(name, true);
-        scene.wait_for_no_holder();
+        cluster.fleet.set_ready(name, false);
+        cluster.fleet.reboot(name);
+        cluster.fleet.set_ready(name, true);
+        cluster.wait_for_no_holder();
         server.wait_for_log("Ready in another boot", SOON);
         two.until_approved(&server);
     }
@@ -112,68 +112,68 @@ fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_anot
 
 #[test]
 fn a_deleted_node_that_may_be_rebooting_is_given_up_after_15_minutes() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let clock = scene.folder().join("clock");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let clock = cluster.folder().join("clock");
     std::fs::write(&clock, "+0").unwrap();
     let ordinary = std::path::PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
-    let server = scene.server(&ordinary).clock(&clock).arg("--pre-reboot-wait=10s").start();
-    deleted_while_rebooting(&scene, &server, &one, &two);
+    let server = cluster.server(&ordinary).clock(&clock).arg("--pre-reboot-wait=10s").start();
+    deleted_while_rebooting(&cluster, &server, &one, &two);
     // Half of the time is not enough: the test may be slow, but not by minutes.
     std::fs::write(&clock, "+450").unwrap();
-    wait_for_reads(&scene, "n1", 2);
-    assert_eq!(scene.holders(), ["n1"]);
+    wait_for_reads(&cluster, "n1", 2);
+    assert_eq!(cluster.holders(), ["n1"]);
     std::fs::write(&clock, "+901").unwrap();
-    scene.wait_for_no_holder();
+    cluster.wait_for_no_holder();
     server.wait_for_log("gone for 15 minutes", SOON);
     two.until_approved(&server);
 }
 
 #[test]
 fn a_node_that_is_there_after_all_is_not_given_up_later() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
     // Kubernetes says so itself, once, and is wrong; as an API server of an older state might be.
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
         "message": "nodes \"n1\" not found", "details": {"name": "n1", "kind": "nodes"}});
-    scene.road.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(Fault::status(404, &not_found)));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(Fault::status(404, &not_found)));
     server.wait_for_log("its Node object is gone", SOON);
     server.wait_for_log("is there after all", SOON);
-    assert_eq!(scene.lock()["holders"][0].get("missing_since"), None);
+    assert_eq!(cluster.lock()["holders"][0].get("missing_since"), None);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    one.comes_back(&scene, &server);
+    one.comes_back(&cluster, &server);
     two.until_approved(&server);
 }
 
 #[test]
 fn a_holder_that_was_never_approved_and_whose_node_is_deleted_is_dropped() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-    scene.fleet.budget("shop", "web", 1, "web");
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "1s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 1, "web");
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "1s");
     one.until_blocked(&server, "PodDisruptionBudget shop/web");
-    scene.admin.delete("/api/v1/nodes/n1", None).ok();
-    scene.wait_for_no_holder();
+    cluster.admin.delete("/api/v1/nodes/n1", None).ok();
+    cluster.wait_for_no_holder();
     two.until_approved(&server);
 }
 
 #[test]
 fn a_node_recreated_under_the_same_name_is_another_node() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
-    scene.admin.delete("/api/v1/nodes/n1", None).ok();
-    let again = machine(&scene, "n1", 1);
-    scene.fleet.reboot("n1");
+    cluster.admin.delete("/api/v1/nodes/n1", None).ok();
+    let again = machine(&cluster, "n1", 1);
+    cluster.fleet.reboot("n1");
     again.agent(&server).steady_state().expect(200, "steady_state");
-    again.is_in_service(&scene);
-    scene.wait_for_no_holder();
+    again.is_in_service(&cluster);
+    cluster.wait_for_no_holder();
     again.until_approved(&server);
-    again.comes_back(&scene, &server);
+    again.comes_back(&cluster, &server);
     two.until_approved(&server);
 }

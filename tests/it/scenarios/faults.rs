@@ -9,40 +9,40 @@ use test_cluster::certificate::{SelfSigned, self_signed};
 use test_cluster::objects::Placement;
 use test_cluster::pipe::Pipe;
 use test_cluster::wait::wait_for;
-use test_cluster::{Road, Scene, Server};
+use test_cluster::{Proxy, Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, machines, scene};
+use super::{MOMENT, Machine, SOON, binary, cluster, machines};
 
 /// How long a network or a store is away. Calls to Kubernetes give up after 20 to 30 s.
 const AWAY: Duration = Duration::from_secs(30);
 
-fn server_via(scene: &Scene, pipe: &Pipe) -> Server {
-    scene.server_via(pipe, &binary()).arg("--pre-reboot-wait=100s").start()
+fn server_via(cluster: &TestCluster, pipe: &Pipe) -> Server {
+    cluster.server_via(pipe, &binary()).arg("--pre-reboot-wait=100s").start()
 }
 
 /// A Deployment of three pods on `n1`, and a budget that lets none go.
-fn blocked(scene: &Scene) {
-    scene.fleet.deployment("shop", "web", 3, Placement::On("n1"));
-    scene.fleet.budget("shop", "web", 3, "web");
-    scene.wait_for_running("n1", 3);
+fn blocked(cluster: &TestCluster) {
+    cluster.fleet.deployment("shop", "web", 3, Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 3, "web");
+    cluster.wait_for_running("n1", 3);
 }
 
 /// The Deployment and its budget go away.
-fn unblock(scene: &Scene) {
-    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+fn unblock(cluster: &TestCluster) {
+    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
 }
 
 /// Reboots as an agent does, which asks again after every refusal and every lost answer.
 #[track_caller]
-fn reboots(scene: &Scene, machine: &Machine, server: &Server) {
+fn reboots(cluster: &TestCluster, machine: &Machine, server: &Server) {
     wait_for(&format!("{} is approved", machine.node), SOON * 2, || match machine.agent(server).send("pre-reboot").try_answer() {
         Some(answer) if answer.status == 200 => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    assert_eq!(machine.pods(scene), Vec::<String>::new(), "{} was approved with pods left", machine.node);
-    assert_eq!(scene.holders(), [machine.node.as_str()]);
-    scene.fleet.reboot(&machine.node);
+    assert_eq!(machine.pods(cluster), Vec::<String>::new(), "{} was approved with pods left", machine.node);
+    assert_eq!(cluster.holders(), [machine.node.as_str()]);
+    cluster.fleet.reboot(&machine.node);
     wait_for(&format!("{} checks in", machine.node), SOON * 2, || match machine.agent(server).send("steady-state").try_answer() {
         Some(answer) if answer.status == 200 => Ok(()),
         other => Err(format!("{other:?}")),
@@ -51,34 +51,34 @@ fn reboots(scene: &Scene, machine: &Machine, server: &Server) {
 
 #[test]
 fn a_network_that_freezes_during_the_drain_costs_time_only() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    blocked(&scene);
-    let pipe = Pipe::to(&scene.api_address());
-    let server = server_via(&scene, &pipe);
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    blocked(&cluster);
+    let pipe = Pipe::to(&cluster.api_address());
+    let server = server_via(&cluster, &pipe);
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
     pipe.freeze();
-    unblock(&scene);
+    unblock(&cluster);
     let other = two.agent(&server).send("pre-reboot");
     assert!(held.is_held(AWAY), "nothing can be known of n1");
     pipe.thaw();
     held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
     assert_ne!(other.answer().status, 200, "n1 holds the slot");
-    assert_eq!(scene.holders(), ["n1"]);
+    assert_eq!(cluster.holders(), ["n1"]);
 }
 
 #[test]
 fn connections_that_are_cut_again_and_again_end_no_reboot() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
     for machine in [&one, &two] {
-        scene.fleet.bare_pod("shop", &format!("of-{}", machine.node), Placement::On(&machine.node));
-        scene.wait_for_running(&machine.node, 1);
+        cluster.fleet.bare_pod("shop", &format!("of-{}", machine.node), Placement::On(&machine.node));
+        cluster.wait_for_running(&machine.node, 1);
     }
-    let pipe = Pipe::to(&scene.api_address());
-    let server = server_via(&scene, &pipe);
+    let pipe = Pipe::to(&cluster.api_address());
+    let server = server_via(&cluster, &pipe);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -88,85 +88,85 @@ fn connections_that_are_cut_again_and_again_end_no_reboot() {
             }
         });
         for machine in [&one, &two] {
-            reboots(&scene, machine, &server);
+            reboots(&cluster, machine, &server);
         }
         done.store(true, Ordering::SeqCst);
     });
     assert!(pipe.opened() > 4, "{} connections: they were not cut", pipe.opened());
-    scene.wait_for_no_holder();
-    one.is_in_service(&scene);
-    two.is_in_service(&scene);
+    cluster.wait_for_no_holder();
+    one.is_in_service(&cluster);
+    two.is_in_service(&cluster);
 }
 
 #[test]
 fn a_slow_network_costs_time_only() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
-    let pipe = Pipe::to(&scene.api_address());
-    let server = server_via(&scene, &pipe);
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
+    let pipe = Pipe::to(&cluster.api_address());
+    let server = server_via(&cluster, &pipe);
     pipe.slow(Duration::from_millis(250));
-    reboots(&scene, &one, &server);
-    scene.wait_for_no_holder();
-    one.is_in_service(&scene);
+    reboots(&cluster, &one, &server);
+    cluster.wait_for_no_holder();
+    one.is_in_service(&cluster);
 }
 
 #[test]
 fn a_store_that_is_away_during_the_drain_costs_time_only() {
-    let mut scene = scene();
-    let [one, two] = machines(&scene);
-    blocked(&scene);
-    let server = scene.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
+    let mut cluster = cluster();
+    let [one, two] = machines(&cluster);
+    blocked(&cluster);
+    let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
-    scene.stop_store();
+    cluster.stop_store();
     assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
     let answer = two.agent(&server).pre_reboot();
     assert_ne!(answer.status, 200, "{answer:?}");
     assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
-    scene.start_store();
-    unblock(&scene);
+    cluster.start_store();
+    unblock(&cluster);
     held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
-    assert_eq!(scene.holders(), ["n1"]);
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    assert_eq!(cluster.holders(), ["n1"]);
 }
 
 /// One replica's clock is a day ahead. A static binary cannot be shown another time, so this is always the ordinary one.
 #[test]
 fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let clock = scene.folder().join("clock");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let clock = cluster.folder().join("clock");
     std::fs::write(&clock, "+86400").unwrap();
     let ordinary = PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
-    let ahead = scene.server(&ordinary).clock(&clock).start();
-    let right = scene.server(&ordinary).start();
+    let ahead = cluster.server(&ordinary).clock(&clock).start();
+    let right = cluster.server(&ordinary).start();
     let tomorrow = format!("{:.10}", (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string());
     ahead.wait_for_log(&tomorrow, SOON);
     one.until_approved(&ahead);
-    assert!(scene.lock().to_string().contains(&tomorrow), "{}", scene.lock());
+    assert!(cluster.lock().to_string().contains(&tomorrow), "{}", cluster.lock());
     two.agent(&right).pre_reboot().expect(404, "slots_taken");
-    scene.fleet.reboot("n1");
+    cluster.fleet.reboot("n1");
     one.agent(&right).steady_state().expect(200, "steady_state");
-    scene.wait_for_no_holder();
-    one.is_in_service(&scene);
+    cluster.wait_for_no_holder();
+    one.is_in_service(&cluster);
     two.until_approved(&right);
     // And a check-in at the one whose clock is ahead.
-    scene.fleet.reboot("n2");
+    cluster.fleet.reboot("n2");
     two.agent(&ahead).steady_state().expect(200, "steady_state");
-    scene.wait_for_no_holder();
-    two.is_in_service(&scene);
+    cluster.wait_for_no_holder();
+    two.is_in_service(&cluster);
 }
 
 #[test]
 fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    blocked(&scene);
-    let clock = scene.folder().join("clock");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    blocked(&cluster);
+    let clock = cluster.folder().join("clock");
     std::fs::write(&clock, "+0").unwrap();
-    let server = scene.server(&PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"))).clock(&clock).arg("--pre-reboot-wait=100s").start();
+    let server = cluster.server(&PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"))).clock(&clock).arg("--pre-reboot-wait=100s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
     for step in ["+86400", "-86400", "+0"] {
@@ -175,56 +175,56 @@ fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
         two.agent(&server).pre_reboot().expect(404, "slots_taken");
     }
     std::fs::write(&clock, "-86400").unwrap();
-    unblock(&scene);
+    unblock(&cluster);
     held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
     std::fs::write(&clock, "+86400").unwrap();
-    scene.fleet.reboot("n1");
+    cluster.fleet.reboot("n1");
     one.agent(&server).steady_state().expect(200, "steady_state");
-    scene.wait_for_no_holder();
-    one.is_in_service(&scene);
+    cluster.wait_for_no_holder();
+    one.is_in_service(&cluster);
 }
 
 #[test]
 fn a_token_that_ends_during_the_drain_is_read_anew() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    blocked(&scene);
-    let first = scene.revocable_token();
-    let file = scene.folder().join("token");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    blocked(&cluster);
+    let first = cluster.revocable_token();
+    let file = cluster.folder().join("token");
     std::fs::write(&file, first.text()).unwrap();
-    let server = scene.server_with_token_file(&file, &binary()).arg("--pre-reboot-wait=120s").start();
+    let server = cluster.server_with_token_file(&file, &binary()).arg("--pre-reboot-wait=120s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
-    first.revoke(&scene);
+    first.revoke(&cluster);
     server.wait_for_log("cannot be drained now", SOON);
-    unblock(&scene);
+    unblock(&cluster);
     assert!(held.is_held(MOMENT), "nobody knows who asks");
-    std::fs::write(&file, scene.revocable_token().text()).unwrap();
+    std::fs::write(&file, cluster.revocable_token().text()).unwrap();
     held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn a_ca_that_is_replaced_during_the_drain_is_read_anew_and_no_other_is_trusted() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    blocked(&scene);
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    blocked(&cluster);
     let [old, new] = [self_signed(), self_signed()];
-    let [before, after] = [&old, &new].map(|made: &SelfSigned| Road::secured(&scene.admin, made));
+    let [before, after] = [&old, &new].map(|made: &SelfSigned| Proxy::secured(&cluster.admin, made));
     let pipe = Pipe::to(&before.address());
-    let file: PathBuf = scene.folder().join("other-ca.pem");
+    let file: PathBuf = cluster.folder().join("other-ca.pem");
     std::fs::write(&file, &old.pem).unwrap();
-    let server = scene.server_at(&format!("https://{}", pipe.address()), Some(&file), &binary()).arg("--pre-reboot-wait=120s").start();
+    let server = cluster.server_at(&format!("https://{}", pipe.address()), Some(&file), &binary()).arg("--pre-reboot-wait=120s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
     let trusted = after.log().len();
     pipe.lead_to(&after.address());
-    unblock(&scene);
+    unblock(&cluster);
     server.wait_for_log("cannot be drained now", SOON);
     assert!(held.is_held(MOMENT * 4), "whoever answers has a certificate that is not trusted");
     assert_eq!(after.log().len(), trusted, "a call was made to a server that is not trusted");
     std::fs::write(&file, &new.pem).unwrap();
     held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }

@@ -2,27 +2,27 @@
 
 use serde_json::Value;
 use test_cluster::objects::Placement;
-use test_cluster::road::{Fault, Rule};
+use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, machines, scene, server};
+use super::{MOMENT, Machine, SOON, binary, cluster, machines, server};
 
 /// A pod on each node, which its budget keeps there.
-fn blocked<const N: usize>(scene: &Scene) -> [Machine; N] {
-    let nodes = machines(scene);
+fn blocked<const N: usize>(cluster: &TestCluster) -> [Machine; N] {
+    let nodes = machines(cluster);
     for node in &nodes {
-        scene.fleet.deployment("shop", &node.node, 1, Placement::On(&node.node));
-        scene.fleet.budget("shop", &node.node, 1, &node.node);
-        scene.wait_for_running(&node.node, 1);
+        cluster.fleet.deployment("shop", &node.node, 1, Placement::On(&node.node));
+        cluster.fleet.budget("shop", &node.node, 1, &node.node);
+        cluster.wait_for_running(&node.node, 1);
     }
     nodes
 }
 
 /// Takes pod and budget away.
-fn unblock(scene: &Scene, node: &Machine) {
+fn unblock(cluster: &TestCluster, node: &Machine) {
     for kind in ["policy/v1/namespaces/shop/poddisruptionbudgets", "apps/v1/namespaces/shop/deployments"] {
-        scene.admin.delete(&format!("/apis/{kind}/{}", node.node), None).ok();
+        cluster.admin.delete(&format!("/apis/{kind}/{}", node.node), None).ok();
     }
 }
 
@@ -45,20 +45,20 @@ fn approvals(server: &Server) -> usize {
 
 #[test]
 fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
-    let scene = scene();
-    let [one, two] = blocked(&scene);
-    let server = server(&scene, "600s");
+    let cluster = cluster();
+    let [one, two] = blocked(&cluster);
+    let server = server(&cluster, "600s");
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("node n1: draining, 1 pods have to go", SOON);
     held.hang_up();
     wait_for_no_connection(&server);
     server.wait_for_log("the answer 400 bad_request ", SOON);
-    unblock(&scene, &one);
+    unblock(&cluster, &one);
     server.wait_for_log("node n1: empty", SOON);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    assert!(one.pods(&scene).is_empty());
-    assert_eq!((approvals(&server), &scene.lock()["holders"][0]["approved"]), (0, &Value::Null));
-    assert!(scene.is_cordoned("n1"), "the slot and the cordon stay");
+    assert!(one.pods(&cluster).is_empty());
+    assert_eq!((approvals(&server), &cluster.lock()["holders"][0]["approved"]), (0, &Value::Null));
+    assert!(cluster.is_cordoned("n1"), "the slot and the cordon stay");
     one.agent(&server).pre_reboot().expect(200, "approved");
     // The line comes after that of the approval; both may come later than the answer.
     server.wait_for_log("200 approved", SOON);
@@ -67,60 +67,60 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
 
 #[test]
 fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "20s");
-    scene.road.plan(Rule::on("list", "pods").nth(1).meet(Fault::Freeze));
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "20s");
+    cluster.proxy.plan(Rule::on("list", "pods").nth(1).meet(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
-    scene.road.block_until(|calls| calls.iter().any(|call| call.verb == "list" && call.resource == "pods"), SOON);
+    cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "list" && call.resource == "pods"), SOON);
     pending.hang_up();
     server.wait_for_log("has hung up", SOON);
-    scene.road.clear();
+    cluster.proxy.clear();
     server.wait_for_log("closed its side of the connection before the answer", SOON);
-    assert_eq!((approvals(&server), &scene.lock()["holders"][0]["approved"]), (0, &Value::Null));
+    assert_eq!((approvals(&server), &cluster.lock()["holders"][0]["approved"]), (0, &Value::Null));
     one.agent(&server).pre_reboot().expect(200, "approved");
 }
 
 #[test]
 fn a_client_that_hung_up_before_anything_was_written_takes_no_slot() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "20s");
-    scene.road.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "20s");
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
-    scene.road.block_until(|calls| calls.iter().any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
+    cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
     pending.hang_up();
     server.wait_for_log("has hung up", SOON);
-    scene.road.clear();
+    cluster.proxy.clear();
     server.wait_for_log("closed its side of the connection before the answer", SOON);
-    assert!(scene.holders().is_empty() && !scene.is_cordoned("n1"));
+    assert!(cluster.holders().is_empty() && !cluster.is_cordoned("n1"));
     two.until_approved(&server);
 }
 
 #[test]
 fn a_check_in_counts_though_its_client_hangs_up() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "20s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "20s");
     one.until_approved(&server);
-    scene.fleet.reboot("n1");
-    scene.road.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
-    let before = scene.road.log().len();
+    cluster.fleet.reboot("n1");
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    let before = cluster.proxy.log().len();
     let pending = one.agent(&server).send("steady-state");
-    scene.road.block_until(|calls| calls.iter().skip(before).any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
+    cluster.proxy.block_until(|calls| calls.iter().skip(before).any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
     pending.hang_up();
     server.wait_for_log("has hung up", SOON);
-    scene.road.clear();
+    cluster.proxy.clear();
     server.wait_for_log("the answer 200 steady_state ", SOON);
-    one.is_in_service(&scene);
-    scene.wait_for_no_holder();
+    one.is_in_service(&cluster);
+    cluster.wait_for_no_holder();
 }
 
 #[test]
 fn two_hundred_clients_that_hang_up_leave_all_places_free() {
-    let scene = scene();
-    let nodes: [Machine; 4] = blocked(&scene);
-    let server = scene.server(&binary()).arg("--slots=4").arg("--pre-reboot-wait=600s").arg("--max-connections=8").start();
+    let cluster = cluster();
+    let nodes: [Machine; 4] = blocked(&cluster);
+    let server = cluster.server(&binary()).arg("--slots=4").arg("--pre-reboot-wait=600s").arg("--max-connections=8").start();
     for _ in 0..50 {
         // At any stage: the request may be on its way, being decided, or held.
         let sent: Vec<_> = nodes.iter().filter_map(|node| node.agent(&server).try_send("pre-reboot")).collect();

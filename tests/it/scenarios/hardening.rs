@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use test_cluster::api::{Answer, Api};
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
-use test_cluster::{Backend, Scene, apply};
+use test_cluster::{Backend, TestCluster, apply};
 
-use super::{SOON, machines, scene, server};
+use super::{SOON, cluster, machines, server};
 
 const HARDENING: &str = include_str!("../../../kubernetes/hardening.yaml");
 const PLACEHOLDER: &str = "REPLACE-WITH-THE-CIDR-OF-YOUR-NODES";
@@ -18,16 +18,16 @@ const POLICY: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionp
 const JSON: &str = "application/merge-patch+json";
 
 /// Applies the file as a user does, and waits until the policy is in force. Needs a node `n1`.
-fn harden(scene: &Scene) {
-    apply(&scene.admin, &HARDENING.replace(PLACEHOLDER, "192.0.2.0/24"), &[]);
-    let account = account(scene);
+fn harden(cluster: &TestCluster) {
+    apply(&cluster.admin, &HARDENING.replace(PLACEHOLDER, "192.0.2.0/24"), &[]);
+    let account = account(cluster);
     // A policy takes a moment to become active.
     wait_for("the policy is in force", SOON, || {
         let answer = account.merge("/api/v1/nodes/n1?dryRun=All", &json!({"metadata": {"labels": {"probe": "x"}}}));
         if is_refusal(&answer) { Ok(()) } else { Err(answer.status) }
     });
     wait_for("its expressions are checked", SOON, || {
-        let policy = scene.admin.get(POLICY).ok();
+        let policy = cluster.admin.get(POLICY).ok();
         let is_new = policy["status"]["observedGeneration"] != policy["metadata"]["generation"];
         let warnings = &policy["status"]["typeChecking"]["expressionWarnings"];
         if is_new || !warnings.is_null() { Err(policy["status"].to_string()) } else { Ok(()) }
@@ -35,20 +35,20 @@ fn harden(scene: &Scene) {
 }
 
 /// The API with the program's own token.
-fn account(scene: &Scene) -> Api {
-    scene.api_with(&scene.token)
+fn account(cluster: &TestCluster) -> Api {
+    cluster.api_with(&cluster.token)
 }
 
 /// The API with every right there is, under the program's name: what a right too many would allow.
-fn account_with_all_rights(scene: &Scene, method: &str, path: &str, body: &Value) -> Answer {
+fn account_with_all_rights(cluster: &TestCluster, method: &str, path: &str, body: &Value) -> Answer {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let headers = [
-        header("Authorization", &format!("Bearer {}", scene.admin.token().unwrap())),
+        header("Authorization", &format!("Bearer {}", cluster.admin.token().unwrap())),
         header("Impersonate-User", ACCOUNT),
         header("Impersonate-Group", "system:masters"),
         header("Content-Type", if method == "PATCH" { JSON } else { "application/json" }),
     ];
-    let raw = scene.admin.pass_on(method, path, &headers, body.to_string().as_bytes()).unwrap();
+    let raw = cluster.admin.pass_on(method, path, &headers, body.to_string().as_bytes()).unwrap();
     Answer { status: raw.status, body: serde_json::from_slice(&raw.body).unwrap_or_default() }
 }
 
@@ -97,18 +97,18 @@ fn check_the_text() {
 #[test]
 fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
     check_the_text();
-    let scene = scene();
+    let cluster = cluster();
     if Backend::chosen() == Backend::Simulated {
         eprintln!("CLUSTER=simulated evaluates no admission policy: only the text of kubernetes/hardening.yaml was checked");
         return;
     }
-    let [_one, _two] = machines(&scene);
-    let admin = &scene.admin;
+    let [_one, _two] = machines(&cluster);
+    let admin = &cluster.admin;
     let node = "/api/v1/nodes/n1";
     let own = json!({"metadata": {"annotations": {"example.org/keep": "x"}, "finalizers": ["example.org/held"], "labels": {"keep": "x"}}});
     admin.merge(node, &own).ok();
-    harden(&scene);
-    let account = account(&scene);
+    harden(&cluster);
+    let account = account(&cluster);
     let allowed = [
         json!({"spec": {"unschedulable": true}, "metadata": {"annotations": {"rebootmanager/status": "Rebooting", "rebootmanager/x": "y"}}}),
         json!({"spec": {"unschedulable": null}, "metadata": {"annotations": {"rebootmanager/status": "Ready", "rebootmanager/x": null}}}),
@@ -142,9 +142,9 @@ fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
     assert_eq!(account.merge(&format!("{node}/status"), &status).status, 403, "by RBAC alone");
     assert_eq!(account.merge(node, &status).status, 200, "the API server ignores a status here");
     let new = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n9"}});
-    assert_refused(&account_with_all_rights(&scene, "PATCH", &format!("{node}/status"), &status), &["does not write the status"]);
-    assert_refused(&account_with_all_rights(&scene, "POST", "/api/v1/nodes", &new), &["neither creates nor deletes"]);
-    assert_refused(&account_with_all_rights(&scene, "DELETE", "/api/v1/nodes/n2", &json!({})), &["neither creates nor deletes"]);
+    assert_refused(&account_with_all_rights(&cluster, "PATCH", &format!("{node}/status"), &status), &["does not write the status"]);
+    assert_refused(&account_with_all_rights(&cluster, "POST", "/api/v1/nodes", &new), &["neither creates nor deletes"]);
+    assert_refused(&account_with_all_rights(&cluster, "DELETE", "/api/v1/nodes/n2", &json!({})), &["neither creates nor deletes"]);
     let untouched = |node: &Value| (node["spec"].clone(), node["metadata"]["annotations"].clone(), node["status"]["nodeInfo"].clone());
     assert_eq!(untouched(&admin.get(node).ok()), untouched(&before));
     admin.merge(node, &json!({"metadata": {"labels": {"new": "x"}}})).ok();
@@ -153,32 +153,32 @@ fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
 /// On the simulated cluster the policy is only stored, and this is one more reboot; on the real one it is in force.
 #[test]
 fn a_reboot_goes_through_with_everything_applied() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
     if Backend::chosen() == Backend::Real {
-        harden(&scene);
+        harden(&cluster);
     }
-    scene.fleet.deployment("shop", "web", 3, Placement::On("n1"));
-    scene.wait_for_running("n1", 3);
-    let server = server(&scene, "60s");
+    cluster.fleet.deployment("shop", "web", 3, Placement::On("n1"));
+    cluster.wait_for_running("n1", 3);
+    let server = server(&cluster, "60s");
     one.agent(&server).steady_state().expect(200, "steady_state");
-    scene.set_cordon("n1", true);
+    cluster.set_cordon("n1", true);
     one.agent(&server).pre_reboot().expect(200, "approved");
-    scene.set_cordon("n1", false);
+    cluster.set_cordon("n1", false);
     one.agent(&server).pre_reboot().expect(200, "approved");
-    one.comes_back(&scene, &server);
-    one.is_in_service(&scene);
-    assert!(scene.holders().is_empty());
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
+    assert!(cluster.holders().is_empty());
 }
 
 /// The real API server refuses the NetworkPolicy as long as nobody has said where the nodes are.
 #[test]
 fn the_placeholder_cannot_be_applied_to_a_real_api_server() {
-    let scene = scene();
+    let cluster = cluster();
     let network = documents().into_iter().find(|document| document["kind"] == "NetworkPolicy").unwrap();
     assert!(network.to_string().contains(PLACEHOLDER));
     if Backend::chosen() == Backend::Real {
-        let answer = scene.admin.create("/apis/networking.k8s.io/v1/namespaces/reboot-manager/networkpolicies", &network);
+        let answer = cluster.admin.create("/apis/networking.k8s.io/v1/namespaces/reboot-manager/networkpolicies", &network);
         assert!(answer.status == 422 && answer.body["message"].to_string().contains(PLACEHOLDER), "{answer:?}");
     }
 }

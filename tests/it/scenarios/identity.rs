@@ -2,30 +2,30 @@
 
 use test_cluster::wait::wait_for;
 
-use super::{Machine, machine, machines, scene, server};
+use super::{Machine, cluster, machine, machines, server};
 
 #[test]
 fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
-    let scene = scene();
-    let one = machine(&scene, "n1", 5);
-    machine(&scene, "n2", 5);
-    let other = machine(&scene, "n3", 6);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let one = machine(&cluster, "n1", 5);
+    machine(&cluster, "n2", 5);
+    let other = machine(&cluster, "n3", 6);
+    let server = server(&cluster, "10s");
     for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
         let answer = answer.expect(404, "duplicate_id");
         assert!(answer.value.contains("n1 and n2"), "{}", answer.value);
     }
     other.until_approved(&server);
-    assert_eq!(scene.holders(), ["n3"]);
+    assert_eq!(cluster.holders(), ["n3"]);
 }
 
 #[test]
 fn nodes_with_odd_machine_ids_hurt_nobody() {
-    let scene = scene();
-    scene.fleet.node("odd", "not-a-machine-id", "b").create();
-    scene.fleet.node("empty", "", "b").create();
-    let [one] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    cluster.fleet.node("odd", "not-a-machine-id", "b").create();
+    cluster.fleet.node("empty", "", "b").create();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
     let line = server.wait_for_log("no client can be found for nodes whose machine-id", super::SOON);
     assert!(line.contains("odd") && line.contains("empty"), "{line}");
@@ -33,36 +33,36 @@ fn nodes_with_odd_machine_ids_hurt_nobody() {
 
 #[test]
 fn the_raw_machine_id_and_an_upper_case_group_are_as_good() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "10s");
     let mut agent = server.zincati(&format!("{:032X}", 1));
     agent.group = "Workers.EU-1".to_owned();
     agent.base = "//".to_owned();
     agent.pre_reboot().expect(200, "approved");
-    assert_eq!(scene.lock()["holders"][0]["group"], "Workers.EU-1");
+    assert_eq!(cluster.lock()["holders"][0]["group"], "Workers.EU-1");
     agent.steady_state().expect(200, "steady_state");
-    one.is_in_service(&scene);
+    one.is_in_service(&cluster);
 }
 
 #[test]
 fn an_id_of_no_node_is_told() {
-    let scene = scene();
-    let [_one] = machines::<1>(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [_one] = machines::<1>(&cluster);
+    let server = server(&cluster, "10s");
     let id = "0123456789abcdef0123456789abcdef";
     let stranger = Machine { node: String::new(), id: id.to_owned() };
     let answer = stranger.agent(&server).pre_reboot().expect(404, "unknown_node");
     assert!(answer.value.contains(id), "{}", answer.value);
     stranger.agent(&server).steady_state().expect(200, "steady_state");
-    assert!(scene.holders().is_empty());
+    assert!(cluster.holders().is_empty());
 }
 
 #[test]
 fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "10s");
     let broken = format!("{}\n{}", &one.id[..16], &one.id[16..]);
     for id in ["short", "ü", &broken, "\u{1b}[31m", &one.id[1..]] {
         let agent = server.zincati(id);
@@ -71,33 +71,33 @@ fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
             assert!(answer.value.contains(&format!("{id:?}")) && answer.value.contains("32 hexadecimal digits"), "{}", answer.value);
         }
     }
-    assert!(scene.holders().is_empty() && scene.status("n1").is_none());
+    assert!(cluster.holders().is_empty() && cluster.status("n1").is_none());
 }
 
 #[test]
 fn white_space_around_an_id_is_forgiven() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "10s");
     server.zincati(&format!("{}\n", one.id)).pre_reboot().expect(200, "approved");
-    assert_eq!(scene.holders(), ["n1"]);
+    assert_eq!(cluster.holders(), ["n1"]);
     server.zincati(&format!(" {}\r\n", one.id)).steady_state().expect(200, "steady_state");
-    one.is_in_service(&scene);
+    one.is_in_service(&cluster);
 }
 
 #[test]
 fn a_node_that_joins_later_is_found() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.agent(&server).steady_state().expect(200, "steady_state");
     for number in 2..4 {
-        let late = machine(&scene, &format!("n{number}"), number);
+        let late = machine(&cluster, &format!("n{number}"), number);
         wait_for("the watch has delivered the node", super::SOON, || {
             late.agent(&server).steady_state().expect(200, "steady_state");
-            let annotations = scene.fleet.read_node(&late.node)["metadata"]["annotations"].clone();
+            let annotations = cluster.fleet.read_node(&late.node)["metadata"]["annotations"].clone();
             if annotations["rebootmanager/status"] == "Ready" { Ok(()) } else { Err(annotations) }
         });
-        late.is_in_service(&scene);
+        late.is_in_service(&cluster);
     }
 }

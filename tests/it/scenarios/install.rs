@@ -5,10 +5,10 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use test_cluster::Scene;
+use test_cluster::TestCluster;
 use test_cluster::wait::wait_for;
 
-use super::{MANIFEST, NAMESPACE, SOON, binary, machines, scene};
+use super::{MANIFEST, NAMESPACE, SOON, binary, cluster, machines};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes/deployment.yaml");
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -22,12 +22,12 @@ fn document(kind: &str) -> Value {
 }
 
 /// Takes away what the manifest and earlier scenarios have made.
-pub(super) fn uninstall(scene: &Scene) {
+pub(super) fn uninstall(cluster: &TestCluster) {
     let namespace = format!("/api/v1/namespaces/{NAMESPACE}");
     for path in [&namespace, &format!("{ROLES}/clusterroles/{NAMESPACE}"), &format!("{ROLES}/clusterrolebindings/{NAMESPACE}")] {
-        scene.admin.delete(path, None).ok();
+        cluster.admin.delete(path, None).ok();
     }
-    wait_for("the namespace is gone", SOON, || match scene.admin.get(&namespace).status {
+    wait_for("the namespace is gone", SOON, || match cluster.admin.get(&namespace).status {
         404 => Ok(()),
         status => Err(status),
     });
@@ -42,38 +42,38 @@ fn run(mut command: Command, arguments: &[&str]) -> Output {
 }
 
 /// The pods of the Deployment run, each on a node of its own, and no pod of it was ever refused.
-fn runs(scene: &Scene) {
+fn runs(cluster: &TestCluster) {
     let deployment = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAMESPACE}");
     wait_for("the Deployment is available", SOON, || {
-        let status = scene.admin.get(&deployment).ok()["status"].take();
+        let status = cluster.admin.get(&deployment).ok()["status"].take();
         if status["availableReplicas"] == 2 { Ok(()) } else { Err(status.to_string()) }
     });
-    assert_eq!(refusals(scene), Vec::<String>::new());
+    assert_eq!(refusals(cluster), Vec::<String>::new());
 }
 
 /// What the events say of pods that could not be made.
-fn refusals(scene: &Scene) -> Vec<String> {
-    let events = scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/events")).ok();
+fn refusals(cluster: &TestCluster) -> Vec<String> {
+    let events = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/events")).ok();
     let failed = events["items"].as_array().into_iter().flatten().filter(|event| event["reason"] == "FailedCreate");
     failed.map(|event| event["message"].to_string()).collect()
 }
 
 #[test]
 fn the_manifest_applies_in_both_ways_and_then_nothing_differs() {
-    let scene = scene();
+    let cluster = cluster();
     let level = &document("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
     assert_eq!(level, "restricted");
-    if scene.kubectl().is_none() {
+    if cluster.kubectl().is_none() {
         eprintln!("CLUSTER=simulated has no kubectl: only the text of kubernetes/deployment.yaml was looked at");
         return;
     }
-    let kubectl = || scene.kubectl().unwrap();
-    let [_one, _two] = machines(&scene);
+    let kubectl = || cluster.kubectl().unwrap();
+    let [_one, _two] = machines(&cluster);
     for way in ["--server-side=true", "--server-side=false"] {
-        uninstall(&scene);
+        uninstall(&cluster);
         run(kubectl(), &["apply", way, "-f", FILE]);
         run(kubectl(), &["rollout", "status", "-n", NAMESPACE, "deployment/reboot-manager", "--timeout=120s"]);
-        runs(&scene);
+        runs(&cluster);
         let again = run(kubectl(), &["apply", way, "-f", FILE]);
         assert!(again.stderr.is_empty(), "no warning: {again:?}");
         run(kubectl(), &["diff", way, "-f", FILE]);
@@ -88,16 +88,16 @@ fn the_manifest_applies_in_both_ways_and_then_nothing_differs() {
 /// Each thing that `restricted` demands of a pod, taken away from ours.
 #[test]
 fn the_pod_is_admitted_under_restricted_and_would_not_be_with_less() {
-    let scene = scene();
+    let cluster = cluster();
     let deployment = document("Deployment");
     let template = &deployment["spec"]["template"];
-    if scene.kubectl().is_none() {
+    if cluster.kubectl().is_none() {
         eprintln!("CLUSTER=simulated has no Pod Security admission: nothing was asked");
         return;
     }
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": template["spec"]});
-    scene.admin.create(&pods, &pod).ok();
+    cluster.admin.create(&pods, &pod).ok();
     let container = "/spec/containers/0/securityContext";
     let less = [
         (container, json!({"privileged": true, "allowPrivilegeEscalation": true})),
@@ -116,7 +116,7 @@ fn the_pod_is_admitted_under_restricted_and_would_not_be_with_less() {
         for (name, value) in change.as_object().unwrap() {
             fields.insert(name.clone(), value.clone());
         }
-        let answer = scene.admin.create(&pods, &worse);
+        let answer = cluster.admin.create(&pods, &worse);
         let message = answer.body["message"].as_str().unwrap_or_default();
         assert!(answer.status == 403 && message.contains("violates PodSecurity \"restricted"), "{place} {change}: {answer:?}");
     }
@@ -161,22 +161,22 @@ fn object_of(rules: &Value, position: usize) -> Option<String> {
 /// So no right is granted that is not asked for, and none is missing unnoticed.
 #[test]
 fn each_right_that_is_taken_away_is_named_at_readyz() {
-    let scene = scene();
-    let [_one] = machines(&scene);
+    let cluster = cluster();
+    let [_one] = machines(&cluster);
     let rights = rights();
     assert!(rights.len() >= 16, "{} rights", rights.len());
     for right in rights {
-        let rules = scene.admin.get(&right.role).ok()["rules"].take();
+        let rules = cluster.admin.get(&right.role).ok()["rules"].take();
         let mut fewer = rules.clone();
         let verbs = fewer[right.position]["verbs"].as_array_mut().unwrap();
         verbs.retain(|verb| *verb != right.verb.as_str());
         if verbs.is_empty() {
             fewer.as_array_mut().unwrap().remove(right.position);
         }
-        scene.admin.merge(&right.role, &json!({"rules": fewer})).ok();
-        wait_until_allowed(&scene, &rules, &right, false);
+        cluster.admin.merge(&right.role, &json!({"rules": fewer})).ok();
+        wait_until_allowed(&cluster, &rules, &right, false);
         // Without a right to the Secrets the FleetLock port may not be opened.
-        let mut server = scene.server(&binary()).arg("--tls").arg("bootstrap").launch();
+        let mut server = cluster.server(&binary()).arg("--tls").arg("bootstrap").launch();
         let line = server.wait_for_log(OPS, SOON);
         server.ops = line.split(OPS).nth(1).unwrap().to_owned();
         let named = wait_for("/readyz names a right", SOON, || match server.page("/readyz") {
@@ -190,8 +190,8 @@ fn each_right_that_is_taken_away_is_named_at_readyz() {
         let object = object_of(&rules, right.position).filter(|_| !right.name.contains("leases"));
         let start = format!("{}{}: apply", right.name, object.map_or_else(String::new, |name| format!(" {name}")));
         assert!(line.starts_with(&start) && line.contains("kubernetes/deployment.yaml"), "{line:?} is not {start:?}");
-        scene.admin.merge(&right.role, &json!({"rules": rules})).ok();
-        wait_until_allowed(&scene, &rules, &right, true);
+        cluster.admin.merge(&right.role, &json!({"rules": rules})).ok();
+        wait_until_allowed(&cluster, &rules, &right, true);
     }
 }
 
@@ -199,7 +199,7 @@ fn each_right_that_is_taken_away_is_named_at_readyz() {
 const OPS: &str = "ops: listening on ";
 
 /// Waits until the API server sees the rules as they are now.
-fn wait_until_allowed(scene: &Scene, rules: &Value, right: &Right, wanted: bool) {
+fn wait_until_allowed(cluster: &TestCluster, rules: &Value, right: &Right, wanted: bool) {
     let rule = &rules[right.position];
     let resource = words(&rule["resources"]).remove(0);
     let (resource, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
@@ -211,7 +211,7 @@ fn wait_until_allowed(scene: &Scene, rules: &Value, right: &Right, wanted: bool)
         asked["name"] = json!(name);
     }
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}});
-    let own = scene.api_with(&scene.token);
+    let own = cluster.api_with(&cluster.token);
     wait_for("the rules are in force", SOON, || {
         let answer = own.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).ok();
         if answer["status"]["allowed"] == wanted { Ok(()) } else { Err(answer["status"].to_string()) }

@@ -3,22 +3,22 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use test_cluster::road::{Fault, Rule};
+use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 
-use super::{Machine, SOON, binary, machine, machines, scene, server};
+use super::{Machine, SOON, binary, cluster, machine, machines, server};
 
 /// The last check is the write of the approval. After it nothing is asked, so only this process and the network are between
 /// Kubernetes' answer and the node.
 #[test]
 fn the_gap_between_the_last_check_and_the_answer_is_small() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "20s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "20s");
     let checked: Arc<Mutex<Option<Instant>>> = Arc::default();
     let check = Arc::clone(&checked);
-    scene.road.plan(Rule::on("patch", "leases").meet(Fault::after(move |_| *check.lock().unwrap() = Some(Instant::now()))));
+    cluster.proxy.plan(Rule::on("patch", "leases").meet(Fault::after(move |_| *check.lock().unwrap() = Some(Instant::now()))));
     let mut gaps: Vec<Duration> = (0..21)
         .map(|_| {
             one.agent(&server).pre_reboot().expect(200, "approved");
@@ -32,9 +32,9 @@ fn the_gap_between_the_last_check_and_the_answer_is_small() {
 
 #[test]
 fn of_two_nodes_that_ask_at_once_one_is_approved_in_each_of_200_rounds() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let servers = [server(&scene, "20s"), server(&scene, "20s")];
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let servers = [server(&cluster, "20s"), server(&cluster, "20s")];
     for round in 0..200 {
         let pair = [(&one, round % 2), (&two, (round / 2) % 2)];
         let pending: Vec<Pending> = pair.iter().map(|(machine, server)| machine.agent(&servers[*server]).send("pre-reboot")).collect();
@@ -46,20 +46,20 @@ fn of_two_nodes_that_ask_at_once_one_is_approved_in_each_of_200_rounds() {
             answers.iter().all(|answer| answer.status == 200 || matches!(answer.kind.as_str(), "slots_taken" | "other_rebooting")),
             "{answers:?}"
         );
-        assert_eq!(scene.holders(), [approved[0].node.clone()]);
-        approved[0].comes_back(&scene, &servers[round % 2]);
-        assert!(scene.holders().is_empty(), "round {round}");
+        assert_eq!(cluster.holders(), [approved[0].node.clone()]);
+        approved[0].comes_back(&cluster, &servers[round % 2]);
+        assert!(cluster.holders().is_empty(), "round {round}");
     }
     for machine in [&one, &two] {
-        machine.is_in_service(&scene);
+        machine.is_in_service(&cluster);
     }
 }
 
 #[test]
 fn as_many_as_there_are_slots_are_approved() {
-    let scene = scene();
-    let machines: [Machine; 5] = machines(&scene);
-    let servers = [(); 2].map(|()| scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=10s").start());
+    let cluster = cluster();
+    let machines: [Machine; 5] = machines(&cluster);
+    let servers = [(); 2].map(|()| cluster.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=10s").start());
     let pending: Vec<_> = machines.iter().enumerate().map(|(at, machine)| machine.agent(&servers[at % 2]).send("pre-reboot")).collect();
     let answers: Vec<_> = pending.into_iter().map(Pending::answer).collect();
     let approved = answers.iter().filter(|answer| answer.status == 200).count();
@@ -67,93 +67,93 @@ fn as_many_as_there_are_slots_are_approved() {
     for machine in &machines {
         machine.agent(&servers[0]).pre_reboot();
     }
-    assert_eq!(scene.holders().len(), 2);
-    let cordoned = machines.iter().filter(|machine| scene.is_cordoned(&machine.node)).count();
+    assert_eq!(cluster.holders().len(), 2);
+    let cordoned = machines.iter().filter(|machine| cluster.is_cordoned(&machine.node)).count();
     assert_eq!(cordoned, 2);
 }
 
 #[test]
 fn a_node_marked_by_hand_counts_until_it_is_back() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
-    scene.set_status("n2", "Rebooting");
-    scene.set_cordon("n2", true);
-    let answer = one.until_spared(&scene, &server);
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
+    cluster.set_status("n2", "Rebooting");
+    cluster.set_cordon("n2", true);
+    let answer = one.until_spared(&cluster, &server);
     assert!(answer.value.contains("n2"), "{}", answer.value);
-    assert!(!scene.is_cordoned("n1") && scene.holders().is_empty(), "nothing is left on n1");
+    assert!(!cluster.is_cordoned("n1") && cluster.holders().is_empty(), "nothing is left on n1");
     two.agent(&server).steady_state().expect(200, "steady_state");
-    two.is_in_service(&scene);
+    two.is_in_service(&cluster);
     one.until_approved(&server);
 }
 
 #[test]
 fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
-    use test_cluster::road::{Fault, Rule};
+    use test_cluster::proxy::{Fault, Rule};
     for (rival, stays) in [("n1", false), ("n3", true)] {
-        let scene = scene();
-        let two = machine(&scene, "n2", 2);
-        machine(&scene, rival, 7);
-        let server = server(&scene, "10s");
-        let (admin, path) = (scene.admin.clone(), format!("/api/v1/nodes/{rival}"));
+        let cluster = cluster();
+        let two = machine(&cluster, "n2", 2);
+        machine(&cluster, rival, 7);
+        let server = server(&cluster, "10s");
+        let (admin, path) = (cluster.admin.clone(), format!("/api/v1/nodes/{rival}"));
         // An older manager marks its node between our first look and our own mark.
         let mark = Fault::before(move |_| {
             let annotation = serde_json::json!({"metadata": {"annotations": {"rebootmanager/status": "Rebooting"}}});
             admin.merge(&path, &annotation).ok();
         });
-        scene.road.plan(Rule::on("patch", "nodes").nth(1).meet(mark));
+        cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).meet(mark));
         two.agent(&server).pre_reboot().expect(404, "other_rebooting");
-        assert_eq!(scene.is_cordoned("n2"), stays, "rival {rival}");
-        assert_eq!(scene.holders().len(), usize::from(stays));
-        scene.set_status(rival, "Ready");
+        assert_eq!(cluster.is_cordoned("n2"), stays, "rival {rival}");
+        assert_eq!(cluster.holders().len(), usize::from(stays));
+        cluster.set_status(rival, "Ready");
         two.until_approved(&server);
-        two.comes_back(&scene, &server);
-        two.is_in_service(&scene);
+        two.comes_back(&cluster, &server);
+        two.is_in_service(&cluster);
     }
 }
 
 #[test]
 fn a_slot_is_kept_until_the_kubelet_is_ready_again() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
-    scene.fleet.reboot("n1");
-    scene.fleet.set_ready("n1", false);
+    cluster.fleet.reboot("n1");
+    cluster.fleet.set_ready("n1", false);
     one.agent(&server).steady_state().expect(200, "steady_state");
-    one.is_in_service(&scene);
-    assert_eq!(scene.holders(), ["n1"]);
+    one.is_in_service(&cluster);
+    assert_eq!(cluster.holders(), ["n1"]);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    scene.fleet.set_ready("n1", true);
-    scene.wait_for_no_holder();
+    cluster.fleet.set_ready("n1", true);
+    cluster.wait_for_no_holder();
     two.until_approved(&server);
 }
 
 #[test]
 fn a_deleted_lease_frees_nobody_who_may_be_rebooting() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
-    scene.delete_lock();
+    cluster.delete_lock();
     two.agent(&server).pre_reboot().expect(404, "other_rebooting");
     drop(server);
-    let server = super::server(&scene, "10s");
-    wait_for("n1 has its slot again", SOON, || if scene.holders() == ["n1"] { Ok(()) } else { Err(scene.lock().to_string()) });
+    let server = super::server(&cluster, "10s");
+    wait_for("n1 has its slot again", SOON, || if cluster.holders() == ["n1"] { Ok(()) } else { Err(cluster.lock().to_string()) });
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    one.comes_back(&scene, &server);
+    one.comes_back(&cluster, &server);
     two.until_approved(&server);
 }
 
 #[test]
 fn a_lock_that_cannot_be_read_approves_nobody_and_says_so() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.until_approved(&server);
     let path = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
     let garbage = serde_json::json!({"metadata": {"annotations": {"rebootmanager/holders": "{"}}});
-    scene.admin.merge(path, &garbage).ok();
+    cluster.admin.merge(path, &garbage).ok();
     let answer = one.agent(&server).pre_reboot().expect(503, "kubernetes_refused");
     assert!(answer.value.contains("rebootmanager/holders") && answer.value.contains("repair"), "{}", answer.value);
 }

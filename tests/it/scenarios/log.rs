@@ -2,23 +2,23 @@
 
 use serde_json::json;
 use test_cluster::objects::Placement;
-use test_cluster::road::{Fault, Rule};
+use test_cluster::proxy::{Fault, Rule};
 use test_cluster::zincati::send;
 
-use super::{SOON, machines, scene, server};
+use super::{SOON, cluster, machines, server};
 
 /// Text that would pass for a line of the log, in red.
 const FORGED: &str = "x\n2026-01-01T00:00:00.000Z ERROR forged\r\u{1b}[31m\u{9b}2J\u{2028}\u{202e}";
 
 #[test]
 fn no_stranger_and_no_webhook_can_forge_a_line() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    scene.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": format!("denied {FORGED}")});
-    scene.road.plan(Rule::on("create", "pods/eviction").meet(Fault::status(418, &webhook)));
-    let server = server(&scene, "2s");
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::status(418, &webhook)));
+    let server = server(&cluster, "2s");
     server.zincati(&format!("id {FORGED}")).steady_state().expect(400, "bad_request");
     let mut agent = one.agent(&server);
     agent.group = format!("group {FORGED}");

@@ -7,6 +7,7 @@ mod certificate;
 mod control_plane;
 mod cordon;
 mod crash;
+pub(crate) mod document_commands;
 mod drain;
 mod evidence;
 mod faults;
@@ -17,7 +18,6 @@ mod install;
 mod lock;
 mod log;
 mod moving;
-pub(crate) mod newcomer;
 mod outage;
 mod own_pod;
 mod protocol;
@@ -32,11 +32,11 @@ use std::time::Duration;
 
 use reboot_manager::cluster::MachineId;
 use reboot_manager::fleetlock::zincati_id;
-use test_cluster::road::Passed;
+use test_cluster::proxy::Passed;
 use test_cluster::zincati::Answer;
-use test_cluster::{Scene, Server, Zincati, scene};
+use test_cluster::{Server, TestCluster, Zincati, cluster};
 
-pub(crate) use test_cluster::scene::SOON;
+pub(crate) use test_cluster::cluster::SOON;
 
 /// What users apply.
 pub(crate) const MANIFEST: &str = include_str!("../../../kubernetes/deployment.yaml");
@@ -48,15 +48,15 @@ pub(crate) fn binary() -> PathBuf {
 
 /// An empty cluster for the running test. The test's name is written to the file that `SCENARIOS_RUN` names, so that
 /// whoever runs them can see that none was left out.
-pub(crate) fn scene() -> Scene {
-    let scene = Scene::new(MANIFEST);
+pub(crate) fn cluster() -> TestCluster {
+    let cluster = TestCluster::new(MANIFEST);
     if let Some(path) = std::env::var_os("SCENARIOS_RUN") {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
         let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
         // In one write: other scenarios add their names at the same time.
         file.write_all(format!("{name}\n").as_bytes()).unwrap();
     }
-    scene
+    cluster
 }
 
 /// A node and its agent.
@@ -66,27 +66,27 @@ pub(crate) struct Machine {
 }
 
 /// The calls that `act` causes, and perhaps some of the reconciler.
-pub(crate) fn calls(scene: &Scene, act: impl FnOnce()) -> Vec<Passed> {
-    let before = scene.road.log().len();
+pub(crate) fn calls(cluster: &TestCluster, act: impl FnOnce()) -> Vec<Passed> {
+    let before = cluster.proxy.log().len();
     act();
-    scene.road.log().split_off(before)
+    cluster.proxy.log().split_off(before)
 }
 
 /// Makes nodes `n1`, `n2`, … Each is Ready and takes pods.
-pub(crate) fn machines<const N: usize>(scene: &Scene) -> [Machine; N] {
-    std::array::from_fn(|position| machine(scene, &format!("n{}", position + 1), position + 1))
+pub(crate) fn machines<const N: usize>(cluster: &TestCluster) -> [Machine; N] {
+    std::array::from_fn(|position| machine(cluster, &format!("n{}", position + 1), position + 1))
 }
 
 /// Makes a node with the machine-id number `machine_id`.
-pub(crate) fn machine(scene: &Scene, node: &str, machine_id: usize) -> Machine {
+pub(crate) fn machine(cluster: &TestCluster, node: &str, machine_id: usize) -> Machine {
     let machine_id = format!("{machine_id:032x}");
-    scene.fleet.node(node, &machine_id, &format!("boot-of-{node}")).create();
+    cluster.fleet.node(node, &machine_id, &format!("boot-of-{node}")).create();
     Machine { node: node.to_owned(), id: zincati_id(MachineId::parse(&machine_id).unwrap()).to_string() }
 }
 
 /// A server that holds requests open for `wait` (as `20s`).
-pub(crate) fn server(scene: &Scene, wait: &str) -> Server {
-    scene.server(&binary()).arg("--pre-reboot-wait").arg(wait).start()
+pub(crate) fn server(cluster: &TestCluster, wait: &str) -> Server {
+    cluster.server(&binary()).arg("--pre-reboot-wait").arg(wait).start()
 }
 
 /// Waits until the clock shows another second: creation times have whole seconds.
@@ -122,10 +122,10 @@ impl Machine {
     /// Asks until it is refused, because of a node marked by hand, with neither a write nor a list: the mark has come to the
     /// server by its watch. Before it has, the node may take a slot and be in the way of the other, too; then it gives that back.
     #[track_caller]
-    pub(crate) fn until_spared(&self, scene: &Scene, server: &Server) -> Answer {
+    pub(crate) fn until_spared(&self, cluster: &TestCluster, server: &Server) -> Answer {
         test_cluster::wait::wait_for(&format!("{} is spared the mark", self.node), SOON * 2, || {
             let mut answer = None;
-            let calls = calls(scene, || answer = Some(self.agent(server).pre_reboot().expect(404, "other_rebooting")));
+            let calls = calls(cluster, || answer = Some(self.agent(server).pre_reboot().expect(404, "other_rebooting")));
             if calls.iter().all(|call| call.verb == "get") {
                 return answer.ok_or_else(String::new);
             }
@@ -136,29 +136,29 @@ impl Machine {
 
     /// Reboots for real: another boot, then the agent checks in.
     #[track_caller]
-    pub(crate) fn comes_back(&self, scene: &Scene, server: &Server) {
-        scene.fleet.reboot(&self.node);
+    pub(crate) fn comes_back(&self, cluster: &TestCluster, server: &Server) {
+        cluster.fleet.reboot(&self.node);
         self.agent(server).steady_state().expect(200, "steady_state");
     }
 
     /// Nothing of ours is left on the node.
     #[track_caller]
-    pub(crate) fn is_in_service(&self, scene: &Scene) {
-        let node = scene.fleet.read_node(&self.node);
+    pub(crate) fn is_in_service(&self, cluster: &TestCluster) {
+        let node = cluster.fleet.read_node(&self.node);
         let annotations = &node["metadata"]["annotations"];
         assert_eq!(annotations["rebootmanager/status"], "Ready", "{}", self.node);
         assert_eq!(annotations.get("rebootmanager/cordon"), None, "{}", self.node);
-        assert!(!scene.is_cordoned(&self.node), "{} is cordoned", self.node);
+        assert!(!cluster.is_cordoned(&self.node), "{} is cordoned", self.node);
     }
 
     /// The names of its pods that are not of a DaemonSet, static or finished.
-    pub(crate) fn pods(&self, scene: &Scene) -> Vec<String> {
+    pub(crate) fn pods(&self, cluster: &TestCluster) -> Vec<String> {
         let goes = |pod: &serde_json::Value| {
             let owner = pod["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap_or_default();
             let finished = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
             !matches!(owner, "DaemonSet" | "Node") && !finished
         };
-        let pods = scene.fleet.pods_on(&self.node);
+        let pods = cluster.fleet.pods_on(&self.node);
         pods.iter().filter(|pod| goes(pod)).filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
     }
 }
@@ -166,4 +166,4 @@ impl Machine {
 /// Long enough for a request to be decided, short enough to wait for.
 pub(crate) const MOMENT: Duration = Duration::from_millis(1500);
 
-pub(crate) use scene::NAMESPACE;
+pub(crate) use cluster::NAMESPACE;

@@ -2,50 +2,50 @@
 
 use test_cluster::objects::Placement;
 
-use super::{machines, scene, server};
+use super::{cluster, machines, server};
 
 /// Step 1 there: the old server has told n1 yes, cordoned it, and is stopped; a person marks the node.
 #[test]
 fn a_node_that_another_server_let_go_counts_once_it_is_marked_and_is_uncordoned_when_it_checks_in() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.set_cordon("n1", true);
-    scene.set_status("n1", "Rebooting");
-    let server = server(&scene, "30s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.set_cordon("n1", true);
+    cluster.set_status("n1", "Rebooting");
+    let server = server(&cluster, "30s");
     let refused = two.agent(&server).pre_reboot().expect(404, "other_rebooting");
     assert!(refused.value.contains("n1"), "{}", refused.value);
-    assert!(!scene.is_cordoned("n2") && scene.holders().is_empty(), "nothing was begun with n2");
-    one.comes_back(&scene, &server);
-    one.is_in_service(&scene);
+    assert!(!cluster.is_cordoned("n2") && cluster.holders().is_empty(), "nothing was begun with n2");
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
     two.agent(&server).pre_reboot().expect(200, "approved");
 }
 
 /// The reason why it has to be marked: nothing else tells that node from one that a person has cordoned.
 #[test]
 fn a_node_that_another_server_let_go_is_not_seen_as_long_as_it_is_not_marked() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.set_cordon("n1", true);
-    let server = server(&scene, "30s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.set_cordon("n1", true);
+    let server = server(&cluster, "30s");
     two.agent(&server).pre_reboot().expect(200, "approved");
-    one.comes_back(&scene, &server);
-    assert!(scene.is_cordoned("n1"), "it stays cordoned");
+    one.comes_back(&cluster, &server);
+    assert!(cluster.is_cordoned("n1"), "it stays cordoned");
 }
 
 /// The annotation-only manager: its node finishes its reboot with this one.
 #[test]
 fn a_reboot_that_an_annotation_only_manager_began_is_ended_here() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 2, Placement::On("n1"));
-    scene.wait_for_running("n1", 2);
-    scene.set_cordon("n1", true);
-    scene.set_status("n1", "Rebooting");
-    let server = server(&scene, "30s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
+    cluster.wait_for_running("n1", 2);
+    cluster.set_cordon("n1", true);
+    cluster.set_status("n1", "Rebooting");
+    let server = server(&cluster, "30s");
     two.agent(&server).pre_reboot().expect(404, "other_rebooting");
     one.agent(&server).pre_reboot().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
-    one.comes_back(&scene, &server);
-    one.is_in_service(&scene);
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
     two.agent(&server).pre_reboot().expect(200, "approved");
 }

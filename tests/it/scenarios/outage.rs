@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use test_cluster::Server;
 use test_cluster::objects::Placement;
-use test_cluster::road::{Fault, Rule};
+use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 
-use super::{Machine, SOON, binary, machines, scene, server};
+use super::{Machine, SOON, binary, cluster, machines, server};
 
 #[test]
 fn an_api_server_that_is_away_is_told_and_comes_back() {
-    let mut scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = scene.server_direct(&binary()).arg("--pre-reboot-wait=30s").start();
+    let mut cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=30s").start();
     one.agent(&server).steady_state().expect(200, "steady_state");
-    scene.fleet.bare_pod("shop", "a", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
-    scene.stop_api_server();
+    cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
+    cluster.stop_api_server();
     for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
         let answer = answer.expect(503, "kubernetes_unavailable");
         assert!(answer.value.contains("API server"), "{}", answer.value);
@@ -28,61 +28,61 @@ fn an_api_server_that_is_away_is_told_and_comes_back() {
         (503, text) if text.contains("the Lease cannot be used") && text.contains("API server") => Ok(()),
         (code, text) => Err(format!("{code} {text}")),
     });
-    scene.start_api_server();
+    cluster.start_api_server();
     wait_for("it is ready again", SOON * 2, || match server.page("/readyz") {
         (200, _) => Ok(()),
         (code, text) => Err(format!("{code} {text}")),
     });
     one.until_approved(&server);
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn an_api_server_that_goes_away_during_the_drain_ends_nothing() {
-    let mut scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 2, Placement::On("n1"));
-    scene.fleet.budget("shop", "web", 2, "web");
-    scene.wait_for_running("n1", 2);
-    let server = scene.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
+    let mut cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 2, "web");
+    cluster.wait_for_running("n1", 2);
+    let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
-    scene.stop_api_server();
+    cluster.stop_api_server();
     server.wait_for_log("cannot be drained now", SOON);
-    scene.start_api_server();
-    scene.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    cluster.start_api_server();
+    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
     held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn a_second_of_delay_on_each_call_changes_only_the_time() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 6, Placement::Free);
-    let server = server(&scene, "100s");
-    scene.road.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(1))));
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 6, Placement::Free);
+    let server = server(&cluster, "100s");
+    cluster.proxy.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(1))));
     let begun = Instant::now();
     let pending = [&one, &two].map(|machine| machine.agent(&server).send("pre-reboot"));
     let answers = pending.map(test_cluster::zincati::Pending::answer);
     let approved: Vec<&Machine> =
         [&one, &two].into_iter().zip(&answers).filter(|(_, answer)| answer.status == 200).map(|(machine, _)| machine).collect();
     assert_eq!(approved.len(), 1, "{answers:?}");
-    assert_eq!(approved[0].pods(&scene), Vec::<String>::new());
-    approved[0].comes_back(&scene, &server);
-    scene.wait_for_no_holder();
+    assert_eq!(approved[0].pods(&cluster), Vec::<String>::new());
+    approved[0].comes_back(&cluster, &server);
+    cluster.wait_for_no_holder();
     assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
 }
 
 #[test]
 fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
     one.agent(&server).steady_state().expect(200, "steady_state");
     two.agent(&server).steady_state().expect(200, "steady_state");
-    scene.road.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
     let frozen = one.agent(&server).send("steady-state");
     assert!(frozen.is_held(Duration::from_millis(300)));
     for _ in 0..5 {
@@ -93,15 +93,15 @@ fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
 
 #[test]
 fn a_missing_right_is_named() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "2s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "2s");
     wait_for_ready(&server);
     let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/reboot-manager";
-    let role = scene.admin.get(path).ok();
+    let role = cluster.admin.get(path).ok();
     let rules: Vec<_> =
         role["rules"].as_array().into_iter().flatten().filter(|rule| rule["verbs"] != serde_json::json!(["patch"])).cloned().collect();
-    scene.admin.merge(path, &serde_json::json!({"rules": rules})).ok();
+    cluster.admin.merge(path, &serde_json::json!({"rules": rules})).ok();
     // The API server may grant by the old rules for a moment.
     // Either of the two has to patch the node, whatever the one before has done.
     let answer = wait_for("a call is refused", SOON, || {
@@ -114,7 +114,7 @@ fn a_missing_right_is_named() {
         (503, text) if text.contains("patch nodes") && text.contains("kubernetes/deployment.yaml") => Ok(()),
         (code, text) => Err(format!("{code} {text}")),
     });
-    scene.admin.merge(path, &serde_json::json!({"rules": role["rules"]})).ok();
+    cluster.admin.merge(path, &serde_json::json!({"rules": role["rules"]})).ok();
     wait_for_ready(&server);
     server.wait_for_log("ready again", SOON);
     let logged = server.log().iter().filter(|line| line.contains("not ready: the service account may not patch nodes")).count();
@@ -124,9 +124,9 @@ fn a_missing_right_is_named() {
 /// The kubelet asks for both pages again and again, and ends a pod whose `/healthz` does not answer.
 #[test]
 fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
-    let scene = scene();
-    scene.road.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(3))));
-    let server = server(&scene, "10s");
+    let cluster = cluster();
+    cluster.proxy.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(3))));
+    let server = server(&cluster, "10s");
     let over = AtomicBool::new(false);
     let answers = std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -139,7 +139,7 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
         }
         // Nothing is asserted in here: the threads would go on for ever.
         let mut answers = Vec::new();
-        while scene.road.count("create", REVIEWS) < REVIEWS_MIN && answers.len() < PROBES_MAX {
+        while cluster.proxy.count("create", REVIEWS) < REVIEWS_MIN && answers.len() < PROBES_MAX {
             answers.push(server.page("/healthz"));
             std::thread::sleep(BETWEEN_PROBES);
         }
@@ -149,17 +149,17 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
     assert!((REVIEWS_MIN..PROBES_MAX).contains(&answers.len()), "/healthz was answered {} times", answers.len());
     assert!(answers.iter().all(|answer| *answer == (200, "ok\n".to_owned())), "{answers:?}");
     wait_for_ready(&server);
-    scene.road.clear();
-    let (asked, read) = (scene.road.count("create", REVIEWS), scene.road.count("get", "leases"));
+    cluster.proxy.clear();
+    let (asked, read) = (cluster.proxy.count("create", REVIEWS), cluster.proxy.count("get", "leases"));
     wait_for("the reconciler has read the Lease twice more", SOON, || {
         assert_eq!(server.page("/readyz").0, 200);
-        let more = scene.road.count("get", "leases") - read;
+        let more = cluster.proxy.count("get", "leases") - read;
         if more >= 2 { Ok(()) } else { Err(more) }
     });
-    assert_eq!(scene.road.count("create", REVIEWS), asked, "rights that are granted are not asked for again and again");
+    assert_eq!(cluster.proxy.count("create", REVIEWS), asked, "rights that are granted are not asked for again and again");
 }
 
-/// Name of the questions about rights on the road.
+/// Name of the questions about rights on the proxy.
 const REVIEWS: &str = "selfsubjectaccessreviews";
 
 /// Fewer than there are rights.

@@ -3,47 +3,47 @@
 use serde_json::{Value, json};
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{NAMESPACE, SOON, binary, machines, next_second, scene};
+use super::{NAMESPACE, SOON, binary, cluster, machines, next_second};
 
 /// A pod as the Deployment makes them, on a node.
-fn own_pod(scene: &Scene, name: &str, node: &str) -> Value {
-    own_pod_with(scene, name, node, &[])
+fn own_pod(cluster: &TestCluster, name: &str, node: &str) -> Value {
+    own_pod_with(cluster, name, node, &[])
 }
 
 /// The same with more tolerations.
-fn own_pod_with(scene: &Scene, name: &str, node: &str, tolerations: &[Value]) -> Value {
+fn own_pod_with(cluster: &TestCluster, name: &str, node: &str, tolerations: &[Value]) -> Value {
     let mut pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
     pod["spec"]["serviceAccountName"] = json!("reboot-manager");
     let cordon = json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"});
     pod["spec"]["tolerations"] = [&[cordon], tolerations].concat().into();
     pod["spec"]["securityContext"] = json!({"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     pod["spec"]["containers"][0]["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
-    scene.fleet.create(&pod)
+    cluster.fleet.create(&pod)
 }
 
-fn server_in(scene: &Scene, pod: &Value, wait: &str) -> Server {
+fn server_in(cluster: &TestCluster, pod: &Value, wait: &str) -> Server {
     let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let start = scene.server(&binary()).arg("--pre-reboot-wait").arg(wait);
+    let start = cluster.server(&binary()).arg("--pre-reboot-wait").arg(wait);
     let start = start.env("POD_NAME", &text("name")).env("POD_NAMESPACE", NAMESPACE).env("POD_UID", &text("uid"));
     start.env("POD_SERVICE_ACCOUNT", "reboot-manager").start()
 }
 
 #[test]
 fn our_own_pod_goes_last_when_another_node_can_run_it() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let pod = own_pod(&scene, "reboot-manager-a", "n1");
-    own_pod(&scene, "reboot-manager-b", "n1");
-    scene.fleet.deployment("shop", "web", 6, Placement::On("n1"));
-    scene.wait_for_running("n1", 8);
-    let server = server_in(&scene, &pod, "60s");
-    scene.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let pod = own_pod(&cluster, "reboot-manager-a", "n1");
+    own_pod(&cluster, "reboot-manager-b", "n1");
+    cluster.fleet.deployment("shop", "web", 6, Placement::On("n1"));
+    cluster.wait_for_running("n1", 8);
+    let server = server_in(&cluster, &pod, "60s");
+    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None);
     one.agent(&server).pre_reboot().expect(200, "approved");
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
     let evicted: Vec<String> =
-        scene.road.log().iter().filter(|call| call.resource == "pods/eviction").map(|call| call.path.clone()).collect();
+        cluster.proxy.log().iter().filter(|call| call.resource == "pods/eviction").map(|call| call.path.clone()).collect();
     let last = evicted.last().map(String::as_str).unwrap_or_default();
     assert!(last.contains("reboot-manager-a"), "{evicted:?}");
     assert!(evicted.iter().rev().nth(1).is_some_and(|path| path.contains("reboot-manager-b")), "{evicted:?}");
@@ -51,56 +51,56 @@ fn our_own_pod_goes_last_when_another_node_can_run_it() {
 
 #[test]
 fn our_own_pod_that_came_back_to_the_node_stays() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let pod = own_pod(&scene, "reboot-manager-a", "n1");
-    scene.wait_for_running("n1", 1);
-    let server = server_in(&scene, &pod, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let pod = own_pod(&cluster, "reboot-manager-a", "n1");
+    cluster.wait_for_running("n1", 1);
+    let server = server_in(&cluster, &pod, "60s");
     one.agent(&server).pre_reboot().expect(200, "approved");
     next_second();
-    own_pod(&scene, "reboot-manager-c", "n1");
-    scene.wait_for_running("n1", 1);
+    own_pod(&cluster, "reboot-manager-c", "n1");
+    cluster.wait_for_running("n1", 1);
     let answer = one.agent(&server).pre_reboot().expect(200, "approved").value;
     assert!(answer.ends_with("; 1 pod came back and stays: reboot-manager/reboot-manager-c"), "{answer}");
-    assert_eq!(one.pods(&scene), ["reboot-manager-c"]);
+    assert_eq!(one.pods(&cluster), ["reboot-manager-c"]);
 }
 
 #[test]
 fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let pod = own_pod(&scene, "reboot-manager-a", "n1");
-    scene.fleet.bare_pod("shop", "other", Placement::On("n1"));
-    scene.wait_for_running("n1", 2);
-    let server = server_in(&scene, &pod, "60s");
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let pod = own_pod(&cluster, "reboot-manager-a", "n1");
+    cluster.fleet.bare_pod("shop", "other", Placement::On("n1"));
+    cluster.wait_for_running("n1", 2);
+    let server = server_in(&cluster, &pod, "60s");
     one.agent(&server).pre_reboot().expect(200, "approved");
-    assert_eq!(one.pods(&scene), ["reboot-manager-a"]);
-    one.comes_back(&scene, &server);
-    one.is_in_service(&scene);
+    assert_eq!(one.pods(&cluster), ["reboot-manager-a"]);
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
 }
 
 #[test]
 fn our_own_pod_is_evicted_only_when_it_tolerates_the_taints_of_another_node() {
     let pool = json!({"key": "pool", "operator": "Exists"});
     for (tolerations, left) in [(&[][..], &["reboot-manager-a"][..]), (&[pool], &[])] {
-        let scene = scene();
-        let [one] = machines(&scene);
-        scene.fleet.node("n2", &format!("{:032x}", 2), "boot-of-n2").taint("pool").create();
-        let pod = own_pod_with(&scene, "reboot-manager-a", "n1", tolerations);
-        scene.wait_for_running("n1", 1);
-        let server = server_in(&scene, &pod, "60s");
+        let cluster = cluster();
+        let [one] = machines(&cluster);
+        cluster.fleet.node("n2", &format!("{:032x}", 2), "boot-of-n2").taint("pool").create();
+        let pod = own_pod_with(&cluster, "reboot-manager-a", "n1", tolerations);
+        cluster.wait_for_running("n1", 1);
+        let server = server_in(&cluster, &pod, "60s");
         one.agent(&server).pre_reboot().expect(200, "approved");
-        assert_eq!(one.pods(&scene), left, "{tolerations:?}");
+        assert_eq!(one.pods(&cluster), left, "{tolerations:?}");
     }
 }
 
 #[test]
 fn the_manifest_is_accepted_whole_and_a_node_with_our_own_pod_is_drained() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    test_cluster::apply(&scene.admin, super::MANIFEST, &[]);
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    test_cluster::apply(&cluster.admin, super::MANIFEST, &[]);
     let pods = wait_for("both pods run", SOON, || {
-        let pods = scene.fleet.pods_of_labels(NAMESPACE, "app.kubernetes.io/name=reboot-manager");
+        let pods = cluster.fleet.pods_of_labels(NAMESPACE, "app.kubernetes.io/name=reboot-manager");
         let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
         if running == 2 { Ok(pods) } else { Err(format!("{running} of {}", pods.len())) }
     });
@@ -113,10 +113,10 @@ fn the_manifest_is_accepted_whole_and_a_node_with_our_own_pod_is_drained() {
         (&json!("system-cluster-critical"), &json!("16Mi"))
     );
     // With two nodes the other replica keeps the one that is evicted from the other node, so it comes back to this one.
-    let server = server_in(&scene, here, "60s");
+    let server = server_in(&cluster, here, "60s");
     one.until_approved(&server);
-    let evicted = scene.road.log().iter().any(|call| call.path.contains(here["metadata"]["name"].as_str().unwrap_or("?")));
+    let evicted = cluster.proxy.log().iter().any(|call| call.path.contains(here["metadata"]["name"].as_str().unwrap_or("?")));
     assert!(evicted, "our own pod was not asked to go");
-    one.comes_back(&scene, &server);
-    one.is_in_service(&scene);
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use test_cluster::zincati::{Answer, send};
 use test_cluster::{Server, wait};
 
-use super::{SOON, binary, machines, scene, server};
+use super::{SOON, binary, cluster, machines, server};
 
 fn ask(server: &Server, head: &str, body: &str) -> Answer {
     let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -14,8 +14,8 @@ fn ask(server: &Server, head: &str, body: &str) -> Answer {
 
 #[test]
 fn every_mistake_of_a_client_has_its_answer_in_json() {
-    let scene = scene();
-    let server = server(&scene, "1s");
+    let cluster = cluster();
+    let server = server(&cluster, "1s");
     let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";
     let long = "x".repeat(9000);
     let cases = [
@@ -34,15 +34,15 @@ fn every_mistake_of_a_client_has_its_answer_in_json() {
         assert!(answer.head.contains("content-type: application/json") && !answer.value.is_empty(), "{answer:?}");
     }
     let looked =
-        scene.road.log().into_iter().filter(|call| call.path.contains("/nodes/") || call.path.contains("/pods")).collect::<Vec<_>>();
+        cluster.proxy.log().into_iter().filter(|call| call.path.contains("/nodes/") || call.path.contains("/pods")).collect::<Vec<_>>();
     assert!(looked.is_empty(), "what is no request costs no call: {looked:?}");
 }
 
 #[test]
 fn a_base_path_and_a_chunked_body_work() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = scene.server(&binary()).arg("--base-path=/fleet").arg("--slots=3").start();
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = cluster.server(&binary()).arg("--base-path=/fleet").arg("--slots=3").start();
     let mut agent = one.agent(&server);
     agent.steady_state().expect(404, "not_found");
     agent.base = "/fleet/".to_owned();
@@ -55,11 +55,11 @@ fn a_base_path_and_a_chunked_body_work() {
 
 #[test]
 fn the_metrics_count_what_happened() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.fleet.bare_pod("shop", "a", test_cluster::objects::Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "30s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.fleet.bare_pod("shop", "a", test_cluster::objects::Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "30s");
     one.agent(&server).pre_reboot().expect(200, "approved");
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     let wanted = [
@@ -85,12 +85,12 @@ fn the_metrics_count_what_happened() {
 
 #[test]
 fn a_term_signal_answers_held_requests_and_ends_well() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 1, test_cluster::objects::Placement::On("n1"));
-    scene.fleet.budget("shop", "web", 1, "web");
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 1, test_cluster::objects::Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 1, "web");
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "60s");
     let held = one.agent(&server).send("pre-reboot");
     assert!(held.is_held(super::MOMENT));
     server.signal("TERM");
@@ -100,11 +100,11 @@ fn a_term_signal_answers_held_requests_and_ends_well() {
 
 #[test]
 fn no_token_is_ever_logged() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = scene.server(&binary()).env("RUST_LOG", "trace").start();
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = cluster.server(&binary()).env("RUST_LOG", "trace").start();
     one.agent(&server).pre_reboot().expect(200, "approved");
     server.wait_for_log("200 approved", SOON);
     let log = server.log().join("\n");
-    assert!(!log.contains(&scene.token), "the token is in the log");
+    assert!(!log.contains(&cluster.token), "the token is in the log");
 }

@@ -5,30 +5,30 @@ use std::time::Duration;
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 
-use super::{MOMENT, SOON, machines, scene, server};
+use super::{MOMENT, SOON, cluster, machines, server};
 
 #[test]
 fn a_fresh_node_is_marked_ready() {
-    let scene = scene();
-    let [one] = machines(&scene);
-    let server = server(&scene, "0s");
-    assert_eq!(scene.status("n1"), None);
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = server(&cluster, "0s");
+    assert_eq!(cluster.status("n1"), None);
     one.agent(&server).steady_state().expect(200, "steady_state");
-    one.is_in_service(&scene);
-    let before = scene.road.log().len();
+    one.is_in_service(&cluster);
+    let before = cluster.proxy.log().len();
     one.agent(&server).steady_state().expect(200, "steady_state");
-    let calls: Vec<_> = scene.road.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/n1")).collect();
+    let calls: Vec<_> = cluster.proxy.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/n1")).collect();
     assert_eq!(calls.len(), 1, "a check-in that changes nothing is one read: {calls:?}");
     assert!(calls[0].received < 4096, "{} bytes", calls[0].received);
-    assert!(scene.holders().is_empty());
+    assert!(cluster.holders().is_empty());
 }
 
 #[test]
 fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.set_cordon("n2", true);
-    let fleet = &scene.fleet;
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.set_cordon("n2", true);
+    let fleet = &cluster.fleet;
     fleet.deployment("shop", "web", 30, Placement::Free);
     fleet.stateful_set("shop", "db", 2, Placement::Free);
     fleet.daemon_set("shop", "agent");
@@ -40,56 +40,56 @@ fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
         other => Err(format!("{other:?}")),
     });
     // 30 web, 2 db, 1 agent, 1 mirror, 1 lonely; the job's pod has finished.
-    scene.wait_for_running("n1", 35);
-    scene.set_cordon("n2", false);
-    let server = server(&scene, "60s");
+    cluster.wait_for_running("n1", 35);
+    cluster.set_cordon("n2", false);
+    let server = server(&cluster, "60s");
     let answer = one.agent(&server).pre_reboot().expect(200, "approved");
     assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
-    assert!(scene.is_cordoned("n1"));
-    assert_eq!(scene.status("n1").as_deref(), Some("Rebooting"));
-    assert_eq!(scene.holders(), ["n1"]);
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    assert!(cluster.is_cordoned("n1"));
+    assert_eq!(cluster.status("n1").as_deref(), Some("Rebooting"));
+    assert_eq!(cluster.holders(), ["n1"]);
     let left: Vec<_> = fleet.pods_on("n1").iter().map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect();
     assert!(left.iter().any(|name| name.starts_with("agent")) && left.iter().any(|name| name.starts_with("report")), "{left:?}");
     assert!(left.iter().any(|name| name.starts_with("kube-proxy")), "{left:?}");
     wait_for("the pods run elsewhere", SOON, || {
-        let count = two.pods(&scene).len();
+        let count = two.pods(&cluster).len();
         if count == 32 { Ok(()) } else { Err(format!("{count} pods")) }
     });
-    one.comes_back(&scene, &server);
-    one.is_in_service(&scene);
-    assert!(scene.holders().is_empty());
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
+    assert!(cluster.holders().is_empty());
 }
 
 #[test]
 fn a_granted_node_that_asks_again_is_granted_cheaply_and_looked_at_again() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = server(&scene, "20s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = server(&cluster, "20s");
     one.agent(&server).pre_reboot().expect(200, "approved");
-    let before = scene.road.log().len();
+    let before = cluster.proxy.log().len();
     one.agent(&server).pre_reboot().expect(200, "approved");
-    let calls: Vec<String> = scene.road.log()[before..].iter().map(|call| format!("{} {}", call.verb, call.resource)).collect();
+    let calls: Vec<String> = cluster.proxy.log()[before..].iter().map(|call| format!("{} {}", call.verb, call.resource)).collect();
     let asked = |name: &str| calls.iter().filter(|call| *call == name).count();
     assert_eq!(asked("list nodes"), 0, "nothing that grows with the cluster: {calls:?}");
     assert_eq!((asked("patch nodes"), asked("list pods"), asked("patch leases")), (0, 1, 1), "{calls:?}");
-    scene.set_cordon("n1", false);
-    scene.fleet.bare_pod("shop", "newcomer", Placement::On("n1"));
-    scene.wait_for_running("n1", 1);
+    cluster.set_cordon("n1", false);
+    cluster.fleet.bare_pod("shop", "newcomer", Placement::On("n1"));
+    cluster.wait_for_running("n1", 1);
     one.agent(&server).pre_reboot().expect(200, "approved");
-    assert!(scene.is_cordoned("n1"));
-    assert_eq!(one.pods(&scene), Vec::<String>::new());
+    assert!(cluster.is_cordoned("n1"));
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn the_answer_comes_within_a_second_of_the_node_being_empty() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "60s");
     let pending = one.agent(&server).send("pre-reboot");
-    wait_for("the pod is gone", SOON, || if one.pods(&scene).is_empty() { Ok(()) } else { Err("still there") });
+    wait_for("the pod is gone", SOON, || if one.pods(&cluster).is_empty() { Ok(()) } else { Err("still there") });
     let gone = std::time::Instant::now();
     pending.answer().expect(200, "approved");
     // A second, and another for a machine on which all other scenarios run at the same time.
@@ -98,77 +98,77 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
 
 #[test]
 fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(7));
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "3s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(7));
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "3s");
     let answer = one.agent(&server).pre_reboot().expect(404, "draining");
     assert!(answer.value.contains("n1") && answer.value.contains("shop/slow"), "{}", answer.value);
-    wait_for("the drain goes on", SOON, || if one.pods(&scene).is_empty() { Ok(()) } else { Err("still there") });
+    wait_for("the drain goes on", SOON, || if one.pods(&cluster).is_empty() { Ok(()) } else { Err("still there") });
     one.agent(&server).pre_reboot().expect(200, "approved");
 }
 
 #[test]
 fn a_steady_state_during_the_drain_ends_it() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 4, Placement::On("n1"));
-    scene.fleet.budget("shop", "web", 4, "web");
-    scene.wait_for_running("n1", 4);
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 4, Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 4, "web");
+    cluster.wait_for_running("n1", 4);
+    let server = server(&cluster, "60s");
     let held = one.agent(&server).send("pre-reboot");
     assert!(held.is_held(MOMENT), "the budget lets no pod go");
-    assert!(scene.is_cordoned("n1"));
+    assert!(cluster.is_cordoned("n1"));
     one.agent(&server).steady_state().expect(200, "steady_state");
     held.answer().expect(404, "superseded");
-    one.is_in_service(&scene);
-    assert!(scene.holders().is_empty());
-    let evictions = scene.road.count("create", "pods/eviction");
-    assert!(held_still(&scene, evictions), "evictions go on after the check-in");
-    assert_eq!(one.pods(&scene).len(), 4);
+    one.is_in_service(&cluster);
+    assert!(cluster.holders().is_empty());
+    let evictions = cluster.proxy.count("create", "pods/eviction");
+    assert!(held_still(&cluster, evictions), "evictions go on after the check-in");
+    assert_eq!(one.pods(&cluster).len(), 4);
 }
 
 /// Whether no eviction is asked for any more.
-fn held_still(scene: &test_cluster::Scene, evictions: usize) -> bool {
-    let more = || scene.road.count("create", "pods/eviction") > evictions + 1;
+fn held_still(cluster: &test_cluster::TestCluster, evictions: usize) -> bool {
+    let more = || cluster.proxy.count("create", "pods/eviction") > evictions + 1;
     test_cluster::wait::poll(MOMENT * 4, || if more() { Ok(()) } else { Err(()) }).is_err()
 }
 
 #[test]
 fn a_client_that_hangs_up_leaves_nothing_behind() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
-    scene.wait_for_running("n1", 1);
-    let server = server(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
+    cluster.wait_for_running("n1", 1);
+    let server = server(&cluster, "60s");
     let pending = one.agent(&server).send("pre-reboot");
     assert!(pending.is_held(MOMENT));
     pending.hang_up();
     one.until_approved(&server);
-    scene.fleet.reboot("n1");
+    cluster.fleet.reboot("n1");
     // The request of the client that hung up may be approved at this very moment; then the check-in is overtaken, and made again.
     wait_for("n1 checks in", SOON, || match one.agent(&server).steady_state() {
         answer if answer.status == 200 => Ok(()),
         answer => Err(format!("{answer:?}")),
     });
-    one.is_in_service(&scene);
-    assert!(scene.holders().is_empty());
+    one.is_in_service(&cluster);
+    assert!(cluster.holders().is_empty());
 }
 
 #[test]
 fn two_calls_of_one_node_at_once_both_get_the_truth() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.deployment("shop", "web", 3, Placement::Free);
-    scene.set_cordon("n2", true);
-    scene.set_cordon("n2", false);
-    let servers = [server(&scene, "60s"), server(&scene, "60s")];
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.deployment("shop", "web", 3, Placement::Free);
+    cluster.set_cordon("n2", true);
+    cluster.set_cordon("n2", false);
+    let servers = [server(&cluster, "60s"), server(&cluster, "60s")];
     let pending: Vec<_> = [0, 1, 0, 1].map(|server| one.agent(&servers[server]).send("pre-reboot")).into();
     for answer in pending.into_iter().map(test_cluster::zincati::Pending::answer) {
         assert!(answer.status == 200 || answer.kind == "superseded", "{answer:?}");
     }
-    assert_eq!((one.pods(&scene).len(), scene.holders()), (0, vec!["n1".to_owned()]));
-    one.comes_back(&scene, &servers[1]);
-    one.is_in_service(&scene);
+    assert_eq!((one.pods(&cluster).len(), cluster.holders()), (0, vec!["n1".to_owned()]));
+    one.comes_back(&cluster, &servers[1]);
+    one.is_in_service(&cluster);
 }

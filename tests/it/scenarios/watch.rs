@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use test_cluster::objects::Placement;
-use test_cluster::road::{Fault, Passed, Rule};
+use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, calls, machine, machines, scene, server};
+use super::{Machine, SOON, calls, cluster, machine, machines, server};
 
 /// How often watches were over for this reason, and whether one is open.
 fn watches(server: &Server, reason: &str) -> (u64, bool) {
@@ -29,8 +29,8 @@ fn wait_for_watch(server: &Server, reason: &str, times: u64) {
 
 /// A server that watches.
 #[track_caller]
-fn watching(scene: &Scene, wait: &str) -> Server {
-    let server = server(scene, wait);
+fn watching(cluster: &TestCluster, wait: &str) -> Server {
+    let server = server(cluster, wait);
     wait_for_watch(&server, "lost", 0);
     server
 }
@@ -38,15 +38,15 @@ fn watching(scene: &Scene, wait: &str) -> Server {
 /// Waits until the watch has delivered all that was written so far: for a moment there is one more node, which is found and
 /// then found no more.
 #[track_caller]
-fn catch_up(scene: &Scene, server: &Server) {
-    let number = scene.road.log().len();
-    let marker = machine(scene, &format!("marker-{number}"), 1000 + number);
+fn catch_up(cluster: &TestCluster, server: &Server) {
+    let number = cluster.proxy.log().len();
+    let marker = machine(cluster, &format!("marker-{number}"), 1000 + number);
     wait_for("the marker is known", SOON, || {
         marker.agent(server).steady_state().expect(200, "steady_state");
-        let annotations = &scene.fleet.read_node(&marker.node)["metadata"]["annotations"];
+        let annotations = &cluster.fleet.read_node(&marker.node)["metadata"]["annotations"];
         if annotations["rebootmanager/status"] == "Ready" { Ok(()) } else { Err(annotations.clone()) }
     });
-    scene.admin.delete(&format!("/api/v1/nodes/{}", marker.node), None).ok();
+    cluster.admin.delete(&format!("/api/v1/nodes/{}", marker.node), None).ok();
     marker.agent(server).pre_reboot().expect(404, "unknown_node");
 }
 
@@ -56,23 +56,23 @@ fn count(calls: &[Passed], verb: &str, resource: &str) -> usize {
 
 #[test]
 fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = watching(&scene, "20s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = watching(&cluster, "20s");
     for (machine, others) in [(one, 0), (two, 40)] {
         for number in 0..others {
-            self::machine(&scene, &format!("other-{number}"), 100 + number);
+            self::machine(&cluster, &format!("other-{number}"), 100 + number);
         }
-        catch_up(&scene, &server);
-        let mut granted = calls(&scene, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
+        catch_up(&cluster, &server);
+        let mut granted = calls(&cluster, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
         for _ in 0..2 {
             if count(&granted, "list", "nodes") == 0 {
                 break;
             }
             // On a machine with too much to do the watch may be too late for once.
-            machine.comes_back(&scene, &server);
-            scene.wait_for_no_holder();
-            granted = calls(&scene, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
+            machine.comes_back(&cluster, &server);
+            cluster.wait_for_no_holder();
+            granted = calls(&cluster, || drop(machine.agent(&server).pre_reboot().expect(200, "approved")));
         }
         assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
         // Take and approve; mark, and the record of the drain.
@@ -80,114 +80,115 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
         // Node and Lease; and, if the reconciler happens to come by, once more.
         let read = (count(&granted, "get", "nodes"), count(&granted, "get", "leases"), count(&granted, "list", "pods"));
         assert!((1..=2).contains(&read.0) && (1..=2).contains(&read.1) && read.2 == 1, "{granted:#?}");
-        let returned = calls(&scene, || machine.comes_back(&scene, &server));
+        let returned = calls(&cluster, || machine.comes_back(&cluster, &server));
         assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
-        scene.wait_for_no_holder();
+        cluster.wait_for_no_holder();
     }
 }
 
 #[test]
 fn a_node_marked_by_hand_costs_whoever_waits_for_it_no_list() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = watching(&scene, "5s");
-    scene.set_status("n2", "Rebooting");
-    one.until_spared(&scene, &server);
-    let refused = calls(&scene, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    cluster.set_status("n2", "Rebooting");
+    one.until_spared(&cluster, &server);
+    let refused = calls(&cluster, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
     assert_eq!(count(&refused, "list", "nodes"), 0, "{refused:#?}");
-    assert!(scene.holders().is_empty(), "n1 is spared the mark");
-    assert!(!scene.is_cordoned("n1"));
-    scene.set_status("n2", "Ready");
+    assert!(cluster.holders().is_empty(), "n1 is spared the mark");
+    assert!(!cluster.is_cordoned("n1"));
+    cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(200, "approved");
 }
 
 #[test]
 fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
-    let scene = scene();
-    let [one, two, _three] = machines(&scene);
-    let server = watching(&scene, "5s");
-    scene.road.watches().hold();
-    scene.set_status("n2", "Rebooting");
+    let cluster = cluster();
+    let [one, two, _three] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    cluster.proxy.watches().hold();
+    cluster.set_status("n2", "Rebooting");
     let answer = one.agent(&server).pre_reboot().expect(404, "other_rebooting");
     assert!(answer.value.contains("keeps its place") && answer.value.contains("n2"), "n1 is the first by name: {}", answer.value);
-    scene.set_status("n2", "Ready");
+    cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(200, "approved");
-    one.comes_back(&scene, &server);
+    one.comes_back(&cluster, &server);
     // And the other way round.
-    scene.wait_for_no_holder();
-    scene.set_status("n1", "Rebooting");
+    cluster.wait_for_no_holder();
+    cluster.set_status("n1", "Rebooting");
     two.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    assert!(!scene.is_cordoned("n2") && scene.holders().is_empty(), "n2 is not the first by name");
-    scene.set_status("n1", "Ready");
-    scene.road.watches().flow();
+    assert!(!cluster.is_cordoned("n2") && cluster.holders().is_empty(), "n2 is not the first by name");
+    cluster.set_status("n1", "Ready");
+    cluster.proxy.watches().flow();
     two.until_approved(&server);
 }
 
 #[test]
 fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody_once_a_write_is_not_delivered() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = watching(&scene, "5s");
-    scene.set_status("n2", "Rebooting");
-    one.until_spared(&scene, &server);
-    scene.road.watches().hold();
-    scene.set_status("n2", "Ready");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    cluster.set_status("n2", "Rebooting");
+    one.until_spared(&cluster, &server);
+    cluster.proxy.watches().hold();
+    cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(404, "other_rebooting");
     // The write of a node that is not refused does not arrive.
     two.until_approved(&server);
-    two.comes_back(&scene, &server);
-    scene.wait_for_no_holder();
+    two.comes_back(&cluster, &server);
+    cluster.wait_for_no_holder();
     one.agent(&server).pre_reboot().expect(200, "approved");
 }
 
 #[test]
 fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
-    scene.wait_for_running("n1", 1);
-    let server = watching(&scene, "60s");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
+    cluster.wait_for_running("n1", 1);
+    let server = watching(&cluster, "60s");
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
-    scene.road.watches().hold();
-    scene.set_status("n2", "Rebooting");
+    cluster.proxy.watches().hold();
+    cluster.set_status("n2", "Rebooting");
     let answer = held.answer().expect(404, "other_rebooting");
     assert!(answer.value.contains("n2"), "{}", answer.value);
-    assert_eq!(one.pods(&scene), Vec::<String>::new(), "it was about to be approved");
+    assert_eq!(one.pods(&cluster), Vec::<String>::new(), "it was about to be approved");
 }
 
 #[test]
 fn versions_that_go_backwards_prove_nothing() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = watching(&scene, "5s");
-    let received = |scene: &Scene| scene.road.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
-    let before = received(&scene);
-    scene.road.watches().say(&ahead());
-    wait_for("it is sent", SOON, || if received(&scene) > before { Ok(()) } else { Err(before) });
-    scene.road.watches().hold();
-    scene.set_status("n2", "Rebooting");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    let received =
+        |cluster: &TestCluster| cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
+    let before = received(&cluster);
+    cluster.proxy.watches().say(&ahead());
+    wait_for("it is sent", SOON, || if received(&cluster) > before { Ok(()) } else { Err(before) });
+    cluster.proxy.watches().hold();
+    cluster.set_status("n2", "Rebooting");
     one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    scene.road.watches().flow();
-    scene.set_status("n2", "Ready");
+    cluster.proxy.watches().flow();
+    cluster.set_status("n2", "Ready");
     one.until_approved(&server);
     wait_for_watch(&server, "disorder", 1);
 }
 
 #[test]
 fn a_version_that_jumps_over_the_own_mark_proves_nothing() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = watching(&scene, "5s");
-    let (road, said) = (scene.road.watches(), ahead());
-    road.hold();
-    scene.road.plan(Rule::on("patch", "nodes").nth(1).meet(Fault::after(move |_| road.overtake(&said))));
-    scene.set_status("n2", "Rebooting");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    let (proxy, said) = (cluster.proxy.watches(), ahead());
+    proxy.hold();
+    cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).meet(Fault::after(move |_| proxy.overtake(&said))));
+    cluster.set_status("n2", "Rebooting");
     one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    scene.set_status("n2", "Ready");
+    cluster.set_status("n2", "Ready");
     one.until_approved(&server);
-    one.comes_back(&scene, &server);
-    scene.road.watches().flow();
+    one.comes_back(&cluster, &server);
+    cluster.proxy.watches().flow();
     wait_for_watch(&server, "disorder", 1);
 }
 
@@ -199,9 +200,9 @@ fn ahead() -> Value {
 /// Whatever ends a watch: another follows, and what was missed meanwhile is known.
 #[test]
 fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = watching(&scene, "5s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = watching(&cluster, "5s");
     let modified = |object: &Value| json!({"type": "MODIFIED", "object": object});
     let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}});
     let cases = [
@@ -215,17 +216,17 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
     for (reason, said) in cases {
         let (before, _) = watches(&server, reason);
         // One that has brought nothing yet has failed when it is over.
-        catch_up(&scene, &server);
+        catch_up(&cluster, &server);
         // What is waiting when it is cut is lost.
-        scene.road.watches().hold();
-        scene.set_status("n2", "Rebooting");
+        cluster.proxy.watches().hold();
+        cluster.set_status("n2", "Rebooting");
         match said {
-            None => scene.road.watches().cut(),
-            Some(event) => scene.road.watches().say(&event),
+            None => cluster.proxy.watches().cut(),
+            Some(event) => cluster.proxy.watches().say(&event),
         }
-        scene.road.watches().flow();
+        cluster.proxy.watches().flow();
         wait_for_watch(&server, reason, before + 1);
-        let refused = calls(&scene, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
+        let refused = calls(&cluster, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
         assert_eq!(count(&refused, "list", "nodes"), 0, "{reason}: the mark is known: {refused:#?}");
         two.agent(&server).steady_state().expect(200, "steady_state");
     }
@@ -234,33 +235,33 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
 
 #[test]
 fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = watching(&scene, "5s");
-    catch_up(&scene, &server);
-    let followed = calls(&scene, || {
-        scene.road.watches().cut();
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    catch_up(&cluster, &server);
+    let followed = calls(&cluster, || {
+        cluster.proxy.watches().cut();
         wait_for_watch(&server, "cut", 1);
-        catch_up(&scene, &server);
+        catch_up(&cluster, &server);
         one.agent(&server).pre_reboot().expect(200, "approved");
     });
     assert_eq!(count(&followed, "list", "nodes"), 0, "{followed:#?}");
     server.wait_for_log("the watch of all nodes was cut", SOON);
-    let times: Vec<u64> = scene.road.log().iter().filter(|call| call.verb == "watch").map(|call| seconds(&call.path)).collect();
+    let times: Vec<u64> = cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| seconds(&call.path)).collect();
     assert!(matches!(times[..], [1800..=3600, .., ..=10]), "{times:?}");
 }
 
 /// The server may have come back from a backup meanwhile.
 #[test]
 fn a_watch_that_is_granted_too_late_to_continue_is_followed_by_a_list() {
-    let scene = scene();
-    let [_one] = machines(&scene);
-    let server = watching(&scene, "5s");
-    catch_up(&scene, &server);
-    scene.road.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::Slow(Duration::from_secs(7))));
-    let followed = calls(&scene, || {
-        scene.road.watches().cut();
-        wait_for("a list and a third watch", SOON, || match scene.road.count("watch", "nodes") {
+    let cluster = cluster();
+    let [_one] = machines(&cluster);
+    let server = watching(&cluster, "5s");
+    catch_up(&cluster, &server);
+    cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::Slow(Duration::from_secs(7))));
+    let followed = calls(&cluster, || {
+        cluster.proxy.watches().cut();
+        wait_for("a list and a third watch", SOON, || match cluster.proxy.count("watch", "nodes") {
             3.. => Ok(()),
             count => Err(count),
         });
@@ -275,17 +276,17 @@ fn seconds(path: &str) -> u64 {
 
 #[test]
 fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
-    let scene = scene();
-    let [one] = machines(&scene);
+    let cluster = cluster();
+    let [one] = machines(&cluster);
     for number in 0..29 {
-        scene.fleet.bare_pod("shop", &format!("web-{number}"), Placement::On("n1"));
+        cluster.fleet.bare_pod("shop", &format!("web-{number}"), Placement::On("n1"));
     }
-    scene.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
-    scene.wait_for_running("n1", 30);
-    let server = watching(&scene, "1s");
-    catch_up(&scene, &server);
+    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
+    cluster.wait_for_running("n1", 30);
+    let server = watching(&cluster, "1s");
+    catch_up(&cluster, &server);
     let mut asked = 0;
-    let granted = calls(&scene, || {
+    let granted = calls(&cluster, || {
         wait_for("n1 is approved", SOON, || {
             asked += 1;
             let answer = one.agent(&server).pre_reboot();
@@ -294,18 +295,18 @@ fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
     });
     assert!(asked > 1, "it asked again while it was drained");
     assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
-    let returned = calls(&scene, || one.comes_back(&scene, &server));
+    let returned = calls(&cluster, || one.comes_back(&cluster, &server));
     assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
 }
 
 #[test]
 fn a_stranger_costs_no_list_while_the_nodes_are_watched() {
-    let scene = scene();
-    let [_one] = machines(&scene);
-    let server = watching(&scene, "1s");
-    catch_up(&scene, &server);
+    let cluster = cluster();
+    let [_one] = machines(&cluster);
+    let server = watching(&cluster, "1s");
+    catch_up(&cluster, &server);
     let stranger = server.zincati(&format!("{:032x}", 77));
-    let asked = calls(&scene, || {
+    let asked = calls(&cluster, || {
         for _ in 0..5 {
             stranger.pre_reboot().expect(404, "unknown_node");
             stranger.steady_state().expect(200, "steady_state");
@@ -316,61 +317,61 @@ fn a_stranger_costs_no_list_while_the_nodes_are_watched() {
 
 #[test]
 fn without_a_watch_everything_is_found_by_lists() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    scene.road.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::status_after(410)));
-    scene.road.plan(Rule::on("watch", "nodes").from(2).meet(Fault::internal500()));
-    let server = server(&scene, "5s");
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::status_after(410)));
+    cluster.proxy.plan(Rule::on("watch", "nodes").from(2).meet(Fault::internal500()));
+    let server = server(&cluster, "5s");
     wait_for("it is refused", SOON, || match (watches(&server, "gone"), watches(&server, "refused")) {
         ((1, false), (1.., false)) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    scene.set_status("n2", "Rebooting");
+    cluster.set_status("n2", "Rebooting");
     one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    assert!(!scene.is_cordoned("n1") && scene.holders().is_empty());
-    scene.set_status("n2", "Ready");
+    assert!(!cluster.is_cordoned("n1") && cluster.holders().is_empty());
+    cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(200, "approved");
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
-    one.comes_back(&scene, &server);
-    scene.road.clear();
+    one.comes_back(&cluster, &server);
+    cluster.proxy.clear();
     wait_for_watch(&server, "refused", 1);
 }
 
 #[test]
 fn a_watch_is_open_again_when_the_api_server_is_back() {
-    let mut scene = scene();
-    let [one, _two] = machines(&scene);
-    let server = scene.server_direct(&super::binary()).arg("--pre-reboot-wait=5s").start();
+    let mut cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let server = cluster.server_direct(&super::binary()).arg("--pre-reboot-wait=5s").start();
     wait_for_watch(&server, "lost", 0);
-    scene.stop_api_server();
+    cluster.stop_api_server();
     wait_for("it is noticed", SOON, || if watches(&server, "lost").1 { Err("open") } else { Ok(()) });
-    scene.start_api_server();
+    cluster.start_api_server();
     wait_for("a watch is open", SOON * 2, || if watches(&server, "lost").1 { Ok(()) } else { Err("none") });
-    scene.set_status("n2", "Rebooting");
+    cluster.set_status("n2", "Rebooting");
     one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    scene.set_status("n2", "Ready");
+    cluster.set_status("n2", "Ready");
     one.until_approved(&server);
 }
 
 #[test]
 fn nodes_that_come_and_go_are_known_without_a_list() {
-    let scene = scene();
-    let [_one] = machines(&scene);
-    let server = watching(&scene, "5s");
+    let cluster = cluster();
+    let [_one] = machines(&cluster);
+    let server = watching(&cluster, "5s");
     let is_found = |newcomer: &Machine| {
-        let found = calls(&scene, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
+        let found = calls(&cluster, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
         assert_eq!(count(&found, "list", "nodes"), 0, "{}: {found:#?}", newcomer.node);
-        newcomer.is_in_service(&scene);
+        newcomer.is_in_service(&cluster);
     };
-    let three = machine(&scene, "n3", 3);
-    let four = machine(&scene, "n4", 4);
-    catch_up(&scene, &server);
+    let three = machine(&cluster, "n3", 3);
+    let four = machine(&cluster, "n4", 4);
+    catch_up(&cluster, &server);
     is_found(&three);
     is_found(&four);
     // Another machine under a name that was there before.
-    scene.admin.delete("/api/v1/nodes/n3", None).ok();
-    let anew = machine(&scene, "n3", 33);
-    catch_up(&scene, &server);
+    cluster.admin.delete("/api/v1/nodes/n3", None).ok();
+    let anew = machine(&cluster, "n3", 33);
+    catch_up(&cluster, &server);
     is_found(&anew);
     three.agent(&server).pre_reboot().expect(404, "unknown_node");
 }

@@ -16,13 +16,13 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use test_cluster::cluster::{Backend, NAMESPACE, SOON};
 use test_cluster::empty_root::EmptyRoot;
 use test_cluster::fleet::machine_id;
-use test_cluster::scene::{Backend, NAMESPACE, SOON};
 use test_cluster::secured::Secured;
 use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
-use test_cluster::{Road, Scene, Server, usage};
+use test_cluster::{Proxy, Server, TestCluster, usage};
 
 /// How many nodes there are unless told, one measurement each.
 const NODES: [usize; 3] = [1, 2000, 5000];
@@ -59,14 +59,14 @@ fn main() {
     let numbers: Vec<usize> = numbers.iter().map(|number| number.parse().expect("a number of nodes")).collect();
     let numbers = if numbers.is_empty() { NODES.to_vec() } else { numbers };
     let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
-    let scene = Scene::on(Backend::Real, &manifest);
+    let cluster = TestCluster::on(Backend::Real, &manifest);
     let mut rows: Vec<Row> = Vec::new();
     let mut made = 0;
     for &nodes in &numbers {
-        scene.fleet.padded_nodes(made..nodes);
+        cluster.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("measuring at {nodes} nodes");
-        for (row, seen) in measure(&scene, &program, nodes).into_iter().enumerate() {
+        for (row, seen) in measure(&cluster, &program, nodes).into_iter().enumerate() {
             match rows.get_mut(row) {
                 Some(row) => {
                     row.seen.extend(seen.seen);
@@ -76,7 +76,7 @@ fn main() {
             }
         }
     }
-    let bytes = scene.admin.get("/api/v1/nodes/n0").ok().to_string().len();
+    let bytes = cluster.admin.get("/api/v1/nodes/n0").ok().to_string().len();
     println!("Nodes of {bytes} bytes each.\n");
     rows.iter_mut().filter(|row| steady && !row.steady).for_each(|row| row.max.clear());
     let missed = print(&numbers, &rows);
@@ -101,7 +101,7 @@ fn print(numbers: &[usize], rows: &[Row]) -> usize {
     missed
 }
 
-fn measure(scene: &Scene, program: &Path, nodes: usize) -> Vec<Row> {
+fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
     let mebibytes = |bytes: usize| bytes as f64 / (KIB * KIB) as f64;
     let memory =
         |what, bytes, max: usize| Row { what, unit: "MiB", seen: vec![mebibytes(bytes)], max: vec![Some(mebibytes(max))], steady: true };
@@ -118,10 +118,10 @@ fn measure(scene: &Scene, program: &Path, nodes: usize) -> Vec<Row> {
         steady: true,
     };
 
-    let (host, port) = scene.admin.base().trim_start_matches("https://").rsplit_once(':').unwrap();
+    let (host, port) = cluster.admin.base().trim_start_matches("https://").rsplit_once(':').unwrap();
     let (host, port) = (host.to_owned(), port.parse().unwrap());
     let root = EmptyRoot::with(program, None);
-    root.mount(&scene.token, &std::fs::read_to_string(scene.ca().unwrap()).unwrap(), NAMESPACE);
+    root.mount(&cluster.token, &std::fs::read_to_string(cluster.ca().unwrap()).unwrap(), NAMESPACE);
 
     // The very first start makes a CA and a certificate; it is not what is timed.
     start(Start::in_root(&root, &host, port)).0.kill();
@@ -133,21 +133,21 @@ fn measure(scene: &Scene, program: &Path, nodes: usize) -> Vec<Row> {
     rests(&server);
     let (fresh, fresh_peak) = (row_of(&server, "VmRSS"), row_of(&server, "VmHWM"));
     let busy = server.cpu_time();
-    steady_state(scene, &server);
+    steady_state(cluster, &server);
     let index_peak = row_of(&server, "VmHWM");
-    reboot(scene, &server);
+    reboot(cluster, &server);
     let reboot_peak = row_of(&server, "VmHWM");
     rests(&server);
     let (rest, own) = (row_of(&server, "VmRSS"), row_of(&server, "RssAnon"));
     drop(server);
 
-    let road = Road::to(&scene.admin);
-    let (server, _) = start(scene.server_through(&road, program));
-    steady_state(scene, &server);
+    let proxy = Proxy::to(&cluster.admin);
+    let (server, _) = start(cluster.server_through(&proxy, program));
+    steady_state(cluster, &server);
     rests(&server);
-    let check_in = calls(&road, || steady_state(scene, &server));
-    let granted = calls(&road, || reboot(scene, &server));
-    let heartbeat = heartbeat(scene, &road, &server);
+    let check_in = calls(&proxy, || steady_state(cluster, &server));
+    let granted = calls(&proxy, || reboot(cluster, &server));
+    let heartbeat = heartbeat(cluster, &proxy, &server);
     vec![
         memory("the file", usize::try_from(std::fs::metadata(program).unwrap().len()).unwrap(), DISK_MAX),
         time("start to ready, median", ready, Some(READY_MAX)),
@@ -192,34 +192,34 @@ fn is_ready(ops: &str) -> bool {
 }
 
 /// The server checks a node in, as it does every few minutes for each.
-fn steady_state(scene: &Scene, server: &Server) {
-    let answer = Secured::new(&scene.admin).call(&server.address, "steady-state", &machine_id(0));
+fn steady_state(cluster: &TestCluster, server: &Server) {
+    let answer = Secured::new(&cluster.admin).call(&server.address, "steady-state", &machine_id(0));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 /// A whole reboot of an empty node.
-fn reboot(scene: &Scene, server: &Server) {
-    let answer = Secured::new(&scene.admin).call(&server.address, "pre-reboot", &machine_id(0));
+fn reboot(cluster: &TestCluster, server: &Server) {
+    let answer = Secured::new(&cluster.admin).call(&server.address, "pre-reboot", &machine_id(0));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    scene.fleet.reboot("n0");
-    steady_state(scene, server);
+    cluster.fleet.reboot("n0");
+    steady_state(cluster, server);
 }
 
 /// How many calls `work` makes, and the bytes it is answered.
-fn calls(road: &Road, work: impl FnOnce()) -> (usize, usize) {
-    let before = road.log().len();
+fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
+    let before = proxy.log().len();
     work();
-    let log = road.log();
+    let log = proxy.log();
     (log.len() - before, log[before..].iter().map(|call| call.received).sum())
 }
 
 /// What the watch brings for each heartbeat of another node, and the processor time of a hundred.
-fn heartbeat(scene: &Scene, road: &Road, server: &Server) -> (usize, Duration) {
+fn heartbeat(cluster: &TestCluster, proxy: &Proxy, server: &Server) -> (usize, Duration) {
     const COUNT: usize = 100;
-    let received = || road.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
+    let received = || proxy.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
     rests(server);
     let before = (received(), server.cpu_time());
-    (0..COUNT).for_each(|_| scene.fleet.heartbeat("n0"));
+    (0..COUNT).for_each(|_| cluster.fleet.heartbeat("n0"));
     rests(server);
     ((received() - before.0) / COUNT, server.cpu_time() - before.1)
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use test_cluster::cluster::SOON;
 use test_cluster::fleet::machine_id;
 use test_cluster::objects::{self, Placement};
-use test_cluster::scene::SOON;
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
 use crate::peers::Peer;
 
@@ -29,34 +29,34 @@ const STAGE_IDS: usize = 1_000_000;
 
 const LABEL: &str = "bench/stage";
 
-pub(super) fn measure(scene: &Scene, program: &Path, peers: &[Peer]) {
+pub(super) fn measure(cluster: &TestCluster, program: &Path, peers: &[Peer]) {
     println!("\n| drain of {PODS} pods | budget | s, each round | pods alive at the end |\n|---|---|---|---|");
     for (number, name) in STAGE.iter().enumerate() {
-        scene.fleet.node(name, &machine_id(STAGE_IDS + number), "boot").label(LABEL, "yes").create();
+        cluster.fleet.node(name, &machine_id(STAGE_IDS + number), "boot").label(LABEL, "yes").create();
     }
-    let server = scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").arg("--pre-reboot-wait=600s").start();
-    scene.set_cordon(STAGE[1], true);
+    let server = cluster.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").arg("--pre-reboot-wait=600s").start();
+    cluster.set_cordon(STAGE[1], true);
     let mut deployment = objects::deployment("shop", "web", PODS, Placement::Free);
     deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({LABEL: "yes"});
-    scene.fleet.create(&deployment);
-    scene.wait_for_running(STAGE[0], PODS as usize);
-    scene.set_cordon(STAGE[1], false);
+    cluster.fleet.create(&deployment);
+    cluster.wait_for_running(STAGE[0], PODS as usize);
+    cluster.set_cordon(STAGE[1], false);
     let mut full = 0;
     for (name, available, rounds) in ROUNDS {
         if let Some(available) = available {
-            scene.fleet.budget("shop", "web", available, "web");
+            cluster.fleet.budget("shop", "web", available, "web");
         }
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..rounds * 2 {
-            healthy(scene, available);
+            healthy(cluster, available);
             let node = STAGE[full];
             if round % 2 == 0 {
-                ours.push(reboot_manager(scene, &server, full));
+                ours.push(reboot_manager(cluster, &server, full));
             } else {
-                theirs.push(kubectl(scene, node));
+                theirs.push(kubectl(cluster, node));
             }
             full = 1 - full;
-            scene.wait_for_running(STAGE[full], PODS as usize);
+            cluster.wait_for_running(STAGE[full], PODS as usize);
         }
         for (who, seen) in [("reboot-manager, from the request to the 200", ours), ("`kubectl drain`", theirs)] {
             let times: Vec<String> = seen.iter().map(|(seconds, _)| format!("{seconds:.1}")).collect();
@@ -64,54 +64,54 @@ pub(super) fn measure(scene: &Scene, program: &Path, peers: &[Peer]) {
             println!("| {who} | {name} | {} | {} |", times.join(", "), alive.join(", "));
         }
         for peer in peers {
-            healthy(scene, available);
-            let running = peer.start(scene, scene.admin.base(), scene.ca().as_deref());
+            healthy(cluster, available);
+            let running = peer.start(cluster, cluster.admin.base(), cluster.ca().as_deref());
             let begun = Instant::now();
             let granted = running.until_granted(STAGE_IDS + full, PEER_DRAIN_MAX);
-            let (took, alive) = (begun.elapsed().as_secs_f64(), scene.fleet.pods_on(STAGE[full]).len());
+            let (took, alive) = (begun.elapsed().as_secs_f64(), cluster.fleet.pods_on(STAGE[full]).len());
             let took = if granted { format!("{took:.1}") } else { format!("not within {took:.0}") };
             println!("| {}, from the first request to the 200 | {name} | {took} | {alive} |", peer.name());
             // So that it keeps nothing of this round.
             running.try_check_in(STAGE_IDS + full);
             drop(running);
             // Whatever it left undone.
-            scene.set_cordon(STAGE[full], true);
-            kubectl(scene, STAGE[full]);
+            cluster.set_cordon(STAGE[full], true);
+            kubectl(cluster, STAGE[full]);
             full = 1 - full;
-            scene.wait_for_running(STAGE[full], PODS as usize);
+            cluster.wait_for_running(STAGE[full], PODS as usize);
         }
     }
 }
 
 /// Waits until the budget, if there is one, has all the room it will have.
-fn healthy(scene: &Scene, available: Option<u32>) {
+fn healthy(cluster: &TestCluster, available: Option<u32>) {
     let Some(available) = available else { return };
     wait_for("the budget sees all pods", SOON, || {
-        let budget = scene.admin.get("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web").ok();
+        let budget = cluster.admin.get("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web").ok();
         let allowed = budget["status"]["disruptionsAllowed"].clone();
         if allowed == json!(PODS - available) { Ok(()) } else { Err(format!("it allows {allowed}")) }
     });
 }
 
 /// Seconds from the request to the approval, and the pods on the node at that moment.
-fn reboot_manager(scene: &Scene, server: &Server, stage: usize) -> (f64, usize) {
+fn reboot_manager(cluster: &TestCluster, server: &Server, stage: usize) -> (f64, usize) {
     let zincati = server.zincati(&machine_id(STAGE_IDS + stage));
     let begun = Instant::now();
     zincati.pre_reboot().expect(200, "approved");
     let took = begun.elapsed().as_secs_f64();
-    let alive = scene.fleet.pods_on(STAGE[stage]).len();
-    scene.fleet.reboot(STAGE[stage]);
+    let alive = cluster.fleet.pods_on(STAGE[stage]).len();
+    cluster.fleet.reboot(STAGE[stage]);
     zincati.steady_state().expect(200, "steady_state");
     (took, alive)
 }
 
-fn kubectl(scene: &Scene, node: &str) -> (f64, usize) {
-    let mut kubectl = scene.kubectl().expect("kubectl");
+fn kubectl(cluster: &TestCluster, node: &str) -> (f64, usize) {
+    let mut kubectl = cluster.kubectl().expect("kubectl");
     let begun = Instant::now();
     let output = kubectl.args(["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force"]).output().expect("kubectl runs");
     let took = begun.elapsed().as_secs_f64();
-    let alive = scene.fleet.pods_on(node).len();
+    let alive = cluster.fleet.pods_on(node).len();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    scene.set_cordon(node, false);
+    cluster.set_cordon(node, false);
     (took, alive)
 }

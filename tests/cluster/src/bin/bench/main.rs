@@ -17,8 +17,8 @@ mod requests;
 
 use std::path::{Path, PathBuf};
 
-use test_cluster::Scene;
-use test_cluster::scene::Backend;
+use test_cluster::TestCluster;
+use test_cluster::cluster::Backend;
 
 use peers::Peer;
 use requests::At;
@@ -41,24 +41,24 @@ fn main() {
     numbers.sort_unstable();
     assert!(numbers[0] >= NODES_MIN, "{} nodes are too few: {NODES_MIN} are asked of", numbers[0]);
     let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
-    let scene = Scene::on(Backend::Real, &manifest);
+    let cluster = TestCluster::on(Backend::Real, &manifest);
     machine(&program);
     let (mut made, mut all, mut others) = (0, Vec::new(), Vec::new());
     for nodes in numbers {
         eprintln!("bench: making nodes, up to {nodes}");
-        scene.fleet.padded_nodes(made..nodes);
+        cluster.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("bench: measuring at {nodes} nodes");
-        all.push(requests::measure(&scene, &program, nodes));
-        others.extend(peers.iter().map(|peer| peer.measure(&scene, nodes)));
+        all.push(requests::measure(&cluster, &program, nodes));
+        others.extend(peers.iter().map(|peer| peer.measure(&cluster, nodes)));
     }
-    let bytes = scene.admin.get("/api/v1/nodes/n7").ok().to_string().len();
+    let bytes = cluster.admin.get("/api/v1/nodes/n7").ok().to_string().len();
     println!("Nodes of {bytes} bytes each.\n");
     requests_table(&all);
     process_table(&all);
     peers::tables(&others);
     std::fs::write(plot, plot::of(&all)).expect("the plot is written");
-    drains::measure(&scene, &program, &peers);
+    drains::measure(&cluster, &program, &peers);
 }
 
 /// What the figures were measured on and with.

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use test_cluster::certificate::self_signed;
+use test_cluster::cluster::{NAMESPACE, SOON};
 use test_cluster::fleet::{machine_id, zincati_id};
 use test_cluster::objects;
-use test_cluster::scene::{NAMESPACE, SOON};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Answer;
-use test_cluster::{Road, Scene, Zincati, usage};
+use test_cluster::{Proxy, TestCluster, Zincati, usage};
 
 use crate::requests::{Row, calls, time};
 
@@ -76,17 +76,17 @@ impl Peer {
         }
     }
 
-    pub(super) fn measure(&self, scene: &Scene, nodes: usize) -> Seen {
+    pub(super) fn measure(&self, cluster: &TestCluster, nodes: usize) -> Seen {
         eprintln!("bench: measuring {} at {nodes} nodes", self.name());
-        allow_everything(scene);
-        let direct = || self.start(scene, scene.admin.base(), scene.ca().as_deref());
+        allow_everything(cluster);
+        let direct = || self.start(cluster, cluster.admin.base(), cluster.ca().as_deref());
         let mut starts: Vec<Duration> = (0..STARTS).map(|_| time(|| drop(direct()))).collect();
         starts.sort();
         // Their client library sends its token over TLS only.
-        let (made, ca) = (self_signed(), scene.folder().join("road.pem"));
+        let (made, ca) = (self_signed(), cluster.folder().join("proxy.pem"));
         std::fs::write(&ca, &made.pem).expect("the certificate is written");
-        let road = Road::secured(&scene.admin, &made);
-        let pair = Pair { seen: self.start(scene, &format!("https://{}", road.address()), Some(&ca)), direct: direct(), road };
+        let proxy = Proxy::secured(&cluster.admin, &made);
+        let pair = Pair { seen: self.start(cluster, &format!("https://{}", proxy.address()), Some(&ca)), direct: direct(), proxy };
         // The first grant makes the Lease, without which a check-in may fail.
         pair.direct.grant(10);
         pair.direct.check_in(10);
@@ -106,7 +106,7 @@ impl Peer {
         back.count(&pair, |server| server.check_in(50));
         for node in (51..).take(ROUNDS) {
             granted.time(&pair, |server| server.grant(node));
-            scene.fleet.reboot(&format!("n{node}"));
+            cluster.fleet.reboot(&format!("n{node}"));
             back.time(&pair, |server| server.check_in(node));
         }
         Seen {
@@ -120,8 +120,8 @@ impl Peer {
     }
 
     /// Starts it with the API at `base`, and waits until it answers.
-    pub(super) fn start(&self, scene: &Scene, base: &str, ca: Option<&Path>) -> Running {
-        let kubeconfig = scene.kubeconfig(base, ca);
+    pub(super) fn start(&self, cluster: &TestCluster, base: &str, ca: Option<&Path>) -> Running {
+        let kubeconfig = cluster.kubeconfig(base, ca);
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string();
         let mut command = Command::new(&self.program);
         command.env_clear();
@@ -131,7 +131,7 @@ impl Peer {
                 "/-/healthy"
             }
             Kind::Heathcliff26 => {
-                let file = scene.folder().join("heathcliff26.yaml");
+                let file = cluster.folder().join("heathcliff26.yaml");
                 let text = json!({
                     "logLevel": "error",
                     "kubernetes": {"kubeconfig": kubeconfig, "drainTimeoutSeconds": 300, "drainRetries": 0},
@@ -151,11 +151,11 @@ impl Peer {
     }
 }
 
-/// One server that calls the API server itself, and one whose calls are seen on the road.
+/// One server that calls the API server itself, and one whose calls are seen on the proxy.
 struct Pair {
     direct: Running,
     seen: Running,
-    road: Road,
+    proxy: Proxy,
 }
 
 /// What one kind of request took.
@@ -172,7 +172,7 @@ impl Taken {
     }
 
     fn count(&mut self, pair: &Pair, work: impl FnOnce(&Running)) {
-        self.calls = calls(&pair.road, || work(&pair.seen));
+        self.calls = calls(&pair.proxy, || work(&pair.seen));
     }
 
     fn time(&mut self, pair: &Pair, work: impl FnOnce(&Running)) {
@@ -237,14 +237,14 @@ impl Drop for Running {
 }
 
 /// They need more rights than the program, and one of them a namespace of its own.
-fn allow_everything(scene: &Scene) {
-    scene.fleet.ensure_namespace("fleetlock");
+fn allow_everything(cluster: &TestCluster) {
+    cluster.fleet.ensure_namespace("fleetlock");
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bench-peers"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "ServiceAccount", "name": "reboot-manager", "namespace": NAMESPACE}],
     });
-    let answer = scene.admin.create(&objects::collection(&binding), &binding);
+    let answer = cluster.admin.create(&objects::collection(&binding), &binding);
     assert!(matches!(answer.status, 201 | 409), "{} {}", answer.status, answer.body);
 }
 

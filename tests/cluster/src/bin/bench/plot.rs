@@ -57,12 +57,12 @@ impl Panel<'_> {
         for exponent in whole(self.up) {
             let y = self.y(10f64.powi(exponent));
             line(svg, (self.offset + LEFT, y), (self.offset + LEFT + WIDTH, y), GRID);
-            text(svg, (self.offset + LEFT - 6.0, y + 4.0), "end", &spoken(exponent));
+            text(svg, (self.offset + LEFT - 6.0, y + 4.0), "end", &join_names(exponent));
         }
         for exponent in whole(self.across) {
             let x = self.x(10f64.powi(exponent));
             line(svg, (x, TOP), (x, TOP + HEIGHT), GRID);
-            text(svg, (x, TOP + HEIGHT + 16.0), "middle", &spoken(exponent));
+            text(svg, (x, TOP + HEIGHT + 16.0), "middle", &join_names(exponent));
         }
         text(svg, (self.offset + LEFT + WIDTH / 2.0, TOP + HEIGHT + 34.0), "middle", "nodes");
         for (row, _, colour) in LINES {
@@ -108,7 +108,7 @@ fn whole((low, high): (f64, f64)) -> std::ops::RangeInclusive<i32> {
     low as i32..=high as i32
 }
 
-fn spoken(exponent: i32) -> String {
+fn join_names(exponent: i32) -> String {
     match exponent {
         6.. => format!("{} M", 10u64.pow(exponent.unsigned_abs() - 6)),
         3.. => format!("{},000", 10u64.pow(exponent.unsigned_abs() - 3)),

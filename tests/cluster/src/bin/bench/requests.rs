@@ -1,14 +1,14 @@
 //! What one request costs: time, processor, calls to Kubernetes and their bytes.
 //!
-//! Times and processor come from a server that calls the API server itself, counts from one whose calls are seen on the road.
+//! Times and processor come from a server that calls the API server itself, counts from one whose calls are seen on the proxy.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use test_cluster::cluster::SOON;
 use test_cluster::fleet::machine_id;
-use test_cluster::scene::SOON;
 use test_cluster::wait::wait_for;
-use test_cluster::{Road, Scene, Server};
+use test_cluster::{Proxy, Server, TestCluster};
 
 /// Rounds of what is cheap; the processor's clock has steps of 10 ms, which this divides.
 const MANY: usize = 200;
@@ -49,25 +49,25 @@ pub(super) struct Row {
 
 /// The two servers.
 struct Pair<'a> {
-    scene: &'a Scene,
+    cluster: &'a TestCluster,
     direct: Server,
     seen: Server,
-    road: Road,
+    proxy: Proxy,
 }
 
-pub(super) fn measure(scene: &Scene, program: &Path, nodes: usize) -> At {
-    let (ready, answered) = starts(scene, program);
-    let road = Road::to(&scene.admin);
-    let seen = scene.server_through(&road, program).start();
-    let direct = quiet_server(scene, program);
-    let pair = Pair { scene, direct, seen, road };
+pub(super) fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> At {
+    let (ready, answered) = starts(cluster, program);
+    let proxy = Proxy::to(&cluster.admin);
+    let seen = cluster.server_through(&proxy, program).start();
+    let direct = quiet_server(cluster, program);
+    let pair = Pair { cluster, direct, seen, proxy };
     let mut rows = vec![pair.check_in()];
     rows.extend(pair.denied());
     rows.extend(pair.granted());
     let (threads, descriptors) = (pair.direct.threads(), pair.direct.descriptors());
     let peak_kib = pair.direct.peak_rss_kib();
     drop(pair);
-    rows.push(list_of_all(scene));
+    rows.push(list_of_all(cluster));
     At { nodes, rows, peak_kib, threads, descriptors, ready, answered }
 }
 
@@ -119,7 +119,7 @@ impl Pair<'_> {
         let calls = self.calls(|| grant(&self.seen, 30));
         let (times, cpu) = self.timed((0..FEW).map(|_| apart(30)), grant);
         let again = Row::of("granted pre-reboot asked again", &times).with_cpu(cpu).with_calls(calls);
-        self.scene.fleet.reboot("n30");
+        self.cluster.fleet.reboot("n30");
         self.come_back(&self.direct, 30);
         [denied, again]
     }
@@ -128,14 +128,14 @@ impl Pair<'_> {
         let grant = ask(200, "approved");
         let mut calls = [(0, 0); 2];
         calls[0] = self.calls(|| grant(&self.seen, 51));
-        self.scene.fleet.reboot("n51");
+        self.cluster.fleet.reboot("n51");
         calls[1] = self.calls(|| self.come_back(&self.seen, 51));
         let (mut times, mut cpu) = ([Vec::new(), Vec::new()], [Duration::ZERO; 2]);
         for node in 52..52 + FEW {
             let (time, used) = self.timed([node].into_iter().map(apart), &grant);
             times[0].extend(time);
             cpu[0] += used;
-            self.scene.fleet.reboot(&format!("n{node}"));
+            self.cluster.fleet.reboot(&format!("n{node}"));
             let (time, used) = self.timed([node].into_iter(), &|server, node| self.come_back(server, node));
             times[1].extend(time);
             cpu[1] += used;
@@ -159,7 +159,7 @@ impl Pair<'_> {
     }
 
     fn calls(&self, work: impl FnOnce()) -> (usize, usize) {
-        calls(&self.road, work)
+        calls(&self.proxy, work)
     }
 }
 
@@ -169,11 +169,11 @@ fn ask(status: u16, kind: &'static str) -> impl Fn(&Server, usize) {
 }
 
 /// The least that a server waits for which lists the Nodes, whole and in one page, to find out who is calling.
-fn list_of_all(scene: &Scene) -> Row {
-    let api = scene.api_with(&scene.token);
+fn list_of_all(cluster: &TestCluster) -> Row {
+    let api = cluster.api_with(&cluster.token);
     let mut bytes = 0;
     let mut list = || {
-        let authorization = ("authorization".to_owned(), format!("Bearer {}", scene.token));
+        let authorization = ("authorization".to_owned(), format!("Bearer {}", cluster.token));
         let answer = api.pass_on("GET", "/api/v1/nodes", &[authorization], &[]).expect("an answer");
         assert_eq!(answer.status, 200);
         bytes = answer.body.len();
@@ -183,11 +183,11 @@ fn list_of_all(scene: &Scene) -> Row {
 }
 
 /// Median times from the start until it is ready, and until it has answered.
-fn starts(scene: &Scene, program: &Path) -> (f64, f64) {
+fn starts(cluster: &TestCluster, program: &Path) -> (f64, f64) {
     let (mut ready, mut answered) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let begun = Instant::now();
-        let server = quiet_server(scene, program);
+        let server = quiet_server(cluster, program);
         while server.page("/readyz").0 != 200 {
             assert!(begun.elapsed() < SOON, "never ready: {}", server.log().join("\n"));
             std::thread::sleep(Duration::from_millis(1));
@@ -205,8 +205,8 @@ fn apart(node: usize) -> usize {
     node
 }
 
-fn quiet_server(scene: &Scene, program: &Path) -> Server {
-    scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").start()
+fn quiet_server(cluster: &TestCluster, program: &Path) -> Server {
+    cluster.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").start()
 }
 
 pub(super) fn time(work: impl FnOnce()) -> Duration {
@@ -216,26 +216,26 @@ pub(super) fn time(work: impl FnOnce()) -> Duration {
 }
 
 /// The calls of one request, and the bytes it is answered.
-pub(super) fn calls(road: &Road, work: impl FnOnce()) -> (usize, usize) {
-    quiet(road);
-    let before = sum(road);
+pub(super) fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
+    quiet(proxy);
+    let before = sum(proxy);
     work();
-    quiet(road);
-    let after = sum(road);
+    quiet(proxy);
+    let after = sum(proxy);
     (after.0 - before.0, after.1 - before.1)
 }
 
 /// Without what a watch brings, which comes whenever any node changes and not because of a request.
-fn sum(road: &Road) -> (usize, usize) {
-    let log: Vec<_> = road.log().into_iter().filter(|call| call.verb != "watch").collect();
+fn sum(proxy: &Proxy) -> (usize, usize) {
+    let log: Vec<_> = proxy.log().into_iter().filter(|call| call.verb != "watch").collect();
     (log.len(), log.iter().map(|call| call.received).sum())
 }
 
 /// Waits until the background work of what was asked for is over.
-fn quiet(road: &Road) {
-    let mut last = (sum(road), Instant::now());
-    wait_for("the road is quiet", SOON, || {
-        let now = sum(road);
+fn quiet(proxy: &Proxy) {
+    let mut last = (sum(proxy), Instant::now());
+    wait_for("the proxy is quiet", SOON, || {
+        let now = sum(proxy);
         if now != last.0 {
             last = (now, Instant::now());
         }

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use test_cluster::road::{Fault, Rule};
-use test_cluster::{Backend, Scene};
+use test_cluster::proxy::{Fault, Rule};
+use test_cluster::{Backend, TestCluster};
 
 use agent::Agent;
 use teller::{Teller, Tone};
@@ -33,25 +33,25 @@ fn main() -> ExitCode {
         eprintln!("demo: there is no program {}; scripts/demo builds it", binary.display());
         return ExitCode::from(2);
     }
-    let scene = Scene::on(Backend::Simulated, include_str!("../../../../../kubernetes/deployment.yaml"));
-    stage::set(&scene);
-    let servers = [scene.server(&binary).start(), scene.server(&binary).start()];
+    let cluster = TestCluster::on(Backend::Simulated, include_str!("../../../../../kubernetes/deployment.yaml"));
+    stage::set(&cluster);
+    let servers = [cluster.server(&binary).start(), cluster.server(&binary).start()];
     let teller = Arc::new(Teller::new());
     teller.title(&stage::description(&servers));
-    let watch = Arc::new(Watch::new(&scene, Arc::clone(&teller)));
+    let watch = Arc::new(Watch::new(&cluster, Arc::clone(&teller)));
     let observer = Arc::clone(&watch);
     // After each answer to an eviction, before the program hears it: so no moment in which a budget could be broken is missed.
-    scene.road.plan(Rule::on("create", "pods/eviction").meet(Fault::after(move |passed| observer.eviction(passed))));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::after(move |passed| observer.eviction(passed))));
     let begun = Instant::now();
     let agents = stage::NODES.map(|(node, machine_id)| Agent::new(node, machine_id, &servers));
-    let everybody_ended = play(&agents, &scene, &watch, &teller);
+    let everybody_ended = play(&agents, &cluster, &watch, &teller);
     let seen = watch.last_look();
     teller.finish();
     if summary::tell(&seen, &teller, begun.elapsed()) && everybody_ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Lets all agents live until each has rebooted, while the watch looks and the teller tells. Whether all came through.
-fn play(agents: &[Agent], scene: &Scene, watch: &Watch, teller: &Teller) -> bool {
+fn play(agents: &[Agent], cluster: &TestCluster, watch: &Watch, teller: &Teller) -> bool {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| teller.tell(&over));
@@ -61,7 +61,7 @@ fn play(agents: &[Agent], scene: &Scene, watch: &Watch, teller: &Teller) -> bool
                 thread::sleep(BETWEEN_LOOKS);
             }
         });
-        let (fleet, kubelet) = (&scene.fleet, &scene.kubelet);
+        let (fleet, kubelet) = (&cluster.fleet, &cluster.kubelet);
         for agent in agents {
             agent.checks_in(watch, teller);
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use test_cluster::kubelet::{START_MS, TERMINATION_MS};
 use test_cluster::objects::{self, Placement};
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
 /// The nodes and their machine-ids.
 pub(crate) const NODES: [(&str, &str); 3] =
@@ -21,9 +21,9 @@ pub(crate) const WEB_PODS: u32 = 4;
 pub(crate) const WEB_MIN: u32 = 3;
 
 /// Makes nodes and workloads and waits until everything runs.
-pub(crate) fn set(scene: &Scene) {
+pub(crate) fn set(cluster: &TestCluster) {
     for (node, machine_id) in NODES {
-        scene.fleet.node(node, machine_id, &format!("first-boot-of-{node}")).create();
+        cluster.fleet.node(node, machine_id, &format!("first-boot-of-{node}")).create();
     }
     let workloads = [
         objects::deployment(SHOP, WEB, WEB_PODS, Placement::Free),
@@ -32,13 +32,13 @@ pub(crate) fn set(scene: &Scene) {
     ];
     for mut workload in workloads {
         workload["spec"]["template"] = at_leisure(workload["spec"]["template"].take());
-        scene.fleet.create(&workload);
+        cluster.fleet.create(&workload);
     }
-    scene.fleet.create(&at_leisure(objects::bare_pod(SHOP, "lonely", Placement::On("n1"))));
-    scene.fleet.budget(SHOP, WEB, WEB_MIN, WEB);
+    cluster.fleet.create(&at_leisure(objects::bare_pod(SHOP, "lonely", Placement::On("n1"))));
+    cluster.fleet.budget(SHOP, WEB, WEB_MIN, WEB);
     // Three of the DaemonSet, four of the Deployment, two of the StatefulSet, one alone: the scheduler spreads them.
-    test_cluster::wait::wait_for("all pods run", test_cluster::scene::SOON, || {
-        let pods: Vec<Value> = NODES.iter().flat_map(|(node, _)| scene.fleet.pods_on(node)).collect();
+    test_cluster::wait::wait_for("all pods run", test_cluster::cluster::SOON, || {
+        let pods: Vec<Value> = NODES.iter().flat_map(|(node, _)| cluster.fleet.pods_on(node)).collect();
         let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
         if running == 10 { Ok(()) } else { Err(format!("{running} of 10")) }
     });

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use test_cluster::Scene;
+use test_cluster::TestCluster;
 use test_cluster::api::Api;
 use test_cluster::fleet::Fleet;
-use test_cluster::road::Passed;
+use test_cluster::proxy::Passed;
 
 use crate::stage::{NODES, SHOP, WEB};
 use crate::teller::{Teller, Tone};
@@ -74,8 +74,8 @@ struct Pod {
 
 impl Watch {
     /// Begins with a look about which nothing is told.
-    pub(crate) fn new(scene: &Scene, teller: Arc<Teller>) -> Self {
-        let watch = Self { admin: scene.admin.clone(), fleet: scene.fleet.clone(), teller, state: Mutex::default() };
+    pub(crate) fn new(cluster: &TestCluster, teller: Arc<Teller>) -> Self {
+        let watch = Self { admin: cluster.admin.clone(), fleet: cluster.fleet.clone(), teller, state: Mutex::default() };
         let mut state = watch.state();
         (state.nodes, state.pods) = (watch.nodes(), watch.pods());
         drop(state);

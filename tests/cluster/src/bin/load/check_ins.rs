@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use test_cluster::Scene;
+use test_cluster::TestCluster;
 use test_cluster::fleet::machine_id;
 
 use super::agents;
@@ -15,9 +15,9 @@ use super::samples::{self, Samples};
 const RSS_KIB_MAX: u64 = 8 * 1024;
 
 pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration) -> Vec<String> {
-    let scene = Scene::new(manifest);
-    scene.fleet.padded_nodes(0..nodes);
-    let server = scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager::commands=info").start();
+    let cluster = TestCluster::new(manifest);
+    cluster.fleet.padded_nodes(0..nodes);
+    let server = cluster.server_direct(program).env("RUST_LOG", "warn,reboot_manager::commands=info").start();
     let (answers, samples) = (Answers::default(), Samples::new());
     let names = ["first check-in", "second check-in"];
     for name in names {

@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use test_cluster::cluster::SOON;
 use test_cluster::fleet::machine_id;
 use test_cluster::objects::Placement;
-use test_cluster::scene::SOON;
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
 use super::answers::Answers;
 use super::samples::{self, Samples};
@@ -48,7 +48,7 @@ enum Machine {
 /// What the threads share.
 struct Stage<'a> {
     roll: Roll,
-    scene: &'a Scene,
+    cluster: &'a TestCluster,
     server: &'a Server,
     watchman: &'a Watchman<'a>,
     answers: &'a Answers,
@@ -58,12 +58,15 @@ struct Stage<'a> {
 
 impl Roll {
     pub(super) fn play(self, program: &Path, manifest: &str) -> Vec<String> {
-        let scene = Scene::new(manifest);
-        self.furnish(&scene);
-        let start =
-            scene.server_direct(program).env("RUST_LOG", "warn,reboot_manager::commands=info").arg("--slots").arg(&self.slots.to_string());
+        let cluster = TestCluster::new(manifest);
+        self.furnish(&cluster);
+        let start = cluster
+            .server_direct(program)
+            .env("RUST_LOG", "warn,reboot_manager::commands=info")
+            .arg("--slots")
+            .arg(&self.slots.to_string());
         let server = start.start();
-        let (answers, samples, watchman) = (Answers::default(), Samples::new(), Watchman::new(&scene, self.slots));
+        let (answers, samples, watchman) = (Answers::default(), Samples::new(), Watchman::new(&cluster, self.slots));
         let (reboots, over, begun) = (AtomicUsize::new(0), AtomicBool::new(false), Instant::now());
         let mut rolls = 0;
         std::thread::scope(|scope| {
@@ -76,13 +79,13 @@ impl Roll {
             });
             while rolls == 0 || begun.elapsed() < self.time {
                 let machines = (0..self.nodes).map(|_| Mutex::new(Machine::Up)).collect();
-                let (scene, server, watchman, answers, reboots) = (&scene, &server, &watchman, &answers, &reboots);
-                Stage { roll: self, scene, server, watchman, answers, machines, reboots }.play();
+                let (cluster, server, watchman, answers, reboots) = (&cluster, &server, &watchman, &answers, &reboots);
+                Stage { roll: self, cluster, server, watchman, answers, machines, reboots }.play();
                 rolls += 1;
             }
             over.store(true, Ordering::Release);
         });
-        self.as_it_was(&scene, &watchman);
+        self.as_it_was(&cluster, &watchman);
         answers.print();
         samples.print();
         let (reboots, most) = (reboots.into_inner(), watchman.most());
@@ -98,30 +101,30 @@ impl Roll {
     }
 
     /// Nodes with a few pods each, and a budget for them.
-    fn furnish(self, scene: &Scene) {
-        scene.fleet.padded_nodes(0..self.nodes);
-        scene.fleet.deployment("shop", "web", self.pods, Placement::Free);
-        scene.fleet.budget("shop", "web", self.pods * 4 / 5, "web");
-        self.wait_for_pods(scene);
+    fn furnish(self, cluster: &TestCluster) {
+        cluster.fleet.padded_nodes(0..self.nodes);
+        cluster.fleet.deployment("shop", "web", self.pods, Placement::Free);
+        cluster.fleet.budget("shop", "web", self.pods * 4 / 5, "web");
+        self.wait_for_pods(cluster);
     }
 
-    fn wait_for_pods(self, scene: &Scene) {
+    fn wait_for_pods(self, cluster: &TestCluster) {
         let wanted = self.pods as usize;
         wait_for("all pods run", 5 * SOON, || {
-            let pods = scene.fleet.pods_of("shop", "web");
+            let pods = cluster.fleet.pods_of("shop", "web");
             let running = pods.iter().filter(|pod| pod["status"]["phase"] == "Running").count();
             if running == wanted { Ok(()) } else { Err(format!("{running} of {wanted}")) }
         });
     }
 
     /// Nothing is left of the roll-outs: no holder, no cordon, every pod runs somewhere.
-    fn as_it_was(self, scene: &Scene, watchman: &Watchman<'_>) {
-        scene.wait_for_no_holder();
-        self.wait_for_pods(scene);
+    fn as_it_was(self, cluster: &TestCluster, watchman: &Watchman<'_>) {
+        cluster.wait_for_no_holder();
+        self.wait_for_pods(cluster);
         for number in 0..self.nodes {
             let node = format!("n{number}");
-            if scene.is_cordoned(&node) || scene.status(&node).as_deref() != Some("Ready") {
-                watchman.break_promise(format!("node {node} is left behind: {:?}", scene.status(&node)));
+            if cluster.is_cordoned(&node) || cluster.status(&node).as_deref() != Some("Ready") {
+                watchman.break_promise(format!("node {node} is left behind: {:?}", cluster.status(&node)));
             }
         }
     }
@@ -160,7 +163,7 @@ impl Stage<'_> {
     fn come_back(&self, number: usize, machine: &mut Machine) -> Option<Instant> {
         let node = name(number);
         self.watchman.look_at(&node);
-        self.scene.fleet.reboot(&node);
+        self.cluster.fleet.reboot(&node);
         self.watchman.comes_back();
         *machine = Machine::Back;
         self.check_in(number, machine)

@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use test_cluster::Scene;
+use test_cluster::TestCluster;
 
 /// Keeps count of the approved nodes, and of broken promises.
 pub(super) struct Watchman<'a> {
-    scene: &'a Scene,
+    cluster: &'a TestCluster,
     slots: usize,
     approved: AtomicUsize,
     most: AtomicUsize,
@@ -15,8 +15,8 @@ pub(super) struct Watchman<'a> {
 }
 
 impl<'a> Watchman<'a> {
-    pub(super) fn new(scene: &'a Scene, slots: usize) -> Self {
-        Self { scene, slots, approved: AtomicUsize::new(0), most: AtomicUsize::new(0), broken: Mutex::default() }
+    pub(super) fn new(cluster: &'a TestCluster, slots: usize) -> Self {
+        Self { cluster, slots, approved: AtomicUsize::new(0), most: AtomicUsize::new(0), broken: Mutex::default() }
     }
 
     /// The agent of this node has been told yes.
@@ -31,11 +31,11 @@ impl<'a> Watchman<'a> {
 
     /// An approved node has no pod and is cordoned; this holds until its agent checks in.
     pub(super) fn look_at(&self, node: &str) {
-        let pods = self.scene.fleet.pods_on(node);
+        let pods = self.cluster.fleet.pods_on(node);
         if let Some(pod) = pods.first() {
             self.break_promise(format!("approved node {node} has {} pods, {} among them", pods.len(), pod["metadata"]["name"]));
         }
-        if !self.scene.is_cordoned(node) {
+        if !self.cluster.is_cordoned(node) {
             self.break_promise(format!("approved node {node} is not cordoned"));
         }
     }
@@ -47,7 +47,7 @@ impl<'a> Watchman<'a> {
 
     /// What the Lease says must fit, too.
     pub(super) fn look_at_lease(&self) {
-        let holders = self.scene.holders();
+        let holders = self.cluster.holders();
         if holders.len() > self.slots {
             self.break_promise(format!("the Lease has {} holders, there are {} slots", holders.len(), self.slots));
         }

@@ -1,4 +1,4 @@
-//! Where a scenario plays: a cluster (simulated or real), a kubelet, a road with faults, and this program's rights.
+//! Where a scenario plays: a cluster (simulated or real), a kubelet, a proxy with faults, and this program's rights.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use crate::pipe::Pipe;
 use crate::real::{ControlPlane, Guard};
 use crate::server::Start;
 use crate::wait::wait_for;
-use crate::{Road, Simulated, apply};
+use crate::{Proxy, Simulated, apply};
 
 /// The namespace of kubernetes/deployment.yaml.
 pub const NAMESPACE: &str = "reboot-manager";
@@ -31,23 +31,23 @@ pub enum Backend {
 }
 
 /// One scenario's world.
-pub struct Scene {
+pub struct TestCluster {
     /// Nodes and workloads.
     pub fleet: Fleet,
     /// Plays the kubelet of every node.
     pub kubelet: Kubelet,
     /// What the program's calls pass through.
-    pub road: Road,
+    pub proxy: Proxy,
     /// As the administrator.
     pub admin: Api,
     /// The program's token.
     pub token: String,
     folder: PathBuf,
     files: AtomicU32,
-    cluster: Cluster,
+    api_server: ApiServer,
 }
 
-enum Cluster {
+enum ApiServer {
     Real(Guard),
     Simulated(Box<Simulated>),
 }
@@ -68,7 +68,7 @@ impl Backend {
     }
 }
 
-impl Scene {
+impl TestCluster {
     /// An empty cluster of the chosen kind, with the rights of `manifest` (kubernetes/deployment.yaml) granted.
     pub fn new(manifest: &str) -> Self {
         Self::on(Backend::chosen(), manifest)
@@ -76,30 +76,30 @@ impl Scene {
 
     /// The same on a given kind.
     pub fn on(backend: Backend, manifest: &str) -> Self {
-        let cluster = match backend {
-            Backend::Real => Cluster::Real(ControlPlane::exclusive()),
-            Backend::Simulated => Cluster::Simulated(Box::new(Simulated::start())),
+        let api_server = match backend {
+            Backend::Real => ApiServer::Real(ControlPlane::exclusive()),
+            Backend::Simulated => ApiServer::Simulated(Box::new(Simulated::start())),
         };
-        let admin = cluster.admin();
+        let admin = api_server.admin();
         apply(&admin, manifest, &["Deployment", "PodDisruptionBudget"]);
-        let token = cluster.token();
+        let token = api_server.token();
         let folder = std::env::temp_dir().join(format!("reboot-manager-{}-{:x}", std::process::id(), unique()));
         std::fs::create_dir_all(&folder).expect("a folder for kubeconfigs");
         let fleet = Fleet::new(admin.clone());
         fleet.ensure_namespace("shop");
         let kubelet = Kubelet::start(admin.clone());
-        let road = Road::to(&admin);
-        Self { fleet, kubelet, road, admin, token, folder, files: AtomicU32::new(0), cluster }
+        let proxy = Proxy::to(&admin);
+        Self { fleet, kubelet, proxy, admin, token, folder, files: AtomicU32::new(0), api_server }
     }
 
-    /// A server whose calls pass through the road, with the rights of the manifest.
+    /// A server whose calls pass through the proxy, with the rights of the manifest.
     pub fn server(&self, binary: &Path) -> Start {
-        self.server_through(&self.road, binary)
+        self.server_through(&self.proxy, binary)
     }
 
-    /// The same through another road to the same cluster.
-    pub fn server_through(&self, road: &Road, binary: &Path) -> Start {
-        let kubeconfig = self.kubeconfig(&road.base(), None);
+    /// The same through another proxy to the same cluster.
+    pub fn server_through(&self, proxy: &Proxy, binary: &Path) -> Start {
+        let kubeconfig = self.kubeconfig(&proxy.base(), None);
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
@@ -135,25 +135,25 @@ impl Scene {
     /// A token of the program's account that can be made invalid.
     pub fn revocable_token(&self) -> Revocable {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
-        match &self.cluster {
-            Cluster::Real(plane) => {
+        match &self.api_server {
+            ApiServer::Real(plane) => {
                 let secret = format!("bound-{number}");
                 Revocable { token: plane.token_bound_to(NAMESPACE, "reboot-manager", &secret), secret }
             }
-            Cluster::Simulated(simulated) => Revocable { token: simulated.token_for(NAMESPACE, "reboot-manager"), secret: String::new() },
+            ApiServer::Simulated(simulated) => Revocable { token: simulated.token_for(NAMESPACE, "reboot-manager"), secret: String::new() },
         }
     }
 
     /// The API server itself, for the bearer of `token`.
     pub fn api_with(&self, token: &str) -> Api {
-        let ca = match &self.cluster {
-            Cluster::Real(plane) => Some(plane.ca_pem().as_bytes()),
-            Cluster::Simulated(_) => None,
+        let ca = match &self.api_server {
+            ApiServer::Real(plane) => Some(plane.ca_pem().as_bytes()),
+            ApiServer::Simulated(_) => None,
         };
         Api::new(self.admin.base(), ca, Some(token))
     }
 
-    /// A folder for files of the test; it goes with the scene.
+    /// A folder for files of the test; it goes with the cluster.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -216,41 +216,41 @@ impl Scene {
 
     /// Takes the API server away.
     pub fn stop_api_server(&mut self) {
-        match &mut self.cluster {
-            Cluster::Real(plane) => plane.stop_api_server(),
-            Cluster::Simulated(simulated) => simulated.stop(),
+        match &mut self.api_server {
+            ApiServer::Real(plane) => plane.stop_api_server(),
+            ApiServer::Simulated(simulated) => simulated.stop(),
         }
     }
 
     /// Brings it back.
     pub fn start_api_server(&mut self) {
-        match &mut self.cluster {
-            Cluster::Real(plane) => plane.start_api_server(),
-            Cluster::Simulated(simulated) => simulated.restart(),
+        match &mut self.api_server {
+            ApiServer::Real(plane) => plane.start_api_server(),
+            ApiServer::Simulated(simulated) => simulated.restart(),
         }
     }
 
     /// Takes away what the API server keeps everything in; it stays up itself.
     pub fn stop_store(&mut self) {
-        match &mut self.cluster {
-            Cluster::Real(plane) => plane.stop_etcd(),
-            Cluster::Simulated(simulated) => simulated.lose_store(true),
+        match &mut self.api_server {
+            ApiServer::Real(plane) => plane.stop_etcd(),
+            ApiServer::Simulated(simulated) => simulated.lose_store(true),
         }
     }
 
     /// Brings it back.
     pub fn start_store(&mut self) {
-        match &mut self.cluster {
-            Cluster::Real(plane) => plane.start_etcd(),
-            Cluster::Simulated(simulated) => simulated.lose_store(false),
+        match &mut self.api_server {
+            ApiServer::Real(plane) => plane.start_etcd(),
+            ApiServer::Simulated(simulated) => simulated.lose_store(false),
         }
     }
 
     /// `kubectl` as the administrator; only a real cluster comes with one.
     pub fn kubectl(&self) -> Option<std::process::Command> {
-        match &self.cluster {
-            Cluster::Real(plane) => Some(plane.kubectl()),
-            Cluster::Simulated(_) => None,
+        match &self.api_server {
+            ApiServer::Real(plane) => Some(plane.kubectl()),
+            ApiServer::Simulated(_) => None,
         }
     }
 
@@ -275,7 +275,7 @@ impl Scene {
 
     /// The CA of the API server, as a file, where it has TLS.
     pub fn ca(&self) -> Option<PathBuf> {
-        let Cluster::Real(plane) = &self.cluster else { return None };
+        let ApiServer::Real(plane) = &self.api_server else { return None };
         let path = self.folder.join("ca.pem");
         std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
         Some(path)
@@ -296,10 +296,10 @@ impl Revocable {
     }
 
     /// From now on, or from soon on where the API server remembers it for a few seconds, it is refused.
-    pub fn revoke(&self, scene: &Scene) {
-        match &scene.cluster {
-            Cluster::Real(_) => scene.admin.delete(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}", self.secret), None).ok(),
-            Cluster::Simulated(simulated) => {
+    pub fn revoke(&self, cluster: &TestCluster) {
+        match &cluster.api_server {
+            ApiServer::Real(_) => cluster.admin.delete(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}", self.secret), None).ok(),
+            ApiServer::Simulated(simulated) => {
                 simulated.revoke_tokens();
                 Value::Null
             }
@@ -307,7 +307,7 @@ impl Revocable {
     }
 }
 
-impl Cluster {
+impl ApiServer {
     fn admin(&self) -> Api {
         match self {
             Self::Real(plane) => plane.admin(),
@@ -323,7 +323,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Scene {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }

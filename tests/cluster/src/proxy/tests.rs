@@ -11,20 +11,20 @@ use crate::{Simulated, certificate};
 
 struct Fixture {
     cluster: Simulated,
-    road: Road,
+    proxy: Proxy,
     api: Api,
 }
 
 fn fixture() -> Fixture {
     let cluster = Simulated::start();
     let admin = cluster.admin();
-    let road = Road::to(&admin);
-    let api = Api::new(&road.base(), None, admin.token());
-    Fixture { cluster, road, api }
+    let proxy = Proxy::to(&admin);
+    let api = Api::new(&proxy.base(), None, admin.token());
+    Fixture { cluster, proxy, api }
 }
 
 impl Fixture {
-    /// Creates a node over the road; the status, or `None` when the connection broke.
+    /// Creates a node over the proxy; the status, or `None` when the connection broke.
     fn create(&self, name: &str) -> Option<u16> {
         create(&self.api, name)
     }
@@ -35,10 +35,10 @@ impl Fixture {
 
     #[track_caller]
     fn check(&self, fault: Fault, answered: Option<u16>, done: bool) {
-        self.road.plan(Rule::on("create", "nodes").nth(1).meet(fault));
+        self.proxy.plan(Rule::on("create", "nodes").nth(1).meet(fault));
         assert_eq!(self.create("a"), answered);
         assert_eq!(self.exists("a"), done);
-        let passed = self.road.log().pop().unwrap();
+        let passed = self.proxy.log().pop().unwrap();
         assert_eq!((passed.status, passed.upstream), (answered, done.then_some(201)));
         assert_eq!(self.create("b"), Some(201), "only the first is hit");
     }
@@ -57,7 +57,7 @@ fn a_smooth_road_passes_everything_on_and_counts_it() {
     assert_eq!(fixture.api.get("/api/v1/nodes?limit=1").ok()["items"][0]["spec"]["unschedulable"], true);
     fixture.api.delete("/api/v1/nodes/a", Some(0)).ok();
     assert_eq!(fixture.api.get("/version").ok()["major"], "1");
-    let log = fixture.road.log();
+    let log = fixture.proxy.log();
     let seen: Vec<_> = log.iter().map(|passed| (passed.n, passed.verb.as_str(), passed.resource.as_str(), passed.status)).collect();
     assert_eq!(
         seen,
@@ -70,8 +70,8 @@ fn a_smooth_road_passes_everything_on_and_counts_it() {
         ]
     );
     assert_eq!((log[1].path.as_str(), log[1].method.as_str()), ("/api/v1/nodes/a?fieldManager=x", "PATCH"));
-    assert_eq!(fixture.road.count("list", "nodes"), 1);
-    assert!(fixture.road.bytes() > log[2].received && log[0].sent > 0 && log.is_sorted_by_key(|passed| passed.at));
+    assert_eq!(fixture.proxy.count("list", "nodes"), 1);
+    assert!(fixture.proxy.bytes() > log[2].received && log[0].sent > 0 && log.is_sorted_by_key(|passed| passed.at));
 }
 
 #[test]
@@ -79,9 +79,9 @@ fn a_tls_server_can_be_at_the_other_end() {
     let certificate = certificate::self_signed();
     let cluster = Simulated::start_tls(certificate.config, &certificate.pem);
     let admin = cluster.admin();
-    let road = Road::to(&admin);
-    assert_eq!(create(&Api::new(&road.base(), None, admin.token()), "a"), Some(201));
-    assert_eq!(create(&Api::new(&road.base(), None, Some("other")), "b"), Some(401));
+    let proxy = Proxy::to(&admin);
+    assert_eq!(create(&Api::new(&proxy.base(), None, admin.token()), "a"), Some(201));
+    assert_eq!(create(&Api::new(&proxy.base(), None, Some("other")), "b"), Some(401));
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn hooks_run_on_both_sides_of_the_deed() {
         move |_: &Passed| seen.store(admin.get("/api/v1/nodes/a").status, Ordering::SeqCst)
     };
     let [before, after] = [Arc::new(AtomicU16::new(0)), Arc::new(AtomicU16::new(0))];
-    fixture.road.plan(Rule::any_write().meet(Fault::before(watch(&before))));
-    fixture.road.plan(Rule::any().meet(Fault::after(watch(&after))));
+    fixture.proxy.plan(Rule::any_write().meet(Fault::before(watch(&before))));
+    fixture.proxy.plan(Rule::any().meet(Fault::after(watch(&after))));
     assert_eq!(fixture.create("a"), Some(201));
     assert_eq!((before.load(Ordering::SeqCst), after.load(Ordering::SeqCst)), (404, 200));
 }
@@ -122,14 +122,14 @@ fn hooks_run_on_both_sides_of_the_deed() {
 fn a_frozen_call_waits_until_it_is_released() {
     for (fault, done) in [(Fault::Freeze, false), (Fault::FreezeAfter, true)] {
         let fixture = fixture();
-        fixture.road.plan(Rule::on("create", "nodes").meet(fault));
+        fixture.proxy.plan(Rule::on("create", "nodes").meet(fault));
         let api = fixture.api.clone();
         let (sender, answers) = mpsc::channel();
         let caller = thread::spawn(move || sender.send(create(&api, "a")));
-        fixture.road.block_until(|log| log.first().is_some_and(|passed| passed.upstream.is_some() == done), LIMIT);
-        assert_eq!((fixture.exists("a"), fixture.road.log()[0].done), (done, false));
+        fixture.proxy.block_until(|log| log.first().is_some_and(|passed| passed.upstream.is_some() == done), LIMIT);
+        assert_eq!((fixture.exists("a"), fixture.proxy.log()[0].done), (done, false));
         assert!(answers.try_recv().is_err());
-        fixture.road.clear();
+        fixture.proxy.clear();
         assert_eq!(answers.recv_timeout(LIMIT).unwrap(), Some(201));
         caller.join().unwrap().unwrap();
     }
@@ -138,11 +138,11 @@ fn a_frozen_call_waits_until_it_is_released() {
 #[test]
 fn a_dropped_road_ends_what_waits_on_it() {
     for fault in [Fault::Freeze, Fault::Slow(Duration::from_secs(3600)), Fault::FreezeAfter] {
-        let Fixture { cluster: _cluster, road, api } = fixture();
-        road.plan(Rule::any().meet(fault));
+        let Fixture { cluster: _cluster, proxy, api } = fixture();
+        proxy.plan(Rule::any().meet(fault));
         let caller = thread::spawn(move || create(&api, "a"));
-        road.block_until(|log| log.len() == 1, LIMIT);
-        drop(road);
+        proxy.block_until(|log| log.len() == 1, LIMIT);
+        drop(proxy);
         assert_eq!(caller.join().unwrap(), None);
     }
 }
@@ -150,7 +150,7 @@ fn a_dropped_road_ends_what_waits_on_it() {
 #[test]
 fn a_slow_call_arrives_late_and_whole() {
     let fixture = fixture();
-    fixture.road.plan(Rule::any_write().with_path("nodes").meet(Fault::Slow(Duration::from_millis(30))));
+    fixture.proxy.plan(Rule::any_write().with_path("nodes").meet(Fault::Slow(Duration::from_millis(30))));
     let started = Instant::now();
     assert_eq!(fixture.create("a"), Some(201));
     assert!(started.elapsed() >= Duration::from_millis(30));
@@ -160,10 +160,10 @@ fn a_slow_call_arrives_late_and_whole() {
 fn occurrences_count_only_what_fits_and_from_when_they_were_planned() {
     let fixture = fixture();
     fixture.create("x");
-    fixture.road.plan(Rule::on("create", "nodes").from(2).meet(Fault::internal500()));
+    fixture.proxy.plan(Rule::on("create", "nodes").from(2).meet(Fault::internal500()));
     fixture.api.get("/api/v1/nodes").ok();
     assert_eq!(["a", "b", "c"].map(|name| fixture.create(name)), [Some(201), Some(500), Some(500)]);
-    fixture.road.clear();
+    fixture.proxy.clear();
     assert_eq!(fixture.create("d"), Some(201));
 }
 
@@ -179,7 +179,7 @@ fn a_server_that_is_away_cuts_and_one_that_is_back_answers() {
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The lines of a watch of nodes over the road, as they come.
+/// The lines of a watch of nodes over the proxy, as they come.
 fn watch(fixture: &Fixture) -> mpsc::Receiver<Value> {
     let (sender, receiver) = mpsc::channel();
     let headers: Vec<_> = fixture.api.token().map(|token| ("Authorization".to_owned(), format!("Bearer {token}"))).into_iter().collect();
@@ -200,7 +200,7 @@ fn watches_pass_as_they_come_and_are_held_falsified_and_cut() {
     let next = || events.recv_timeout(Duration::from_secs(20)).map(|event| event["object"]["metadata"]["name"].clone());
     fixture.create("a");
     while next().unwrap() != "a" {}
-    let watches = fixture.road.watches();
+    let watches = fixture.proxy.watches();
     watches.hold();
     fixture.create("b");
     watches.say(&json!({"object": {"metadata": {"name": "said"}}}));
@@ -211,9 +211,9 @@ fn watches_pass_as_they_come_and_are_held_falsified_and_cut() {
     assert_eq!(both, ["b", "said"]);
     watches.cut();
     assert_eq!(next(), Err(mpsc::RecvTimeoutError::Disconnected));
-    let passed = fixture.road.log().remove(0);
+    let passed = fixture.proxy.log().remove(0);
     assert_eq!((passed.verb.as_str(), passed.status, passed.done, passed.is_write()), ("watch", Some(200), true, false));
     assert!(passed.received > 100);
-    fixture.road.plan(Rule::on("watch", "nodes").meet(Fault::internal500()));
+    fixture.proxy.plan(Rule::on("watch", "nodes").meet(Fault::internal500()));
     assert_eq!(fixture.api.get("/api/v1/nodes?watch=true&resourceVersion=1").status, 500);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use test_cluster::objects::Placement;
 
 use super::{REQUEST, REQUEST_MAX, Siege, Way, check, rest};
-use crate::scenarios::{MOMENT, SOON, binary, machines, scene};
+use crate::scenarios::{MOMENT, SOON, binary, cluster, machines};
 
 #[test]
 fn a_request_that_has_begun_is_answered_and_no_connection_accepted() {
@@ -32,12 +32,12 @@ fn a_request_that_has_begun_is_answered_and_no_connection_accepted() {
 /// As kube-proxy does it: a replica that is to stop gets no new connections, and a moment later the signal.
 #[test]
 fn a_rolling_update_of_two_replicas_loses_no_request_but_tells_those_held_open() {
-    let scene = scene();
-    let [node, held] = machines(&scene);
-    scene.fleet.deployment("shop", "db", 1, Placement::On("n2"));
-    scene.fleet.budget("shop", "db", 1, "db");
-    scene.wait_for_running("n2", 1);
-    let replica = || Arc::new(scene.server(&binary()).arg("--pre-reboot-wait=60s").start());
+    let cluster = cluster();
+    let [node, held] = machines(&cluster);
+    cluster.fleet.deployment("shop", "db", 1, Placement::On("n2"));
+    cluster.fleet.budget("shop", "db", 1, "db");
+    cluster.wait_for_running("n2", 1);
+    let replica = || Arc::new(cluster.server(&binary()).arg("--pre-reboot-wait=60s").start());
     let replicas = RwLock::new(vec![replica(), replica()]);
     node.agent(&replicas.read().unwrap()[0]).steady_state().expect(200, "steady_state");
     let done = AtomicBool::new(false);

@@ -3,33 +3,33 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use test_cluster::Scene;
+use test_cluster::TestCluster;
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 
 use super::{REQUEST, exchange, rest};
-use crate::scenarios::{MOMENT, Machine, SOON, binary, machines, scene};
+use crate::scenarios::{MOMENT, Machine, SOON, binary, cluster, machines};
 
 /// Time for which an answer is waited for at once.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Two nodes that a budget keeps from being drained.
-fn blocked(scene: &Scene) -> [Machine; 2] {
-    let nodes = machines(scene);
+fn blocked(cluster: &TestCluster) -> [Machine; 2] {
+    let nodes = machines(cluster);
     for (app, node) in [("web", "n1"), ("db", "n2")] {
-        scene.fleet.deployment("shop", app, 1, Placement::On(node));
-        scene.fleet.budget("shop", app, 1, app);
-        scene.wait_for_running(node, 1);
+        cluster.fleet.deployment("shop", app, 1, Placement::On(node));
+        cluster.fleet.budget("shop", app, 1, app);
+        cluster.wait_for_running(node, 1);
     }
     nodes
 }
 
 #[test]
 fn no_new_connection_takes_the_place_of_a_request_that_waits() {
-    let scene = scene();
-    let nodes = blocked(&scene);
-    let start = scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=3");
+    let cluster = cluster();
+    let nodes = blocked(&cluster);
+    let start = cluster.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=3");
     let server = start.start();
     let held: Vec<Pending> = nodes.iter().map(|node| node.agent(&server).send("pre-reboot")).collect();
     assert!(held.iter().all(|held| held.is_held(MOMENT)));
@@ -46,9 +46,9 @@ fn no_new_connection_takes_the_place_of_a_request_that_waits() {
 
 #[test]
 fn the_requests_of_one_node_take_one_place() {
-    let scene = scene();
-    let [one, two] = blocked(&scene);
-    let server = scene.server(&binary()).arg("--pre-reboot-wait=60s").arg("--max-connections=4").start();
+    let cluster = cluster();
+    let [one, two] = blocked(&cluster);
+    let server = cluster.server(&binary()).arg("--pre-reboot-wait=60s").arg("--max-connections=4").start();
     let mut held = one.agent(&server).send("pre-reboot");
     for _ in 0..20 {
         let other = one.agent(&server).send("pre-reboot");
@@ -70,9 +70,9 @@ fn the_requests_of_one_node_take_one_place() {
 
 #[test]
 fn when_all_wait_new_connections_are_closed() {
-    let scene = scene();
-    let nodes = blocked(&scene);
-    let start = scene.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=2");
+    let cluster = cluster();
+    let nodes = blocked(&cluster);
+    let start = cluster.server(&binary()).arg("--slots=2").arg("--pre-reboot-wait=60s").arg("--max-connections=2");
     let server = start.start();
     let held: Vec<Pending> = nodes.iter().map(|node| node.agent(&server).send("pre-reboot")).collect();
     assert!(held.iter().all(|held| held.is_held(MOMENT)));

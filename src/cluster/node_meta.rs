@@ -50,8 +50,8 @@ pub struct CordonRecord {
 
 /// What a Node's metadata alone tells.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireMark")]
-pub struct NodeMark {
+#[serde(from = "WireMeta")]
+pub struct NodeMeta {
     /// `metadata.name`.
     pub name: NodeName,
     /// `metadata.uid`.
@@ -64,7 +64,7 @@ pub struct NodeMark {
     pub record: Option<CordonRecord>,
 }
 
-impl NodeMark {
+impl NodeMeta {
     /// Marked as rebooting for the term `term`.
     pub fn is_marked_for(&self, term: &Term) -> bool {
         self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
@@ -104,11 +104,11 @@ struct Annotations {
 }
 
 #[derive(Deserialize)]
-struct WireMark {
+struct WireMeta {
     metadata: Metadata,
 }
 
-impl From<Metadata> for NodeMark {
+impl From<Metadata> for NodeMeta {
     fn from(wire: Metadata) -> Self {
         let Annotations { status, cordon } = wire.annotations.unwrap_or_default();
         let status = match status.as_deref() {
@@ -122,8 +122,8 @@ impl From<Metadata> for NodeMark {
     }
 }
 
-impl From<WireMark> for NodeMark {
-    fn from(wire: WireMark) -> Self {
+impl From<WireMeta> for NodeMeta {
+    fn from(wire: WireMeta) -> Self {
         wire.metadata.into()
     }
 }

@@ -1,4 +1,4 @@
-//! The road between the program under test and an API server: a reverse proxy that counts, and that can be made to fail on purpose.
+//! The proxy between the program under test and an API server: a reverse proxy that counts, and that can be made to fail on purpose.
 //!
 //! It speaks plain HTTP to the program and whatever the API server speaks behind it. Answers are passed on whole, but for watches, which
 //! [`Watches`] can hold up, cut and put words into.
@@ -21,7 +21,7 @@ use crate::certificate::SelfSigned;
 use crate::http::{Reply, Request, Response, Server};
 use crate::resources::Target;
 
-/// One call of the program, as the road saw it.
+/// One call of the program, as the proxy saw it.
 #[derive(Debug, Clone)]
 pub struct Passed {
     /// Counts the calls, from 1.
@@ -34,7 +34,7 @@ pub struct Passed {
     pub method: String,
     /// Path and query, as sent.
     pub path: String,
-    /// When it arrived, counted from the start of the road.
+    /// When it arrived, counted from the start of the proxy.
     pub at: Duration,
     /// Bytes of the request's body.
     pub sent: usize,
@@ -44,7 +44,7 @@ pub struct Passed {
     pub upstream: Option<u16>,
     /// What the program was answered; `None` while it has not been, or when the connection was cut.
     pub status: Option<u16>,
-    /// Whether the road is through with this call.
+    /// Whether the proxy is through with this call.
     pub done: bool,
 }
 
@@ -56,7 +56,7 @@ impl Passed {
 }
 
 /// The proxy. It ends, with all that waits on it, when this is dropped.
-pub struct Road {
+pub struct Proxy {
     shared: Arc<Shared>,
     server: Server,
 }
@@ -85,8 +85,8 @@ struct Met {
     released: u64,
 }
 
-impl Road {
-    /// Opens a road to this API server. The program's own token is passed on; that of `upstream` is not used.
+impl Proxy {
+    /// Opens a proxy to this API server. The program's own token is passed on; that of `upstream` is not used.
     ///
     /// # Panics
     /// When there is no port to listen on.
@@ -173,7 +173,7 @@ impl Road {
     }
 }
 
-impl Drop for Road {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.state().closing = true;
         self.shared.changed.notify_all();
@@ -272,7 +272,7 @@ impl Shared {
         Reply::Send(response)
     }
 
-    /// Waits until this time has passed, or for ever; until it is released or the road closes in any case.
+    /// Waits until this time has passed, or for ever; until it is released or the proxy closes in any case.
     fn wait(&self, met: &Met, time: Option<Duration>) {
         let state = self.state();
         let waits = |state: &mut State| state.released == met.released && !state.closing;

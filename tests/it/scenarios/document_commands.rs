@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
 use super::install::uninstall;
-use super::{Machine, NAMESPACE, binary, machines, scene};
+use super::{Machine, NAMESPACE, binary, cluster, machines};
 use crate::markdown::{Block, blocks, read};
 
 /// In this order; the last one takes everything away.
@@ -37,21 +37,21 @@ const BLOCK_SECONDS: &str = "180";
 
 #[test]
 fn the_commands_of_the_documents_work() {
-    let scene = scene();
+    let cluster = cluster();
     let all: Vec<Block> = DOCUMENTS.into_iter().flat_map(blocks).filter(|block| block.language == "sh").collect();
     let run: Vec<&Block> = all.iter().filter(|block| block.remark.is_none()).collect();
     assert!(run.len() >= 15, "{} blocks", run.len());
-    if scene.kubectl().is_none() {
+    if cluster.kubectl().is_none() {
         eprintln!("CLUSTER=simulated has no kubectl: {} blocks were read and none was run", run.len());
         return;
     }
-    let [one, _two] = machines(&scene);
-    Walk::begin(scene, one).through(&run);
+    let [one, _two] = machines(&cluster);
+    Walk::begin(cluster, one).through(&run);
 }
 
 /// Follows the documents with one cluster and one replica.
 struct Walk {
-    scene: Scene,
+    cluster: TestCluster,
     server: Option<Server>,
     machine: Machine,
     /// Where the commands run: it looks like a checkout.
@@ -59,14 +59,14 @@ struct Walk {
 }
 
 impl Walk {
-    fn begin(scene: Scene, machine: Machine) -> Self {
-        uninstall(&scene);
-        old_servers(&scene);
-        let folder = scene.folder().join("walk");
+    fn begin(cluster: TestCluster, machine: Machine) -> Self {
+        uninstall(&cluster);
+        old_servers(&cluster);
+        let folder = cluster.folder().join("walk");
         std::fs::create_dir(&folder).unwrap();
         symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes"), folder.join("kubernetes")).unwrap();
         std::fs::write(folder.join("credentials.yaml"), credentials()).unwrap();
-        Self { scene, server: None, machine, folder }
+        Self { cluster, server: None, machine, folder }
     }
 
     fn through(mut self, blocks: &[&Block]) {
@@ -91,7 +91,7 @@ impl Walk {
 
     /// Runs a block as it stands, but for the address.
     fn run(&self, text: &str) -> Output {
-        let kubectl = self.scene.kubectl().unwrap();
+        let kubectl = self.cluster.kubectl().unwrap();
         let programs = PathBuf::from(kubectl.get_program()).parent().unwrap().display().to_string();
         let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
         let mut command = Command::new("timeout");
@@ -103,44 +103,44 @@ impl Walk {
     /// What the Deployment would start, and a curl that finds it where the Service would be.
     fn serve(&mut self) {
         let token = self.run(&format!("kubectl create token -n {NAMESPACE} reboot-manager"));
-        self.scene.token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
-        let server = self.scene.server(&binary()).arg("--tls").arg("bootstrap").start();
-        let ca = self.scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
+        self.cluster.token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+        let server = self.cluster.server(&binary()).arg("--tls").arg("bootstrap").start();
+        let ca = self.cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
         let file = self.folder.join("trusted.crt");
         std::fs::write(&file, ca["data"]["ca.crt"].as_str().unwrap()).unwrap();
         let address = self.cluster_ip();
         let settings = format!("connect-to = \"{address}:443:{}\"\ncacert = \"{}\"\n", server.address, file.display());
         std::fs::write(self.folder.join(".curlrc"), settings).unwrap();
         // One reboot, so that the documents have something to show; by a replica that speaks as the agent does.
-        let as_replica = self.scene.server(&binary()).env("POD_NAMESPACE", NAMESPACE).env("POD_SERVICE_ACCOUNT", "reboot-manager");
+        let as_replica = self.cluster.server(&binary()).env("POD_NAMESPACE", NAMESPACE).env("POD_SERVICE_ACCOUNT", "reboot-manager");
         let plain = as_replica.start();
         self.machine.until_approved(&plain);
-        self.machine.comes_back(&self.scene, &plain);
+        self.machine.comes_back(&self.cluster, &plain);
         self.server = Some(server);
     }
 
     fn cluster_ip(&self) -> String {
-        let service = self.scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager"));
+        let service = self.cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager"));
         service.body["spec"]["clusterIP"].as_str().unwrap_or(ADDRESS).to_owned()
     }
 
     /// As docs/kubernetes.md ends.
     fn is_gone(&self) {
-        assert_eq!(self.scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}")).status, 404);
+        assert_eq!(self.cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}")).status, 404);
         for node in ["n1", "n2"] {
-            let annotations = &self.scene.fleet.read_node(node)["metadata"]["annotations"];
+            let annotations = &self.cluster.fleet.read_node(node)["metadata"]["annotations"];
             assert!(annotations["rebootmanager/status"].is_null(), "{annotations}");
         }
     }
 }
 
 /// What docs/moving.md moves from, under the names that their own manifests give.
-fn old_servers(scene: &Scene) {
-    scene.fleet.ensure_namespace("fleetlock");
+fn old_servers(cluster: &TestCluster) {
+    cluster.fleet.ensure_namespace("fleetlock");
     for (namespace, label) in [("default", "name"), ("fleetlock", "app.kubernetes.io/name")] {
         let container = json!({"name": "fleetlock", "image": "example.org/fleetlock"});
         let labels: Value = json!({label: "fleetlock"});
-        scene.fleet.create(
+        cluster.fleet.create(
             &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "fleetlock", "namespace": namespace},
             "spec": {"replicas": 1, "selector": {"matchLabels": labels},
                 "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}}}),
@@ -151,14 +151,14 @@ fn old_servers(scene: &Scene) {
 /// The script in the Butane file for Flatcar, as it stands there.
 #[test]
 fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
-    let scene = scene();
-    let [one, two] = machines(&scene);
-    let server = scene.server(&binary()).arg("--tls").arg("bootstrap").start();
-    let ca = scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
-    let service = scene.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager")).ok();
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = cluster.server(&binary()).arg("--tls").arg("bootstrap").start();
+    let ca = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
+    let service = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager")).ok();
     let address = service["spec"]["clusterIP"].as_str().unwrap();
     let write = |name: &str, text: &str| {
-        let path = scene.folder().join(name);
+        let path = cluster.folder().join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
@@ -167,7 +167,7 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     let script = flatcar_script().replace(ADDRESS, address).replace("/etc/reboot-manager/ca.crt", &trusted);
     let ask = |machine_id: &str, endpoint: &str| {
         let script = write("ask", &script.replace("/etc/machine-id", &write("machine-id", &format!("{machine_id}\n"))));
-        let output = Command::new("bash").args([&script, endpoint]).env("CURL_HOME", scene.folder()).output().unwrap();
+        let output = Command::new("bash").args([&script, endpoint]).env("CURL_HOME", cluster.folder()).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
     let ids = [1, 2].map(|number| format!("{number:032x}"));
@@ -176,7 +176,7 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     assert!(granted && text.contains("approved"), "{text}");
     let (granted, text) = ask(&ids[1], "pre-reboot");
     assert!(!granted && text.contains("slots_taken"), "{text}");
-    assert_eq!(scene.holders(), [one.node.as_str()]);
+    assert_eq!(cluster.holders(), [one.node.as_str()]);
     drop(server);
     assert!(!ask(&ids[1], "pre-reboot").0, "{} is told nothing", two.node);
 }
@@ -191,11 +191,11 @@ fn flatcar_script() -> String {
 /// The file in docs/security.md, as it stands there.
 #[test]
 fn the_credentials_of_the_documents_are_understood() {
-    let scene = scene();
-    let [one, _two] = machines(&scene);
-    let file = scene.folder().join("credentials.yaml");
+    let cluster = cluster();
+    let [one, _two] = machines(&cluster);
+    let file = cluster.folder().join("credentials.yaml");
     std::fs::write(&file, credentials()).unwrap();
-    let server = scene.server(&binary()).arg("--auth-file").arg(file.to_str().unwrap()).start();
+    let server = cluster.server(&binary()).arg("--auth-file").arg(file.to_str().unwrap()).start();
     one.agent(&server).steady_state().expect(401, "unauthorized");
     one.agent(&server).with_credential("workers:6c1f0b0d5f9e4c3ba4e0").steady_state().expect(200, "steady_state");
     let other = one.agent(&server).with_credential("worker-7:0f6a2e77c1d84e6f9b3d").steady_state();

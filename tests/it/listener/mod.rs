@@ -22,9 +22,9 @@ use std::time::Duration;
 use test_cluster::certificate::self_signed;
 use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
-use test_cluster::{Scene, Server};
+use test_cluster::{Server, TestCluster};
 
-use crate::scenarios::{SOON, binary, machines, scene};
+use crate::scenarios::{SOON, binary, cluster, machines};
 use client::{Port, check, exchange, rest};
 
 /// Peak resident memory that no attack may push the program over.
@@ -54,7 +54,7 @@ const WAYS: [Way; 2] = [Way::Plain, Way::Tls];
 
 /// A server, one well-behaved node, and how the process looked before the attack.
 struct Siege {
-    scene: Scene,
+    cluster: TestCluster,
     /// The id of the well-behaved node, `n1`.
     id: String,
     way: Way,
@@ -87,15 +87,15 @@ impl Siege {
 
     /// The same without a neighbour, for attacks that leave room for few, and with other flags.
     fn with(way: Way, request_max: Duration, change: impl FnOnce(Start) -> Start) -> Self {
-        let scene = scene();
-        let [node] = machines(&scene);
-        let start = scene.server(&binary()).arg("--request-timeout").arg(&format!("{}s", request_max.as_secs()));
+        let cluster = cluster();
+        let [node] = machines(&cluster);
+        let start = cluster.server(&binary()).arg("--request-timeout").arg(&format!("{}s", request_max.as_secs()));
         let (start, trusted) = match way {
             Way::Plain => (start, None),
             Way::Tls => {
                 let made = self_signed();
                 let [certificate, key] = [("tls.crt", &made.pem), ("tls.key", &made.key_pem)].map(|(name, pem)| {
-                    let path = scene.folder().join(name);
+                    let path = cluster.folder().join(name);
                     std::fs::write(&path, pem).unwrap();
                     path.display().to_string()
                 });
@@ -106,7 +106,7 @@ impl Siege {
         let server = change(start).start();
         let steady = node.agent(&server).request("steady-state");
         let port = Port::new(&server.address, trusted.as_deref());
-        let mut siege = Self { scene, id: node.id.clone(), way, port, server, steady, threads: 0, descriptors: 0, neighbour: None };
+        let mut siege = Self { cluster, id: node.id.clone(), way, port, server, steady, threads: 0, descriptors: 0, neighbour: None };
         siege.well_behaved();
         siege.well_behaved();
         assert_eq!(siege.server.page("/healthz").0, 200);

@@ -1,4 +1,4 @@
-//! What goes wrong on the road, and with which calls.
+//! What goes wrong on the proxy, and with which calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Passed;
 use crate::http::Response;
 
-/// Runs in the thread of the call, which waits for it. It may use the road and the cluster.
+/// Runs in the thread of the call, which waits for it. It may use the proxy and the cluster.
 pub type Hook = Box<dyn Fn(&Passed) + Send + Sync>;
 
 /// What happens to a call.
@@ -27,7 +27,7 @@ pub enum Fault {
     FreezeAfter,
     /// Passed on only after this time.
     Slow(Duration),
-    /// Answered by the road; nothing is passed on.
+    /// Answered by the proxy; nothing is passed on.
     Status(Response),
     /// Done by the API server, but the program hears this.
     StatusAfter(Response),
@@ -44,14 +44,14 @@ impl Fault {
         Self::After(Box::new(hook))
     }
 
-    /// An answer of the road with this body.
+    /// An answer of the proxy with this body.
     pub fn status(code: u16, body: &serde_json::Value) -> Self {
         Self::Status(Response::json(code, body))
     }
 
     /// Done, but answered with this code.
     pub fn status_after(code: u16) -> Self {
-        Self::StatusAfter(refusal(code, "", "the road says so"))
+        Self::StatusAfter(refusal(code, "", "the proxy says so"))
     }
 
     /// Somebody else has written the object.
@@ -70,7 +70,7 @@ impl Fault {
 
     /// The API server is broken.
     pub fn internal500() -> Self {
-        Self::Status(refusal(500, "InternalError", "Internal error occurred: the road says so"))
+        Self::Status(refusal(500, "InternalError", "Internal error occurred: the proxy says so"))
     }
 }
 

@@ -12,9 +12,9 @@ use crate::scenarios::SOON;
 fn a_held_client_that_closes_its_side_is_answered_that_it_must_not() {
     for way in WAYS {
         let siege = Siege::with(way, REQUEST_MAX, |start| start.arg("--pre-reboot-wait=600s"));
-        siege.scene.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-        siege.scene.fleet.budget("shop", "web", 1, "web");
-        siege.scene.wait_for_running("n1", 1);
+        siege.cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+        siege.cluster.fleet.budget("shop", "web", 1, "web");
+        siege.cluster.wait_for_running("n1", 1);
         let mut client = siege.port.connect();
         client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
         siege.server.wait_for_log("draining, 1 pods have to go", SOON);

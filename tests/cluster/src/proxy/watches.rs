@@ -1,13 +1,13 @@
-//! Watches on the road: passed on as they come, and held up, cut or falsified on demand.
+//! Watches on the proxy: passed on as they come, and held up, cut or falsified on demand.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
-use super::{Fault, Met, Road, Shared, kept, returned};
+use super::{Fault, Met, Proxy, Shared, kept, returned};
 use crate::http::{Reply, Request, Response, Sink, Stream};
 
-/// All watches of a road, those that are open and those to come.
+/// All watches of a proxy, those that are open and those to come.
 pub struct Watches(pub(super) Arc<Shared>);
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct Pipe {
     over: Option<bool>,
 }
 
-impl Road {
+impl Proxy {
     /// The watches that pass here.
     pub fn watches(&self) -> Watches {
         Watches(Arc::clone(&self.shared))
