@@ -35,9 +35,9 @@ pub struct Metrics {
     slots: Gauge,
     holders: Gauge,
     credentials: Gauge,
-    auth_file_broken: Gauge,
+    auth_file_error: Gauge,
     certificate_expiry: Gauge,
-    certificate_trouble: Gauge,
+    certificate_error: Gauge,
     connections: Family<Labels<1>, Counter>,
     watch_open: Gauge,
     watch_restarts: Family<Labels<1>, Counter>,
@@ -90,8 +90,8 @@ impl Metrics {
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
         let connections = Family::default();
         let (slots, holders) = (Gauge::default(), Gauge::default());
-        let (credentials, auth_file_broken) = (Gauge::default(), Gauge::default());
-        let (certificate_expiry, certificate_trouble) = (Gauge::default(), Gauge::default());
+        let (credentials, auth_file_error) = (Gauge::default(), Gauge::default());
+        let (certificate_expiry, certificate_error) = (Gauge::default(), Gauge::default());
         registry.register("requests", "FleetLock requests answered", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
         registry.register("evictions", "Evictions asked for, by what became of them", evictions.clone());
@@ -100,11 +100,11 @@ impl Metrics {
         registry.register("slots", "Nodes that may be out at once", slots.clone());
         registry.register("holders", "Nodes that hold a slot", holders.clone());
         registry.register("credentials", "Credentials in force", credentials.clone());
-        let broken = "1 when --auth-file cannot be used as it is now; what it said before holds";
-        registry.register("auth_file_broken", broken, auth_file_broken.clone());
+        let unusable = "1 while --auth-file cannot be read; the credentials read before stay in force";
+        registry.register("auth_file_error", unusable, auth_file_error.clone());
         let expiry = "When the served certificate ends, since 1970; 0 without TLS";
         registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
-        registry.register("certificate_trouble", "1 while the certificate cannot be renewed", certificate_trouble.clone());
+        registry.register("certificate_error", "1 while the certificate cannot be renewed", certificate_error.clone());
         registry.register("connections_lost", "Connections that came to nothing, by reason", connections.clone());
         let open = "1 while all nodes are watched; else lists are read in place of the watch";
         let (watch_open, watch_restarts) = (Gauge::default(), Family::default());
@@ -121,9 +121,9 @@ impl Metrics {
             slots,
             holders,
             credentials,
-            auth_file_broken,
+            auth_file_error,
             certificate_expiry,
-            certificate_trouble,
+            certificate_error,
             connections,
             watch_open,
             watch_restarts,
@@ -179,7 +179,7 @@ impl Metrics {
 
     /// The file with the credentials was read: how many it lists; `None`: it cannot be used.
     pub fn auth_file(&self, listed: Option<usize>) {
-        self.auth_file_broken.set(i64::from(listed.is_none()));
+        self.auth_file_error.set(i64::from(listed.is_none()));
         if let Some(count) = listed {
             self.credentials.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -188,12 +188,12 @@ impl Metrics {
     /// The certificate that ends then is served, and all is well with it.
     pub fn certificate(&self, not_after: jiff::Timestamp) {
         self.certificate_expiry.set(not_after.as_second());
-        self.certificate_trouble(false);
+        self.certificate_error(false);
     }
 
     /// Whether the certificate that is served is not the one that should be.
-    pub fn certificate_trouble(&self, trouble: bool) {
-        self.certificate_trouble.set(i64::from(trouble));
+    pub fn certificate_error(&self, error: bool) {
+        self.certificate_error.set(i64::from(error));
     }
 
     /// The nodes are watched.
@@ -264,7 +264,7 @@ mod tests {
             "reboot_manager_slots 2",
             "reboot_manager_holders 0",
             "reboot_manager_credentials 3",
-            "reboot_manager_auth_file_broken 1",
+            "reboot_manager_auth_file_error 1",
             concat!("reboot_manager_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(page.contains(line), "{line}\n{page}");

@@ -76,7 +76,7 @@ impl Bootstrap {
                     clock::sleep(EVERY);
                 }
                 Err(error) => {
-                    metrics.certificate_trouble(true);
+                    metrics.certificate_error(true);
                     let error = error_chain(&error);
                     if alarm.due(&error, clock::now().instant) {
                         let hold = if shown.is_some() { "the old one stays" } else { "no node is served until there is one" };

@@ -32,7 +32,7 @@ pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, met
                 serve(loaded, &certificate, &served, &metrics);
             }
             Some(Err(error)) => {
-                metrics.certificate_trouble(true);
+                metrics.certificate_error(true);
                 failed = Some(error_chain(&error));
             }
             None => {}

@@ -296,7 +296,7 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
     super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
     let address = echo(config(&served).unwrap());
     let now_shown = || shown(&connect(&address, client(&ca, NAMES[0], &[&TLS13])).unwrap());
-    let trouble = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_trouble 1");
+    let has_error = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_error 1");
     let until = |what: &dyn Fn() -> bool| {
         let begun = clock::now().instant;
         while !what() {
@@ -307,13 +307,13 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
     assert_eq!(&now_shown(), Loaded::of(&first).unwrap().leaf());
     volume.put("2", &second);
     until(&|| &now_shown() == Loaded::of(&second).unwrap().leaf());
-    assert!(!trouble());
+    assert!(!has_error());
     volume.put("3", &Pair { certificate: first.certificate.clone(), key: second.key.clone() });
-    until(&trouble);
+    until(&has_error);
     assert_eq!(&now_shown(), Loaded::of(&second).unwrap().leaf());
     volume.put("4", &first);
     until(&|| &now_shown() == Loaded::of(&first).unwrap().leaf());
-    assert!(!trouble());
+    assert!(!has_error());
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_oth
     assert_silent(&server, &pairs);
     let page = server.page("/metrics").1;
     assert!(page.contains(r#"endpoint="pre-reboot",code="401",kind="unauthorized"} 5"#), "{page}");
-    assert!(page.contains("reboot_manager_credentials 1") && page.contains("reboot_manager_auth_file_broken 0"), "{page}");
+    assert!(page.contains("reboot_manager_credentials 1") && page.contains("reboot_manager_auth_file_error 0"), "{page}");
 }
 
 #[test]
@@ -164,14 +164,14 @@ fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
     let line = server.wait_for_log("the credentials read before stay in force", SOON);
     assert!(line.contains("ERROR") && line.contains("line 4: there is a key that is none of"), "{line}");
     assert_eq!((status(&old), status(&new)), (401, 200));
-    assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_broken 1"));
+    assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_error 1"));
     fs::remove_file(volume.folder.join("..data")).unwrap();
     server.wait_for_log("cannot be read", SOON);
     assert_eq!(status(&new), 200);
     volume.swap(&listed("workers", PASSWORD, "groups: [default]"));
     until(|| status(&old), 200);
     assert_eq!(status(&new), 401);
-    assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_broken 0"));
+    assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_error 0"));
     assert_silent(&server, &[&old, &new]);
 }
 
