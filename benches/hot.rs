@@ -1,13 +1,8 @@
-//! The paths that every request takes, each alone, a given number of times: for counting instructions, which do not depend on the machine.
+//! The paths that every request takes, each alone: for counting instructions, which do not depend on the machine.
 //!
-//! ```text
-//! scripts/instructions                        # the table
-//! cargo bench --bench hot                     # how long each takes
-//! ```
-//!
-//! Called as `hot PATH ROUNDS` it does nothing else.
+//! `scripts/instructions` runs `hot --list` for the names, then `hot PATH ROUNDS` under valgrind.
 
-#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "it measures time, and ends when something is not as expected")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a benchmark ends when a value is not the expected one")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -30,12 +25,9 @@ use test_cluster::objects;
 const NODES: usize = 500;
 const PODS: usize = 100;
 
-/// Rounds of each when it is timed.
-const ROUNDS: u32 = 200;
-
 type Path = Box<dyn FnMut()>;
 
-/// A word for scripts/instructions, a name for people, and what makes it.
+/// Argument, row title, and constructor of a path.
 type Named = (&'static str, &'static str, fn() -> Path);
 
 const PATHS: [Named; 8] = [
@@ -52,21 +44,13 @@ const PATHS: [Named; 8] = [
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.as_slice() {
-        [] => {
-            for (_, name, make) in PATHS {
-                let mut path = make();
-                let begun = Instant::now();
-                (0..ROUNDS).for_each(|_| path());
-                println!("{:>10.1} µs  {name}", (begun.elapsed() / ROUNDS).as_secs_f64() * 1e6);
-            }
-        }
         [list] if list == "--list" => PATHS.iter().for_each(|(word, name, _)| println!("{word} {name}")),
         [word, rounds] => {
             let (_, _, make) = PATHS.iter().find(|(known, ..)| known == word).unwrap();
             let mut path = make();
             (0..rounds.parse::<u32>().unwrap()).for_each(|_| path());
         }
-        other => panic!("unknown arguments: {other:?}"),
+        other => panic!("usage: hot --list | hot PATH ROUNDS, not {other:?}"),
     }
 }
 
@@ -111,7 +95,7 @@ fn heartbeat() -> Path {
     let mut fleet = fleet.finish(&ResourceVersion("1".to_owned()));
     let mut node = whole_node(7);
     node["metadata"]["resourceVersion"] = json!("999999");
-    // As text in the order of fields in which it comes.
+    // The API server sends `type` first.
     let wire = format!(r#"{{"type":"MODIFIED","object":{node}}}"#);
     Box::new(move || fleet.apply(serde_json::from_str::<NodeEvent>(black_box(&wire)).unwrap()).unwrap())
 }
@@ -141,7 +125,7 @@ fn approved() -> Path {
     })
 }
 
-/// Folds the facts as a request does, then asks for the next step.
+/// Folds the facts as a request does, then returns the next step.
 fn decide(caller: &Caller, rules: &Rules, facts: &[Fact]) -> Step {
     let instant = Instant::now();
     let mut seen = Observed::nothing(caller.uid.clone(), None);
