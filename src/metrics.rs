@@ -1,28 +1,21 @@
-//! What is counted, as Prometheus reads it from the ops port (OpenMetrics text).
+//! Metrics of this process, which Prometheus reads from the ops port (OpenMetrics text).
 //!
-//! One value, handed down; nothing is global. Label values come from closed sets, so the number of series is bounded.
+//! [`Metrics`] is one value, handed down; nothing is global. Label values come from closed sets, so the number of series is bounded.
 
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::drain::Eviction;
 use crate::fleetlock::{Endpoint, Reply};
 use crate::kube::Observation;
 use crate::lock::{Capacity, LockState};
-
-/// Upper bounds in seconds: from a cached read to a request that is held while a node drains.
-const REQUEST_SECONDS: [f64; 10] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
-
-/// Upper bounds in seconds of one call to Kubernetes.
-const CALL_SECONDS: [f64; 8] = [0.002, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0];
 
 /// All metrics of this process.
 pub struct Metrics {
@@ -38,108 +31,54 @@ pub struct Metrics {
     auth_file_error: Gauge,
     certificate_expiry: Gauge,
     certificate_error: Gauge,
-    connections: Family<Labels<1>, Counter>,
+    connections_lost: Family<Labels<1>, Counter>,
     watch_open: Gauge,
     watch_restarts: Family<Labels<1>, Counter>,
 }
 
-/// How a connection came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// It dawdled over its request when another needed its place.
+/// Label names and values of one series.
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// Reason why a connection was closed without an answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Loss {
+    /// The request was incomplete when a newer connection needed the place.
     Evicted,
-    /// All places were taken by requests that wait for their answers.
+    /// All connections waited for their answers.
     Full,
-    /// No thread could be started for it.
     NoThread,
-    /// `accept` failed.
     NotAccepted,
-    /// Its request was not complete, or its answer not taken, in time.
+    /// The request was not complete, or the answer not received, in time.
     TimedOut,
 }
 
-/// Why a watch of the nodes was over.
+/// Reason why a watch of the nodes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WatchEnd {
-    /// The connection was cut, and the watch continues from its last version.
+pub(crate) enum WatchEnd {
+    /// The connection was cut; the next watch continues from the last version.
     Cut,
-    /// Its events did not follow on each other.
-    Disorder,
-    /// It had run its time.
+    /// The requested time was over.
     Done,
-    /// What came next was no longer kept (410).
+    /// The API server has forgotten the version to continue from (410).
     Gone,
-    /// The connection could not be made or continued, or brought nothing for too long.
+    /// Events were out of order or cannot be compared.
+    Inconsistent,
+    /// No connection, or a silent one.
     Lost,
-    /// It could not begin, or was not understood.
+    /// An error of the API server, or an event that cannot be read.
     Refused,
 }
 
-/// Label names and values of one series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Labels<const N: usize>([(&'static str, String); N]);
-
 impl Metrics {
-    /// All at zero.
-    pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("reboot_manager");
-        let requests = Family::default();
-        let request_seconds = Family::new_with_constructor((|| Histogram::new(REQUEST_SECONDS)) as fn() -> Histogram);
-        let evictions = Family::default();
-        let calls = Family::default();
-        let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
-        let connections = Family::default();
-        let (slots, holders) = (Gauge::default(), Gauge::default());
-        let (credentials, auth_file_error) = (Gauge::default(), Gauge::default());
-        let (certificate_expiry, certificate_error) = (Gauge::default(), Gauge::default());
-        registry.register("requests", "FleetLock requests answered", requests.clone());
-        registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
-        registry.register("evictions", "Evictions asked for, by what became of them", evictions.clone());
-        registry.register("kubernetes_calls", "Calls to the Kubernetes API; code 0 is no answer", calls.clone());
-        registry.register_with_unit("kubernetes_call_duration", "Time of a call", Unit::Seconds, call_seconds.clone());
-        registry.register("slots", "Nodes that may be out at once", slots.clone());
-        registry.register("holders", "Nodes that hold a slot", holders.clone());
-        registry.register("credentials", "Credentials in force", credentials.clone());
-        let unusable = "1 while --auth-file cannot be read; the credentials read before stay in force";
-        registry.register("auth_file_error", unusable, auth_file_error.clone());
-        let expiry = "When the served certificate ends, since 1970; 0 without TLS";
-        registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
-        registry.register("certificate_error", "1 while the certificate cannot be renewed", certificate_error.clone());
-        registry.register("connections_lost", "Connections that came to nothing, by reason", connections.clone());
-        let open = "1 while all nodes are watched; else lists are read in place of the watch";
-        let (watch_open, watch_restarts) = (Gauge::default(), Family::default());
-        registry.register("watch_open", open, watch_open.clone());
-        registry.register("watch_restarts", "Watches of the nodes that were over, by reason", watch_restarts.clone());
-        registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self {
-            registry,
-            requests,
-            request_seconds,
-            evictions,
-            calls,
-            call_seconds,
-            slots,
-            holders,
-            credentials,
-            auth_file_error,
-            certificate_expiry,
-            certificate_error,
-            connections,
-            watch_open,
-            watch_restarts,
-        }
-    }
-
-    /// A request was answered. `endpoint` is `None` when its path was neither.
-    pub fn request(&self, endpoint: Option<Endpoint>, reply: &Reply, duration: Duration) {
-        let endpoint = endpoint.map_or("other", Endpoint::name);
+    /// Counts an answered request; `endpoint` is `None` for any other path.
+    pub(crate) fn request(&self, endpoint: Option<Endpoint>, reply: &Reply, duration: Duration) {
+        let endpoint = endpoint.map_or("other", Endpoint::name).to_owned();
         let (code, kind) = (reply.kind().status().to_string(), reply.kind().name().to_owned());
-        self.requests.get_or_create(&Labels([("endpoint", endpoint.to_owned()), ("code", code), ("kind", kind)])).inc();
-        self.request_seconds.get_or_create(&Labels([("endpoint", endpoint.to_owned())])).observe(duration.as_secs_f64());
+        self.requests.get_or_create(&[("endpoint", endpoint.clone()), ("code", code), ("kind", kind)]).inc();
+        self.request_seconds.get_or_create(&[("endpoint", endpoint)]).observe(duration.as_secs_f64());
     }
 
-    /// An eviction was answered.
-    pub fn eviction(&self, eviction: &Eviction) {
+    pub(crate) fn eviction(&self, eviction: &Eviction) {
         let result = match eviction {
             Eviction::Budget { .. } => "budget",
             Eviction::Evicted => "evicted",
@@ -148,11 +87,10 @@ impl Metrics {
             Eviction::Refused { .. } => "refused",
             Eviction::Unclear { .. } => "unclear",
         };
-        self.evictions.get_or_create(&Labels([("result", result.to_owned())])).inc();
+        self.evictions.get_or_create(&[("result", result.to_owned())]).inc();
     }
 
-    /// A connection came to nothing.
-    pub fn connection_lost(&self, loss: Loss) {
+    pub(crate) fn connection_lost(&self, loss: Loss) {
         let reason = match loss {
             Loss::Evicted => "evicted",
             Loss::Full => "full",
@@ -160,63 +98,59 @@ impl Metrics {
             Loss::NotAccepted => "not_accepted",
             Loss::TimedOut => "timed_out",
         };
-        self.connections.get_or_create(&Labels([("reason", reason.to_owned())])).inc();
+        self.connections_lost.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// A call to Kubernetes ended.
-    pub fn call(&self, seen: &Observation) {
-        let (verb, resource) = (seen.verb.name().to_owned(), seen.resource.to_owned());
-        let code = seen.code.unwrap_or(0).to_string();
-        self.calls.get_or_create(&Labels([("verb", verb.clone()), ("resource", resource.clone()), ("code", code)])).inc();
-        self.call_seconds.get_or_create(&Labels([("verb", verb), ("resource", resource)])).observe(seen.duration.as_secs_f64());
+    /// Counts a finished call to Kubernetes.
+    pub(crate) fn call(&self, call: &Observation) {
+        let (verb, resource) = (call.verb.name().to_owned(), call.resource.to_owned());
+        let code = call.code.unwrap_or(0).to_string();
+        self.calls.get_or_create(&[("verb", verb.clone()), ("resource", resource.clone()), ("code", code)]).inc();
+        self.call_seconds.get_or_create(&[("verb", verb), ("resource", resource)]).observe(call.duration.as_secs_f64());
     }
 
-    /// The lock was read.
-    pub fn slots(&self, capacity: Capacity, lock: &LockState) {
-        self.slots.set(i64::try_from(capacity.slots).unwrap_or(i64::MAX));
-        self.holders.set(i64::try_from(lock.holders.len()).unwrap_or(i64::MAX));
+    pub(crate) fn slots(&self, capacity: Capacity, lock: &LockState) {
+        self.slots.set(capacity.slots as i64);
+        self.holders.set(lock.holders.len() as i64);
     }
 
-    /// The file with the credentials was read: how many it lists; `None`: it cannot be used.
-    pub fn auth_file(&self, listed: Option<usize>) {
-        self.auth_file_error.set(i64::from(listed.is_none()));
-        if let Some(count) = listed {
-            self.credentials.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// Records the number of credentials in the file; `None`: the file cannot be read.
+    pub(crate) fn auth_file(&self, credentials: Option<usize>) {
+        self.auth_file_error.set(credentials.is_none().into());
+        if let Some(count) = credentials {
+            self.credentials.set(count as i64);
         }
     }
 
-    /// The certificate that ends then is served, and all is well with it.
-    pub fn certificate(&self, not_after: jiff::Timestamp) {
+    /// Records that a certificate is served and needs no attention.
+    pub(crate) fn certificate(&self, not_after: jiff::Timestamp) {
         self.certificate_expiry.set(not_after.as_second());
         self.certificate_error(false);
     }
 
-    /// Whether the certificate that is served is not the one that should be.
-    pub fn certificate_error(&self, error: bool) {
-        self.certificate_error.set(i64::from(error));
+    pub(crate) fn certificate_error(&self, error: bool) {
+        self.certificate_error.set(error.into());
     }
 
-    /// The nodes are watched.
-    pub fn watch_opened(&self) {
+    pub(crate) fn watch_opened(&self) {
         self.watch_open.set(1);
     }
 
-    /// They are not any more, or could not be.
-    pub fn watch_ended(&self, end: WatchEnd) {
+    pub(crate) fn watch_ended(&self, end: WatchEnd) {
         let reason = match end {
             WatchEnd::Cut => "cut",
-            WatchEnd::Disorder => "disorder",
             WatchEnd::Done => "done",
             WatchEnd::Gone => "gone",
+            WatchEnd::Inconsistent => "inconsistent",
             WatchEnd::Lost => "lost",
             WatchEnd::Refused => "refused",
         };
         self.watch_open.set(0);
-        self.watch_restarts.get_or_create(&Labels([("reason", reason.to_owned())])).inc();
+        self.watch_restarts.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// The page.
-    pub fn page(&self) -> Result<String, std::fmt::Error> {
+    /// Returns the page that Prometheus reads.
+    pub(crate) fn page(&self) -> Result<String, std::fmt::Error> {
         let mut page = String::new();
         encode(&mut page, &self.registry).map(|()| page)
     }
@@ -224,18 +158,48 @@ impl Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new()
+        let mut registry = Registry::with_prefix("reboot_manager");
+        registry.register("build", "Running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        // The constructors are function pointers, because a field must name their type.
+        let request_seconds = Family::new_with_constructor((|| Histogram::new(REQUEST_SECONDS)) as fn() -> Histogram);
+        let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
+        let certificate_expiry = Gauge::default();
+        let expiry = "Expiry of the served certificate, Unix time; 0 without TLS";
+        registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
+        registry.register_with_unit("kubernetes_call_duration", "Time of a call", Unit::Seconds, call_seconds.clone());
+        registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
+        Self {
+            requests: added(&mut registry, "requests", "FleetLock requests answered"),
+            request_seconds,
+            evictions: added(&mut registry, "evictions", "Eviction requests, by result"),
+            calls: added(&mut registry, "kubernetes_calls", "Calls to the Kubernetes API; code 0: no answer"),
+            call_seconds,
+            slots: added(&mut registry, "slots", "Nodes that may reboot at once"),
+            holders: added(&mut registry, "holders", "Nodes that hold a slot"),
+            credentials: added(&mut registry, "credentials", "Credentials in force"),
+            auth_file_error: added(&mut registry, "auth_file_error", "1 while --auth-file cannot be read"),
+            certificate_expiry,
+            certificate_error: added(&mut registry, "certificate_error", "1 while the certificate cannot be renewed"),
+            connections_lost: added(&mut registry, "connections_lost", "Connections closed without an answer, by reason"),
+            watch_open: added(&mut registry, "watch_open", "1 while the watch of all nodes is open"),
+            watch_restarts: added(&mut registry, "watch_restarts", "Watches of all nodes that ended, by reason"),
+            registry,
+        }
     }
 }
 
-impl<const N: usize> EncodeLabelSet for Labels<N> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, value) in &self.0 {
-            (*name, value.as_str()).encode(encoder.encode_label())?;
-        }
-        Ok(())
-    }
+/// Registers a metric and returns it.
+fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
+
+/// Upper bounds in seconds: from a cached read to a request that is held while a node drains.
+const REQUEST_SECONDS: [f64; 10] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
+
+/// Upper bounds in seconds of one call to Kubernetes.
+const CALL_SECONDS: [f64; 8] = [0.002, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0];
 
 #[cfg(test)]
 mod tests {
@@ -243,8 +207,8 @@ mod tests {
     use crate::fleetlock::Kind;
 
     #[test]
-    fn the_page_names_every_family() {
-        let metrics = Metrics::new();
+    fn the_page_shows_each_family_with_its_labels() {
+        let metrics = Metrics::default();
         metrics.request(Some(Endpoint::PreReboot), &Reply::refusal(Kind::SlotsTaken, String::new()), Duration::from_millis(3));
         metrics.eviction(&Eviction::Evicted);
         metrics.slots(Capacity { slots: 2 }, &LockState::default());

@@ -291,7 +291,7 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
     let (volume, (ca, authority)) = (Volume::new(), ca());
     let (first, second) = (server_pair(&authority), server_pair(&authority));
     volume.put("1", &first);
-    let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::new()));
+    let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::default()));
     let (certificate, key) = (volume.0.join("tls.crt"), volume.0.join("tls.key"));
     super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
     let address = echo(config(&served).unwrap());

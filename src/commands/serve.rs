@@ -40,7 +40,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let location = Location::find(&settings.connection.options).context("no Kubernetes API to work with")?;
     let namespace = settings.connection.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     warn_of_open_access(flags);
     let readiness = Arc::new(Readiness::default());

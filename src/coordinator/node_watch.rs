@@ -178,7 +178,7 @@ impl Times {
 fn reason(end: &End) -> WatchEnd {
     match end {
         End::Events(WatchError::Ended { code: 410, .. }) | End::Watch(ApiError::Gone { .. }) => WatchEnd::Gone,
-        End::Events(_) | End::Replaced | End::Unordered => WatchEnd::Disorder,
+        End::Events(_) | End::Replaced | End::Unordered => WatchEnd::Inconsistent,
         End::List(Error::Api(ApiError::Unreachable { .. })) | End::Watch(ApiError::Unreachable { .. }) => WatchEnd::Lost,
         End::List(_) | End::Watch(_) => WatchEnd::Refused,
     }

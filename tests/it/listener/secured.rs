@@ -35,7 +35,8 @@ impl Secured {
             let text = format!("{} from {}", request.url(), client.peer);
             request.respond(Response::from_string(text)).unwrap();
         };
-        let listener = Listener::open("test", "127.0.0.1:0".parse().unwrap(), limits, config, Arc::new(Metrics::new()), handle).unwrap();
+        let listener =
+            Listener::open("test", "127.0.0.1:0".parse().unwrap(), limits, config, Arc::new(Metrics::default()), handle).unwrap();
         let address = listener.address().to_string();
         Self { listener, address, certificate }
     }
@@ -127,7 +128,8 @@ fn plain_http_and_garbage_are_answered_that_the_port_speaks_tls() {
 fn a_listener_on_all_addresses_can_be_closed() {
     let limits = ListenerLimits { connections: 4, request: Duration::from_secs(2), sizes: Sizes::default(), workers: 1 };
     for any in ["[::]:0", "0.0.0.0:0"] {
-        let listener = Listener::open("test", any.parse().unwrap(), limits, None, Arc::new(Metrics::new()), |_request, _peer| ()).unwrap();
+        let listener =
+            Listener::open("test", any.parse().unwrap(), limits, None, Arc::new(Metrics::default()), |_request, _peer| ()).unwrap();
         let address = ("127.0.0.1", listener.address().port());
         drop(TcpStream::connect(address).unwrap());
         listener.close();

@@ -31,7 +31,7 @@ fn a_burst_is_answered_by_a_few_workers_of_which_one_is_left() {
         }
     };
     let limits = ListenerLimits { connections: 64, request: Duration::from_secs(10), sizes: Sizes::default(), workers: WORKERS };
-    let listener = Listener::open(NAME, "127.0.0.1:0".parse().unwrap(), limits, None, Arc::new(Metrics::new()), handle).unwrap();
+    let listener = Listener::open(NAME, "127.0.0.1:0".parse().unwrap(), limits, None, Arc::new(Metrics::default()), handle).unwrap();
     let address = listener.address().to_string();
     for _ in 0..3 {
         let closed = gate.write().unwrap();

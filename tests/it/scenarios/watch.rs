@@ -172,7 +172,7 @@ fn versions_that_go_backwards_prove_nothing() {
     cluster.proxy.watches().flow();
     cluster.set_status("n2", "Ready");
     one.until_approved(&server);
-    wait_for_watch(&server, "disorder", 1);
+    wait_for_watch(&server, "inconsistent", 1);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_version_that_jumps_over_the_own_mark_proves_nothing() {
     one.until_approved(&server);
     one.comes_back(&cluster, &server);
     cluster.proxy.watches().flow();
-    wait_for_watch(&server, "disorder", 1);
+    wait_for_watch(&server, "inconsistent", 1);
 }
 
 /// As after etcd was restored from a backup: a version that no write will have for long.
@@ -208,8 +208,8 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
     let cases = [
         ("cut", None),
         ("gone", Some(gone)),
-        ("disorder", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "1"}})))),
-        ("disorder", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "abc"}})))),
+        ("inconsistent", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "1"}})))),
+        ("inconsistent", Some(modified(&json!({"metadata": {"name": "n1", "resourceVersion": "abc"}})))),
         ("refused", Some(modified(&json!({"metadata": {"name": 7}})))),
         ("refused", Some(json!("not an event"))),
     ];
