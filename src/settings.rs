@@ -1,36 +1,23 @@
-//! From the command line and the environment to values. Nothing raw is left behind this.
+//! Settings of `serve` from flags and environment variables. Nothing else reads the environment.
 
 use thiserror::Error;
 
-use crate::access::VerifySource;
 use crate::certificate::Source;
-use crate::cli::{self, Serve, Tls};
+use crate::cli::{Serve, Tls};
 use crate::cluster::Uid;
 use crate::drain::Ours;
 use crate::kube::{ConnectOptions, Environment};
 
-/// The namespace of the Lease when nothing else names one.
-const NAMESPACE: &str = "reboot-manager";
-
-/// The settings of `serve` that are not used as typed.
+/// Settings of `serve` that are not used as typed.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Which Kubernetes API, and which Lease.
-    pub connection: Connection,
-    /// How to recognize our own pods.
-    pub ours: Ours,
-    /// The source of the certificate.
-    pub tls: Source,
-    /// The treatment of a request that does not come from the node it names.
-    pub verify_source: VerifySource,
-}
-
-/// Everything that a call to Kubernetes needs.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    /// Which Kubernetes API.
-    pub options: ConnectOptions,
+    /// Where to find the Kubernetes API.
+    pub connect: ConnectOptions,
     namespace: Option<String>,
+    /// Identity of the pods of this server.
+    pub ours: Ours,
+    /// Source of the certificate.
+    pub tls: Source,
 }
 
 /// Flags that contradict each other.
@@ -45,10 +32,12 @@ pub enum Invalid {
 }
 
 impl Settings {
-    /// From flags and the process's environment.
+    /// Combines flags with the environment of the process.
     pub fn new(flags: &Serve) -> Result<Self, Invalid> {
+        let Serve { kubeconfig, context, namespace, .. } = flags.clone();
         Ok(Self {
-            connection: Connection::new(&flags.connection),
+            connect: ConnectOptions { kubeconfig, context, environment: Environment::of(variable) },
+            namespace: namespace.or_else(|| variable("POD_NAMESPACE")),
             ours: Ours {
                 uid: variable("POD_UID").map(Uid),
                 name: variable("POD_NAME"),
@@ -56,30 +45,16 @@ impl Settings {
                 service_account: variable("POD_SERVICE_ACCOUNT"),
             },
             tls: source(flags)?,
-            verify_source: match flags.verify_source {
-                cli::VerifySource::Enforce => VerifySource::Enforce,
-                cli::VerifySource::Log => VerifySource::Log,
-                cli::VerifySource::Off => VerifySource::Off,
-            },
         })
     }
-}
 
-impl Connection {
-    /// From flags and the process's environment.
-    pub fn new(flags: &cli::Connection) -> Self {
-        let cli::Connection { kubeconfig, context, namespace } = flags.clone();
-        let options = ConnectOptions { kubeconfig, context, environment: Environment::of(variable) };
-        Self { options, namespace: namespace.or_else(|| variable("POD_NAMESPACE")) }
-    }
-
-    /// The Lease's namespace; `own` is the one that the service account's files name, in a pod.
-    pub fn namespace(&self, own: Option<&str>) -> String {
-        self.namespace.as_deref().or(own).unwrap_or(NAMESPACE).to_owned()
+    /// Returns the namespace of the Lease. In a pod, `service_account` is the namespace in the files of the service account.
+    pub fn namespace(&self, service_account: Option<&str>) -> String {
+        self.namespace.as_deref().or(service_account).unwrap_or("reboot-manager").to_owned()
     }
 }
 
-/// A variable that is set and not empty.
+/// Reads an environment variable; `None` if it is not set or empty.
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

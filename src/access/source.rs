@@ -6,18 +6,19 @@
 
 use core::net::IpAddr;
 
+use clap::ValueEnum;
+
 use crate::cluster::{Node, join_names};
 use crate::fleetlock::{Kind, Refusal};
 
-/// The treatment of a request that does not come from the node it names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What happens to a request that does not come from the node it names. The docs of the variants are help texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum VerifySource {
-    /// Refused.
+    /// Refuse the request
     Enforce,
-    /// Answered, with a warning in the log.
+    /// Answer the request and log a warning
     Log,
-    /// Not checked.
-    #[default]
+    /// Do not check
     Off,
 }
 

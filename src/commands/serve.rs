@@ -8,8 +8,9 @@ use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::access::VerifySource;
 use crate::certificate::Certificate;
-use crate::cli::{Serve, Switch, Tls, VerifySource};
+use crate::cli::{Serve, Switch, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, Sizes, connection_limits};
 use crate::kube::{self, Client, Kube, Location, Observation};
@@ -37,8 +38,8 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     logging::start(flags.log_format);
     let settings = Settings::new(flags)?;
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.connection.options).context("no Kubernetes API to work with")?;
-    let namespace = settings.connection.namespace(location.namespace());
+    let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
+    let namespace = settings.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::default());
     let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
@@ -50,7 +51,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         protect_control_plane: flags.protect_control_plane == Switch::On,
         ours: settings.ours,
     };
-    let limits = Limits { pre_reboot_wait: flags.pre_reboot_wait, rules, verify_source: settings.verify_source, workers: WORKERS };
+    let limits = Limits { pre_reboot_wait: flags.pre_reboot_wait, rules, verify_source: flags.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);

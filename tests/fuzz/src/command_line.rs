@@ -15,7 +15,7 @@ pub(crate) fn run(input: &[u8]) {
             assert!(flags.slots >= 1 && flags.max_connections >= 2);
             assert!(flags.pre_reboot_wait <= HOUR && !flags.request_timeout.is_zero() && flags.request_timeout <= HOUR);
             assert!((1024..=65536).contains(&flags.max_head_bytes) && (1024..=65536).contains(&flags.max_body_bytes));
-            assert_eq!(settings.connection.namespace(Some("own")), flags.connection.namespace.as_deref().unwrap_or("own"));
+            assert_eq!(settings.namespace(Some("own")), flags.namespace.as_deref().unwrap_or("own"));
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
