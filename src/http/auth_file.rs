@@ -1,4 +1,4 @@
-//! The file with the credentials, which is read again when it changes.
+//! The credentials of `--auth-file`, which is read again when it changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use crate::metrics::Metrics;
 use crate::system::file_watch::{Contents, FileWatch};
 use crate::system::guarded::Guarded;
 
-/// The credentials in force.
-pub struct AuthFile(Guarded<Arc<Credentials>>);
+/// Credentials in force.
+pub(crate) struct AuthFile(Guarded<Arc<Credentials>>);
 
 impl AuthFile {
     /// Reads the file and starts to watch it.
-    pub fn open(path: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
+    pub(crate) fn open(path: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
         let secret = Secret(random()?);
         let (watch, contents) = FileWatch::open([path.clone()]);
         let credentials = parse(&path, contents, &secret)?;
         log::info!("credentials: {} in {}", credentials.count(), path.display());
         metrics.auth_file(Some(credentials.count()));
         let this = Arc::new(Self(Guarded::new(Arc::new(credentials))));
-        let watched = Arc::clone(&this);
+        let in_force = Arc::clone(&this);
         let take = move |changed: Option<Contents<1>>| match changed.map(|contents| parse(&path, contents, &secret)) {
             Some(Ok(credentials)) => {
                 log::info!("credentials: {} in {}, which has changed", credentials.count(), path.display());
                 metrics.auth_file(Some(credentials.count()));
-                *watched.0.lock() = Arc::new(credentials);
+                *in_force.0.lock() = Arc::new(credentials);
             }
             Some(Err(error)) => {
                 log::error!("{error:#}; the credentials read before stay in force");
@@ -40,15 +40,14 @@ impl AuthFile {
         Ok(this)
     }
 
-    /// The credentials in force.
-    pub fn current(&self) -> Arc<Credentials> {
+    pub(super) fn current(&self) -> Arc<Credentials> {
         Arc::clone(&self.0.lock())
     }
 }
 
 fn parse(path: &Path, contents: Contents<1>, secret: &Secret) -> anyhow::Result<Credentials> {
-    let unread = || format!("{} (--auth-file) cannot be read", path.display());
-    let [content] = contents.map_err(|error| error.source).with_context(unread)?;
-    let text = str::from_utf8(&content).with_context(unread)?;
+    let unreadable = || format!("{} (--auth-file) cannot be read", path.display());
+    let [content] = contents.map_err(|error| error.source).with_context(unreadable)?;
+    let text = str::from_utf8(&content).with_context(unreadable)?;
     Credentials::parse(text, secret).with_context(|| format!("the credentials in {} (--auth-file)", path.display()))
 }

@@ -1,35 +1,34 @@
-//! One connection: TLS if it is configured, one bounded request under one deadline, one answer, and the end.
+//! One connection: TLS if configured, one bounded request under one deadline, one answer, and the end.
 //!
-//! The deadline runs from `accept` to the last byte of the request. Every read gets the time left until then, so a byte
-//! now and then buys no time.
+//! The deadline runs from `accept` to the last byte of the request. Every read gets the time that is left, so a byte now and
+//! then buys no time.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::connections::Connection;
-use super::handoff::{Client, Handoff, Peer, printed, response};
+use super::handoff::{Client, Handoff, printed, response};
 use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
 use crate::coordinator::Presence;
-use crate::fleetlock::{Kind, Reply};
+use crate::fleetlock::{Kind, Refusal, Reply};
 use crate::metrics::{Loss, Metrics};
 use crate::system::clock;
 
-/// Time for a client to receive its answer, about 300 bytes.
+/// Time for a client to receive the answer, about 300 bytes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Time for a client that has its answer to close its side. Closing at once, while the client still sends, could destroy
-/// the answer before the client has read it (RFC 9112, section 9.6).
+/// Time for a client that has the answer to close its side.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// Bytes that are read from such a client and discarded.
+/// Maximum number of bytes that are read and discarded in that time.
 const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
-/// The part that all connections of a port share.
+/// State that all connections of a port share.
 pub(super) struct Exchange {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) request_max: Duration,
@@ -42,7 +41,7 @@ pub(super) struct Exchange {
 struct Served<'a> {
     port: &'a Exchange,
     connection: &'a Connection,
-    peer: Peer,
+    peer: SocketAddr,
     accepted: Instant,
     deadline: Cell<Instant>,
 }
@@ -53,11 +52,17 @@ struct TimedStream<'a> {
     deadline: &'a Cell<Instant>,
 }
 
+/// Reason why no request was read.
+enum Unread {
+    Io(io::Error),
+    Refused(Refusal),
+}
+
 impl Exchange {
     /// Serves a connection to its end.
-    pub(super) fn serve(&self, connection: &Connection, peer: Peer, accepted: Instant) {
+    pub(super) fn serve(&self, connection: &Connection, peer: SocketAddr, accepted: Instant) {
         let served = Served { port: self, connection, peer, accepted, deadline: Cell::new(accepted + self.request_max) };
-        // Answers are written in one piece.
+        // Answers are written in one piece, so there is nothing to collect.
         let _ = connection.stream().set_nodelay(true);
         if let Err(error) = served.answer() {
             if is_timeout(&error) {
@@ -69,9 +74,10 @@ impl Exchange {
         served.linger();
     }
 
-    /// The answer to bytes that are no request.
-    fn refusal(&self, reply: &Reply, begun: Instant) -> Vec<u8> {
-        self.metrics.request(None, reply, begun.elapsed());
+    /// Returns the answer to bytes that are not a request.
+    fn refuse(&self, refusal: Refusal, begun: Instant) -> Vec<u8> {
+        let reply = Reply::from(refusal);
+        self.metrics.request(None, &reply, begun.elapsed());
         printed(response(reply.kind().status(), "application/json", reply.json()))
     }
 }
@@ -80,11 +86,11 @@ impl Served<'_> {
     fn answer(&self) -> io::Result<()> {
         let mut stream = self.stream();
         let Some(config) = &self.port.tls else { return self.answer_on(&mut stream) };
-        match stream.first()? {
+        match stream.peek()? {
             Some(TLS_HANDSHAKE) => self.answer_over_tls(config),
             Some(_) => {
-                let message = "this port speaks TLS, and this was plain HTTP: use https:// in base_url".to_owned();
-                stream.write_all(&self.port.refusal(&Reply::refusal(Kind::BadRequest, message), self.accepted))
+                let refusal = Refusal::new(Kind::BadRequest, "this port speaks TLS, and this was plain HTTP: use https:// in base_url");
+                stream.write_all(&self.port.refuse(refusal, self.accepted))
             }
             None => Ok(()),
         }
@@ -92,7 +98,7 @@ impl Served<'_> {
 
     fn answer_over_tls(&self, config: &Arc<ServerConfig>) -> io::Result<()> {
         let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        // On the heap: the thread has a small stack.
+        // On the heap, because the stack of the thread is small.
         let mut stream = Box::new(StreamOwned::new(connection, self.stream()));
         while stream.conn.is_handshaking() {
             let StreamOwned { conn, sock } = &mut *stream;
@@ -105,35 +111,33 @@ impl Served<'_> {
 
     fn answer_on(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
         let begun = clock::now().instant;
-        let answer = match read(stream, self.port.sizes) {
-            Ok(Ok(_)) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
-            Ok(Ok(request)) => return self.hand_off(stream, &request),
-            Ok(Err(reply)) => self.port.refusal(&reply, begun),
-            Err(error) if is_timeout(&error) => {
+        let refusal = match read(stream, self.port.sizes) {
+            Ok(_) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
+            Ok(request) => return self.hand_off(stream, &request),
+            Err(Unread::Refused(refusal)) => refusal,
+            Err(Unread::Io(error)) if is_timeout(&error) => {
                 self.port.metrics.connection_lost(Loss::TimedOut);
-                let message = format!("the request was not complete after {} s", self.port.request_max.as_secs());
-                self.port.refusal(&Reply::refusal(Kind::BadRequest, message), begun)
+                Refusal::new(Kind::BadRequest, format!("the request was not complete after {} s", self.port.request_max.as_secs()))
             }
-            Err(error) => return Err(error),
+            Err(Unread::Io(error)) => return Err(error),
         };
-        self.deliver(stream, &answer)
+        self.deliver(stream, &self.port.refuse(refusal, begun))
     }
 
-    /// Answers a complete request, also where the client has closed its own side. A client that may have missed its answer
-    /// is logged: a node that was approved reboots or does not, and holds a slot.
+    /// Answers a complete request, also if the client has closed its own side.
     fn hand_off(&self, stream: &mut impl Write, request: &Received) -> io::Result<()> {
-        let (peer, presence) = (self.peer, Arc::new(Presence::default()));
-        let client = Client { peer, presence };
+        let client = Client { peer: self.peer, presence: Arc::new(Presence::default()) };
         let answer = self.port.handoff.pass(request, &client, self.connection.stream())?;
         let delivered = self.deliver(stream, &answer);
+        // An approved node that misses its answer keeps its slot and does not reboot, so the log must show it.
         let missed = match &delivered {
-            Err(error) => format!("did not reach the client {peer}: {error}"),
+            Err(error) => format!("did not reach the client {}: {error}", self.peer),
             Ok(()) if client.presence.is_gone() => {
-                format!("may not have reached the client {peer}, which had closed its side of the connection")
+                format!("may not have reached the client {}, which had closed its side of the connection", self.peer)
             }
             Ok(()) => return delivered,
         };
-        match named(&answer) {
+        match status_and_kind(&answer) {
             Some(name) => log::warn!("the answer {name} {missed}"),
             None => log::debug!("an answer {missed}"),
         }
@@ -146,8 +150,10 @@ impl Served<'_> {
         stream.flush()
     }
 
-    /// Gives the client time to read its answer.
+    /// Gives the client time to read the answer.
     fn linger(&self) {
+        // Closing at once, while the client still sends, can destroy the answer before the client has read it
+        // (RFC 9112, section 9.6).
         if self.connection.stream().shutdown(Shutdown::Write).is_ok() {
             self.deadline.set(clock::now().instant + LINGER_MAX);
             let _ = io::copy(&mut self.stream().take(LINGER_BYTES_MAX), &mut io::sink());
@@ -159,47 +165,45 @@ impl Served<'_> {
     }
 }
 
-/// Status and kind of an answer of the FleetLock protocol, as `200 approved`.
-fn named(answer: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(answer).ok()?;
+/// Returns status and kind of an answer of the FleetLock protocol, as `200 approved`.
+fn status_and_kind(answer: &[u8]) -> Option<String> {
+    let text = str::from_utf8(answer).ok()?;
     let status = text.split(' ').nth(1)?;
     let kind = text.split("\r\n\r\n").nth(1)?.strip_prefix("{\"kind\":\"")?.split('"').next()?;
     Some(format!("{status} {kind}"))
 }
 
-/// Reads to the end of the request. The inner error is the answer.
-fn read(stream: &mut (impl Read + Write), sizes: Sizes) -> io::Result<Result<Received, Reply>> {
+/// Reads to the end of the request.
+fn read(stream: &mut (impl Read + Write), sizes: Sizes) -> Result<Received, Unread> {
     let (mut reader, mut buffer) = (Reader::new(sizes), [0; 1024]);
     loop {
         let count = match stream.read(&mut buffer) {
             Ok(0) if reader.has_begun() => {
-                return Ok(Err(Reply::refusal(Kind::BadRequest, "the request ended before it was complete".to_owned())));
+                return Err(Unread::Refused(Refusal::new(Kind::BadRequest, "the request ended before it was complete")));
             }
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Err(Unread::Io(ErrorKind::UnexpectedEof.into())),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(Unread::Io(error)),
         };
-        match reader.push(&buffer[..count]) {
-            Ok(Progress::More) => {}
-            Ok(Progress::Continue) => {
-                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-                stream.flush()?;
+        match reader.push(&buffer[..count]).map_err(Unread::Refused)? {
+            Progress::More => {}
+            Progress::Continue => {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").and_then(|()| stream.flush()).map_err(Unread::Io)?;
             }
-            Ok(Progress::Whole(request)) => return Ok(Ok(request)),
-            Err(reply) => return Ok(Err(reply)),
+            Progress::Whole(request) => return Ok(request),
         }
     }
 }
 
-/// On Linux the time-out of a socket is a `WouldBlock`.
 fn is_timeout(error: &io::Error) -> bool {
+    // On Linux the timeout of a socket is a `WouldBlock`.
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
 impl TimedStream<'_> {
-    /// The first byte, which is left to be read again.
-    fn first(&self) -> io::Result<Option<u8>> {
+    /// Returns the first byte without consuming it; `None` at the end of the stream.
+    fn peek(&self) -> io::Result<Option<u8>> {
         let mut first = [0];
         self.stream.set_read_timeout(Some(self.left()?))?;
         Ok((self.stream.peek(&mut first)? > 0).then_some(first[0]))

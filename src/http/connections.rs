@@ -1,6 +1,7 @@
-//! The table of open connections: how many may be open, and which one is closed when there are too many.
+//! The table of open connections, with a limit. Beyond the limit the oldest connection whose request is incomplete is closed.
 //!
-//! A connection may be closed while its request is incomplete and once its answer is sent, never while it waits for an answer.
+//! A connection is idle while its request is incomplete and once its answer is sent. A connection that waits for its answer is
+//! never closed.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use crate::metrics::{Loss, Metrics};
 use crate::system::guarded::Guarded;
 
-/// Time for a connection to end once its socket is shut down. Its thread has only to wake up.
+/// Time for a connection to end after its socket is shut down: its thread must only wake up.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
 /// Every open connection of one port.
@@ -22,15 +23,16 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Table {
-    /// Connections so far; the number of the next.
+    /// Number of the next connection.
     accepted: u64,
     open: usize,
-    /// Connections that may be closed, the oldest first.
+    /// Idle connections, oldest first.
     idle: BTreeMap<u64, Arc<TcpStream>>,
 }
 
-/// One open connection. The socket is dropped before the entry: its descriptor is free before its place is.
+/// An open connection.
 pub(super) struct Connection {
+    // Dropped before the entry, so that the descriptor is free before the place is.
     stream: Arc<TcpStream>,
     entry: Entry,
 }
@@ -45,7 +47,7 @@ impl Connections {
         Self { limit, metrics, table: Guarded::default() }
     }
 
-    /// Adds a connection. When the table is full the oldest idle connection is closed; `None` when all wait for answers.
+    /// Adds a connection, closing the oldest idle one if the table is full. Returns `None` if all wait for their answers.
     pub(super) fn add(self: &Arc<Self>, stream: TcpStream) -> Option<Connection> {
         let mut table = self.table.lock();
         if table.open >= self.limit && self.close_oldest(&mut table) {
@@ -64,7 +66,7 @@ impl Connections {
         Some(Connection { stream, entry: Entry { number, connections: Arc::clone(self) } })
     }
 
-    /// Closes the oldest idle connection after an `accept` that failed, and waits for an end of any, at most `limit`.
+    /// Closes the oldest idle connection after a failed `accept`, then waits until any connection ends, at most `limit`.
     pub(super) fn make_room(&self, limit: Duration) {
         let mut table = self.table.lock();
         let before = table.open;
@@ -79,7 +81,7 @@ impl Connections {
 
     fn close_oldest(&self, table: &mut Table) -> bool {
         let Some((_number, stream)) = table.idle.pop_first() else { return false };
-        // Wakes the connection's thread, which does the rest.
+        // Wakes the thread of the connection, which then ends and removes its entry.
         let _ = stream.shutdown(Shutdown::Both);
         self.metrics.connection_lost(Loss::Evicted);
         true
@@ -91,12 +93,12 @@ impl Connection {
         &self.stream
     }
 
-    /// The request is complete: the connection stays open until its answer. `false` when it has been closed already.
+    /// Marks the request as complete. Returns `false` if the connection has been closed already.
     pub(super) fn begin_answer(&self) -> bool {
         self.entry.connections.table.lock().idle.remove(&self.entry.number).is_some()
     }
 
-    /// The answer is sent, and the client has only to close its side.
+    /// Marks the answer as sent, after which the connection may be closed.
     pub(super) fn end_answer(&self) {
         self.entry.connections.table.lock().idle.insert(self.entry.number, Arc::clone(&self.stream));
     }

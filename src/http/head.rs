@@ -1,37 +1,37 @@
-//! Reads one request from bytes as they arrive: RFC 9112, strictly. No I/O, no clock.
+//! Parser of one request, from bytes as they arrive: RFC 9112, strictly. No I/O, no clock.
 //!
-//! A request that two programs could read in two ways is refused, so that nothing can be hidden from one of them: folded
+//! A request that two programs can read in two ways is refused, so that nothing can be hidden from one of them: folded
 //! lines, bare CR or LF, two lengths, a length beside a transfer coding, chunk extensions and trailers. The request that is
-//! handed on is written from the parsed values.
+//! passed on is written from the parsed values.
 
-use crate::fleetlock::{Kind, Reply};
+use crate::fleetlock::{Kind, Refusal};
 
-/// Header lines. Browsers send about 20.
+/// Maximum number of header lines. Browsers send about 20.
 const HEADERS_MAX: usize = 100;
 
-/// Hexadecimal digits of a chunk's size: more than any limit of the body needs.
+/// Maximum number of hexadecimal digits of a chunk size: more than any limit of the body needs.
 const CHUNK_DIGITS_MAX: usize = 8;
 
 /// Headers that may appear only once.
 const SINGLE: [&str; 6] = ["authorization", "content-length", "expect", "fleet-lock-protocol", "host", "transfer-encoding"];
 
-/// Headers that concern this connection only and are not handed on.
+/// Headers that concern one connection only and are not passed on.
 const CONNECTION: [&str; 8] =
     ["connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
-/// The first byte of a TLS handshake.
+/// First byte of a TLS handshake.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How large a request may be, in bytes.
+/// Maximum size of a request, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Request line and headers together.
     pub head: usize,
-    /// The content of the body, without the framing of chunks.
+    /// Content of the body, without the framing of chunks.
     pub body: usize,
 }
 
-/// A request that has arrived in full and can be read in one way only.
+/// Complete request that can be read in one way only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     method: String,
@@ -41,18 +41,18 @@ pub struct Received {
     body: Vec<u8>,
 }
 
-/// How far a request has come.
+/// Progress of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The client waits for `100 Continue` before it sends its body.
+    /// The client waits for `100 Continue` before it sends the body.
     Continue,
-    /// The request is not complete yet.
+    /// More bytes are needed.
     More,
     /// The request is complete; bytes after it are ignored.
     Whole(Received),
 }
 
-/// The request so far.
+/// Parser of one request.
 #[derive(Debug)]
 pub struct Reader {
     sizes: Sizes,
@@ -62,16 +62,16 @@ pub struct Reader {
     body: Body,
 }
 
-/// The part of the body that comes next.
+/// State of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Body {
     None,
-    /// This many bytes.
+    /// Bytes left.
     Length(usize),
     Chunk(Chunk),
 }
 
-/// A place in a chunked body.
+/// State of a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chunk {
     Size { digits: usize, size: usize },
@@ -84,20 +84,20 @@ enum Chunk {
 }
 
 impl Default for Sizes {
-    /// Zincati sends a head of about 200 bytes, and a body of about 110.
     fn default() -> Self {
+        // Zincati sends a head of about 200 bytes and a body of about 110.
         Self { head: 8 * 1024, body: 8 * 1024 }
     }
 }
 
 impl Reader {
-    /// A reader before the first byte.
+    /// Creates a reader for one request.
     pub fn new(sizes: Sizes) -> Self {
         Self { sizes, head: Vec::new(), line_start: 0, request: None, body: Body::None }
     }
 
-    /// Takes the next bytes. An error is the answer to the client; after an error no more bytes may be pushed.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Reply> {
+    /// Parses the next bytes. After a refusal no more bytes may be pushed.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Progress, Refusal> {
         let mut rest = bytes;
         let mut head_ended = false;
         while self.request.is_none() {
@@ -115,13 +115,13 @@ impl Reader {
         Ok(self.request.take().map_or(Progress::More, Progress::Whole))
     }
 
-    /// Whether anything has arrived.
-    pub fn has_begun(&self) -> bool {
+    /// Reports whether any byte has arrived.
+    pub(super) fn has_begun(&self) -> bool {
         !self.head.is_empty()
     }
 
-    /// One byte of the head. `true` when it was the last.
-    fn take_head(&mut self, byte: u8) -> Result<bool, Reply> {
+    /// Parses one byte of the head; returns `true` after the last.
+    fn take_head(&mut self, byte: u8) -> Result<bool, Refusal> {
         let before = self.head.last().copied();
         if before.is_none() && byte == TLS_HANDSHAKE {
             return Err(bad("this port speaks plain HTTP, and this was TLS: use http:// in base_url"));
@@ -133,8 +133,7 @@ impl Reader {
             _ => return Err(bad("the head holds a byte that is not printable ASCII")),
         }
         if self.head.len() == self.sizes.head {
-            let message = format!("request line and headers are longer than {} bytes", self.sizes.head);
-            return Err(Reply::refusal(Kind::TooLarge, message));
+            return Err(too_large(format!("request line and headers are longer than {} bytes", self.sizes.head)));
         }
         self.head.push(byte);
         if byte != b'\n' {
@@ -142,18 +141,19 @@ impl Reader {
         }
         let (start, end) = (self.line_start, self.head.len() - 2);
         self.line_start = self.head.len();
+        // Bytes that are not HTTP are refused after their first line, without waiting for an empty line.
         if start == 0 {
             request_line(text(&self.head[..end]))?;
         }
         if start < end {
             return Ok(false);
         }
-        let (request, body) = understand(&self.head[..start], self.sizes.body)?;
+        let (request, body) = parse_head(&self.head[..start], self.sizes.body)?;
         (self.request, self.body) = (Some(request), body);
         Ok(true)
     }
 
-    fn take_body(&mut self, byte: u8) -> Result<(), Reply> {
+    fn take_body(&mut self, byte: u8) -> Result<(), Refusal> {
         let content = match &self.body {
             Body::None => return Ok(()),
             Body::Length(_) | Body::Chunk(Chunk::Data { .. }) => true,
@@ -177,8 +177,8 @@ impl Reader {
 }
 
 impl Chunk {
-    /// The place after `byte`; `None` at the end of the body. `length` is the content so far, `limit` the most allowed.
-    fn next(self, byte: u8, length: usize, limit: usize) -> Result<Option<Self>, Reply> {
+    /// Returns the state after `byte`; `None` at the end of the body. `length` is the size of the content so far.
+    fn next(self, byte: u8, length: usize, limit: usize) -> Result<Option<Self>, Refusal> {
         let next = match (self, byte) {
             (Self::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_DIGITS_MAX => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default() as usize;
@@ -201,8 +201,8 @@ impl Chunk {
 }
 
 impl Received {
-    /// The request as it is handed on, with one more header line: complete, with a length, and the last of its
-    /// connection. A header of the client with the name of the added one is left out.
+    /// Writes the request as it is passed on: with a length, one added header, and `Connection: close`. A client's own header
+    /// with the name of the added one is left out.
     pub fn rewritten(&self, (name, value): (&str, &str)) -> Vec<u8> {
         let mut text = format!("{} {} {}\r\n{name}: {value}\r\n", self.method, self.target, self.version);
         for (field, value) in &self.headers {
@@ -221,18 +221,18 @@ impl Received {
     }
 }
 
-/// A head without its last, empty line.
-fn understand(head: &[u8], body_max: usize) -> Result<(Received, Body), Reply> {
+/// Parses a head without its last, empty line.
+fn parse_head(head: &[u8], body_max: usize) -> Result<(Received, Body), Refusal> {
     let mut lines = text(head).split("\r\n").filter(|line| !line.is_empty());
     let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
     let headers = lines.map(header).collect::<Result<Vec<_>, _>>()?;
     if headers.len() > HEADERS_MAX {
-        return Err(Reply::refusal(Kind::TooLarge, format!("there are more than {HEADERS_MAX} headers")));
+        return Err(too_large(format!("there are more than {HEADERS_MAX} headers")));
     }
     let request = Received { method: method.to_owned(), target: target.to_owned(), version, headers, body: Vec::new() };
     for name in SINGLE {
         if request.values(name).count() > 1 {
-            return Err(bad(&format!("the header {name} appears twice")));
+            return Err(bad(format!("the header {name} appears twice")));
         }
     }
     if request.values("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
@@ -242,8 +242,8 @@ fn understand(head: &[u8], body_max: usize) -> Result<(Received, Body), Reply> {
     Ok((request, body))
 }
 
-/// How the body's end is found.
-fn framing(request: &Received, body_max: usize) -> Result<Body, Reply> {
+/// Determines how the end of the body is found.
+fn framing(request: &Received, body_max: usize) -> Result<Body, Refusal> {
     let (length, coding) = (request.values("content-length").next(), request.values("transfer-encoding").next());
     match (length, coding) {
         (Some(_), Some(_)) => Err(bad("content-length and transfer-encoding appear together")),
@@ -251,21 +251,19 @@ fn framing(request: &Received, body_max: usize) -> Result<Body, Reply> {
             Ok(Body::Chunk(Chunk::Size { digits: 0, size: 0 }))
         }
         (None, Some(_)) => Err(bad("the only transfer-encoding that is taken is chunked, in HTTP/1.1")),
-        (Some(digits), None) => {
-            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(bad("content-length is not a number"));
-            }
-            match digits.parse() {
-                Ok(0) => Ok(Body::None),
-                Ok(length) if length <= body_max => Ok(Body::Length(length)),
-                _ => Err(too_long(body_max)),
-            }
+        (Some(digits), None) if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(bad("content-length is not a number"))
         }
+        (Some(digits), None) => match digits.parse() {
+            Ok(0) => Ok(Body::None),
+            Ok(length) if length <= body_max => Ok(Body::Length(length)),
+            _ => Err(too_long(body_max)),
+        },
         (None, None) => Ok(Body::None),
     }
 }
 
-fn request_line(line: &str) -> Result<(&str, &str, &'static str), Reply> {
+fn request_line(line: &str) -> Result<(&str, &str, &'static str), Refusal> {
     let mut words = line.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return Err(bad("the request line is not: method, path, HTTP/1.1"));
@@ -281,7 +279,7 @@ fn request_line(line: &str) -> Result<(&str, &str, &'static str), Reply> {
     Ok((method, target, version))
 }
 
-fn header(line: &str) -> Result<(String, String), Reply> {
+fn header(line: &str) -> Result<(String, String), Refusal> {
     if line.starts_with([' ', '\t']) {
         return Err(bad("a header is folded over two lines"));
     }
@@ -296,17 +294,21 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// Text of a head, whose bytes are all ASCII by [`Reader::push`].
+/// Returns the head as text; [`Reader::take_head`] has checked that every byte is ASCII.
 fn text(ascii: &[u8]) -> &str {
     str::from_utf8(ascii).unwrap_or_default()
 }
 
-fn bad(message: &str) -> Reply {
-    Reply::refusal(Kind::BadRequest, message.to_owned())
+fn bad(message: impl Into<String>) -> Refusal {
+    Refusal::new(Kind::BadRequest, message)
 }
 
-fn too_long(limit: usize) -> Reply {
-    Reply::refusal(Kind::TooLarge, format!("the body is longer than {limit} bytes"))
+fn too_long(limit: usize) -> Refusal {
+    too_large(format!("the body is longer than {limit} bytes"))
+}
+
+fn too_large(message: String) -> Refusal {
+    Refusal::new(Kind::TooLarge, message)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A port: accepts connections and gives each a thread with a small stack, whatever arrives and whatever runs out.
+//! A port: accepts connections and gives each a thread with a small stack. Failures of `accept` or of a thread never end it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,32 +10,32 @@ use rustls::ServerConfig;
 
 use super::connection::Exchange;
 use super::connections::Connections;
-use super::handoff::{Client, Handoff, Peer};
+use super::handoff::{Client, Handoff};
 use super::head::Sizes;
 use super::workers::Workers;
 use crate::metrics::{Loss, Metrics};
 use crate::system::backoff::Backoff;
 use crate::system::{clock, threads};
 
-/// Enough for a TLS handshake as a server, in a build without optimisation too.
+/// Stack size that suffices for a TLS handshake as a server, also in a build without optimisation.
 const CONNECTION_STACK_BYTES: usize = 128 * 1024;
 
-/// The pauses after an `accept` that failed.
+/// Pauses after a failed `accept`.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_secs(1) };
 
-/// Time to wake the accept loop.
+/// Maximum time to wake the accept loop.
 const WAKE_MAX: Duration = Duration::from_secs(1);
 
 /// Limits of a port.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerLimits {
-    /// Connections that are open at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// From `accept` to the last byte of the request.
+    /// Maximum time from `accept` to the last byte of the request.
     pub request: Duration,
-    /// How large a request may be.
+    /// Maximum size of a request.
     pub sizes: Sizes,
-    /// Threads that answer requests.
+    /// Maximum number of threads that answer requests.
     pub workers: usize,
 }
 
@@ -53,7 +53,7 @@ struct Port {
 }
 
 impl Listener {
-    /// Listens on `address`; `handle` answers requests. Threads get `name`.
+    /// Listens on `address` and answers requests with `handle`. `name` becomes the name of the threads.
     pub fn open(
         name: &str,
         address: SocketAddr,
@@ -73,33 +73,33 @@ impl Listener {
         Ok(Self { address, port })
     }
 
-    /// The address, with the port that the system has chosen for port 0.
+    /// Returns the address, with the port that the system has chosen for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Accepts the connections that wait already and none after them. Open connections are served.
+    /// Closes the port. Open connections, and those that wait to be accepted, are still served.
     pub fn close(&self) {
         self.port.stopping.store(true, Ordering::SeqCst);
-        let ways: &[IpAddr] = match self.address.ip() {
+        let addresses: &[IpAddr] = match self.address.ip() {
             ip if !ip.is_unspecified() => &[ip],
             _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         };
-        // A connection wakes the accept loop, which finds the flag.
+        // A connection wakes the accept loop, which then reads the flag.
         let wake = |ip: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*ip, self.address.port()), WAKE_MAX).is_ok();
-        if !ways.iter().any(wake) {
+        if !addresses.iter().any(wake) {
             log::warn!("{} cannot be closed before the process ends", self.address);
         }
     }
 
-    /// Whether no connection is open.
+    /// Reports whether no connection is open.
     pub fn is_idle(&self) -> bool {
         self.port.connections.is_empty()
     }
 }
 
 impl Port {
-    /// Runs until the port is closed.
+    /// Accepts connections until the port is closed.
     fn accept(self: Arc<Self>, listener: &TcpListener) {
         let mut failures = 0;
         let mut closing = false;
@@ -110,11 +110,12 @@ impl Port {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    self.serve(stream, Peer(peer));
+                    // An IPv4 client of an IPv6 socket is shown with its IPv4 address.
+                    self.serve(stream, SocketAddr::new(peer.ip().to_canonical(), peer.port()));
                 }
                 Err(error) if closing && error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // EMFILE, ENFILE, ENOBUFS, ECONNABORTED and errors of the network: none of them lasts.
+                // EMFILE, ENFILE, ENOBUFS, ECONNABORTED and errors of the network are all temporary.
                 Err(error) => {
                     log::warn!("{}: no connection can be accepted: {error}", self.name);
                     self.exchange.metrics.connection_lost(Loss::NotAccepted);
@@ -125,7 +126,7 @@ impl Port {
         }
     }
 
-    fn serve(self: &Arc<Self>, stream: TcpStream, peer: Peer) {
+    fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let accepted = clock::now().instant;
         let Some(connection) = self.connections.add(stream) else {
             log::debug!("{}: too many connections, {peer} is refused", self.name);
@@ -140,8 +141,8 @@ impl Port {
     }
 }
 
-/// Where the kernel has no IPv6, the unspecified address of IPv6 means that of IPv4.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    // Without IPv6 in the kernel, the default `[::]` means `0.0.0.0`.
     TcpListener::bind(address).or_else(|error| match address.ip() {
         IpAddr::V6(ip) if ip.is_unspecified() => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).map_err(|_also| error),
         _ => Err(error),

@@ -1,7 +1,7 @@
 //! The FleetLock port and the ops port, each with tiny_http behind a listener of this program.
 //!
-//! `listeners` accepts, `connections` is the table of what is open, `connection` reads one request (`head`) under one
-//! deadline, `handoff` takes the request to tiny_http and brings the answer back, `workers` answer. Nothing here knows
+//! `listeners` accepts, `connections` is the table of open connections, `connection` reads one request (`head`) under one
+//! deadline, `handoff` passes the request to tiny_http and returns the answer, `workers` answer. Nothing here knows
 //! Kubernetes: the `coordinator` decides.
 
 mod auth_file;
@@ -15,10 +15,10 @@ mod ops;
 mod routes;
 mod workers;
 
-pub use auth_file::AuthFile;
-pub use connection_limit::connection_limits;
-pub use handoff::{Client, Peer};
+pub(crate) use auth_file::AuthFile;
+pub(crate) use connection_limit::connection_limits;
+pub use handoff::Client;
 pub use head::Sizes;
 pub use listeners::{Listener, ListenerLimits};
-pub use ops::Ops;
-pub use routes::Routes;
+pub(crate) use ops::Ops;
+pub(crate) use routes::Routes;

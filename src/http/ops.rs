@@ -1,5 +1,6 @@
-//! The ops port: `/healthz` (the process answers), `/readyz` (this replica can serve nodes), `/metrics`. No node
-//! calls this port. No answer waits for anything.
+//! The ops port: `/healthz` (the process answers), `/readyz` (this replica can serve nodes), `/metrics`.
+//!
+//! No answer waits for Kubernetes. No node calls this port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,39 +15,38 @@ use super::{Listener, ListenerLimits, Sizes};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
-/// Threads: a probe must not wait behind a slow scrape.
+/// Number of threads: a probe must not wait behind a slow scrape.
 const WORKERS: usize = 2;
 
-/// From `accept` to the complete request.
+/// Maximum time from `accept` to the complete request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The media type of the OpenMetrics text format.
+/// Media type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The pages for probes and Prometheus.
-pub struct Ops {
+/// Pages for probes and Prometheus.
+pub(crate) struct Ops {
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
     fleetlock_listens: AtomicBool,
 }
 
 impl Ops {
-    /// The pages of a process whose FleetLock port is not open yet.
-    pub fn new(coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false) })
     }
 
-    /// Listens on `address`, for so many `connections` at once.
-    pub fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
+    /// Listens on `address`, for at most `connections` at once.
+    pub(crate) fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
         let limits = ListenerLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
         let this = Arc::clone(self);
         Listener::open("ops", address, limits, None, Arc::clone(&self.metrics), move |request, _client| this.handle(request))
     }
 
-    /// Nodes can call from now on. Before that, this replica is not ready, whatever Kubernetes says.
-    pub fn fleetlock_listens(&self) {
+    /// Records that the FleetLock port is open. Before that, this replica is not ready.
+    pub(crate) fn fleetlock_listens(&self) {
         self.fleetlock_listens.store(true, Ordering::Relaxed);
     }
 
@@ -62,21 +62,21 @@ impl Ops {
                 Ok(page) => (200, OPEN_METRICS, page),
                 Err(error) => (500, TEXT, format!("{error}\n")),
             },
-            (Method::Get | Method::Head, _) => (404, TEXT, "there are /healthz, /readyz and /metrics here\n".to_owned()),
-            _ => (405, TEXT, "only GET here\n".to_owned()),
+            (Method::Get | Method::Head, _) => (404, TEXT, "not found; the pages are /healthz, /readyz and /metrics\n".to_owned()),
+            _ => (405, TEXT, "method not allowed; use GET\n".to_owned()),
         };
         if let Err(error) = request.respond(response(status, content, body)) {
-            log::debug!("ops: the client was gone before its answer: {error}");
+            log::debug!("ops: the client did not receive its answer: {error}");
         }
     }
 
-    /// Readiness, by the results of earlier calls to Kubernetes.
+    /// Returns the reasons why this replica cannot serve nodes, from the results of earlier calls to Kubernetes.
     fn ready(&self) -> Result<(), String> {
         let ready = self.coordinator.ready();
         if self.fleetlock_listens.load(Ordering::Relaxed) {
             return ready;
         }
-        let unopened = "the FleetLock port does not listen yet: the certificate is being made ready, see the log\n";
-        Err(unopened.to_owned() + &ready.err().unwrap_or_default())
+        let closed = "the FleetLock port is not open yet: there is no certificate yet, see the log\n";
+        Err(closed.to_owned() + &ready.err().unwrap_or_default())
     }
 }

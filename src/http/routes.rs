@@ -1,4 +1,4 @@
-//! The FleetLock port: a request's bytes to the coordinator, its reply to the client.
+//! The FleetLock port: passes requests to the coordinator and replies to the clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,34 +9,30 @@ use rustls::ServerConfig;
 use tiny_http::Header;
 
 use super::handoff::response;
-use super::{AuthFile, Client, Listener, ListenerLimits, Peer};
+use super::{AuthFile, Client, Listener, ListenerLimits};
 use crate::access::{CHALLENGE, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
 use crate::fleetlock::{Endpoint, Head, Kind, Refusal, Reply, Request, endpoint, parse};
 use crate::metrics::Metrics;
 use crate::system::clock;
 
-/// The header that every FleetLock request carries.
+/// Header that every FleetLock request must have.
 const PROTOCOL: &str = "fleet-lock-protocol";
 
-/// The header with the credential.
 const AUTHORIZATION: &str = "authorization";
 
-/// The requests of the FleetLock protocol.
-pub struct Routes {
-    /// Decides the answers.
-    pub coordinator: Arc<Coordinator>,
-    /// Counts the answers.
-    pub metrics: Arc<Metrics>,
-    /// The path below which the protocol is served.
-    pub base: String,
-    /// The credentials; `None`: every caller may act for every node.
-    pub auth_file: Option<Arc<AuthFile>>,
+/// Handler of FleetLock requests.
+pub(crate) struct Routes {
+    pub(crate) coordinator: Arc<Coordinator>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Path below which the protocol is served.
+    pub(crate) base: String,
+    /// Credentials; `None`: every caller may act for every node.
+    pub(crate) auth_file: Option<Arc<AuthFile>>,
 }
 
 impl Routes {
-    /// Listens on `address`, over TLS when `tls` is given.
-    pub fn listen(self, address: SocketAddr, limits: ListenerLimits, tls: Option<Arc<ServerConfig>>) -> io::Result<Listener> {
+    pub(crate) fn listen(self, address: SocketAddr, limits: ListenerLimits, tls: Option<Arc<ServerConfig>>) -> io::Result<Listener> {
         let metrics = Arc::clone(&self.metrics);
         Listener::open("fleetlock", address, limits, tls, metrics, move |request, client| self.handle(request, client))
     }
@@ -60,15 +56,15 @@ impl Routes {
         }
     }
 
-    /// Authenticates the caller. This check comes first: an unknown caller learns nothing but the refusal.
+    /// Authenticates the caller. The check comes first, so an unknown caller learns nothing but the refusal.
     fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
         let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
         let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
         presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Holder)
     }
 
-    /// Parses the request and checks the caller's permission for its group: everything that is decided without Kubernetes.
-    fn admit(&self, request: &mut tiny_http::Request, peer: Peer, permit: Permit) -> ControlFlow<Refusal, (Request, Origin)> {
+    /// Parses the request and checks the permission for its group: all decisions that do not need Kubernetes.
+    fn admit(&self, request: &mut tiny_http::Request, peer: SocketAddr, permit: Permit) -> ControlFlow<Refusal, (Request, Origin)> {
         let parsed = read(request, &self.base)?;
         match permit.refuses_group(&parsed.group) {
             Some(refusal) => Break(refusal),
@@ -77,11 +73,11 @@ impl Routes {
     }
 }
 
-/// The listener hands on complete requests only, within the limits of size.
 fn read(request: &mut tiny_http::Request, base: &str) -> ControlFlow<Refusal, Request> {
     let (method, target) = (request.method().to_string(), request.url().to_owned());
     let protocol = request.headers().iter().find(|header| header.field.equiv(PROTOCOL)).map(|header| header.value.to_string());
     let head = Head { method: &method, target: &target, protocol: protocol.as_deref() };
+    // The listener passes on complete requests only, so the body is here already and within its limit.
     let mut body = Vec::new();
     match request.as_reader().read_to_end(&mut body) {
         Ok(_) => parse(head, &body, base),
@@ -89,7 +85,7 @@ fn read(request: &mut tiny_http::Request, base: &str) -> ControlFlow<Refusal, Re
     }
 }
 
-fn send(request: tiny_http::Request, peer: Peer, path: Option<Endpoint>, user: Option<&str>, reply: &Reply) {
+fn send(request: tiny_http::Request, peer: SocketAddr, path: Option<Endpoint>, user: Option<&str>, reply: &Reply) {
     let kind = reply.kind();
     let caller = user.map_or_else(|| peer.to_string(), |user| format!("{user:?} at {peer}"));
     log::info!("{} from {caller}: {} {}: {}", path.map_or("request", Endpoint::name), kind.status(), kind.name(), reply.value());
@@ -100,6 +96,6 @@ fn send(request: tiny_http::Request, peer: Peer, path: Option<Endpoint>, user: O
         response.add_header(challenge);
     }
     if let Err(error) = request.respond(response) {
-        log::debug!("the client {peer} was gone before its answer: {error}");
+        log::debug!("the client {peer} did not receive its answer: {error}");
     }
 }

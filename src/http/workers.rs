@@ -1,7 +1,7 @@
 //! The threads that answer requests.
 //!
-//! A worker that takes a request starts another worker if none waits. A worker that has waited a moment without a request
-//! ends. A quiet server is left with one worker, whose stack no request has filled.
+//! A worker that takes a request starts another worker if none waits. A worker that gets no request for a second ends. An
+//! idle server keeps one worker, whose stack no request has filled.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::handoff::{Client, Handoff};
 use crate::system::guarded::Guarded;
 use crate::system::threads;
 
-/// Time that a worker waits for its next request.
+/// Maximum time that a worker waits for its next request.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// The workers of one port.
@@ -28,12 +28,12 @@ pub(super) struct Workers {
 #[derive(Debug)]
 struct Count {
     all: usize,
-    /// Workers that wait for a request.
+    /// Workers without a request.
     waiting: usize,
 }
 
 impl Workers {
-    /// Starts the first worker; at most `count_max` requests are handled at once.
+    /// Starts the first worker of at most `count_max`.
     pub(super) fn start(
         name: &str,
         count_max: usize,
@@ -49,7 +49,6 @@ impl Workers {
         threads::start(&self.name, move || this.work())
     }
 
-    /// The life of one worker.
     fn work(self: Arc<Self>) {
         let mut is_new = true;
         while let Ok(next) = self.next(is_new) {
@@ -66,14 +65,14 @@ impl Workers {
         }
     }
 
-    /// Waits for a request; a worker that has answered one waits a limited time only, and gets `None`.
+    /// Waits for a request: a new worker without a limit, any other until [`IDLE_MAX`] and then `None`.
     fn next(&self, is_new: bool) -> io::Result<Option<Request>> {
         let server = &self.handoff.server;
         if is_new {
             return server.recv().map(Some);
         }
         match server.recv_timeout(IDLE_MAX)? {
-            // In its last millisecond it can be woken for a request, and end without a look.
+            // tiny_http can wake a worker for a request in its last millisecond and still return `None`.
             None => server.try_recv(),
             request => Ok(request),
         }
@@ -86,17 +85,17 @@ impl Workers {
         }
     }
 
-    /// A worker stops waiting to answer a request: another takes its place. Where no thread can be started, the worker
-    /// itself returns to waiting once it has answered.
+    /// Starts a worker in place of this one, which stops waiting to answer a request.
     fn replace_waiting(self: &Arc<Self>) {
         let mut count = self.count.lock();
         count.waiting -= 1;
+        // If no thread can be started, this worker takes the next request once it has answered.
         if count.waiting == 0 && count.all < self.count_max && self.add().is_ok() {
             *count = Count { all: count.all + 1, waiting: 1 };
         }
     }
 
-    /// Whether a waiting worker may end: another one waits, or is started in its place.
+    /// Reports whether a waiting worker may end: another one waits, or was started in its place.
     fn may_end(self: &Arc<Self>) -> bool {
         let mut count = self.count.lock();
         if count.waiting == 1 {

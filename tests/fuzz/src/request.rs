@@ -2,7 +2,7 @@
 //! it; httparse is the other reader.
 
 use httparse::{EMPTY_HEADER, Status};
-use reboot_manager::fleetlock::Reply;
+use reboot_manager::fleetlock::Refusal;
 use reboot_manager::http::Sizes;
 use reboot_manager::http::head::{Progress, Reader, Received};
 
@@ -17,7 +17,7 @@ const LEFT_OUT: [&str; 9] =
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     More,
-    Refused(Reply),
+    Refused(Refusal),
     Whole(Received),
 }
 
@@ -38,9 +38,9 @@ pub(crate) fn run(input: &[u8]) {
     assert_eq!(at_once, read(input.chunks(7)), "the pieces matter");
     match at_once {
         Outcome::More => {}
-        Outcome::Refused(reply) => {
-            assert!(matches!(reply.kind().status(), 400 | 413), "{reply:?}");
-            assert!(reply.value().len() < 200, "{reply:?}");
+        Outcome::Refused(refusal) => {
+            assert!(matches!(refusal.kind.status(), 400 | 413), "{refusal:?}");
+            assert!(refusal.message.len() < 200, "{refusal:?}");
         }
         Outcome::Whole(received) => is_read_alike(input, &received),
     }
@@ -75,7 +75,7 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
         match reader.push(piece) {
             Ok(Progress::Continue | Progress::More) => {}
             Ok(Progress::Whole(received)) => return Outcome::Whole(received),
-            Err(reply) => return Outcome::Refused(reply),
+            Err(refusal) => return Outcome::Refused(refusal),
         }
     }
     Outcome::More

@@ -228,7 +228,7 @@ fn kubernetes_that_comes_late_is_waited_for() {
     server.wait_for_log("no node is served until there is one", SOON);
     let mut answer = ureq::get(format!("http://{ops}/readyz")).config().http_status_as_error(false).build().call().unwrap();
     assert_eq!(answer.status().as_u16(), 503);
-    assert!(answer.body_mut().read_to_string().unwrap().contains("the FleetLock port does not listen yet"));
+    assert!(answer.body_mut().read_to_string().unwrap().contains("the FleetLock port is not open yet"));
     cluster.start_api_server();
     server.wait_for_log(SERVES, SOON);
     is_whole(&cluster);
