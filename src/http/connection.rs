@@ -5,18 +5,19 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::connections::Connection;
-use super::handoff::{Client, Handoff, printed, response};
+use super::handoff::{Client, printed, response};
 use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
+use super::listeners::Port;
 use crate::coordinator::Presence;
 use crate::fleetlock::{Kind, Refusal, Reply};
-use crate::metrics::{Loss, Metrics};
+use crate::metrics::Loss;
 use crate::system::clock;
 
 /// Time for a client to receive the answer, about 300 bytes.
@@ -28,28 +29,13 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of bytes that are read and discarded in that time.
 const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
-/// State that all connections of a port share.
-pub(super) struct Exchange {
-    pub(super) tls: Option<Arc<ServerConfig>>,
-    pub(super) request_max: Duration,
-    pub(super) sizes: Sizes,
-    pub(super) handoff: Arc<Handoff>,
-    pub(super) metrics: Arc<Metrics>,
-}
-
-/// A connection that is being served.
+/// A connection that is being served. Reads and writes end at the deadline.
 struct Served<'a> {
-    port: &'a Exchange,
+    port: &'a Port,
     connection: &'a Connection,
     peer: SocketAddr,
     accepted: Instant,
     deadline: Cell<Instant>,
-}
-
-/// A socket whose reads and writes end at a deadline.
-struct TimedStream<'a> {
-    stream: &'a TcpStream,
-    deadline: &'a Cell<Instant>,
 }
 
 /// Reason why no request was read.
@@ -58,39 +44,30 @@ enum Unread {
     Refused(Refusal),
 }
 
-impl Exchange {
-    /// Serves a connection to its end.
-    pub(super) fn serve(&self, connection: &Connection, peer: SocketAddr, accepted: Instant) {
-        let served = Served { port: self, connection, peer, accepted, deadline: Cell::new(accepted + self.request_max) };
-        // Answers are written in one piece, so there is nothing to collect.
-        let _ = connection.stream().set_nodelay(true);
-        if let Err(error) = served.answer() {
-            if is_timeout(&error) {
-                self.metrics.connection_lost(Loss::TimedOut);
-            }
-            log::debug!("the connection of {peer} ended: {error}");
+/// Serves a connection to its end.
+pub(super) fn serve(port: &Port, connection: &Connection, peer: SocketAddr, accepted: Instant) {
+    let served = Served { port, connection, peer, accepted, deadline: Cell::new(accepted + port.limits.request) };
+    // Answers are written in one piece, so there is nothing to collect.
+    let _ = connection.stream().set_nodelay(true);
+    if let Err(error) = served.answer() {
+        if is_timeout(&error) {
+            port.metrics.connection_lost(Loss::TimedOut);
         }
-        connection.end_answer();
-        served.linger();
+        log::debug!("the connection of {peer} ended: {error}");
     }
-
-    /// Returns the answer to bytes that are not a request.
-    fn refuse(&self, refusal: Refusal, begun: Instant) -> Vec<u8> {
-        let reply = Reply::from(refusal);
-        self.metrics.request(None, &reply, begun.elapsed());
-        printed(response(reply.kind().status(), "application/json", reply.json()))
-    }
+    connection.end_answer();
+    served.linger();
 }
 
 impl Served<'_> {
     fn answer(&self) -> io::Result<()> {
-        let mut stream = self.stream();
+        let mut stream = self;
         let Some(config) = &self.port.tls else { return self.answer_on(&mut stream) };
-        match stream.peek()? {
+        match self.peek()? {
             Some(TLS_HANDSHAKE) => self.answer_over_tls(config),
             Some(_) => {
                 let refusal = Refusal::new(Kind::BadRequest, "this port speaks TLS, and this was plain HTTP: use https:// in base_url");
-                stream.write_all(&self.port.refuse(refusal, self.accepted))
+                stream.write_all(&self.refuse(refusal, self.accepted))
             }
             None => Ok(()),
         }
@@ -99,7 +76,7 @@ impl Served<'_> {
     fn answer_over_tls(&self, config: &Arc<ServerConfig>) -> io::Result<()> {
         let connection = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         // On the heap, because the stack of the thread is small.
-        let mut stream = Box::new(StreamOwned::new(connection, self.stream()));
+        let mut stream = Box::new(StreamOwned::new(connection, self));
         while stream.conn.is_handshaking() {
             let StreamOwned { conn, sock } = &mut *stream;
             conn.complete_io(sock)?;
@@ -111,17 +88,17 @@ impl Served<'_> {
 
     fn answer_on(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
         let begun = clock::now().instant;
-        let refusal = match read(stream, self.port.sizes) {
+        let refusal = match read(stream, self.port.limits.sizes) {
             Ok(_) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
             Ok(request) => return self.hand_off(stream, &request),
             Err(Unread::Refused(refusal)) => refusal,
             Err(Unread::Io(error)) if is_timeout(&error) => {
                 self.port.metrics.connection_lost(Loss::TimedOut);
-                Refusal::new(Kind::BadRequest, format!("the request was not complete after {} s", self.port.request_max.as_secs()))
+                Refusal::new(Kind::BadRequest, format!("the request was not complete after {} s", self.port.limits.request.as_secs()))
             }
             Err(Unread::Io(error)) => return Err(error),
         };
-        self.deliver(stream, &self.port.refuse(refusal, begun))
+        self.deliver(stream, &self.refuse(refusal, begun))
     }
 
     /// Answers a complete request, also if the client has closed its own side.
@@ -144,6 +121,13 @@ impl Served<'_> {
         delivered
     }
 
+    /// Returns the answer to bytes that are not a request.
+    fn refuse(&self, refusal: Refusal, begun: Instant) -> Vec<u8> {
+        let reply = Reply::from(refusal);
+        self.port.metrics.request(None, &reply, begun.elapsed());
+        printed(response(reply.kind().status(), "application/json", reply.json()))
+    }
+
     fn deliver(&self, stream: &mut impl Write, answer: &[u8]) -> io::Result<()> {
         self.deadline.set(clock::now().instant + ANSWER_MAX);
         stream.write_all(answer)?;
@@ -156,12 +140,20 @@ impl Served<'_> {
         // (RFC 9112, section 9.6).
         if self.connection.stream().shutdown(Shutdown::Write).is_ok() {
             self.deadline.set(clock::now().instant + LINGER_MAX);
-            let _ = io::copy(&mut self.stream().take(LINGER_BYTES_MAX), &mut io::sink());
+            let _ = io::copy(&mut self.take(LINGER_BYTES_MAX), &mut io::sink());
         }
     }
 
-    fn stream(&self) -> TimedStream<'_> {
-        TimedStream { stream: self.connection.stream(), deadline: &self.deadline }
+    /// Returns the first byte without consuming it; `None` at the end of the stream.
+    fn peek(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        self.connection.stream().set_read_timeout(Some(self.left()?))?;
+        Ok((self.connection.stream().peek(&mut first)? > 0).then_some(first[0]))
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = clock::left(self.deadline.get());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
 }
 
@@ -201,31 +193,17 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
-impl TimedStream<'_> {
-    /// Returns the first byte without consuming it; `None` at the end of the stream.
-    fn peek(&self) -> io::Result<Option<u8>> {
-        let mut first = [0];
-        self.stream.set_read_timeout(Some(self.left()?))?;
-        Ok((self.stream.peek(&mut first)? > 0).then_some(first[0]))
-    }
-
-    fn left(&self) -> io::Result<Duration> {
-        let left = clock::left(self.deadline.get());
-        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
-    }
-}
-
-impl Read for TimedStream<'_> {
+impl Read for &Served<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(self.left()?))?;
-        self.stream.read(buffer)
+        self.connection.stream().set_read_timeout(Some(self.left()?))?;
+        self.connection.stream().read(buffer)
     }
 }
 
-impl Write for TimedStream<'_> {
+impl Write for &Served<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.left()?))?;
-        self.stream.write(bytes)
+        self.connection.stream().set_write_timeout(Some(self.left()?))?;
+        self.connection.stream().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

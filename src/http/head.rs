@@ -62,25 +62,18 @@ pub struct Reader {
     body: Body,
 }
 
-/// State of the body.
+/// Part of the body that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Body {
-    None,
-    /// Bytes left.
-    Length(usize),
-    Chunk(Chunk),
-}
-
-/// State of a chunked body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunk {
-    Size { digits: usize, size: usize },
-    SizeLf { size: usize },
-    Data { left: usize },
-    DataCr,
-    DataLf,
+    ChunkSize { digits: usize, size: usize },
+    ChunkSizeLf { size: usize },
+    ChunkData { left: usize },
+    ChunkDataCr,
+    ChunkDataLf,
+    End,
     LastCr,
     LastLf,
+    Length { left: usize },
 }
 
 impl Default for Sizes {
@@ -93,7 +86,7 @@ impl Default for Sizes {
 impl Reader {
     /// Creates a reader for one request.
     pub fn new(sizes: Sizes) -> Self {
-        Self { sizes, head: Vec::new(), line_start: 0, request: None, body: Body::None }
+        Self { sizes, head: Vec::new(), line_start: 0, request: None, body: Body::End }
     }
 
     /// Parses the next bytes. After a refusal no more bytes may be pushed.
@@ -105,7 +98,7 @@ impl Reader {
             rest = after;
             head_ended = self.take_head(*byte)?;
         }
-        while self.body != Body::None {
+        while self.body != Body::End {
             let Some((byte, after)) = rest.split_first() else {
                 return Ok(if head_ended && self.expects_continue() { Progress::Continue } else { Progress::More });
             };
@@ -154,20 +147,11 @@ impl Reader {
     }
 
     fn take_body(&mut self, byte: u8) -> Result<(), Refusal> {
-        let content = match &self.body {
-            Body::None => return Ok(()),
-            Body::Length(_) | Body::Chunk(Chunk::Data { .. }) => true,
-            Body::Chunk(_) => false,
-        };
-        if content && let Some(request) = &mut self.request {
+        let Some(request) = &mut self.request else { return Ok(()) };
+        if matches!(self.body, Body::ChunkData { .. } | Body::Length { .. }) {
             request.body.push(byte);
         }
-        let length = self.request.as_ref().map_or(0, |request| request.body.len());
-        self.body = match self.body {
-            Body::None | Body::Length(0 | 1) => Body::None,
-            Body::Length(left) => Body::Length(left - 1),
-            Body::Chunk(chunk) => chunk.next(byte, length, self.sizes.body)?.map_or(Body::None, Body::Chunk),
-        };
+        self.body = self.body.next(byte, request.body.len(), self.sizes.body)?;
         Ok(())
     }
 
@@ -176,27 +160,29 @@ impl Reader {
     }
 }
 
-impl Chunk {
-    /// Returns the state after `byte`; `None` at the end of the body. `length` is the size of the content so far.
-    fn next(self, byte: u8, length: usize, limit: usize) -> Result<Option<Self>, Refusal> {
+impl Body {
+    /// Returns the part after `byte`. `length` is the size of the content so far.
+    fn next(self, byte: u8, length: usize, limit: usize) -> Result<Self, Refusal> {
         let next = match (self, byte) {
-            (Self::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_DIGITS_MAX => {
+            (Self::Length { left: 0 | 1 }, _) => Self::End,
+            (Self::Length { left }, _) => Self::Length { left: left - 1 },
+            (Self::ChunkSize { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_DIGITS_MAX => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default() as usize;
-                Self::Size { digits: digits + 1, size: size * 16 + digit }
+                Self::ChunkSize { digits: digits + 1, size: size * 16 + digit }
             }
-            (Self::Size { digits: 1.., size }, b'\r') if length + size > limit => return Err(too_long(limit)),
-            (Self::Size { digits: 1.., size }, b'\r') => Self::SizeLf { size },
-            (Self::SizeLf { size: 0 }, b'\n') => Self::LastCr,
-            (Self::SizeLf { size }, b'\n') => Self::Data { left: size },
-            (Self::Data { left: 0 | 1 }, _) => Self::DataCr,
-            (Self::Data { left }, _) => Self::Data { left: left - 1 },
-            (Self::DataCr, b'\r') => Self::DataLf,
-            (Self::DataLf, b'\n') => Self::Size { digits: 0, size: 0 },
+            (Self::ChunkSize { digits: 1.., size }, b'\r') if length + size > limit => return Err(too_long(limit)),
+            (Self::ChunkSize { digits: 1.., size }, b'\r') => Self::ChunkSizeLf { size },
+            (Self::ChunkSizeLf { size: 0 }, b'\n') => Self::LastCr,
+            (Self::ChunkSizeLf { size }, b'\n') => Self::ChunkData { left: size },
+            (Self::ChunkData { left: 0 | 1 }, _) => Self::ChunkDataCr,
+            (Self::ChunkData { left }, _) => Self::ChunkData { left: left - 1 },
+            (Self::ChunkDataCr, b'\r') => Self::ChunkDataLf,
+            (Self::ChunkDataLf, b'\n') => Self::ChunkSize { digits: 0, size: 0 },
             (Self::LastCr, b'\r') => Self::LastLf,
-            (Self::LastLf, b'\n') => return Ok(None),
+            (Self::LastLf, b'\n') => Self::End,
             _ => return Err(bad("the chunked body is malformed (extensions and trailers are not taken)")),
         };
-        Ok(Some(next))
+        Ok(next)
     }
 }
 
@@ -248,18 +234,18 @@ fn framing(request: &Received, body_max: usize) -> Result<Body, Refusal> {
     match (length, coding) {
         (Some(_), Some(_)) => Err(bad("content-length and transfer-encoding appear together")),
         (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") && request.version == "HTTP/1.1" => {
-            Ok(Body::Chunk(Chunk::Size { digits: 0, size: 0 }))
+            Ok(Body::ChunkSize { digits: 0, size: 0 })
         }
         (None, Some(_)) => Err(bad("the only transfer-encoding that is taken is chunked, in HTTP/1.1")),
         (Some(digits), None) if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             Err(bad("content-length is not a number"))
         }
         (Some(digits), None) => match digits.parse() {
-            Ok(0) => Ok(Body::None),
-            Ok(length) if length <= body_max => Ok(Body::Length(length)),
+            Ok(0) => Ok(Body::End),
+            Ok(length) if length <= body_max => Ok(Body::Length { left: length }),
             _ => Err(too_long(body_max)),
         },
-        (None, None) => Ok(Body::None),
+        (None, None) => Ok(Body::End),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::connection::Exchange;
+use super::connection;
 use super::connections::Connections;
 use super::handoff::{Client, Handoff};
 use super::head::Sizes;
@@ -45,11 +45,15 @@ pub struct Listener {
     port: Arc<Port>,
 }
 
-struct Port {
+/// State that all connections of a port share.
+pub(super) struct Port {
     name: String,
     connections: Arc<Connections>,
-    exchange: Exchange,
+    pub(super) handoff: Arc<Handoff>,
+    pub(super) limits: ListenerLimits,
+    pub(super) metrics: Arc<Metrics>,
     stopping: AtomicBool,
+    pub(super) tls: Option<Arc<ServerConfig>>,
 }
 
 impl Listener {
@@ -66,8 +70,8 @@ impl Listener {
         let handoff = Arc::new(Handoff::open()?);
         Workers::start(name, limits.workers, Arc::clone(&handoff), handle)?;
         let connections = Arc::new(Connections::new(limits.connections, Arc::clone(&metrics)));
-        let exchange = Exchange { tls, request_max: limits.request, sizes: limits.sizes, handoff, metrics };
-        let port = Arc::new(Port { name: name.to_owned(), connections, exchange, stopping: AtomicBool::new(false) });
+        let port = Port { name: name.to_owned(), connections, handoff, limits, metrics, stopping: AtomicBool::new(false), tls };
+        let port = Arc::new(port);
         let (address, accepting) = (listener.local_addr()?, Arc::clone(&port));
         threads::start_small(&format!("{name}-accept"), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
         Ok(Self { address, port })
@@ -118,7 +122,7 @@ impl Port {
                 // EMFILE, ENFILE, ENOBUFS, ECONNABORTED and errors of the network are all temporary.
                 Err(error) => {
                     log::warn!("{}: no connection can be accepted: {error}", self.name);
-                    self.exchange.metrics.connection_lost(Loss::NotAccepted);
+                    self.metrics.connection_lost(Loss::NotAccepted);
                     failures += 1;
                     self.connections.make_room(BACKOFF.pause(failures, 1.0));
                 }
@@ -133,10 +137,10 @@ impl Port {
             return;
         };
         let this = Arc::clone(self);
-        let serve = move || this.exchange.serve(&connection, peer, accepted);
+        let serve = move || connection::serve(&this, &connection, peer, accepted);
         if let Err(error) = threads::start_small(&self.name, CONNECTION_STACK_BYTES, serve) {
             log::warn!("{}: no thread for {peer}: {error}", self.name);
-            self.exchange.metrics.connection_lost(Loss::NoThread);
+            self.metrics.connection_lost(Loss::NoThread);
         }
     }
 }
