@@ -9,25 +9,25 @@ use base64::prelude::BASE64_STANDARD;
 use super::{Credential, Credentials};
 use crate::fleetlock::{Kind, Refusal};
 
-/// The header `WWW-Authenticate` of a 401.
-pub const CHALLENGE: &str = "Basic realm=\"reboot-manager\", charset=\"UTF-8\"";
+/// Value of the header `WWW-Authenticate` of a 401.
+pub(crate) const CHALLENGE: &str = "Basic realm=\"reboot-manager\", charset=\"UTF-8\"";
 
-/// The credential in the `Authorization` headers of a request. `headers` are the values of all of them.
+/// Finds the credential in `headers`, the values of all `Authorization` headers of a request.
 pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item = &'a str>) -> ControlFlow<Refusal, Arc<Credential>> {
     let mut headers = headers.into_iter();
-    let why = match (headers.next(), headers.next()) {
+    let reason = match (headers.next(), headers.next()) {
         (None, _) => MISSING,
         (Some(_), Some(_)) => "there is more than one Authorization header",
         (Some(header), None) => match user_and_password(header).map(|pair| credentials.find(&pair)) {
             Some(Some(credential)) => return ControlFlow::Continue(credential),
             Some(None) => "no credential has this user name and this password",
-            None => "the Authorization header is not that of HTTP Basic",
+            None => "the Authorization header is not HTTP Basic",
         },
     };
-    ControlFlow::Break(Refusal::new(Kind::Unauthorized, why))
+    ControlFlow::Break(Refusal::new(Kind::Unauthorized, reason))
 }
 
-/// `user:password`, from `Basic <base64>`.
+/// Decodes `user:password` from `Basic <base64>`.
 fn user_and_password(header: &str) -> Option<Vec<u8>> {
     if header.len() > HEADER_BYTES_MAX {
         return None;
@@ -42,7 +42,7 @@ fn user_and_password(header: &str) -> Option<Vec<u8>> {
 const MISSING: &str = "a user name and a password are needed here: give the node a base_url such as https://user:password@host/ \
      (percent-encode what a URL does not allow)";
 
-/// Longer than the longest credential that a file may list.
+/// Maximum size of the header: longer than the longest credential that a file may list.
 const HEADER_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ mod tests {
 
     fn credentials() -> Credentials {
         let text = "credentials:\n  - {user: workers, password: 'päss:word', groups: [default]}\n";
-        Credentials::parse(text, &super::super::Secret([7; 32])).unwrap()
+        Credentials::parse(text, &[7; 32]).unwrap()
     }
 
     #[track_caller]
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_pair_is_let_in() {
+    fn only_the_listed_pair_is_accepted() {
         let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
         let right = basic("workers:päss:word");
         check(&[&right], Ok("workers"));
@@ -79,16 +79,16 @@ mod tests {
         check(&[&right, &right], Err("more than one"));
         let malformed = ["", "Basic", "Basic ???", "Bearer abc", "Digest x=y", &right.replace(' ', ""), &right.replace(' ', "\t")];
         for header in malformed {
-            check(&[header], Err("not that of HTTP Basic"));
+            check(&[header], Err("not HTTP Basic"));
         }
-        check(&[&basic(&"x".repeat(HEADER_BYTES_MAX))], Err("not that of HTTP Basic"));
+        check(&[&basic(&"x".repeat(HEADER_BYTES_MAX))], Err("not HTTP Basic"));
         let padded = |length: usize| right.replacen(' ', &" ".repeat(length + 1 - right.len()), 1);
         check(&[&padded(HEADER_BYTES_MAX)], Ok("workers"));
-        check(&[&padded(HEADER_BYTES_MAX + 1)], Err("not that of HTTP Basic"));
+        check(&[&padded(HEADER_BYTES_MAX + 1)], Err("not HTTP Basic"));
     }
 
     #[test]
-    fn every_cut_header_is_refused() {
+    fn a_header_cut_at_any_byte_is_refused() {
         let right = format!("Basic {}", BASE64_STANDARD.encode("workers:päss:word"));
         for end in 0..right.len() {
             assert!(presented(&credentials(), [&right[..end]]).is_break(), "{end} bytes");

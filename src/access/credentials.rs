@@ -1,7 +1,7 @@
-//! The credentials in force: which pair of user and password is known, and which permission goes with it.
+//! The credentials in force: known pairs of user and password, each with its permission.
 //!
-//! A pair is kept and compared as its HMAC under a key of this process alone, generated at its start. No password stays
-//! in memory, and the time of a comparison shows neither a password's length nor how much of a guess is right.
+//! A pair is kept and compared as an HMAC under a key that is generated at the start of the process. No password stays in
+//! memory, and the time of a comparison shows neither the length of a password nor how much of a guess is right.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,19 +11,16 @@ use ring::hmac;
 use super::Credential;
 use super::file::{self, Mistake};
 
-/// Random bytes that never leave the process.
-pub struct Secret(pub [u8; 32]);
-
-/// Every credential in force.
+/// Credentials in force.
 pub struct Credentials {
     key: hmac::Key,
     known: Vec<(hmac::Tag, Arc<Credential>)>,
 }
 
 impl Credentials {
-    /// Reads the text of a file.
-    pub fn parse(text: &str, secret: &Secret) -> Result<Self, Mistake> {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.0);
+    /// Parses the text of a file. `secret` is random, and the same for each file of this process.
+    pub fn parse(text: &str, secret: &[u8; 32]) -> Result<Self, Mistake> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let entries = file::read(text)?;
         let mut known: Vec<(hmac::Tag, Arc<Credential>)> = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -36,10 +33,11 @@ impl Credentials {
         Ok(Self { key, known })
     }
 
-    /// The credential of `pair`, which is `user:password`, in a time that does not depend on the pair.
+    /// Finds the credential of `pair`, which is `user:password`, in a time that does not depend on the pair.
     pub fn find(&self, pair: &[u8]) -> Option<Arc<Credential>> {
         let tag = hmac::sign(&self.key, pair);
         let mut found = None;
+        // No early exit, which would show the position of the pair.
         for (known, credential) in &self.known {
             if is_same(known.as_ref(), tag.as_ref()) {
                 found = Some(credential);
@@ -48,14 +46,14 @@ impl Credentials {
         found.cloned()
     }
 
-    /// Number of pairs.
+    /// Returns the number of pairs.
     pub fn count(&self) -> usize {
         self.known.len()
     }
 }
 
-/// Compares every byte, whatever the first ones say.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
+    // Every byte is compared, so the time does not show how many are equal.
     one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
 }
 
@@ -78,11 +76,11 @@ mod tests {
         - {user: b, password: new-password, groups: ['*'], nodes: [n1, n2]}\n";
 
     fn parse(text: &str) -> Result<Credentials, Mistake> {
-        Credentials::parse(text, &Secret([1; 32]))
+        Credentials::parse(text, &[1; 32])
     }
 
     #[test]
-    fn a_pair_stands_for_what_the_file_says() {
+    fn a_pair_has_the_permissions_of_its_entry() {
         let credentials = parse(FILE).unwrap();
         let cases = [
             ("a:old-password", "default", "n9", (true, true)),
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_counts() {
+    fn every_byte_is_compared() {
         assert!(is_same(&[1, 2], &[1, 2]));
         for (one, other) in [(&[1, 2][..], &[2, 1][..]), (&[1, 2], &[1, 3]), (&[1, 2], &[1]), (&[1, 1], &[2, 2]), (&[0, 0], &[4, 4])] {
             assert!(!is_same(one, other), "{one:?} {other:?}");
@@ -113,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_a_password() {
+    fn debug_output_shows_no_password() {
         let shown = format!("{:?}", parse(FILE).unwrap());
         assert!(shown.contains("\"a\"") && !shown.contains("password"), "{shown}");
     }
 
     #[test]
-    fn the_same_pair_twice_is_a_mistake() {
+    fn a_pair_listed_twice_is_refused() {
         let error = parse(&format!("{FILE}- {{user: a, password: new-password, groups: [other]}}\n")).unwrap_err();
         assert_eq!(error.to_string(), "line 5: this user is listed twice with the same password");
     }

@@ -1,4 +1,4 @@
-//! The file that lists the credentials: YAML, so JSON too.
+//! Parser of the credentials file: YAML, and so JSON.
 //!
 //! ```text
 //! credentials:
@@ -8,7 +8,7 @@
 //!     nodes: [worker-1]        # optional: only these nodes
 //! ```
 //!
-//! Strict: an unknown or malformed entry is refused, with its line. An error repeats nothing of the file: a text in place
+//! Strict: an unknown or malformed entry is refused, with its line. No error repeats text of the file, because a text in place
 //! of a user or a key may be a password.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use super::Credential;
 use crate::cluster::NodeName;
 use crate::fleetlock::GroupName;
 
-/// The first mistake in a file.
+/// First mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}{message}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
 pub struct Mistake {
@@ -29,7 +29,7 @@ pub struct Mistake {
     message: String,
 }
 
-/// One entry, with its password, which is dropped after parsing.
+/// An entry with its password, which is dropped after parsing.
 pub(super) struct Entry {
     pub(super) line: u64,
     pub(super) password: String,
@@ -39,7 +39,7 @@ pub(super) struct Entry {
 pub(super) fn read(text: &str) -> Result<Vec<Entry>, Mistake> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
     if file.credentials.is_empty() {
-        return Err(Mistake { line: None, message: "it lists no credentials, so no caller would be allowed".to_owned() });
+        return Err(Mistake { line: None, message: "the list is empty, so no caller is allowed".to_owned() });
     }
     file.credentials.into_iter().map(Wire::entry).collect()
 }
@@ -62,7 +62,7 @@ struct Wire {
     user: Spanned<String>,
     password: Spanned<String>,
     groups: Spanned<Vec<String>>,
-    /// An empty list or nothing behind `nodes:` must not mean "any node".
+    // An empty list or no value after `nodes:` must not mean "any node", so `null` is not `None`.
     #[serde(default, deserialize_with = "given")]
     nodes: Option<Spanned<Vec<String>>>,
 }
@@ -117,21 +117,20 @@ fn nodes(nodes: Spanned<Vec<String>>) -> Result<Vec<NodeName>, Mistake> {
     parsed(nodes, names, "nodes must be a list of different node names; leave it out to allow every node")
 }
 
-/// The library's own message may quote the file.
 fn unreadable(error: &Error) -> Mistake {
+    // The message of the library may quote the file, so it is not used.
     let message = match error.without_snippet() {
-        Error::SerdeUnknownField { expected, .. } => format!("there is a key that is none of: {}", expected.join(", ")),
+        Error::SerdeUnknownField { expected, .. } => format!("unknown key, must be one of: {}", expected.join(", ")),
         Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
         Error::DuplicateMappingKey { .. } => "a key appears twice".to_owned(),
-        _ => "this is not as it must be: credentials, a list of {user, password, groups, nodes}; quote a text that has special characters"
-            .to_owned(),
+        _ => "invalid; must be credentials, a list of {user, password, groups, nodes}; quote a text that has special characters".to_owned(),
     };
     Mistake { line: error.location().as_ref().map(Location::line), message }
 }
 
 const USER_BYTES_MAX: usize = 256;
 
-/// No person types a password: `openssl rand -hex 24` makes a good one.
+/// Minimum length. No person types a password: `openssl rand -hex 24` makes a good one.
 const PASSWORD_MIN: usize = 8;
 
 const PASSWORD_MAX: usize = 256;
@@ -150,44 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn each_part_has_its_lengths_and_characters() {
-        let taken = |user: &str, password: &str, nodes: &str| {
-            let text = format!(
-                "credentials:\n- user: {}\n  password: {}\n  groups: [a]\n  nodes: [{nodes}]\n",
-                serde_json::to_string(user).unwrap(),
-                serde_json::to_string(password).unwrap()
-            );
-            read(&text).is_ok()
+    fn each_field_has_a_length_and_a_character_set() {
+        let accepts = |user: &str, password: &str, nodes: &str| {
+            let [user, password] = [user, password].map(|text| serde_json::to_string(text).unwrap());
+            read(&format!("credentials:\n- user: {user}\n  password: {password}\n  groups: [a]\n  nodes: [{nodes}]\n")).is_ok()
         };
         let long = |length: usize| "x".repeat(length);
-        let (user, password) = ("u", "hunterhunter");
-        for (given, good) in [(long(USER_BYTES_MAX), true), (long(USER_BYTES_MAX + 1), false), (String::new(), false)] {
-            assert_eq!(taken(&given, password, "n"), good, "user {given:?}");
+        let password = "hunterhunter";
+        for user in ["", "a\tb", "a\u{7f}", ":", &long(USER_BYTES_MAX + 1)] {
+            assert!(!accepts(user, password, "n"), "user {user:?}");
         }
-        for given in ["a\tb", "a\u{7f}", ":"] {
-            assert!(!taken(given, password, "n"), "user {given:?}");
+        for other in [&long(PASSWORD_MIN - 1), &long(PASSWORD_MAX + 1), "hunter\nhunter"] {
+            assert!(!accepts("u", other, "n"), "password {other:?}");
         }
-        let lengths = [(PASSWORD_MIN - 1, false), (PASSWORD_MIN, true), (PASSWORD_MAX, true), (PASSWORD_MAX + 1, false)];
-        for (length, good) in lengths {
-            assert_eq!(taken(user, &long(length), "n"), good, "a password of {length}");
+        for nodes in [&long(NODE_MAX + 1), "n1, n1", "N", "a_b", "''", ""] {
+            assert!(!accepts("u", password, nodes), "nodes [{nodes}]");
         }
-        assert!(!taken(user, "hunter\nhunter", "n"), "a control character");
-        for (given, good) in [
-            (long(NODE_MAX), true),
-            (long(NODE_MAX + 1), false),
-            ("n1, n-2.eu".to_owned(), true),
-            ("n1, n1".to_owned(), false),
-            ("N".to_owned(), false),
-            ("a_b".to_owned(), false),
-            ("''".to_owned(), false),
-            (String::new(), false),
-        ] {
-            assert_eq!(taken(user, password, &given), good, "nodes [{given}]");
-        }
+        assert!(accepts(&long(USER_BYTES_MAX), &long(PASSWORD_MAX), &long(NODE_MAX)));
+        assert!(accepts("u", &long(PASSWORD_MIN), "n1, n-2.eu"));
     }
 
     #[test]
-    fn yaml_and_json_are_read() {
+    fn yaml_and_json_are_accepted() {
         let yaml = "# who may call\ncredentials:\n- user: workers\n  password: hunterhunter\n  groups: [default]\n";
         let json = r#"{"credentials": [{"user": "w", "password": "hunter:2 \"é\"", "groups": ["*"], "nodes": ["n1"]}]}"#;
         for text in [yaml, json] {
@@ -197,40 +180,34 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_reported_with_its_line_and_without_a_password() {
+    fn a_mistake_is_reported_with_its_line_and_no_password() {
         let entry = |lines: &str| format!("credentials:\n- user: u\n  password: hunterhunter\n{lines}");
         check("", "credentials");
-        check("credentials: []", "no credentials");
-        check("credential: []", "line 1: there is a key that is none of: credentials");
-        check(&entry("  group: [a]\n"), "line 4: there is a key that is none of: user, password, groups, nodes");
-        check("credentials:\n- {user: u, password hunterhunter}\n", "line 2: there is a key");
-        check("credentials:\n- {user: u, !password: hunterhunter}\n", "line 2: there is a key");
+        check("credentials: []", "the list is empty");
+        check("credential: []", "line 1: unknown key, must be one of: credentials");
+        check(&entry("  group: [a]\n"), "line 4: unknown key, must be one of: user, password, groups, nodes");
+        check("credentials:\n- {user: u, !password: hunterhunter}\n", "line 2: unknown key");
         check(&entry("  nodes: [a]\n"), "the key groups is missing");
         check(&entry("  groups: [a]\n  user: v\n"), "line 5: a key appears twice");
         check(&entry("  groups: []\n"), "line 4: groups must be");
         check(&entry("  groups: ['*', a]\n"), "line 4: groups must be");
-        check(&entry("  groups: a\n"), "line 4: this is not");
+        check(&entry("  groups: a\n"), "line 4: invalid");
         check(&entry("  groups: [a]\n  nodes: []\n"), "line 5: nodes must be");
-        check(&entry("  groups: [a]\n  nodes:\n"), "line 5: this is not");
+        check(&entry("  groups: [a]\n  nodes:\n"), "line 5: invalid");
         check(&entry("  groups: [a]\n  nodes: ['*']\n"), "line 5: nodes must be");
-        check(&entry("  groups: [a]\n  nodes: [n, n]\n"), "line 5: nodes must be");
         check("credentials:\n- user: u\n  password: hunter2\n  groups: [a]\n", "line 3: password must have 8");
-        check("credentials:\n- user: u\n  password: [hunterhunter]\n  groups: [a]\n", "line 3: this is not");
-        check("credentials:\n- user: u\n  password: {hunterhunter: hunter}\n  groups: [a]\n", "line 3: this is not");
+        check("credentials:\n- user: u\n  password: [hunterhunter]\n  groups: [a]\n", "line 3: invalid");
         check("credentials:\n- user: u:v\n  password: hunterhunter\n  groups: [a]\n", "line 2: user must");
         check("credentials:\n- user: u\n  password: \"hunterhunter\n", "line");
-        check("credentials:\n- user: u\n  password: hunter: hunter\n  groups: [a]\n", "line 3: this is not");
-        check("hunterhunter", "line 1: this is not");
-        check("credentials:\n  hunter: x\n", "line");
+        check("credentials:\n- user: u\n  password: hunter: hunter\n  groups: [a]\n", "line 3: invalid");
+        check("hunterhunter", "line 1: invalid");
     }
 
     #[test]
-    fn every_cut_file_is_refused_or_says_less() {
+    fn an_error_of_a_cut_file_shows_no_password() {
         let text = "credentials:\n- user: u\n  password: hunterhunter\n  groups: [default]\n  nodes: [n1]\n";
-        for end in 0..text.len() {
-            if let Err(mistake) = read(&text[..end]) {
-                assert!(!mistake.to_string().contains("hunter"), "{mistake}");
-            }
+        for mistake in (0..text.len()).filter_map(|end| read(&text[..end]).err()) {
+            assert!(!mistake.to_string().contains("hunter"), "{mistake}");
         }
     }
 }

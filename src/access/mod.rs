@@ -1,9 +1,9 @@
-//! Authentication and authorization: which caller is known, which groups and nodes a caller may act for, and whether a
-//! request comes from its node.
+//! Authentication and authorization: known callers, the groups and nodes each may act for, and the check that a request comes
+//! from its node.
 //!
-//! Pure: `http` reads the file, `coordinator` reads Nodes. No password is kept, and nothing here can show one.
+//! Pure: `http` reads the file, `coordinator` reads Nodes. No password is kept, so none can be shown.
 //!
-//! Specification: HTTP Basic, RFC 7617. Zincati can send nothing else (from the user information of its `base_url`).
+//! Specification: HTTP Basic, RFC 7617, the only method of Zincati (from the user information of its `base_url`).
 
 mod basic;
 mod credentials;
@@ -11,8 +11,9 @@ mod file;
 mod permit;
 mod source;
 
-pub use basic::{CHALLENGE, presented};
-pub use credentials::{Credentials, Secret};
+pub(crate) use basic::CHALLENGE;
+pub use basic::presented;
+pub use credentials::Credentials;
 pub use file::Mistake;
 pub use permit::{Credential, Origin, Permit};
 pub use source::{VerifySource, verify};

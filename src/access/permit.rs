@@ -1,4 +1,4 @@
-//! The permission of a caller: groups and nodes that a credential covers, and the refusal beyond them.
+//! Permission of a caller: the groups and nodes that a credential covers.
 
 use core::fmt::Display;
 use core::net::IpAddr;
@@ -7,49 +7,51 @@ use std::sync::Arc;
 use crate::cluster::NodeName;
 use crate::fleetlock::{GroupName, Kind, Refusal};
 
-/// The sender of a request.
+/// Sender of a request.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Groups and nodes that the sender may act for.
+    /// Permission of the sender.
     pub permit: Permit,
-    /// Address of the sender; `None`: the connection has none.
+    /// Address of the sender; `None` if unknown.
     pub peer: Option<IpAddr>,
 }
 
 /// Groups and nodes that a caller may act for.
 #[derive(Debug, Clone)]
 pub enum Permit {
-    /// All: no credentials are configured.
+    /// All groups and nodes, because no credentials are configured.
     Anyone,
-    /// Those of this credential.
+    /// Groups and nodes of a credential.
     Holder(Arc<Credential>),
 }
 
-/// One pair of user and password, without the password.
+/// Entry of the credentials file, without the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// The user name; it may be shown.
+    /// User name, which is not secret.
     pub user: String,
-    /// The groups it covers; `None`: all, `["*"]` in the file.
+    /// Covered groups; `None`: all, `["*"]` in the file.
     pub groups: Option<Vec<GroupName>>,
-    /// The nodes it covers; `None`: all.
+    /// Covered nodes; `None`: all.
     pub nodes: Option<Vec<NodeName>>,
 }
 
 impl Permit {
-    /// The user name, for the log.
+    /// Returns the user name, for the log.
     pub fn user(&self) -> Option<&str> {
         self.credential().map(|credential| credential.user.as_str())
     }
 
-    /// The refusal of a caller for `group`, unless it is covered.
+    /// Returns a refusal if `group` is not covered.
     pub fn refuses_group(&self, group: &GroupName) -> Option<Refusal> {
-        self.credential()?.refuses(|it| it.groups.as_deref(), group, (Kind::ForbiddenGroup, "group"))
+        let credential = self.credential()?;
+        refusal(credential, credential.groups.as_deref(), group, Kind::ForbiddenGroup, "group")
     }
 
-    /// The refusal of a caller for `node`, unless it is covered.
+    /// Returns a refusal if `node` is not covered.
     pub fn refuses_node(&self, node: &NodeName) -> Option<Refusal> {
-        self.credential()?.refuses(|it| it.nodes.as_deref(), node, (Kind::ForbiddenNode, "node"))
+        let credential = self.credential()?;
+        refusal(credential, credential.nodes.as_deref(), node, Kind::ForbiddenNode, "node")
     }
 
     fn credential(&self) -> Option<&Credential> {
@@ -60,11 +62,9 @@ impl Permit {
     }
 }
 
-impl Credential {
-    fn refuses<T: PartialEq + Display>(&self, covered: fn(&Self) -> Option<&[T]>, one: &T, (kind, what): (Kind, &str)) -> Option<Refusal> {
-        let is_covered = covered(self).is_none_or(|covered| covered.contains(one));
-        (!is_covered).then(|| Refusal::new(kind, format!("the credential of user {} does not cover {what} {one}", self.user)))
-    }
+fn refusal<T: PartialEq + Display>(credential: &Credential, covered: Option<&[T]>, one: &T, kind: Kind, noun: &str) -> Option<Refusal> {
+    let is_covered = covered.is_none_or(|covered| covered.contains(one));
+    (!is_covered).then(|| Refusal::new(kind, format!("the credential of user {} does not cover {noun} {one}", credential.user)))
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_permit_names_its_user_and_covers_the_groups_and_nodes_of_its_credential() {
+    fn a_permit_covers_the_groups_and_nodes_of_its_credential() {
         let group = |name: &str| GroupName::parse(name).unwrap();
         let node = |name: &str| NodeName(name.to_owned());
         let holder = |groups, nodes| Permit::Holder(Arc::new(Credential { user: "workers".to_owned(), groups, nodes }));

@@ -1,8 +1,8 @@
-//! The source of a node's calls: whether the peer of a connection is the node that the request names.
+//! Source of a request: the check that the peer of a connection is the node that the request names.
 //!
-//! Some networks keep the address of a node's own processes on the way to a pod, some replace it by the node's gateway or
-//! tunnel address of its pod network, and some hide it behind another node. An administrator can try the check (`log`)
-//! before relying on it (`enforce`).
+//! Some networks keep the address of a process on a node on the way to a pod. Others replace it by the gateway or tunnel
+//! address of the pod network, or hide it behind another node. Administrators can try the check (`log`) before they rely on it
+//! (`enforce`).
 
 use core::net::IpAddr;
 
@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crate::cluster::{Node, join_names};
 use crate::fleetlock::{Kind, Refusal};
 
-/// What happens to a request that does not come from the node it names. The docs of the variants are help texts.
+/// Treatment of a request that does not come from the node it names. The docs of the variants are help texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum VerifySource {
     /// Refuse the request
@@ -22,7 +22,7 @@ pub enum VerifySource {
     Off,
 }
 
-/// The refusal of a request for `node` whose `peer` is neither an address of it nor the gateway of one of its pod networks.
+/// Returns a refusal unless `peer` is an address of `node` or the gateway of one of its pod networks.
 pub fn verify(node: &Node, peer: Option<IpAddr>) -> Option<Refusal> {
     let name = node.name();
     let message = match peer.map(|peer| peer.to_canonical()) {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_the_node_pass() {
+    fn only_addresses_and_gateways_of_the_node_pass() {
         let node: Node = serde_json::from_value(json!({
             "metadata": {"name": "n1"},
             "spec": {"podCIDR": "10.244.3.0/24", "podCIDRs": ["10.244.3.0/24", "fd00:3::/64"]},

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::handoff::random;
-use crate::access::{Credentials, Secret};
+use crate::access::Credentials;
 use crate::metrics::Metrics;
 use crate::system::file_watch::{Contents, FileWatch};
 use crate::system::guarded::Guarded;
@@ -17,7 +17,7 @@ pub(crate) struct AuthFile(Guarded<Arc<Credentials>>);
 impl AuthFile {
     /// Reads the file and starts to watch it.
     pub(crate) fn open(path: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
-        let secret = Secret(random()?);
+        let secret = random()?;
         let (watch, contents) = FileWatch::open([path.clone()]);
         let credentials = parse(&path, contents, &secret)?;
         log::info!("credentials: {} in {}", credentials.count(), path.display());
@@ -45,7 +45,7 @@ impl AuthFile {
     }
 }
 
-fn parse(path: &Path, contents: Contents<1>, secret: &Secret) -> anyhow::Result<Credentials> {
+fn parse(path: &Path, contents: Contents<1>, secret: &[u8; 32]) -> anyhow::Result<Credentials> {
     let unreadable = || format!("{} (--auth-file) cannot be read", path.display());
     let [content] = contents.map_err(|error| error.source).with_context(unreadable)?;
     let text = str::from_utf8(&content).with_context(unreadable)?;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use reboot_manager::access::{Credentials, Secret, presented};
+use reboot_manager::access::{Credentials, presented};
 
 const PAIR: &str = "workers:päss:word";
 
@@ -13,7 +13,7 @@ pub(crate) fn run(input: &[u8]) {
     static KNOWN: OnceLock<Credentials> = OnceLock::new();
     let known = KNOWN.get_or_init(|| {
         let text = "credentials:\n  - {user: workers, password: 'päss:word', groups: [default]}\n";
-        Credentials::parse(text, &Secret([7; 32])).expect("credentials")
+        Credentials::parse(text, &[7; 32]).expect("credentials")
     });
     let text = String::from_utf8_lossy(input);
     match presented(known, text.lines()) {

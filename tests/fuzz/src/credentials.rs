@@ -1,6 +1,6 @@
 //! The file of credentials.
 
-use reboot_manager::access::{Credentials, Secret};
+use reboot_manager::access::Credentials;
 use serde_json::Value;
 
 /// What the files of the corpus have for passwords.
@@ -8,7 +8,7 @@ pub(crate) const PASSWORD: &str = "hunter2hunter2";
 
 pub(crate) fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    match Credentials::parse(&text, &Secret([1; 32])) {
+    match Credentials::parse(&text, &[1; 32]) {
         Ok(credentials) => {
             assert!(credentials.count() > 0);
             let lists: Value = serde_saphyr::from_str(&text).expect("the same YAML");

@@ -162,7 +162,7 @@ fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
     until(|| status(&old), 401);
     volume.swap(&listed("workers", PASSWORD, "group: [default]"));
     let line = server.wait_for_log("the credentials read before stay in force", SOON);
-    assert!(line.contains("ERROR") && line.contains("line 4: there is a key that is none of"), "{line}");
+    assert!(line.contains("ERROR") && line.contains("line 4: unknown key, must be one of"), "{line}");
     assert_eq!((status(&old), status(&new)), (401, 200));
     assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_error 1"));
     fs::remove_file(volume.folder.join("..data")).unwrap();
@@ -189,7 +189,7 @@ fn a_broken_file_at_the_start_is_told_and_ends_it() {
     let file = cluster.folder().join("credentials.yaml");
     let kubeconfig = cluster.kubeconfig(&cluster.proxy.base(), None);
     let cases = [
-        (Some(listed("workers", PASSWORD, "group: [default]")), "line 4: there is a key that is none of: user, password, groups, nodes"),
+        (Some(listed("workers", PASSWORD, "group: [default]")), "line 4: unknown key, must be one of: user, password, groups, nodes"),
         (Some(listed("workers", "short", "groups: [default]")), "line 3: password must have"),
         (Some(String::new()), "credentials"),
         (None, "cannot be read"),
