@@ -1,8 +1,7 @@
-//! The server's log: to standard error, one line an event, as text or as JSON. No text of others can end a line or steer a terminal.
+//! Log of the server: to standard error, one line per event, as text or JSON. No message can end a line early or control a terminal.
 
 mod levels;
 
-use std::borrow::Cow;
 use std::io::Write;
 
 use env_logger::{Builder, Target};
@@ -13,9 +12,8 @@ use crate::cli::LogFormat;
 use crate::system::clock;
 use levels::Levels;
 
-/// Starts the log, in which a panic is an error, too, and the last line. `RUST_LOG` says what is logged. The HTTP and TLS libraries are kept below TRACE, where they would
-/// print every byte they send, the token among them.
-pub fn start(format: LogFormat) {
+/// Starts the log at the levels of `RUST_LOG`. A panic is logged as an error, and then ends the process.
+pub(crate) fn start(format: LogFormat) {
     let text = std::env::var_os("RUST_LOG").unwrap_or_default();
     let levels = Levels::of(&text.to_string_lossy());
     let mut builder = Builder::new();
@@ -23,10 +21,11 @@ pub fn start(format: LogFormat) {
     for (module, level) in &levels.modules {
         builder.filter_module(module, *level);
     }
+    // At TRACE these libraries print every byte they send, including the token.
     for library in ["ureq", "ureq_proto", "rustls"] {
         builder.filter_module(library, LevelFilter::Info);
     }
-    if levels.complaint.is_some() {
+    if levels.warning.is_some() {
         builder.filter_module(module_path!(), LevelFilter::Warn);
     }
     builder.target(Target::Stderr);
@@ -36,11 +35,11 @@ pub fn start(format: LogFormat) {
     });
     builder.init();
     std::panic::set_hook(Box::new(|panic| {
-        log::error!("a defect, please report it: {panic}; this process ends, to be restarted");
+        log::error!("this is a bug, please report it: {panic}; this process exits, to be restarted");
         std::process::abort();
     }));
-    if let Some(complaint) = levels.complaint {
-        log::warn!("{complaint}");
+    if let Some(warning) = levels.warning {
+        log::warn!("{warning}");
     }
 }
 
@@ -52,24 +51,19 @@ fn as_text(record: &Record<'_>, at: &str) -> String {
 fn as_json(record: &Record<'_>, at: &str) -> String {
     let level = record.level().as_str().to_lowercase();
     let line = json!({"time": at, "level": level, "target": record.target(), "message": record.args().to_string()}).to_string();
-    // Characters that JSON itself does not escape are inside its strings only.
-    escaped(&line, |c| format!("\\u{:04x}", u32::from(c))).into_owned()
+    // Only strings can hold a character that JSON itself does not escape.
+    escaped(&line, |c| format!("\\u{:04x}", u32::from(c)))
 }
 
-/// The text with every character that a terminal obeys, or that may end a line, in another form.
-fn escaped(text: &str, form: impl Fn(char) -> String) -> Cow<'_, str> {
-    if !text.contains(is_hostile) {
-        return Cow::Borrowed(text);
-    }
-    let show = |c: char| if is_hostile(c) { form(c) } else { c.to_string() };
-    Cow::Owned(text.chars().map(show).collect())
+/// Replaces every character that can end a line or control a terminal.
+fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
+    text.chars().map(|c| if is_control(c) { escape(c) } else { c.to_string() }).collect()
 }
 
-/// Control characters, the two separators of lines and paragraphs, and those that change the direction of writing (Unicode,
+/// Reports whether `c` is a control character, a line or paragraph separator, or changes the direction of writing (Unicode,
 /// UAX #9: `Bidi_Control`).
-fn is_hostile(c: char) -> bool {
-    let steers = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || steers
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn now() -> String {
@@ -87,15 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_line_is_one_object_whatever_is_said() {
-        let line = line(as_json, "a \"quoted\"\nline");
-        assert!(!line.contains('\n'));
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((value["level"].as_str(), value["message"].as_str()), (Some("warn"), Some("a \"quoted\"\nline")));
-    }
-
-    #[test]
-    fn a_text_line_shows_what_would_end_or_steer_it() {
+    fn a_text_line_shows_control_characters_escaped() {
         let cases = [
             ("plain, \"quoted\", C:\\n, ü, 日本", "plain, \"quoted\", C:\\n, ü, 日本"),
             ("a\nb\r\tc", "a\\nb\\r\\tc"),
@@ -110,13 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn no_character_can_end_or_steer_a_line_and_json_still_says_it() {
-        for c in ('\0'..'\u{3000}').filter(|c| is_hostile(*c)) {
-            let message = format!("a{c}b");
-            assert!(!line(as_text, &message).contains(is_hostile), "{c:?}");
+    fn no_character_can_end_or_control_a_line_and_json_keeps_the_message() {
+        for c in ('\0'..'\u{3000}').filter(|c| is_control(*c)) {
+            let message = format!("a \"{c}\" b");
+            assert!(!line(as_text, &message).contains(is_control), "{c:?}");
             let json = line(as_json, &message);
-            assert!(!json.contains(is_hostile), "{c:?}: {json:?}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["message"], message.as_str());
+            assert!(!json.contains(is_control), "{c:?}: {json:?}");
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!((value["level"].as_str(), value["message"].as_str()), (Some("warn"), Some(message.as_str())));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The program: reads the command line, runs the command, reports its error.
+//! The program: parses the command line, runs the command, reports its error.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => commands::serve(&flags),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
-    // Only a server starts a log.
+    // The log is off until the server has started it.
     if log::log_enabled!(Level::Error) {
         log::error!("{error:#}");
     } else {

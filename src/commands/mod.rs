@@ -1,4 +1,4 @@
-//! One file a subcommand. Errors are only reported here, so `anyhow` carries them.
+//! Subcommands, one file each. The caller only prints the errors, so `anyhow` suffices.
 
 mod serve;
 

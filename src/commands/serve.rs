@@ -21,16 +21,16 @@ use crate::reboot::Rules;
 use crate::settings::Settings;
 use crate::system::clock;
 
-/// Requests that are being decided at once. Held requests occupy none of them.
+/// Maximum number of requests that are decided at once. Held requests do not count.
 const WORKERS: usize = 8;
 
-/// How long requests that are being answered may take once the process is asked to stop.
+/// Maximum time to answer the open requests after SIGTERM.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
-/// How often a signal is looked for while there is no certificate yet.
+/// Time between two checks for a signal while there is no certificate yet.
 const SIGNALS_EVERY: Duration = Duration::from_millis(250);
 
-/// The status with which Kubernetes says that a right is missing.
+/// Status with which Kubernetes reports a missing permission.
 const FORBIDDEN: u16 = 403;
 
 /// Runs until SIGTERM or SIGINT.
@@ -81,34 +81,35 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts each call to Kubernetes. After one that is refused the rights are asked for again; to ask for them needs a right, too.
+/// Returns an observer that counts each call to Kubernetes and notices missing permissions.
 fn observer(metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<dyn Fn(&Observation) + Send + Sync> {
     let (metrics, readiness) = (Arc::clone(metrics), Arc::clone(readiness));
-    Arc::new(move |seen| {
-        metrics.call(seen);
-        if seen.code == Some(FORBIDDEN) && seen.resource != kube::REVIEWS {
+    Arc::new(move |call| {
+        metrics.call(call);
+        // A refused review must not cause the next review.
+        if call.code == Some(FORBIDDEN) && call.resource != kube::REVIEWS {
             readiness.call_was_refused();
         }
     })
 }
 
-/// Logs what a stranger could do.
+/// Logs what an unknown caller can do.
 fn warn_of_open_access(flags: &Serve) {
     match (&flags.auth_file, flags.verify_source) {
         (None, VerifySource::Enforce) => {
-            info!("there are no credentials (--auth-file): anyone who can reach the port from a node's address can have that node drained");
+            info!("no credentials (--auth-file): anyone who can reach the port from the address of a node can drain that node");
         }
         (None, VerifySource::Log | VerifySource::Off) => {
-            warn!("there are no credentials (--auth-file): any pod that reaches the port can have any node drained");
+            warn!("no credentials (--auth-file): any pod that can reach the port can drain any node");
         }
         (Some(_), _) if flags.tls == Tls::Off => {
-            warn!("--auth-file without TLS: anyone who can listen on the network between nodes and this program reads the passwords");
+            warn!("--auth-file without TLS: anyone who can read the network traffic between nodes and this server can read the passwords");
         }
         (Some(_), _) => {}
     }
 }
 
-/// Waits until there is a certificate, or for the signal that comes first.
+/// Waits until there is a certificate; returns the signal that arrives before.
 fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
     while !certificate.wait(SIGNALS_EVERY) {
         if let Some(signal) = signals.pending().next() {
@@ -118,7 +119,7 @@ fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
     None
 }
 
-/// Accepts no further connection, answers the requests that are held, and gives the others a moment.
+/// Closes the port, answers the held requests, and waits until the other requests are answered.
 fn stop(coordinator: &Coordinator, listener: &Listener) {
     listener.close();
     coordinator.stop();

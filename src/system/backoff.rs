@@ -1,20 +1,19 @@
-//! Pauses before another attempt: doubled each time, and spread at random, so that many who failed together do not come back together.
+//! Pauses before another attempt: doubled each time, and random, so that clients that failed together do not retry together.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// Pauses that grow from `first` to `max`.
+/// Exponential backoff from `first` to `max`.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// The pause after the first failure.
+    /// Pause after the first failure.
     pub first: Duration,
-    /// The longest pause.
+    /// Longest pause.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The pause after `failures` in a row, the first counted as 1. `jitter` is in 0..=1: the less it is, the more of up to a half is
-    /// left out.
+    /// Returns the pause after `failures` in a row. `jitter` from 0 to 1 scales the pause from a half to the whole.
     #[must_use]
     pub fn pause(self, failures: u32, jitter: f64) -> Duration {
         let whole = self.first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.max);
@@ -22,8 +21,9 @@ impl Backoff {
     }
 }
 
-/// A number in 0..=1 that differs between replicas and moments, as the standard library's own random seed does.
+/// Returns a random number from 0 to 1.
 pub fn jitter() -> f64 {
+    // Each `RandomState` has another random key.
     let random = RandomState::new().hash_one(0_u8);
     f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
@@ -35,13 +35,13 @@ mod tests {
     const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(5) };
 
     #[test]
-    fn pauses_grow_to_their_limit() {
+    fn pauses_double_up_to_the_limit() {
         let pauses = [0, 1, 2, 3, 5, 6, 30, u32::MAX].map(|failures| BACKOFF.pause(failures, 1.0).as_millis());
         assert_eq!(pauses, [250, 250, 500, 1_000, 4_000, 5_000, 5_000, 5_000]);
     }
 
     #[test]
-    fn jitter_leaves_out_at_most_half() {
+    fn jitter_shortens_a_pause_by_at_most_half() {
         assert_eq!(BACKOFF.pause(1, 0.0), Duration::from_millis(125));
         assert_eq!(BACKOFF.pause(1, 0.5), Duration::from_micros(187_500));
         assert_eq!(BACKOFF.pause(u32::MAX, 7.0), BACKOFF.max);

@@ -1,4 +1,4 @@
-//! The one place where the program reads the clock or sleeps; everything else takes time as an argument.
+//! The only place where the program reads the clock or sleeps. All other code takes time as an argument.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,19 @@ use jiff::Timestamp;
 
 pub use crate::reboot::Now;
 
-/// The time now.
-#[expect(clippy::disallowed_methods, reason = "the edge reads the clock; the rules get it as an argument")]
+/// Returns the current time.
+#[expect(clippy::disallowed_methods, reason = "this module reads the clock; the rules take time as an argument")]
 pub fn now() -> Now {
     Now { clock: Timestamp::now(), instant: Instant::now() }
 }
 
-/// The time left until `deadline`.
+/// Returns the time left until `deadline`.
 pub fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(now().instant)
 }
 
-/// Lets `pause` pass.
-#[expect(clippy::disallowed_methods, reason = "nothing announces that a server answers again, or that a file or a Secret has changed")]
+/// Sleeps for `pause`.
+#[expect(clippy::disallowed_methods, reason = "no event shows that a server answers again, or that a file or a Secret has changed")]
 pub fn sleep(pause: Duration) {
     std::thread::sleep(pause);
 }

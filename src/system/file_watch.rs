@@ -1,8 +1,8 @@
-//! Files that are read again and again, because no file tells that it has changed.
+//! Watch of files, by reading them every second.
 //!
-//! Changes are found by content: a Secret volume swaps symbolic links, other tools write in place, and no time of change can be trusted.
-//! Contents count once two readings in a row have returned them. So no file is taken half-way while it is being written, and no file of
-//! before a swap beside one of after it.
+//! Changes are found by content: a Secret volume swaps symbolic links, other tools write in place, and modification times cannot be
+//! trusted. New contents are reported once two reads in a row have returned them. So no half-written file is used, and no old file
+//! together with a new one.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -18,28 +18,29 @@ use super::{clock, threads};
 #[derive(Debug, Error)]
 #[error("cannot read {path}")]
 pub struct Unreadable {
-    /// Its path.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The system's answer.
+    /// Error of the operating system.
     pub source: io::Error,
 }
 
-/// What all files hold, in the order in which they were named.
+/// Contents of all files, in the order of their paths.
 pub type Contents<const N: usize> = Result<[Vec<u8>; N], Unreadable>;
 
-/// Some files, and what was last read of them. Only fingerprints are kept: the contents may be secret.
+/// Watched files.
 #[derive(Debug)]
 pub struct FileWatch<const N: usize> {
     paths: [PathBuf; N],
+    // Only hashes are kept, because the contents may be secret.
     hasher: RandomState,
-    /// Of the contents that were last returned.
+    /// Hash of the contents that were last returned.
     known: u64,
-    /// Of the last reading.
+    /// Hash of the last read.
     last: u64,
 }
 
 impl<const N: usize> FileWatch<N> {
-    /// Reads the files, and again if need be until they hold still.
+    /// Reads the files until two reads in a row agree, at most [`READS_MAX`] times.
     pub fn open(paths: [PathBuf; N]) -> (Self, Contents<N>) {
         let mut this = Self { paths, hasher: RandomState::new(), known: 0, last: 0 };
         let mut contents = this.read();
@@ -54,7 +55,7 @@ impl<const N: usize> FileWatch<N> {
         (this, contents)
     }
 
-    /// Starts a thread that reads the files again every second, and gives `take` their contents if these have changed.
+    /// Starts a thread that calls [`Self::changed`] every second and passes the result to `take`.
     pub fn follow(mut self, name: &str, mut take: impl FnMut(Option<Contents<N>>) + Send + 'static) -> io::Result<()> {
         threads::start(name, move || {
             loop {
@@ -64,7 +65,7 @@ impl<const N: usize> FileWatch<N> {
         })
     }
 
-    /// Reads the files; their contents, or why there are none, if these are others than last returned and were read twice in a row.
+    /// Reads the files. Returns the contents, or the error, if two reads in a row agree and differ from those last returned.
     pub fn changed(&mut self) -> Option<Contents<N>> {
         let before = self.last;
         let contents = self.read();
@@ -92,13 +93,13 @@ impl<const N: usize> FileWatch<N> {
     }
 }
 
-/// A change is in force after twice this.
+/// Time between two reads. A change is reported after the second.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A Secret has at most 1 MiB.
+/// Maximum size of a file: that of a Secret.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Readings at the start, until two in a row agree.
+/// Maximum number of reads at the start.
 const READS_MAX: usize = 5;
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// Two files in a folder of their own.
+    /// A temporary folder with two files.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_count_once_they_were_read_twice() {
+    fn contents_are_returned_once_they_were_read_twice() {
         let folder = Folder::new();
         folder.put("a", "1");
         folder.put("b", "1");
@@ -151,18 +152,18 @@ mod tests {
         folder.put("a", "2");
         assert!(watch.changed().is_none());
         folder.put("b", "2");
-        assert!(watch.changed().is_none(), "one file of before a change and one of after it");
+        assert!(watch.changed().is_none(), "an old file together with a new one");
         check(watch.changed().unwrap(), ["2", "2"]);
         assert!(watch.changed().is_none());
         folder.put("b", "3");
         assert!(watch.changed().is_none());
         folder.put("b", "2");
         assert!(watch.changed().is_none());
-        assert!(watch.changed().is_none(), "as it was");
+        assert!(watch.changed().is_none(), "unchanged");
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named_once() {
+    fn an_unreadable_file_is_reported_once() {
         let folder = Folder::new();
         folder.put("a", "1");
         let named = |contents: Contents<2>, path: &Path| assert_eq!(contents.unwrap_err().path, path);

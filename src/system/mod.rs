@@ -1,7 +1,7 @@
-//! What every part takes from the machine in one way: the time (`clock`), pauses before another attempt (`backoff`), threads and their
-//! stacks (`threads`), state that threads share (`guarded`), and files that change (`file_watch`).
+//! Access to the operating system: time (`clock`), pauses before another attempt (`backoff`), threads and their stacks (`threads`),
+//! state that threads share (`guarded`), and files that change (`file_watch`).
 //!
-//! Nothing here may know of nodes, HTTP or Kubernetes.
+//! Nothing here may depend on nodes, HTTP or Kubernetes.
 
 pub mod backoff;
 pub mod clock;

@@ -1,12 +1,12 @@
-//! Threads: their names, their stacks, and which of them may keep theirs.
+//! Threads: names and stacks.
 //!
-//! A stack is memory that has once been touched, and a call to Kubernetes touches 50 KiB for a TLS handshake. A thread that lives as long
-//! as the process would keep that for good, so it does such work [`on_fresh_stack`].
+//! The memory of a stack stays resident once it was touched, and a TLS handshake with Kubernetes touches 50 KiB. A thread that lives as
+//! long as the process therefore does such work [`on_fresh_stack`].
 
 use std::io;
 use std::thread::{Builder, current, scope};
 
-/// Enough for a TLS handshake in a build without optimisation, too. Pages that are not touched cost nothing.
+/// Stack size that suffices for a TLS handshake, also in a build without optimisation. Untouched pages cost nothing.
 pub const STACK_BYTES: usize = 512 * 1024;
 
 /// Starts a thread.
@@ -14,12 +14,12 @@ pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()>
     start_small(name, STACK_BYTES, work)
 }
 
-/// Starts a thread whose stack is as small as told.
+/// Starts a thread with a stack of `stack_bytes`.
 pub fn start_small(name: &str, stack_bytes: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn(work).map(|_running| ())
 }
 
-/// Does `work` on a thread of its own and waits for it; so its stack is given back. Where no thread is to be had it is done here.
+/// Runs `work` on a new thread, whose stack is freed afterwards. If no thread can be started, runs `work` on the calling thread.
 pub fn on_fresh_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
     let name = current().name().unwrap_or_default().to_owned();
     scope(|scope| match Builder::new().name(name).stack_size(STACK_BYTES).spawn_scoped(scope, &work) {
@@ -28,8 +28,8 @@ pub fn on_fresh_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
     })
 }
 
-/// Does `work` on up to `count` threads at once, the calling one among them, and returns what each came to. Where a thread cannot be started,
-/// the others do its part.
+/// Runs `work` on the calling thread and up to `count - 1` new threads at once, and returns all results. Threads that cannot be
+/// started are left out.
 pub fn together<T: Send>(name: &str, count: usize, stack_bytes: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     scope(|scope| {
         let start = |_| Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn_scoped(scope, &work).ok();
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_on_a_fresh_stack_runs_on_a_thread_of_the_same_name() {
+    fn a_fresh_stack_belongs_to_a_new_thread_of_the_same_name() {
         let here = current();
         let there = on_fresh_stack(current);
         assert_ne!(there.id(), here.id());
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn work_done_together_is_done_at_the_same_time() {
+    fn work_done_together_runs_at_the_same_time() {
         let all = Barrier::new(3);
         let threads = together("t", 3, STACK_BYTES, || {
             all.wait();
@@ -67,8 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn work_is_done_here_alone_where_no_thread_can_be_started() {
-        // No address space has room for this stack, so the system refuses the thread.
+    fn work_runs_on_the_calling_thread_if_no_other_can_be_started() {
+        // No address space has room for this stack, so the kernel refuses the thread.
         assert_eq!(together("t", 3, 1 << 60, || current().id()), [current().id()]);
     }
 }
