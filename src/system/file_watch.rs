@@ -40,7 +40,7 @@ pub struct FileWatch<const N: usize> {
 }
 
 impl<const N: usize> FileWatch<N> {
-    /// Reads the files until two reads in a row agree, at most [`READS_MAX`] times.
+    /// Reads the files until two reads in a row agree, at most `READS_MAX` times.
     pub fn open(paths: [PathBuf; N]) -> (Self, Contents<N>) {
         let mut this = Self { paths, hasher: RandomState::new(), known: 0, last: 0 };
         let mut contents = this.read();
