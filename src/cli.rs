@@ -166,10 +166,10 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
     if duration.is_zero() { Err("the duration must be longer than zero, such as 10s".to_owned()) } else { Ok(duration) }
 }
 
-/// Limits of `--max-head-bytes` and `--max-body-bytes`: every client's request fits, and memory for all connections is bounded.
+// The request of every client fits, and memory for all connections is bounded.
 const SIZES: RangeInclusive<i64> = 1024..=65536;
 
-/// Longest duration of any flag. No client waits longer: Zincati gives up after 30 minutes.
+// No client waits longer: Zincati gives up after 30 minutes.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

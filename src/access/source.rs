@@ -25,6 +25,7 @@ pub enum VerifySource {
 /// Returns a refusal unless `peer` is an address of `node` or the gateway of one of its pod networks.
 pub fn verify(node: &Node, peer: Option<IpAddr>) -> Option<Refusal> {
     let name = node.name();
+    // An IPv4 address may arrive as IPv4-mapped IPv6, and be written so in a Node.
     let message = match peer.map(|peer| peer.to_canonical()) {
         None => format!("a request for node {name} came from an unknown address"),
         Some(peer) if node.addresses.iter().chain(&node.gateways).any(|known| known.to_canonical() == peer) => return None,

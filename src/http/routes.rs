@@ -16,9 +16,8 @@ use crate::fleetlock::{Endpoint, Head, Kind, Refusal, Reply, Request, endpoint, 
 use crate::metrics::Metrics;
 use crate::system::clock;
 
-/// Header that every FleetLock request must have.
+// Header that every FleetLock request must have.
 const PROTOCOL: &str = "fleet-lock-protocol";
-
 const AUTHORIZATION: &str = "authorization";
 
 /// Handler of FleetLock requests.
@@ -41,6 +40,7 @@ impl Routes {
         let begun = clock::now().instant;
         let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
+        // Authentication comes first, so an unknown caller learns nothing but the refusal.
         let (user, admitted) = match self.permit(&request) {
             Continue(permit) => (permit.user().map(str::to_owned), self.admit(&mut request, peer, permit)),
             Break(refusal) => (None, Break(refusal)),
@@ -56,7 +56,6 @@ impl Routes {
         }
     }
 
-    /// Authenticates the caller. The check comes first, so an unknown caller learns nothing but the refusal.
     fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
         let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
         let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
