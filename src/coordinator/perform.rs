@@ -87,7 +87,7 @@ impl Performer {
             Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
             Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
-            // A node that is marked is looked at whole next, so it is read whole at once.
+            // The rules ask for the whole Node next when it is marked, so it is read whole at once.
             Question::Meta if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
@@ -148,7 +148,7 @@ impl Performer {
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 
-    /// Whether looking again may help after this failure of a write.
+    /// Returns `Ok` if reading again may help after this failed write, else the error.
     fn forgive(&self, error: ApiError, doubts: &mut u32) -> Result<(), Error> {
         match error {
             ApiError::Conflict { .. } | ApiError::NotFound { .. } => Ok(()),
@@ -163,7 +163,7 @@ impl Performer {
     }
 }
 
-/// The lock as it stands in the Lease.
+/// The lock as recorded in the Lease.
 pub(super) fn read_lock(kube: &Kube, readiness: &Readiness) -> Result<Lock, Error> {
     let lease = kube.lease()?;
     readiness.lease_was_read();

@@ -52,7 +52,7 @@ impl Readiness {
         self.state.lock().refused = true;
     }
 
-    /// `Ok` when this replica is ready; else a sentence a line about what is in the way.
+    /// Returns `Ok` when this replica is ready, else a message with one line for each obstacle.
     pub fn result(&self) -> Result<(), String> {
         let now = clock::now().instant;
         let mut state = self.state.lock();

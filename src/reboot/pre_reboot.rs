@@ -74,7 +74,7 @@ fn take_slot(view: &View<'_>) -> Step {
     }
 }
 
-/// How many nodes may be unavailable beside the other holders.
+/// Returns how many nodes may be unavailable beside the other holders.
 fn room(view: &View<'_>) -> usize {
     view.rules.capacity.room(view.lock.value.state.others(&view.caller.node))
 }
@@ -251,7 +251,7 @@ fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
     Step::Answer(Outcome::refused(Kind::OtherRebooting, message))
 }
 
-/// Whether the slot is still held under the term, with no check-in since.
+/// Reports whether the slot is still held under the term, with no check-in since.
 fn holds_term(holder: Option<&Holder>, term: u64) -> bool {
     holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none())
 }

@@ -76,19 +76,19 @@ fn the_metrics_have_every_metric_and_no_other() {
 }
 
 #[test]
-fn every_dependency_has_its_reason_and_no_other() {
+fn every_dependency_has_its_reason_above_it() {
     let manifest = read("Cargo.toml");
-    let mut section = "";
-    let mut dependencies = BTreeSet::new();
+    let (mut in_dependencies, mut reason, mut count) = (false, false, 0);
     for line in manifest.lines() {
         if line.starts_with('[') {
-            section = line;
-        } else if let (true, Some((name, _))) = (section.ends_with("dependencies]"), line.split_once(" = ")) {
-            dependencies.insert(name.to_owned());
+            in_dependencies = line.ends_with("dependencies]");
+        } else if in_dependencies && line.contains(" = ") {
+            assert!(reason, "Cargo.toml does not say what this is for: {line}");
+            count += 1;
         }
+        reason = line.starts_with("# ");
     }
-    assert!(dependencies.len() > 10, "{dependencies:?}");
-    assert_eq!(first_column(&read("docs/dependencies.md")), dependencies);
+    assert!(count > 10, "{count} dependencies were found");
 }
 
 /// The rules of a manifest: each with the comment right above it, and its verbs.

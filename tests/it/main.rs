@@ -7,7 +7,6 @@
     reason = "tests play the outside world, which has a clock, and end when something is not as expected"
 )]
 
-mod agent;
 mod architecture;
 mod commands;
 mod crash_consistency;

@@ -85,8 +85,8 @@ impl Zincati {
 
     /// What it sends for `pre-reboot` or `steady-state`.
     pub fn request(&self, endpoint: &str) -> Vec<u8> {
-        let body = json!({"client_params": {"id": self.id, "group": self.group}});
-        let body = serde_json::to_string_pretty(&body).expect("JSON");
+        let (id, group) = (json!(self.id), json!(self.group));
+        let body = format!("{{\n  \"client_params\": {{\n    \"id\": {id},\n    \"group\": {group}\n  }}\n}}");
         let basic = |pair: &String| format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(pair));
         let authorization = self.credential.as_ref().map(basic).unwrap_or_default();
         let head = format!(
@@ -173,4 +173,18 @@ fn read_more(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<()> {
     let count = stream.read(&mut buffer).ok()?;
     received.extend_from_slice(&buffer[..count]);
     (count > 0).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request as recorded from reqwest, the HTTP client of Zincati.
+    const RECORDED: &[u8] = include_bytes!("../../data/requests/zincati");
+
+    #[test]
+    fn a_request_is_the_one_that_was_recorded_from_zincati() {
+        let sent = Zincati::new("10.96.0.20", "978a225b3d7b40e9acd7ce9b62f68444").request("pre-reboot");
+        assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(RECORDED));
+    }
 }

@@ -11,6 +11,7 @@ pub(crate) mod document_commands;
 mod drain;
 mod evidence;
 mod faults;
+mod foreign_client;
 mod hang_up;
 mod hardening;
 mod identity;
@@ -21,7 +22,6 @@ mod moving;
 mod outage;
 mod own_pod;
 mod protocol;
-mod real_client;
 mod reboot;
 mod watch;
 
