@@ -23,9 +23,8 @@ pub struct Cli {
     serve: Serve,
 }
 
-/// A subcommand.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Answer the nodes (the default)
     Serve(Serve),
 }
@@ -147,9 +146,10 @@ pub enum LogFormat {
 }
 
 impl Cli {
-    /// Returns the subcommand; `serve` if none is given.
-    pub fn into_command(self) -> Command {
-        self.command.unwrap_or(Command::Serve(self.serve))
+    /// Returns the flags of `serve`, the only subcommand and the default.
+    pub fn into_serve(self) -> Serve {
+        let Some(Command::Serve(serve)) = self.command else { return self.serve };
+        serve
     }
 }
 
@@ -186,8 +186,7 @@ mod tests {
     #[test]
     fn flags_are_accepted_with_and_without_serve() {
         for words in [&["reboot-manager", "serve", "--slots", "2"][..], &["reboot-manager", "--slots", "2"][..]] {
-            let Command::Serve(serve) = Cli::try_parse_from(words).unwrap().into_command();
-            assert_eq!(serve.slots, 2);
+            assert_eq!(Cli::try_parse_from(words).unwrap().into_serve().slots, 2);
         }
         assert!(Cli::try_parse_from(["reboot-manager", "--slots", "0"]).is_err());
     }

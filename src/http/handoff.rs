@@ -145,5 +145,5 @@ pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 fn token() -> io::Result<String> {
-    Ok(random::<16>()?.map(|byte| format!("{byte:02x}")).concat())
+    Ok(format!("{:032x}", u128::from_ne_bytes(random()?)))
 }

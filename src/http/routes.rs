@@ -18,7 +18,6 @@ use crate::system::clock;
 
 // Header that every FleetLock request must have.
 const PROTOCOL: &str = "fleet-lock-protocol";
-const AUTHORIZATION: &str = "authorization";
 
 /// Handler of FleetLock requests.
 pub(crate) struct Routes {
@@ -58,7 +57,7 @@ impl Routes {
 
     fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
         let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
-        let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
+        let headers = request.headers().iter().filter(|header| header.field.equiv("authorization"));
         presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Holder)
     }
 
@@ -67,7 +66,7 @@ impl Routes {
         let parsed = read(request, &self.base)?;
         match permit.refuses_group(&parsed.group) {
             Some(refusal) => Break(refusal),
-            None => Continue((parsed, Origin { permit, peer: Some(peer.ip()) })),
+            None => Continue((parsed, Origin { permit, peer: peer.ip() })),
         }
     }
 }
