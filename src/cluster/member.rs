@@ -32,7 +32,7 @@ pub struct Member {
     pub status: Status,
     /// The annotation [`super::CORDON`]; boxed, because few nodes have one.
     pub record: Option<Box<CordonRecord>>,
-    /// Whether one of the labels [`super::CONTROL_PLANE`] is set.
+    /// One of the labels [`super::CONTROL_PLANE`] is set.
     pub control_plane: bool,
     /// The label `topology.kubernetes.io/zone`; shared by the members of a zone.
     pub zone: Option<Arc<str>>,

@@ -26,7 +26,7 @@ pub struct Node {
     pub readiness: Readiness,
     /// `lastTransitionTime` of the condition `Ready`: since when that holds.
     pub readiness_since: Option<Timestamp>,
-    /// Whether one of the labels [`super::CONTROL_PLANE`] is set.
+    /// Label [`super::CONTROL_PLANE`], old or new, is set.
     pub control_plane: bool,
     /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
     pub addresses: Vec<IpAddr>,

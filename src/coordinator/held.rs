@@ -1,8 +1,8 @@
 //! Requests held open: values, not sleeping threads. Each is taken to be decided again, or answered: at its deadline, when its
 //! client hangs up, when a newer request of its node arrives, or when this replica stops.
 //!
-//! Nothing here knows the event that a request waits for. [`HeldRequests::hold`] and [`HeldRequests::take`] call nobody, so the owner
-//! of the event may call both under a lock of its own.
+//! [`HeldRequests::hold`] and [`HeldRequests::take`] call no other part, and do not know the event that a request waits for. So the
+//! owner of the event may call both under its own lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;

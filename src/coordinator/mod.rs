@@ -38,7 +38,7 @@ pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
 
-/// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
+/// Gives an answer to the client. Dropped without an answer, which is a bug, it answers 500.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 
 /// Settings of this process.

@@ -62,7 +62,7 @@ struct State {
 /// Reason for which an event was not applied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotApplied {
-    /// Whether the view is distrusted: a write was not delivered, or had an invalid version.
+    /// The view is distrusted: a write was not delivered, or had an invalid version.
     Replaced,
     /// The event does not continue the view.
     Watch(WatchError),
@@ -91,7 +91,7 @@ impl NodeCache {
                 _ => state.listed_at,
             }
         };
-        self.list_for_stranger(listed_at, kube)?;
+        self.list_for_unknown_caller(listed_at, kube)?;
         Ok(self.state.lock().fleet.find(id))
     }
 
@@ -107,7 +107,7 @@ impl NodeCache {
             self.state.wake();
             state.listed_at
         };
-        self.list_for_stranger(listed_at, kube)?;
+        self.list_for_unknown_caller(listed_at, kube)?;
         Ok(self.state.lock().fleet.find(id))
     }
 
@@ -165,7 +165,7 @@ impl NodeCache {
     }
 
     /// Compares the version that a write got with the view's version `before` the write. A version that is not greater shows
-    /// that versions are counted anew, as after etcd was restored from a backup, and that the view is of another history.
+    /// that versions start over, as after etcd was restored from a backup, and that the view is of another history.
     pub(super) fn check(&self, before: Option<u128>, written: &ResourceVersion) {
         let Some(before) = before.filter(|before| written.number().is_none_or(|written| written <= *before)) else { return };
         warn!("a write got version {written:?}, but the watch of all nodes had come to {before}; a new list is read");
@@ -221,12 +221,12 @@ impl NodeCache {
         self.state.wake();
     }
 
-    /// Reads a list unless one was begun later than `than`. So many threads may wait for that and no more: requests of known
-    /// nodes must find a free one whatever strangers send.
-    fn list_for_stranger(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
+    /// Reads a list unless one was begun later than `than`. At most `waiters_max` threads wait for it, so that
+    /// requests of known nodes find a free thread, whatever unknown callers send.
+    fn list_for_unknown_caller(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
         {
             let mut state = self.state.lock();
-            // Before the first list no node is known, so every caller is unknown and waits for no one else.
+            // Before the first list no node is known, so no known node can be kept waiting.
             if state.waiters >= self.waiters_max && state.listed_at.is_some() {
                 return Err(Error::Contended);
             }

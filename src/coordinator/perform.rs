@@ -21,7 +21,7 @@ use crate::system::{backoff, clock};
 const STEPS_MAX: usize = 48;
 
 /// A request that has not come to its decision by then is given up: its client may have gone long ago, and what a
-/// frozen replica meant to write then would be out of date.
+/// frozen replica meant to write is out of date.
 const DECISION_MAX: Duration = Duration::from_secs(60);
 
 /// Writes whose outcome is unknown, in one request, before it is given up.
@@ -102,8 +102,8 @@ impl Performer {
         Ok(())
     }
 
-    /// Writes, and folds in what was written. When the write did not happen because of somebody else's, or may or may
-    /// not have happened, what it was based on is forgotten, so that the next step looks again.
+    /// Writes, and records what was written. After a conflicting write, or one whose outcome is unknown, the objects that the write
+    /// was based on are forgotten, so that the next step reads them again.
     pub(super) fn change(&self, caller: &Caller, change: &Change, seen: &mut Observed, doubts: &mut u32) -> Result<(), Error> {
         let now = clock::now();
         let result = match change {

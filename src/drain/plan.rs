@@ -21,7 +21,7 @@ pub struct Ours {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skipped {
     /// Created after the slot was taken, on a node that is cordoned. The pod tolerates the cordon or was bound without the scheduler, so
-    /// its controller would create the next one here, too.
+    /// its controller creates the next one here, too.
     CameBack,
     /// Controlled by a DaemonSet, which recreates the pod here at once: DaemonSet pods tolerate the cordon.
     Daemon,

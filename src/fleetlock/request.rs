@@ -1,6 +1,6 @@
-//! From a request as it arrived to a [`Request`], or to the [`Refusal`] of what is none of FleetLock's.
+//! Parses a request as it arrived into a [`Request`], or into the [`Refusal`] of one that is not FleetLock's.
 //!
-//! `Content-Type` is not looked at: Zincati sends none. The size of a request is limited where it is read.
+//! `Content-Type` is ignored: Zincati sends none. The size of a request is limited where it is read.
 
 use std::fmt;
 use std::ops::ControlFlow::{self, Break, Continue};

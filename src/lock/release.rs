@@ -37,7 +37,7 @@ pub enum Release {
     RestoreFirst,
 }
 
-/// Reason for which a slot is freed. Displayed as a sentence about the node.
+/// Reason for which a slot is freed. Displayed as a message about the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeReason {
     /// Checked in, and Ready in another boot or for long enough.

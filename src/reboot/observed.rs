@@ -159,8 +159,8 @@ impl Observed {
     fn fold_node(&mut self, value: Option<Node>, change: Option<NodeChange>, tick: u64, at: Instant) {
         let before = self.node.take();
         if change != Some(NodeChange::Restore) {
-            // Our own mark may be new on it, even if the answer to its writing was lost: the fleet has to be read again now
-            // that others can see it.
+            // Our own annotation may be new on it, even if the answer to the write was lost. Other nodes can see it from now on, so the
+            // fleet must be read again.
             self.fleet = None;
         }
         let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark)));

@@ -39,7 +39,7 @@ pub(crate) struct FileWatch<const N: usize> {
 }
 
 impl<const N: usize> FileWatch<N> {
-    /// Reads the files until two reads in a row agree, at most [`READS_MAX`] times.
+    /// Reads the files until two reads in a row agree, at most `READS_MAX` times.
     pub(crate) fn open(paths: [PathBuf; N]) -> (Self, Contents<N>) {
         let mut this = Self { paths, hasher: RandomState::new(), known: 0, last: 0 };
         let mut contents = this.read();

@@ -131,7 +131,7 @@ impl Fixture {
         let members = marked.iter().map(|name| marked_by_hand(name)).collect();
         observed.pods = Some(self.seen(Complete::of_all_pages(pods), 4));
         observed.fleet = Some(self.seen(FleetFacts { members }, 5));
-        // A fleet that was read after the lock would have the lock read again.
+        // After a newer fleet the rules read the lock again.
         observed.lock.as_mut().unwrap().tick = if marked.is_empty() { 1 } else { 6 };
         observed
     }
