@@ -85,6 +85,7 @@ fn parsed<T, U>(field: Spanned<T>, parse: impl FnOnce(T) -> Option<U>, rule: &st
 }
 
 fn user(user: Spanned<String>) -> Result<String, Mistake> {
+    // In HTTP Basic the first colon ends the user name.
     let is_user = |user: &String| (1..=USER_BYTES_MAX).contains(&user.len()) && !user.contains(|c: char| c == ':' || c.is_control());
     let rule = format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character");
     parsed(user, |user| Some(user).filter(is_user), &rule)
@@ -129,12 +130,10 @@ fn unreadable(error: &Error) -> Mistake {
 }
 
 const USER_BYTES_MAX: usize = 256;
-
-/// Minimum length. No person types a password: `openssl rand -hex 24` makes a good one.
+// No person types a password, so it can be long: `openssl rand -hex 24`.
 const PASSWORD_MIN: usize = 8;
-
 const PASSWORD_MAX: usize = 256;
-
+// A Node has a DNS subdomain as its name (RFC 1123).
 const NODE_MAX: usize = 253;
 
 #[cfg(test)]

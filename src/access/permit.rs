@@ -12,8 +12,8 @@ use crate::fleetlock::{GroupName, Kind, Refusal};
 pub struct Origin {
     /// Permission of the sender.
     pub permit: Permit,
-    /// Address of the sender; `None` if unknown.
-    pub peer: Option<IpAddr>,
+    /// Address of the sender.
+    pub peer: IpAddr,
 }
 
 /// Groups and nodes that a caller may act for.

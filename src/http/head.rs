@@ -6,10 +6,10 @@
 
 use crate::fleetlock::{Kind, Refusal};
 
-/// Maximum number of header lines. Browsers send about 20.
+// Browsers send about 20 headers.
 const HEADERS_MAX: usize = 100;
 
-/// Maximum number of hexadecimal digits of a chunk size: more than any limit of the body needs.
+// Eight digits suffice for any limit of the body, and cannot overflow.
 const CHUNK_DIGITS_MAX: usize = 8;
 
 /// Headers that may appear only once.
@@ -116,6 +116,7 @@ impl Reader {
     /// Parses one byte of the head; returns `true` after the last.
     fn take_head(&mut self, byte: u8) -> Result<bool, Refusal> {
         let before = self.head.last().copied();
+        // The usual mistake in a new setup, so it gets a message instead of "not printable".
         if before.is_none() && byte == TLS_HANDSHAKE {
             return Err(bad("this port speaks plain HTTP, and this was TLS: use http:// in base_url"));
         }
