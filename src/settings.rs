@@ -11,7 +11,7 @@ use crate::kube::{ConnectOptions, Environment};
 /// Settings of `serve` that are not used as typed.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to find the Kubernetes API.
+    /// Options by which the Kubernetes API is found.
     pub connect: ConnectOptions,
     namespace: Option<String>,
     /// Identity of the pods of this server.

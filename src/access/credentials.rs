@@ -37,7 +37,7 @@ impl Credentials {
     pub fn find(&self, pair: &[u8]) -> Option<Arc<Credential>> {
         let tag = hmac::sign(&self.key, pair);
         let mut found = None;
-        // No early exit, which would show the position of the pair.
+        // No early exit, because its time shows the position of the pair.
         for (known, credential) in &self.known {
             if is_same(known.as_ref(), tag.as_ref()) {
                 found = Some(credential);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How often the same error is logged.
+/// Minimum time between two log lines about the same error.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The error that was logged last, and when.
@@ -12,7 +12,7 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Whether this error is to be logged now.
+    /// Reports whether this error is to be logged now.
     pub(super) fn due(&mut self, error: &str, now: Instant) -> bool {
         let quiet = self.logged.as_ref().is_some_and(|(at, logged)| logged == error && now.saturating_duration_since(*at) < EVERY);
         if !quiet {

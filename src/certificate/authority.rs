@@ -32,13 +32,13 @@ const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// New certificates are valid from this long ago, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
-/// Why no certificate was made.
+/// Reason for which no certificate was made.
 #[derive(Debug, Error)]
 pub enum IssueError {
     /// The CA cannot be used.
     #[error("the CA cannot be used; docs/tls.md, \"Another CA\"")]
     Authority(#[from] PairError),
-    /// No node would accept a certificate that the CA signs.
+    /// No node accepts a certificate that the CA signs.
     #[error("what the CA signs would not be accepted: {0}; docs/tls.md, \"Another CA\"")]
     Useless(String),
     /// rcgen refused.
@@ -76,7 +76,7 @@ impl Authority {
         Ok(Self { loaded, key })
     }
 
-    /// Its certificate alone, in PEM.
+    /// Returns the certificate alone, in PEM.
     pub(super) fn certificate(&self) -> String {
         pem("CERTIFICATE", self.loaded.leaf())
     }
@@ -114,7 +114,7 @@ impl Authority {
         }
     }
 
-    /// Why a stored certificate is replaced; `None`: it stays.
+    /// Returns why a stored certificate is replaced; `None` if it is kept.
     pub fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Option<Why>, PairError> {
         let held = Loaded::of(pair)?;
         let verifier = verifier(self.loaded.leaf()).ok_or(PairError::Form)?;
@@ -133,7 +133,7 @@ impl Authority {
     }
 }
 
-/// The subject of a CA with this key. The name tells CAs apart, and is made from the key alone.
+/// Returns the subject of a CA with this key. The name is made from the key alone, and distinguishes CAs.
 fn subject(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let id: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();

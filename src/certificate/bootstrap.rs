@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::system::backoff::Backoff;
 use crate::system::{clock, threads};
 
-/// How often the objects are read: four small reads.
+/// Time between two readings of the objects: four small reads.
 const EVERY: Duration = Duration::from_secs(600);
 
 /// The pauses while that fails.
@@ -33,7 +33,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Durat
 /// Conflicts with other replicas in a row: there are only a handful of objects.
 const TRIES_MAX: usize = 8;
 
-/// Why there is no certificate, or no new one.
+/// Reason for which no certificate, or no new one, is served.
 #[derive(Debug, Error)]
 pub(super) enum BootstrapError {
     #[error(transparent)]

@@ -16,7 +16,7 @@ use super::renewal::Validity;
 use crate::cluster::Pair;
 use crate::system::file_watch::Unreadable;
 
-/// Why a certificate and key cannot be used. Errors of a PEM reader about a key are left out: they may quote it.
+/// Reason for which a certificate and key cannot be used. Errors of a PEM reader about a key are left out: they may quote the key.
 #[derive(Debug, Error)]
 pub enum PairError {
     /// The certificate is not PEM.
@@ -44,7 +44,7 @@ pub enum PairError {
 pub struct Loaded {
     /// The pair in the form that TLS uses.
     pub(super) key: Arc<CertifiedKey>,
-    /// When the certificate is valid.
+    /// Validity of the certificate.
     pub(super) validity: Validity,
 }
 

@@ -50,7 +50,7 @@ pub enum Source {
     Off,
 }
 
-/// A certificate that is kept up to date by a thread of its own.
+/// A certificate that a thread keeps up to date.
 #[derive(Debug)]
 pub struct Certificate {
     config: Arc<ServerConfig>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// When a certificate is valid.
+/// Time in which a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     /// `notBefore`.
@@ -15,24 +15,24 @@ pub struct Validity {
     pub not_after: Timestamp,
 }
 
-/// Why another certificate is made.
+/// Reason for which a new certificate is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
     /// Two thirds of its life are over.
     Age(Timestamp),
-    /// It is not of our CA, or unreadable.
+    /// The certificate is not signed by our CA, or is unreadable.
     Foreign(String),
-    /// It does not hold for these addresses or names.
+    /// The certificate lacks these addresses or names.
     Missing(Vec<String>),
-    /// There is none.
+    /// No certificate is stored.
     New,
 }
 
 /// Validity of a new certificate.
 pub(super) const LIFE: Duration = Duration::from_secs(365 * DAY);
 
-/// Why a certificate that holds for `names` is replaced; `None`: it stays. `last` is the end of its CA: no certificate outlives that,
-/// so near it another one is made only if it would hold for a day more.
+/// Returns why a certificate for `names` is replaced; `None` if it is kept. `last` is the end of its CA. No certificate outlives the
+/// CA, so near that end a new one is made only if it lasts a day longer.
 pub(super) fn next(held: &Validity, names: &BTreeSet<String>, wanted: &BTreeSet<String>, last: Timestamp, now: Timestamp) -> Option<Why> {
     let missing: Vec<String> = wanted.difference(names).cloned().collect();
     if !missing.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn next(held: &Validity, names: &BTreeSet<String>, wanted: &BTreeSet<
     (now >= due && gain >= GAIN_MIN).then_some(Why::Age(held.not_after))
 }
 
-/// When a certificate made now ends.
+/// Returns when a certificate made now ends.
 pub(super) fn end(last: Timestamp, now: Timestamp) -> Timestamp {
     now.saturating_add(LIFE).unwrap_or(last).min(last)
 }

@@ -47,7 +47,7 @@ pub(super) fn config(served: &Arc<Served>) -> Result<Arc<ServerConfig>, rustls::
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13, &TLS12])?;
     let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(served) as _;
     let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
-    // One request a connection, one connection an hour: resuming saves nothing and its memory would grow.
+    // Connections are rare and carry one request each: resumption saves nothing, and its memory grows.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

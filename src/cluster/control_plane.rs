@@ -7,14 +7,14 @@ use serde::de::IgnoredAny;
 /// set the second, too, on nodes that may not have the first.
 pub const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
 
-/// Why a node counts as unavailable.
+/// Reason for which a node counts as unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unavailable {
     /// `spec.unschedulable`, set by anyone.
     Cordoned,
-    /// Its condition `Ready` is `False` or `Unknown`.
+    /// The condition `Ready` is `False` or `Unknown`.
     NotReady,
-    /// It has the annotation `rebootmanager/status: Rebooting`.
+    /// The annotation `rebootmanager/status` is `Rebooting`.
     Rebooting,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// One of them is there.
+    /// Reports whether one of the control-plane labels is set.
     pub(super) fn name_the_control_plane(&self) -> bool {
         self.control_plane.is_some() || self.etcd.is_some()
     }

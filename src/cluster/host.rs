@@ -32,7 +32,7 @@ impl Hosts {
         }
     }
 
-    /// Whether the taints of one of them let `pod` in.
+    /// Reports whether `pod` tolerates all taints of at least one host.
     pub fn can_run(&self, pod: &Pod) -> bool {
         self.0.iter().any(|taints| taints.iter().all(|taint| pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))))
     }
@@ -95,7 +95,7 @@ mod tests {
         json!({"taints": [{"key": key, "effect": effect}]})
     }
 
-    /// As kubernetes/deployment.yaml has them.
+    /// The tolerations of kubernetes/deployment.yaml.
     fn shipped() -> Value {
         let keys = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node.kubernetes.io/unschedulable"];
         keys.map(|key| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"})).into_iter().collect()

@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::{LeaseVersion, ResourceVersion, Uid};
 
-/// One `coordination.k8s.io/v1` Lease.
+/// A `coordination.k8s.io/v1` Lease.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireLease")]
 pub struct Lease {
-    /// Which object, at which version.
+    /// The object and its version.
     pub version: LeaseVersion,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,

@@ -28,7 +28,7 @@ impl HexId {
 }
 
 impl MachineId {
-    /// Reads a machine-id; an odd one (empty, short, all zeros) is `None`: such a node cannot be told from others.
+    /// Parses a machine-id. An invalid one (empty, short, all zeros) is `None`: it does not identify a node.
     pub fn parse(text: &str) -> Option<Self> {
         HexId::parse(text).filter(|id| id.0 != [0; 16]).map(Self)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::node::WireNode;
 use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, Readiness, Status, Unavailable};
 
-/// One Node of the fleet, decoded from the whole object.
+/// A Node of the fleet, decoded from the whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
 pub struct Member {
@@ -24,7 +24,7 @@ pub struct Member {
     pub boot_id: PackedId,
     /// The condition `Ready`.
     pub readiness: Readiness,
-    /// Its `lastTransitionTime`.
+    /// `lastTransitionTime` of that condition.
     pub readiness_since: Option<Timestamp>,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
@@ -32,7 +32,7 @@ pub struct Member {
     pub status: Status,
     /// The annotation [`super::CORDON`]; boxed, because few nodes have one.
     pub record: Option<Box<CordonRecord>>,
-    /// One of the labels [`super::CONTROL_PLANE`] is there.
+    /// One of the labels [`super::CONTROL_PLANE`] is set.
     pub control_plane: bool,
     /// The label `topology.kubernetes.io/zone`; shared by the members of a zone.
     pub zone: Option<Arc<str>>,
@@ -41,13 +41,14 @@ pub struct Member {
 }
 
 impl Member {
-    /// The rebooting annotation or the record of our cordon is there: the node counts as rebooting, or has to be restored.
+    /// Reports whether the rebooting annotation or a cordon record of ours is set. Such a node counts as rebooting, or must be
+    /// restored.
     pub fn is_marked(&self) -> bool {
         self.status == Status::Rebooting || self.record.is_some()
     }
 
-    /// Why the node counts as unavailable, if it does. A Node without the condition `Ready` has no kubelet yet and counts as
-    /// available.
+    /// Returns why the node counts as unavailable; `None` if it is available. A Node without the condition `Ready` has no kubelet yet
+    /// and counts as available.
     pub fn unavailable(&self) -> Option<Unavailable> {
         match () {
             () if self.status == Status::Rebooting => Some(Unavailable::Rebooting),

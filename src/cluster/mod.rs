@@ -39,7 +39,7 @@ pub use readiness::Readiness;
 pub use service::Service;
 pub use tls_secret::{CaMap, KeyPem, Pair, TlsSecret};
 
-/// A list with no page missing. Only whoever has read every page may make one.
+/// A list with no page missing. Only code that has read every page may make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complete<T>(T);
 
@@ -49,12 +49,12 @@ impl<T> Complete<T> {
         Self(items)
     }
 
-    /// What the list holds.
+    /// Returns the items.
     pub fn items(&self) -> &T {
         &self.0
     }
 
-    /// What the list holds, given away.
+    /// Returns the items by value.
     pub fn into_inner(self) -> T {
         self.0
     }

@@ -16,7 +16,7 @@ impl NodeName {
     }
 }
 
-/// `metadata.uid`: tells an object from a later one of the same name.
+/// `metadata.uid`: distinguishes an object from a later one of the same name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Uid(pub String);
@@ -27,25 +27,25 @@ pub struct Uid(pub String);
 pub struct ResourceVersion(pub String);
 
 impl ResourceVersion {
-    /// As a number, by which the versions of all objects of one resource can be ordered: the later the write, the greater
-    /// (Kubernetes, "API Concepts", resource versions; KEP-5504, whose conformance test allows 128 bits). `None`: this
-    /// server numbers them in another way, and none can be compared.
+    /// Returns the version as a number; the later a write, the greater the number, over all objects of one resource (Kubernetes, "API
+    /// Concepts", resource versions; KEP-5504, whose conformance test allows 128 bits). `None`: this server numbers versions in another
+    /// way, and no two can be compared.
     pub fn number(&self) -> Option<u128> {
         let plain = self.0.bytes().all(|byte| byte.is_ascii_digit()) && !self.0.starts_with('0');
         plain.then(|| self.0.parse().ok())?
     }
 }
 
-/// Which Lease object, and which version of it, a lock was read from.
+/// The Lease object, and its version, from which a lock was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseVersion {
-    /// The Lease's `metadata.uid`: another one after somebody deleted it.
+    /// `metadata.uid` of the Lease; another one after the Lease was deleted and created again.
     pub uid: Uid,
     /// The version it was read at.
     pub version: ResourceVersion,
 }
 
-/// One term of a slot. Taking a slot begins a new one, by which writes for an older term are told apart.
+/// A term of a slot. Taking a slot begins a new term, which distinguishes its writes from older ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
     /// The Lease object that counted it.

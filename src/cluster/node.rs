@@ -10,27 +10,27 @@ use super::node_meta::Metadata;
 use super::readiness::{Conditions, Readiness};
 use super::{Before, MachineId, NodeMeta, NodeName, Status, Term};
 
-/// One Node, read whole.
+/// A Node, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
 pub struct Node {
-    /// Its name, identity and mark.
+    /// Name, identity and annotations.
     pub meta: NodeMeta,
-    /// `spec.unschedulable`: it is cordoned, by whomever.
+    /// `spec.unschedulable`: the node is cordoned, by this program or by another client.
     pub unschedulable: bool,
-    /// `status.nodeInfo.machineID`; `None` when it is odd.
+    /// `status.nodeInfo.machineID`; `None` if invalid.
     pub machine_id: Option<MachineId>,
     /// `status.nodeInfo.bootID`: another one after each boot.
     pub boot_id: String,
-    /// Whether the kubelet says that it is ready.
+    /// The condition `Ready`, which the kubelet reports.
     pub readiness: Readiness,
     /// `lastTransitionTime` of the condition `Ready`: since when that holds.
     pub readiness_since: Option<Timestamp>,
-    /// One of the labels [`super::CONTROL_PLANE`] is there.
+    /// Label [`super::CONTROL_PLANE`], old or new, is set.
     pub control_plane: bool,
     /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
     pub addresses: Vec<IpAddr>,
-    /// What it has of each of its `spec.podCIDRs` for itself.
+    /// First address of each of `spec.podCIDRs`, which the node itself uses.
     pub gateways: Vec<IpAddr>,
 }
 
@@ -40,13 +40,13 @@ impl Node {
         &self.meta.name
     }
 
-    /// Marked, cordoned, and both for the term `term`: nothing has to be written.
+    /// Reports whether the node is cordoned and marked for `term`, so that no write is needed.
     pub fn is_cordoned_for(&self, term: &Term) -> bool {
         self.meta.is_marked_for(term) && self.unschedulable
     }
 
-    /// What to go back to when the node is marked now. A cordon that is there already is somebody else's, unless our
-    /// own record, or a mark without a record (made by hand or by a manager that keeps none), says otherwise.
+    /// Returns the state to record when the node is cordoned now. An existing cordon belongs to another client, unless a record of
+    /// ours, or the rebooting annotation without a record (set by hand or by an annotation-only manager), says otherwise.
     pub fn before_marking(&self) -> Before {
         match (&self.meta.record, self.unschedulable) {
             (_, false) => Before::Schedulable,
@@ -56,8 +56,8 @@ impl Node {
         }
     }
 
-    /// What [`Node::before_marking`] says of a node that is to be put back in service: `Schedulable` means uncordon. Without
-    /// a record only the status `Rebooting` says that a cordon was made for a reboot; any other belongs to an administrator.
+    /// Returns the state to restore; `Schedulable` means uncordon. Without a record only the status `Rebooting` shows that a cordon was
+    /// made for a reboot; any other cordon belongs to an administrator.
     pub fn owner_of_cordon(&self) -> Before {
         match &self.meta.record {
             Some(record) => record.before,

@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::{Member, ResourceVersion};
 
-/// One event of a watch of all Nodes.
+/// An event of a watch of all Nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
 pub enum NodeEvent {
-    /// There is a new Node.
+    /// A Node was created.
     Added(Member),
     /// Everything up to this version has been sent.
     Bookmark(Bookmark),

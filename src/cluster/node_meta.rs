@@ -12,7 +12,7 @@ pub const STATUS: &str = "rebootmanager/status";
 /// The annotation in which the cordon's owner is recorded: a [`CordonRecord`] as JSON.
 pub const CORDON: &str = "rebootmanager/cordon";
 
-/// What the annotation [`STATUS`] says.
+/// Value of the annotation [`STATUS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// A word this program does not write.
@@ -21,34 +21,34 @@ pub enum Status {
     Ready,
     /// Being drained, or rebooting.
     Rebooting,
-    /// There is no such annotation.
+    /// The annotation is absent.
     Unset,
 }
 
-/// Whether a node took new pods before it was cordoned for its reboot.
+/// State of a node before it was cordoned for its reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Before {
-    /// It did: the cordon is ours, and goes with the mark.
+    /// Schedulable: the cordon is ours and is removed after the reboot.
     Schedulable,
-    /// Somebody else had cordoned it: their cordon stays.
+    /// Cordoned by an administrator or another program: the cordon is kept.
     Unschedulable,
 }
 
 /// The record of a cordon: written by the patch that cordons, removed by the patch that restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CordonRecord {
-    /// What to go back to.
+    /// The state to restore.
     pub before: Before,
     /// The term of the slot that this was written for.
     #[serde(flatten)]
     pub term: Term,
-    /// When the node was last seen empty, written before its reboot is approved.
+    /// Time when the node was last seen empty; written before its reboot is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Timestamp>,
 }
 
-/// What a Node's metadata alone tells.
+/// Metadata of a Node, with the annotations of this program.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireMeta")]
 pub struct NodeMeta {
@@ -65,17 +65,17 @@ pub struct NodeMeta {
 }
 
 impl NodeMeta {
-    /// Marked as rebooting for the term `term`.
+    /// Reports whether the node is marked `Rebooting` for `term`.
     pub fn is_marked_for(&self, term: &Term) -> bool {
         self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
     }
 
-    /// Marked as rebooting, or with the record of a cordon of ours: it counts, or has to be put in order.
+    /// Reports whether the rebooting annotation or a cordon record of ours is set: the node counts as rebooting, or must be restored.
     pub fn is_marked(&self) -> bool {
         self.status == Status::Rebooting || self.record.is_some()
     }
 
-    /// In service, with no record of a cordon left: nothing has to be restored.
+    /// Reports whether the node is `Ready` and has no cordon record, so that nothing must be restored.
     pub fn is_in_service(&self) -> bool {
         self.status == Status::Ready && self.record.is_none()
     }

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::{Before, CORDON, CordonRecord, Node, NodeMeta, NodeName, ResourceVersion, STATUS, Status};
 
-/// A change of a Node's mark and cordon, refused by the API server when the Node has changed since it was read.
+/// A change of a Node's annotations and cordon. The API server refuses it when the Node has changed since it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePatch {
-    /// Which Node.
+    /// `metadata.name`.
     pub name: NodeName,
-    /// The version it was read at; versions are not used twice, so a Node made anew under this name has another.
+    /// Version at which the Node was read. Versions are never reused, so a recreated Node has another.
     pub version: ResourceVersion,
     /// The annotation [`STATUS`] to be.
     pub status: Status,
@@ -37,12 +37,12 @@ impl NodePatch {
         Self::of(node, Status::Ready, None, unschedulable)
     }
 
-    /// As a JSON merge patch (RFC 7386): `null` removes a field.
+    /// Returns the patch as a JSON merge patch (RFC 7386): `null` removes a field.
     pub fn merge(&self) -> Value {
         // A record of words and numbers always has a JSON form.
         let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
         let status = if self.status == Status::Rebooting { "Rebooting" } else { "Ready" };
-        // The version alone tells this object from one made anew; a wrong UID would be answered 422 and not 409.
+        // The version alone distinguishes this object from a recreated one. A wrong UID is answered 422, not 409.
         let mut patch = json!({"metadata": {"resourceVersion": self.version, "annotations": {STATUS: status, CORDON: record}}});
         if let Some(unschedulable) = self.unschedulable {
             patch["spec"] = json!({"unschedulable": unschedulable.then_some(true)});

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::HexId;
 
-/// A UUID in 16 bytes, or any other text as it stands. Each text has exactly one form, so equal texts are equal values.
+/// A UUID in 16 bytes, or any other text unchanged. Each text has exactly one form, so equal texts are equal values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PackedId {
     /// Any other text.

@@ -9,10 +9,10 @@ use serde::de::IgnoredAny;
 use super::toleration::{Taint, Toleration};
 use super::{PodKey, Uid};
 
-/// The annotation the kubelet puts on the mirror of a static pod: the API cannot end such a pod.
+/// The annotation that the kubelet sets on the mirror of a static pod. The API cannot end that pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// One Pod.
+/// A Pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WirePod")]
 pub struct Pod {
@@ -41,7 +41,7 @@ pub struct Pod {
     pub bound_at_creation: bool,
 }
 
-/// What controls a pod.
+/// The controller of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Controller {
     /// `apiVersion`, as `apps/v1`.
@@ -52,7 +52,7 @@ pub struct Controller {
     pub name: String,
 }
 
-/// As much of `status.phase` as a drain asks for.
+/// `status.phase`, as far as a drain needs it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Phase {
     /// `Succeeded` or `Failed`: its containers have ended for good.

@@ -10,7 +10,7 @@ pub enum Readiness {
     NotReady,
     /// `True`.
     Ready,
-    /// There is no such condition.
+    /// The condition is absent.
     Unknown,
 }
 

@@ -32,7 +32,7 @@ impl fmt::Debug for KeyPem {
     }
 }
 
-/// A certificate, with its chain if it has one, and the key to it. Whether they fit has to be seen.
+/// A certificate, with its chain if any, and its key. Whether the two fit is not checked here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
     /// PEM, the certificate itself first.
@@ -54,7 +54,7 @@ impl Pair {
 pub struct TlsSecret {
     /// The version that was read.
     pub version: ResourceVersion,
-    /// What is in it; a text is empty when there is none or it is not in base64.
+    /// The data of the Secret. A text is empty when it is absent or not base64.
     pub pair: Pair,
 }
 

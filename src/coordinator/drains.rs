@@ -86,7 +86,7 @@ impl Drains {
         release()
     }
 
-    /// Whether the drain may go on.
+    /// Reports whether the drain is still wanted.
     pub(super) fn is_running(&self, uid: &Uid, term: u64) -> bool {
         self.state.lock().is_running(uid, term)
     }
@@ -103,7 +103,7 @@ impl Drains {
         }
     }
 
-    /// How far the drain of the node `uid` has come; `None`: there is none.
+    /// Returns the progress of the drain of the node `uid`; `None` if no drain runs.
     pub(super) fn progress(&self, uid: &Uid) -> Option<Progress> {
         self.state.lock().running.get(uid).map(|running| running.progress.clone())
     }

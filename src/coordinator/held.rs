@@ -1,8 +1,8 @@
 //! Requests held open: values, not sleeping threads. Each is taken to be decided again, or answered: at its deadline, when its
 //! client hangs up, when a newer request of its node arrives, or when this replica stops.
 //!
-//! Nothing here knows the event that a request waits for. [`HeldRequests::hold`] and [`HeldRequests::take`] call nobody, so the owner
-//! of the event may call both under a lock of its own.
+//! [`HeldRequests::hold`] and [`HeldRequests::take`] call no other part, and do not know the event that a request waits for. So the
+//! owner of the event may call both under its own lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::reboot::{Caller, HeldTerm};
 use crate::system::clock;
 use crate::system::guarded::Guarded;
 
-/// How long the thread sleeps when nothing is held.
+/// Sleep of the thread while no request is held.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// A pre-reboot request that waits.
@@ -36,7 +36,7 @@ pub(super) struct HeldRequests {
 
 #[derive(Default)]
 struct State {
-    /// One request a node, so that the requests of one node cannot take all places of the port.
+    /// At most one request a node, so that one node cannot take all places of the port.
     requests: HashMap<Uid, HeldRequest>,
     closed: bool,
 }
@@ -83,7 +83,7 @@ impl HeldRequests {
         if held.is_none_or(|held| held.term <= term) { state.requests.remove(uid) } else { None }
     }
 
-    /// From now on nothing is held. Returns the requests that were, each with its answer.
+    /// Stops holding requests. Returns those held so far, each with its answer.
     pub(super) fn close(&self) -> Vec<(HeldRequest, Reply)> {
         let requests = {
             let mut state = self.state.lock();

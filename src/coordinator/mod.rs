@@ -38,17 +38,17 @@ pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
 
-/// Gives an answer to the client. Dropped unused it must answer 500: that would be a bug.
+/// Gives an answer to the client. Dropped without an answer, which is a bug, it answers 500.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 
 /// Settings of this process.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a pre-reboot request is held open while its node drains.
+    /// Time for which a pre-reboot request is held open while its node drains.
     pub pre_reboot_wait: Duration,
     /// Slots and our own pods.
     pub rules: Rules,
-    /// What becomes of a request that does not come from the node it speaks for.
+    /// Treatment of a request that does not come from the node it names.
     pub verify_source: VerifySource,
     /// Worker threads that answer requests; some of them are kept free of waiting.
     pub workers: usize,
@@ -57,7 +57,7 @@ pub struct Limits {
 /// Set once, when this replica stops; threads pause with it between two rounds of their work.
 type Stop = Guarded<bool>;
 
-/// One replica's share of the work.
+/// The work of one replica.
 pub struct Coordinator {
     requests: Arc<Requests>,
     readiness: Arc<Readiness>,
@@ -109,7 +109,8 @@ impl Coordinator {
         self.requests.stop();
     }
 
-    /// `Ok` when this replica can serve nodes; else a sentence a line about what is in the way. Nothing is waited for.
+    /// Returns `Ok` when this replica can serve nodes, else a message with one line for each obstacle. It reads only what is known and
+    /// waits for nothing.
     pub fn ready(&self) -> Result<(), String> {
         self.readiness.result()
     }

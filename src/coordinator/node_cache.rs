@@ -15,16 +15,16 @@ use crate::reboot::FleetFacts;
 use crate::system::clock;
 use crate::system::guarded::Guarded;
 
-/// How long the watch may take to deliver a write. It takes a few milliseconds; a list costs far more than this wait.
+/// Maximum time for the watch to deliver a write. Usual are a few milliseconds; a list costs far more than this wait.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
-/// How long a watch that is over may take to be continued: a server that was restored from a backup takes longer to start.
+/// Maximum time to continue a watch that has ended. A server that was restored from a backup takes longer to start.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How long the first watch is waited for.
+/// Maximum time to wait for the first watch.
 const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
 
-/// Without a watch, strangers may cause a list at most this often, whoever asks.
+/// Minimum time between two lists that unknown callers may cause while there is no watch.
 const LIST_EVERY_MIN: Duration = Duration::from_secs(2);
 
 /// Without a watch, such lists may take up this share of the time: a large cluster's is read less often.
@@ -48,21 +48,21 @@ struct State {
     watched: bool,
     /// A watch has begun, or could not.
     tried: bool,
-    /// When the watch was over that is about to be continued.
+    /// Time at which the watch ended that is about to be continued.
     lapsed_at: Option<Instant>,
     /// Grows when the view is not trusted any more: events of a watch that began before are refused.
     epoch: u64,
-    /// When the last list was begun.
+    /// Start of the last list.
     listed_at: Option<Instant>,
-    /// How long it took.
+    /// Duration of that list.
     list_took: Duration,
     waiters: usize,
 }
 
-/// Why an event was not applied.
+/// Reason for which an event was not applied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotApplied {
-    /// The view is not trusted any more since a write was not delivered, or had an odd version.
+    /// The view is distrusted: a write was not delivered, or had an invalid version.
     Replaced,
     /// The event does not continue the view.
     Watch(WatchError),
@@ -91,7 +91,7 @@ impl NodeCache {
                 _ => state.listed_at,
             }
         };
-        self.list_for_stranger(listed_at, kube)?;
+        self.list_for_unknown_caller(listed_at, kube)?;
         Ok(self.state.lock().fleet.find(id))
     }
 
@@ -107,7 +107,7 @@ impl NodeCache {
             self.state.wake();
             state.listed_at
         };
-        self.list_for_stranger(listed_at, kube)?;
+        self.list_for_unknown_caller(listed_at, kube)?;
         Ok(self.state.lock().fleet.find(id))
     }
 
@@ -119,7 +119,7 @@ impl NodeCache {
         }
     }
 
-    /// Whether the Node has the rebooting annotation or a record of our cordon, as far as is known; nothing is read.
+    /// Reports whether the known view shows the rebooting annotation or a cordon record of ours; nothing is read.
     pub(super) fn is_marked(&self, name: &NodeName) -> bool {
         self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::is_marked)
     }
@@ -127,7 +127,7 @@ impl NodeCache {
     /// The facts as far as they are known; without a watch, those of a list that was complete no earlier than this call began.
     pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
-        // Just started: the watch begins with a list, and another one would be in its way.
+        // The program has just started: the watch begins with a list, and a second one only delays it.
         drop(self.state.wait(FIRST_WATCH_MAX, |state| state.tried));
         let is_enough = |state: &State| state.is_watched() || state.listed_at.is_some_and(|at| at + state.list_took >= now);
         self.list(kube, |state| if is_enough(state) { Wanted::Not } else { Wanted::Now })?;
@@ -165,7 +165,7 @@ impl NodeCache {
     }
 
     /// Compares the version that a write got with the view's version `before` the write. A version that is not greater shows
-    /// that versions are counted anew, as after etcd was restored from a backup, and that the view is of another history.
+    /// that versions start over, as after etcd was restored from a backup, and that the view is of another history.
     pub(super) fn check(&self, before: Option<u128>, written: &ResourceVersion) {
         let Some(before) = before.filter(|before| written.number().is_none_or(|written| written <= *before)) else { return };
         warn!("a write got version {written:?}, but the watch of all nodes had come to {before}; a new list is read");
@@ -206,7 +206,7 @@ impl NodeCache {
         applied
     }
 
-    /// Where the watch that began at `start`, and is over now, can be continued; `None`: the view is another one by now.
+    /// Returns where the watch that began at `start` and has ended can be continued; `None` if the view has been replaced since.
     pub(super) fn resume(&self, start: Start) -> Option<Start> {
         let mut state = self.state.lock();
         state.lapsed_at = Some(clock::now().instant);
@@ -221,12 +221,12 @@ impl NodeCache {
         self.state.wake();
     }
 
-    /// Reads a list unless one was begun later than `than`. So many threads may wait for that and no more: requests of known
-    /// nodes must find a free one whatever strangers send.
-    fn list_for_stranger(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
+    /// Reads a list unless one was begun later than `than`. At most `waiters_max` threads wait for it, so that
+    /// requests of known nodes find a free thread, whatever unknown callers send.
+    fn list_for_unknown_caller(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
         {
             let mut state = self.state.lock();
-            // Before the first list no node is known, so strangers keep nobody waiting.
+            // Before the first list no node is known, so no known node can be kept waiting.
             if state.waiters >= self.waiters_max && state.listed_at.is_some() {
                 return Err(Error::Contended);
             }
@@ -289,7 +289,7 @@ impl NodeCache {
     }
 }
 
-/// Whether a list is wanted.
+/// Decision about reading a list.
 enum Wanted {
     Not,
     NotBefore(Instant),
@@ -297,7 +297,7 @@ enum Wanted {
 }
 
 impl State {
-    /// Whether a watch keeps the view up to date, or is being continued and may soon.
+    /// Reports whether a watch keeps the view up to date, or is being continued and may soon.
     fn is_watched(&self) -> bool {
         self.watched && self.lapsed_at.is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX)
     }

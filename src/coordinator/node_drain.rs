@@ -19,25 +19,26 @@ use crate::reboot::{Caller, Drain};
 use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
 
-/// How often the pods of a draining node are listed at least. A node that is empty is noticed within this.
+/// Maximum time between two lists of the pods of a draining node; an empty node is noticed within this time.
 const LIST_EVERY: Duration = Duration::from_millis(500);
 
 /// A list older than this says little about which pods there are: no more evictions are asked for by it.
 const LIST_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// The same once nothing has moved for [`STANDSTILL`] lists: no eviction granted, no pod terminating.
+/// Time between lists after [`STANDSTILL`] lists without movement: no eviction granted, no pod terminating.
 const LIST_EVERY_IN_STANDSTILL: Duration = Duration::from_secs(3);
 
-/// After 15 seconds without movement somebody has to see to a budget or a webhook, or a pod elsewhere takes long to start.
+/// Number of lists without movement after which a drain counts as blocked: 15 seconds. An administrator must then check a budget or a
+/// webhook, or a pod elsewhere is slow to start.
 const STANDSTILL: u32 = 30;
 
-/// The same while Kubernetes does not answer.
+/// Time between lists while the API server does not answer.
 const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
 
 /// The nodes that may run our own pods are read at most this often: a list of nodes costs much.
 const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
 
-/// Every so many lists the Node is read, to notice that somebody uncordoned it.
+/// Number of lists after which the Node is read again, to notice that an administrator uncordoned it.
 const LISTS_A_NODE: u32 = 8;
 
 /// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
@@ -46,7 +47,7 @@ const CAME_BACK_LOGGED_MAX: usize = 20;
 /// Evictions in flight at once: enough to keep an API server's answer time from adding up, few enough to be polite.
 const EVICTIONS_AT_ONCE: usize = 4;
 
-/// What every drain of this replica needs.
+/// The parts that all drains of this replica share.
 pub(super) struct Drainer {
     pub(super) kube: Arc<Kube>,
     pub(super) metrics: Arc<Metrics>,
@@ -54,7 +55,7 @@ pub(super) struct Drainer {
     pub(super) ours: Ours,
 }
 
-/// One drain.
+/// A running drain.
 struct NodeDrain<'a> {
     drainer: &'a Drainer,
     drains: &'a Drains,
@@ -71,7 +72,7 @@ struct NodeDrain<'a> {
     logged: BTreeSet<Uid>,
 }
 
-/// How a drain ended.
+/// Result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// No pod is left, or the node was uncordoned: the request is decided again.
@@ -118,7 +119,7 @@ impl NodeDrain<'_> {
         }
     }
 
-    /// One list of the pods, and the evictions that are due; then the pause until the next list.
+    /// Lists the pods and sends the evictions that are due. Returns the pause until the next list.
     fn round(&mut self) -> Result<ControlFlow<End, Duration>, Error> {
         if !self.holds_slot()? {
             return Ok(ControlFlow::Break(End::Void));
@@ -166,14 +167,14 @@ impl NodeDrain<'_> {
         moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
     }
 
-    /// Whether the slot is still held under the drain's term, by the Lease as it is now.
+    /// Reads the Lease, and reports whether the slot is still held under the drain's term.
     fn holds_slot(&self) -> Result<bool, Error> {
         let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
         let holder = lock.state.holder(self.uid);
         Ok(holder.is_some_and(|holder| holder.term == self.drain.term && holder.checked_in.is_none()))
     }
 
-    /// Whether the node is still cordoned for this drain.
+    /// Reads the Node, and reports whether the node is still cordoned for this drain.
     fn is_cordoned(&self) -> Result<bool, Error> {
         let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
         let node = self.drainer.kube.node(self.node)?;

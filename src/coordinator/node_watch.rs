@@ -48,10 +48,10 @@ struct Times {
     logged_at: Option<Instant>,
 }
 
-/// Why a watch is over and cannot be continued.
+/// Reason for which a watch ended and cannot be continued.
 #[derive(Debug, thiserror::Error)]
 enum End {
-    /// Its events cannot be applied.
+    /// The events cannot be applied.
     #[error("its events cannot be followed")]
     Events(#[from] WatchError),
     /// The list that it was to begin with could not be read.
@@ -63,7 +63,7 @@ enum End {
     /// The server's versions are no numbers.
     #[error("this server's resource versions cannot be compared")]
     Unordered,
-    /// It was not granted, or was lost.
+    /// The watch was refused or lost.
     #[error(transparent)]
     Watch(#[from] ApiError),
 }
@@ -94,7 +94,7 @@ impl NodeWatch {
         }
     }
 
-    /// One list, and watches that continue it as long as they can.
+    /// Reads a list and follows watches that continue it, as long as they can.
     fn follow_once(&self, times: &mut Times) -> End {
         let mut start = match threads::on_fresh_stack(|| self.node_cache.start(&self.kube)) {
             Ok(Some(start)) => start,
@@ -122,7 +122,7 @@ impl NodeWatch {
         }
     }
 
-    /// One watch. `granted` is set when the server has agreed.
+    /// Follows a watch. `granted` is set once the server has accepted it.
     fn watch(&self, start: Start, time: Duration, granted: &mut bool) -> Result<(), End> {
         // For a server that agrees, but too late.
         let mut end = Err(End::Replaced);

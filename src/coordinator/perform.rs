@@ -21,7 +21,7 @@ use crate::system::{backoff, clock};
 const STEPS_MAX: usize = 48;
 
 /// A request that has not come to its decision by then is given up: its client may have gone long ago, and what a
-/// frozen replica meant to write then would be out of date.
+/// frozen replica meant to write is out of date.
 const DECISION_MAX: Duration = Duration::from_secs(60);
 
 /// Writes whose outcome is unknown, in one request, before it is given up.
@@ -87,7 +87,7 @@ impl Performer {
             Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
             Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
-            // A node that is marked is looked at whole next, so it is read whole at once.
+            // The rules ask for the whole Node next when it is marked, so it is read whole at once.
             Question::Meta if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 seen.fold(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
@@ -102,8 +102,8 @@ impl Performer {
         Ok(())
     }
 
-    /// Writes, and folds in what was written. When the write did not happen because of somebody else's, or may or may
-    /// not have happened, what it was based on is forgotten, so that the next step looks again.
+    /// Writes, and records what was written. After a conflicting write, or one whose outcome is unknown, the objects that the write
+    /// was based on are forgotten, so that the next step reads them again.
     pub(super) fn change(&self, caller: &Caller, change: &Change, seen: &mut Observed, doubts: &mut u32) -> Result<(), Error> {
         let now = clock::now();
         let result = match change {
@@ -148,7 +148,7 @@ impl Performer {
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 
-    /// Whether looking again may help after this failure of a write.
+    /// Returns `Ok` if reading again may help after this failed write, else the error.
     fn forgive(&self, error: ApiError, doubts: &mut u32) -> Result<(), Error> {
         match error {
             ApiError::Conflict { .. } | ApiError::NotFound { .. } => Ok(()),
@@ -163,7 +163,7 @@ impl Performer {
     }
 }
 
-/// The lock as it stands in the Lease.
+/// The lock as recorded in the Lease.
 pub(super) fn read_lock(kube: &Kube, readiness: &Readiness) -> Result<Lock, Error> {
     let lease = kube.lease()?;
     readiness.lease_was_read();

@@ -1,5 +1,5 @@
-//! The presence of the client of a request: still there, or gone. No reboot is approved for one that has hung up: its answer would be
-//! lost, and the slot with it until the node asks again.
+//! The presence of the client of a request: connected, or gone. No reboot is approved for a client that has hung up: the answer is
+//! lost, and the slot is kept for nothing until the node asks again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,8 +45,8 @@ impl Presence {
         }
     }
 
-    /// The step, unless it would read or write something for a client that has hung up: nothing is approved for it, and its
-    /// place is free as soon as the call under way has ended.
+    /// Returns the step, unless the client has hung up and the step reads or writes for it. Nothing is approved for that client, and its
+    /// place is free as soon as the current call has ended.
     pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
         match step {
             Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Outcome::refused(Kind::BadRequest, hung_up(node))),

@@ -52,7 +52,7 @@ impl Readiness {
         self.state.lock().refused = true;
     }
 
-    /// `Ok` when this replica is ready; else a sentence a line about what is in the way.
+    /// Returns `Ok` when this replica is ready, else a message with one line for each obstacle.
     pub fn result(&self) -> Result<(), String> {
         let now = clock::now().instant;
         let mut state = self.state.lock();
@@ -65,8 +65,8 @@ impl Readiness {
         self.record_lease(None);
     }
 
-    /// The reconciler could not read the Lease. A lock in it that makes no sense is no reason to be called unready:
-    /// then no node would get the answer that says what to repair.
+    /// Records that the reconciler could not read the Lease. An invalid lock in the Lease does not make the replica unready: a node must
+    /// get the answer that says what to repair.
     pub(super) fn lease_was_not_read(&self, error: &Error) {
         if !matches!(error, Error::Lock(_)) {
             self.record_lease(Some(error_chain(error)));

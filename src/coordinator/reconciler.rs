@@ -16,10 +16,10 @@ use crate::reboot::reconcile::{self, Step};
 use crate::reboot::{Caller, Now, Observed};
 use crate::system::{backoff, clock, threads};
 
-/// How often holders are looked at: one Lease, and one Node for each holder.
+/// Time between two checks of the holders, which read the Lease and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Every so many rounds all marked nodes are looked at for one without a slot. Without a watch that may take a list.
+/// Number of rounds after which all marked nodes are checked for one without a slot. Without a watch that may take a list.
 const ROUNDS_A_SCAN: u32 = 30;
 
 /// Steps for one node in one round.

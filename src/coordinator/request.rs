@@ -128,7 +128,7 @@ impl Requests {
         }
     }
 
-    /// Drains a node, and goes on with the request that waits for it.
+    /// Drains a node, and continues with the request that waits for it.
     fn drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) {
         let end = self.drainer.run(&self.drains, caller, drain);
         let held = self.drains.end(&caller.uid, drain.term, || self.held.take(&caller.uid, drain.term));

@@ -108,7 +108,7 @@ fn drain(term: u64) -> Drain {
     Drain { term, since: Timestamp::UNIX_EPOCH, plan: DrainPlan::default() }
 }
 
-/// Whether a drain of the node `n` under `term` was started.
+/// Reports whether a drain of the node `n` under `term` was started.
 fn starts(drains: &Drains, term: u64) -> bool {
     let started = Cell::new(false);
     let start = || {

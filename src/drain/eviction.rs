@@ -39,17 +39,17 @@ pub enum Eviction {
     },
     /// Too many requests; nothing about this pod.
     RateLimited {
-        /// How long to wait.
+        /// Time to wait.
         after: Duration,
     },
     /// Refused until a person acts: missing right, webhook, two budgets.
     Refused {
-        /// Why, for a person.
+        /// Reason, for people.
         why: String,
     },
     /// No clear answer: the eviction may or may not have happened, and is tried again.
     Unclear {
-        /// Why, for a person.
+        /// Reason, for people.
         why: String,
     },
 }

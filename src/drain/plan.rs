@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::cluster::{Hosts, Phase, Pod, Uid};
 
-/// How to tell the pods of this program from others.
+/// Description by which this program recognises its own pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ours {
     /// `POD_UID`: the pod this process runs in.
@@ -17,15 +17,15 @@ pub struct Ours {
     pub service_account: Option<String>,
 }
 
-/// Why a pod may stay on a node that reboots.
+/// Reason for which a pod is not evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skipped {
     /// Created after the slot was taken, on a node that is cordoned. The pod tolerates the cordon or was bound without the scheduler, so
-    /// its controller would create the next one here, too.
+    /// its controller creates the next one here, too.
     CameBack,
-    /// Its DaemonSet would recreate the pod here at once: DaemonSet pods tolerate the cordon.
+    /// Controlled by a DaemonSet, which recreates the pod here at once: DaemonSet pods tolerate the cordon.
     Daemon,
-    /// Its containers have ended.
+    /// All containers have ended.
     Finished,
     /// The mirror of a static pod; the API cannot end it.
     Mirror,
@@ -65,7 +65,7 @@ impl DrainPlan {
         plan
     }
 
-    /// Whether only our own pods are left, so that it matters if another node can run them.
+    /// Reports whether only our own pods are left, so that it matters whether another node can run them.
     pub fn asks_elsewhere(pods: &[Pod], ours: &Ours, since: Timestamp) -> bool {
         let plan = Self::of(pods, ours, since, None);
         plan.evict.is_empty() && plan.terminating.is_empty() && !plan.own.is_empty()
@@ -76,7 +76,7 @@ impl DrainPlan {
         self.left() == 0
     }
 
-    /// How many pods have yet to go.
+    /// Returns the number of pods that are left to evict or are terminating.
     pub fn left(&self) -> usize {
         self.evict.len() + self.terminating.len() + self.own.len()
     }
@@ -93,13 +93,13 @@ impl DrainPlan {
 }
 
 impl Ours {
-    /// Whether `pod` is this process's or another replica's.
+    /// Reports whether `pod` belongs to this process or to another replica.
     pub fn is(&self, pod: &Pod) -> bool {
         let replica = self.namespace.as_ref() == Some(&pod.key.namespace) && self.service_account.as_ref() == Some(&pod.service_account);
         self.is_this(pod) || replica
     }
 
-    /// Whether `pod` is the one this process runs in.
+    /// Reports whether this process runs in `pod`.
     fn is_this(&self, pod: &Pod) -> bool {
         match &self.uid {
             Some(uid) => *uid == pod.uid,

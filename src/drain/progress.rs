@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use super::{DrainPlan, Eviction, Schedule};
 use crate::cluster::{Pod, PodKey, join_names};
 
-/// How far a drain has come. Shown as the clause that ends "node worker-3 ".
+/// Progress of a drain. Displayed as the clause that ends "node worker-3 ".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// How many pods have yet to go.
+    /// Number of pods left.
     pub left: usize,
-    /// Those of them whose eviction is refused.
+    /// Pods left whose eviction is refused.
     pub blocked: Vec<Blocked>,
-    /// Those of them that are ending.
+    /// Pods left that are terminating.
     pub terminating: Vec<PodKey>,
     /// Pods that came back to the cordoned node, and stay.
     pub came_back: Vec<PodKey>,

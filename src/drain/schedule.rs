@@ -79,7 +79,7 @@ impl Schedule {
         candidates.into_iter().filter(is_due).collect()
     }
 
-    /// The time until an eviction is due, as things stand; at most `limit`.
+    /// Returns the time until the next eviction is due; at most `limit`.
     pub fn rest(&self, plan: &DrainPlan, now: Instant, limit: Duration) -> Duration {
         let rests = plan.candidates().iter().map(|pod| self.next(pod).map_or(Duration::ZERO, |next| next.saturating_duration_since(now)));
         rests.min().unwrap_or(limit).min(limit)

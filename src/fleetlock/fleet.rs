@@ -40,9 +40,9 @@ pub struct NodeRef {
 /// The result of a search by id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Several nodes have the id: cloned machines. Their names, sorted.
+    /// Several nodes have the id, as cloned machines do. Their names, sorted.
     Many(Vec<NodeName>),
-    /// One node has it.
+    /// Exactly one node has the id.
     Node(NodeRef),
     /// No node has it.
     Nobody,
@@ -138,7 +138,7 @@ impl Fleet {
         self.position(name).ok().map(|position| &self.members[position])
     }
 
-    /// Whether the write of `own` has arrived: the fleet then holds every change that was written before it. A version as high
+    /// Reports whether the write of `own` has arrived. The fleet then holds every change that was written before it. A version as high
     /// does not show that: after a restored backup it may belong to another history.
     pub fn shows(&self, own: &NodeMeta) -> bool {
         own.version.number().is_some() && self.member(&own.name).is_some_and(|member| member.shows(own))
@@ -164,7 +164,7 @@ impl Fleet {
         self.members.iter().filter(|member| member.machine_id.is_none()).map(|member| member.name.clone()).collect()
     }
 
-    /// Whether the event of this version is new.
+    /// Records the version of an event, and reports whether the event is new.
     fn advance(&mut self, version: Option<u128>) -> Result<bool, WatchError> {
         if version.is_none() || version < self.watched {
             return Err(WatchError::Backwards { after: self.watched.unwrap_or_default() });

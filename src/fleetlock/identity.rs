@@ -24,7 +24,7 @@ pub fn zincati_id(machine: MachineId) -> HexId {
     HexId(id)
 }
 
-/// Whether a client of the machine `machine` may call itself `id`.
+/// Reports whether a client on `machine` may use the id `id`.
 pub fn answers_to(machine: MachineId, id: HexId) -> bool {
     id == machine.0 || id == zincati_id(machine)
 }

@@ -1,6 +1,6 @@
-//! The FleetLock protocol: a request's bytes in, a reply out, and the fleet in which an id stands for a node.
+//! The FleetLock protocol: a request's bytes in, a reply out, and the fleet in which an id identifies a node.
 //!
-//! Pure: it knows neither sockets nor Kubernetes calls. The protocol is that of
+//! Pure: the module knows neither sockets nor Kubernetes calls. The protocol is that of
 //! <https://coreos.github.io/zincati/development/fleetlock/protocol/>; what real clients send differs here and there
 //! from its text, and is noted where it matters.
 

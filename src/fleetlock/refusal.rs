@@ -4,7 +4,7 @@
 
 use super::Kind;
 
-/// Why a request is not granted.
+/// Reason for which a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// For machines.

@@ -72,7 +72,7 @@ kinds! {
     NotFound = "not_found", 404;
     /// Another node is marked as rebooting, by hand or by another manager.
     OtherRebooting = "other_rebooting", 404;
-    /// This replica is stopping; another answers.
+    /// The replica is stopping; another one answers.
     ShuttingDown = "shutting_down", 404;
     /// All slots are held by other nodes.
     SlotsTaken = "slots_taken", 404;
@@ -101,13 +101,13 @@ impl Reply {
         Self { kind, value }
     }
 
-    /// Anything but a 200. A kind that would be one becomes [`Kind::InternalError`].
+    /// Makes an answer other than 200. A kind with status 200 becomes [`Kind::InternalError`].
     pub fn refusal(kind: Kind, value: String) -> Self {
         let kind = if kind.status() == 200 { Kind::InternalError } else { kind };
         Self { kind, value }
     }
 
-    /// Its kind.
+    /// Returns the kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -1,6 +1,6 @@
-//! From a request as it arrived to a [`Request`], or to the [`Refusal`] of what is none of FleetLock's.
+//! Parses a request as it arrived into a [`Request`], or into the [`Refusal`] of one that is not FleetLock's.
 //!
-//! `Content-Type` is not looked at: Zincati sends none. The size of a request is limited where it is read.
+//! `Content-Type` is ignored: Zincati sends none. The size of a request is limited where it is read.
 
 use std::fmt;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -46,7 +46,7 @@ pub struct Request {
 pub struct Head<'a> {
     /// `POST`, upper case.
     pub method: &'a str,
-    /// Path and query as they stand in the request line.
+    /// Path and query of the request line, unchanged.
     pub target: &'a str,
     /// Every value of the header `fleet-lock-protocol`.
     pub protocol: Option<&'a str>,
@@ -90,7 +90,7 @@ pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> ControlFlow<Refusal, Re
             Continue(Request { endpoint, id: self::id(&id)?, group: self::group(&group)? })
         }
         Err(error) => {
-            // The error quotes a text that stands where none belongs, whole.
+            // The error quotes an unexpected text whole.
             let error: String = error.to_string().chars().take(ERROR_SHOWN_MAX).collect();
             bad(format!("the body is not {{\"client_params\": {{\"id\", \"group\"}}}} in JSON: {error}"))
         }
@@ -161,7 +161,7 @@ impl Endpoint {
     }
 }
 
-/// As much of a stranger's text as belongs in an answer.
+/// Shortens a text of an unknown caller for an answer.
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -209,7 +209,7 @@ pub(super) fn closed_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1))
 }
 
-/// `error` and all its sources, as a person would see them.
+/// Returns `error` and all its sources, as people read them.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -10,7 +10,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// How many nodes may be unavailable beside the `holders` of slots.
+    /// Returns how many nodes may be unavailable beside the `holders` of slots.
     pub fn room<'a>(self, holders: impl IntoIterator<Item = &'a Holder>) -> usize {
         self.slots.saturating_sub(holders.into_iter().count())
     }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::Holder;
 use crate::cluster::{Node, Readiness, Status};
 
-/// How long a replica may take between taking a slot and marking its node. A slot held longer than this with an
-/// unmarked node and no approval was left behind by a crash.
+/// Maximum time between taking a slot and marking its node. A slot held longer with an unmarked node and no approval was left behind by
+/// a crash.
 const MARKING_MAX: Duration = Duration::from_secs(60);
 
 /// A node that checks in without having rebooted was most likely approved and changed its mind; or its kubelet has not
@@ -37,7 +37,7 @@ pub enum Release {
     RestoreFirst,
 }
 
-/// Why a slot can be freed. Shown as a sentence about the node.
+/// Reason for which a slot is freed. Displayed as a message about the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeReason {
     /// Checked in, and Ready in another boot or for long enough.
@@ -56,7 +56,7 @@ pub enum FreeReason {
     Recreated,
 }
 
-/// Why a slot is kept. Shown as the clause that ends "node worker-3 ".
+/// Reason for which a slot is kept. Displayed as the clause that ends "node worker-3 ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepReason {
     /// Checked in, and not Ready.
@@ -114,8 +114,8 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
     }
 }
 
-/// Whether it matters if another Node has this holder's machine-id: it is approved, and its own Node is gone. `node` is the
-/// one that has its name.
+/// Reports whether another Node with this holder's machine-id matters: the holder is approved and its own Node is gone. `node` is the
+/// Node of that name, if any.
 pub fn is_searched_for(holder: &Holder, node: Option<&Node>) -> bool {
     let is_gone = node.is_none_or(|node| node.meta.uid != holder.uid);
     is_gone && holder.machine.is_some() && holder.approved.is_some() && holder.checked_in.is_none()

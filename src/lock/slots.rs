@@ -29,7 +29,7 @@ pub struct Holder {
     pub group: GroupName,
     /// The number of its term.
     pub term: u64,
-    /// When the slot was taken.
+    /// Time when the slot was taken.
     pub since: Timestamp,
     /// The node runs the control plane, by its labels when the slot was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -38,13 +38,13 @@ pub struct Holder {
     /// under another name. The machine-id itself must not be published (machine-id(5)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<HexId>,
-    /// When its reboot was last approved. From then on the node may reboot at any moment.
+    /// The last approval. The node may reboot at any moment after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
-    /// When the node checked in after the reboot. From then on the slot may be freed.
+    /// Time of the check-in after the reboot. The slot may be freed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_in: Option<Timestamp>,
-    /// When its Node was first seen to be gone while its reboot was approved.
+    /// Time when the Node was first found missing while its reboot was approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
     /// Fields of a later version, kept as they are.
@@ -55,7 +55,7 @@ pub struct Holder {
 /// An approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approved {
-    /// When.
+    /// Time of the approval.
     pub at: Timestamp,
     /// The node's bootID then: another one later proves a reboot.
     pub boot: String,

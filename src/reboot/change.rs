@@ -27,7 +27,7 @@ pub enum Change {
     },
 }
 
-/// Why the Lease is written.
+/// Purpose of a write to the Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockChange {
     /// A node with our annotation and cordon has no slot because the Lease was deleted: it gets one, since it may be rebooting.
@@ -46,7 +46,7 @@ pub enum LockChange {
     Take,
 }
 
-/// Why a Node is written.
+/// Purpose of a write to a Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeChange {
     /// The time at which the node was seen empty is recorded. The write is also the barrier for what is known of the fleet.

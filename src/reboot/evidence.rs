@@ -43,7 +43,7 @@ pub struct Approval {
 pub struct Stale;
 
 impl HeldSlot {
-    /// From the answer to the write that approved the node `uid`.
+    /// Makes the proof from the answer to the write that approved the node `uid`.
     pub fn of(lock: &Seen<Lock>, uid: &Uid) -> Option<Self> {
         let holder = lock.value.state.holder(uid)?;
         let approved = lock.value.written == Some(LockChange::Approve) && holder.approved.is_some() && holder.checked_in.is_none();
@@ -52,7 +52,7 @@ impl HeldSlot {
 }
 
 impl Cordoned {
-    /// From the Node as seen; `None` when it is not cordoned under the term `term` of `lock`.
+    /// Makes the proof from the Node as read; `None` when it is not cordoned under the term `term` of `lock`.
     pub fn of(node: &Seen<Option<Node>>, lock: &Lock, term: u64) -> Option<Self> {
         let cordoned = node.value.as_ref()?.is_cordoned_for(&lock.term(term));
         cordoned.then_some(Self { tick: node.tick, at: node.at })
@@ -60,7 +60,7 @@ impl Cordoned {
 }
 
 impl Emptied {
-    /// From a complete list of pods; the plan of what is left when there is any.
+    /// Makes the proof from a complete list of pods. When pods are left, returns the plan for them instead.
     pub fn of(
         pods: &Seen<Complete<Vec<Pod>>>,
         cordoned: &Cordoned,

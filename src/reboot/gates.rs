@@ -7,10 +7,11 @@ use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, join_names}
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
-/// A node whose kubelet does not report cannot be drained: its pods do not end, and it would hold the slot for nothing.
+/// Maximum time that an asking node may have been not Ready. A node whose kubelet does not report cannot be drained: its pods do not
+/// end, and it holds the slot to no use.
 const NOT_READY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
-/// The next step of a node that would take a slot but may not, or not yet. `None`: nothing is in its way.
+/// Returns the next step of a node that asks for a slot and is refused for now; `None` if no gate refuses.
 pub(super) fn closed(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules: &Rules, now: Now) -> Option<Step> {
     not_ready(node, now.clock).or_else(|| {
         if !is_protected(node, rules) {
@@ -23,8 +24,8 @@ pub(super) fn closed(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: 
     })
 }
 
-/// Whether every other control-plane node is available, so that a drained holder may be approved. Of two that hold slots the
-/// later one gives way.
+/// Reports whether every other control-plane node is available, so that a drained holder may be approved. Of two holders the one with
+/// the later term yields.
 pub(super) fn control_plane_stays_up(
     caller: &Caller,
     fleet: &FleetFacts,

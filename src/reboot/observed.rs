@@ -17,16 +17,16 @@ pub struct Seen<T> {
     /// Facts seen later have a greater one. A fact's reading begins after every fact with a smaller one was complete; [`FleetFacts`]
     /// says how late it may be.
     pub tick: u64,
-    /// When its reading began.
+    /// Time when the read began.
     pub at: Instant,
 }
 
 /// A term of a slot as first seen, or as made: a later one of the same node differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldTerm {
-    /// Its number.
+    /// Number of the term.
     pub term: u64,
-    /// When the reboot was last approved.
+    /// Time of the last approval.
     pub approved: Option<Timestamp>,
     /// The node has checked in since.
     pub checked_in: bool,
@@ -35,23 +35,23 @@ pub struct HeldTerm {
 /// The lock as read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
-    /// Who holds what.
+    /// The slots and their holders.
     pub state: LockState,
-    /// The Lease it stands in; `None`: there is none yet.
+    /// The Lease that holds it; `None` if the Lease does not exist yet.
     pub version: Option<LeaseVersion>,
     /// The write of this request that made it; `None`: it was read.
     pub written: Option<LockChange>,
 }
 
-/// What is known of the fleet: of each node as much as the rules need of the others.
+/// The known state of the fleet: of each node as much as the rules need of the others.
 ///
-/// Of [`Fact::FleetLately`] nothing is said about how late it is. Of [`Fact::Fleet`] **no change is missing** that was written
-/// before a certain moment:
+/// For [`Fact::FleetLately`] nothing is promised about its age. For [`Fact::Fleet`] **no change is missing** that was written before a
+/// certain moment:
 ///
-/// - When this request has written its own Node and seen nothing of it since: the moment of that write,
-///   [`Observed::own_write`]. More is not needed for the rule that of two nodes which are marked at the same time one sees the
-///   other: a node marked before ours was written is among these; one marked later finds ours when it looks again.
-/// - Else: the moment when the reading began.
+/// - If this request has written its own Node, and has seen no newer state of it: the moment of that write, [`Observed::own_write`]. No
+/// more is needed for the rule that of two nodes marked at the same time one sees the other. A node marked before our write is among
+/// these; a node marked later finds ours when it reads again.
+/// - Otherwise: the moment when the read began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetFacts {
     /// The nodes with the rebooting annotation or a record of our cordon, and those of the control plane; by name.
@@ -84,13 +84,13 @@ pub enum Fact {
 pub struct Observed {
     /// The Node that the request is about.
     pub uid: Uid,
-    /// How many facts were seen.
+    /// Number of facts recorded.
     pub ticks: u64,
     /// The Node's metadata as this request's own write has left it, while nothing else was seen of the Node.
     pub own_write: Option<NodeMeta>,
     /// The term this request acts under: the first it has seen, or the one it has made.
     pub term: Option<HeldTerm>,
-    /// What the first look at the lock showed of the node, changed since only by this request's own writes.
+    /// State of the node in the first lock that was read, changed since only by this request's own writes.
     pub first: Option<Option<HeldTerm>>,
     /// The other nodes that may run our own pods.
     pub elsewhere: Option<Seen<Hosts>>,
@@ -159,12 +159,12 @@ impl Observed {
     fn fold_node(&mut self, value: Option<Node>, change: Option<NodeChange>, tick: u64, at: Instant) {
         let before = self.node.take();
         if change != Some(NodeChange::Restore) {
-            // Our own mark may be new on it, even if the answer to its writing was lost: the fleet has to be read again now
-            // that others can see it.
+            // Our own annotation may be new on it, even if the answer to the write was lost. Other nodes can see it from now on, so the
+            // fleet must be read again.
             self.fleet = None;
         }
         let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark)));
-        // A patch that changed nothing got no version of its own, and the watch has nothing to deliver.
+        // A patch that changed nothing got no new version, so the watch has nothing to deliver.
         let is_new =
             |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.meta.version != node.meta.version);
         self.own_write = written.filter(is_new).map(|node| node.meta.clone());
@@ -176,7 +176,7 @@ impl Observed {
         self.node = Some(Seen { value, tick, at });
     }
 
-    /// What was read last of the fleet.
+    /// Returns the fleet that was read last.
     pub fn newest_fleet(&self) -> Option<&Seen<FleetFacts>> {
         [&self.fleet, &self.fleet_lately].into_iter().flatten().max_by_key(|seen| seen.tick)
     }
@@ -217,31 +217,31 @@ impl FleetFacts {
 /// The result of [`FleetFacts::rebooting_without_slot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Others {
-    /// These; possibly none.
+    /// The rebooting nodes; possibly none.
     Are(Vec<NodeName>),
-    /// There may be some, but the lock was read before the fleet, so that a node which took its slot since would be mistaken
-    /// for one: the lock has to be read again first.
+    /// Unknown: the lock was read before the fleet. A node that took its slot in between must not be mistaken for one without a slot,
+    /// so the lock must be read again first.
     LockTooOld,
     /// The fleet was not read yet.
     NotRead,
 }
 
 impl HeldTerm {
-    /// The term of a holder as it stands.
+    /// Returns the current term of a holder.
     pub fn of(holder: &Holder) -> Self {
         let approved = holder.approved.as_ref().map(|approved| approved.at);
         Self { term: holder.term, approved, checked_in: holder.checked_in.is_some() }
     }
 
-    /// Whether this is the term `first`, with nothing since but perhaps a check-in.
+    /// Reports whether this is the term `first`, with no change since but perhaps a check-in.
     pub fn follows(&self, first: &Self) -> bool {
         self.term == first.term && self.approved == first.approved && (self.checked_in || !first.checked_in)
     }
 }
 
 impl Lock {
-    /// Why the member is unavailable, if it is. Its slot is judged by the Lease: when that has counted its term and has no such
-    /// slot any more, the annotation and the cordon that were made for the term are being undone and do not count.
+    /// Returns why the member is unavailable; `None` if it is available. The Lease decides about a slot: if the Lease has counted the
+    /// member's term and has no such slot any more, its annotation and cordon are being undone and do not count.
     pub(super) fn unavailable(&self, member: &Member) -> Option<Unavailable> {
         let mut left = member.clone();
         if self.has_counted(member) {
@@ -251,7 +251,7 @@ impl Lock {
         left.unavailable()
     }
 
-    /// Whether the member's cordon was recorded under this Lease, for a term that this state of the lock has counted.
+    /// Reports whether the member's cordon was recorded under this Lease, for a term that this state of the lock has counted.
     pub(super) fn has_counted(&self, member: &Member) -> bool {
         let lease = self.version.as_ref().map(|version| &version.uid);
         member.record.as_ref().is_some_and(|record| lease == Some(&record.term.lease) && record.term.term <= self.state.last_term)
@@ -263,8 +263,8 @@ impl Lock {
     }
 }
 
-/// Whether the mark on `node` is of another term than the one this lock shows, and the lock was read first: then the
-/// term may be a newer one, whose mark must not be undone.
+/// Reports whether the annotation of `node` names another term than this lock, and the lock was read first. That term may be a newer
+/// one, whose annotation must not be undone.
 pub(super) fn may_be_marked_since(node: &Seen<Option<Node>>, lock: &Seen<Lock>, holder: Option<&Holder>) -> bool {
     let Some(record) = node.value.as_ref().and_then(|node| node.meta.record.as_ref()) else { return false };
     let known = holder.is_some_and(|holder| record.term == lock.value.term(holder.term));

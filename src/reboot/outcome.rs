@@ -18,7 +18,7 @@ pub enum Outcome {
     UnknownNode(HexId),
 }
 
-/// Why steady-state is answered 200.
+/// Reason for which steady-state is answered 200.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// The node is marked Ready and holds no slot.

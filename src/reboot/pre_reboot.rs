@@ -39,7 +39,7 @@ pub fn next(caller: &Caller, seen: &Observed, rules: &Rules, now: Now) -> Step {
             step => step,
         },
         // Only a Node read after the approval shows whether an approved node is still cordoned. In an older one the annotation
-        // may be missing because it was not written yet, and a new term would take the approval away.
+        // may be missing because it was not written yet, and a new term takes the approval away.
         Some(holder) if is_uncordoned(view, holder) && seen_node.tick < lock.tick => Step::Look(Question::Node),
         Some(holder) if has_ended(view, holder) && room(view) == 0 => take_slot(view),
         Some(holder) if has_ended(view, holder) => match gates::closed(caller, seen, lock, node, rules, now) {
@@ -64,8 +64,8 @@ fn take_slot(view: &View<'_>) -> Step {
     if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
         return step;
     }
-    // An early check, which avoids cordoning a node that would have to wait anyway. What it misses, the checks after cordoning
-    // find. A node that has just released its slot because of those goes by them.
+    // An early check that avoids cordoning a node which must wait anyway. What it misses, the checks after cordoning find. A node that
+    // has just released its slot because of a rebooting node is refused by the same facts.
     match FleetFacts::rebooting_without_slot(seen.newest_fleet(), lock, &caller.node) {
         Others::NotRead => Step::Look(Question::FleetLately),
         Others::LockTooOld => Step::Look(Question::Lock),
@@ -74,7 +74,7 @@ fn take_slot(view: &View<'_>) -> Step {
     }
 }
 
-/// How many nodes may be unavailable beside the other holders.
+/// Returns how many nodes may be unavailable beside the other holders.
 fn room(view: &View<'_>) -> usize {
     view.rules.capacity.room(view.lock.value.state.others(&view.caller.node))
 }
@@ -251,7 +251,7 @@ fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
     Step::Answer(Outcome::refused(Kind::OtherRebooting, message))
 }
 
-/// Whether the slot is still held under the term, with no check-in since.
+/// Reports whether the slot is still held under the term, with no check-in since.
 fn holds_term(holder: Option<&Holder>, term: u64) -> bool {
     holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none())
 }

@@ -20,18 +20,18 @@ pub struct Caller {
     pub id: HexId,
     /// The group in the request.
     pub group: GroupName,
-    /// When the request arrived.
+    /// Time when the request arrived.
     pub arrived: Timestamp,
 }
 
 /// The settings that all decisions share.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// How many nodes may be unavailable at once.
+    /// Maximum number of nodes unavailable at once.
     pub capacity: Capacity,
     /// At most one control-plane node may be unavailable, for any reason.
     pub protect_control_plane: bool,
-    /// How to tell this program's own pods.
+    /// Description of this program's own pods.
     pub ours: Ours,
 }
 
@@ -45,7 +45,7 @@ pub struct Now {
 }
 
 impl Caller {
-    /// Whether `node`, as just read, is still the node that the view of the fleet meant.
+    /// Reports whether `node`, as just read, is still the node that the fleet view meant.
     pub fn is(&self, node: &Node) -> bool {
         node.meta.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
     }

@@ -54,7 +54,7 @@ pub enum Wait {
 pub struct Drain {
     /// The drain ends when the node's slot is not held under this term any more.
     pub term: u64,
-    /// When the slot was taken.
+    /// Time when the slot was taken.
     pub since: Timestamp,
     /// The pods at the beginning.
     pub plan: DrainPlan,

@@ -40,7 +40,7 @@ pub struct FileWatch<const N: usize> {
 }
 
 impl<const N: usize> FileWatch<N> {
-    /// Reads the files until two reads in a row agree, at most [`READS_MAX`] times.
+    /// Reads the files until two reads in a row agree, at most `READS_MAX` times.
     pub fn open(paths: [PathBuf; N]) -> (Self, Contents<N>) {
         let mut this = Self { paths, hasher: RandomState::new(), known: 0, last: 0 };
         let mut contents = this.read();
@@ -104,36 +104,18 @@ const READS_MAX: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
 
-    /// A temporary folder with two files.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let name = format!("reboot-manager-watch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let folder = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn put(&self, name: &str, content: impl AsRef<[u8]>) {
-            std::fs::write(self.0.join(name), content).unwrap();
-        }
-
-        fn watch(&self) -> (FileWatch<2>, Contents<2>) {
-            FileWatch::open(["a", "b"].map(|name| self.0.join(name)))
-        }
+    /// Runs `test` with the paths of two files in a temporary folder.
+    fn with_files(name: &str, test: impl Fn([PathBuf; 2])) {
+        let folder = std::env::temp_dir().join(format!("reboot-manager-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        test(["a", "b"].map(|file| folder.join(file)));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    fn write(path: &PathBuf, content: impl AsRef<[u8]>) {
+        std::fs::write(path, content).unwrap();
     }
 
     #[track_caller]
@@ -143,39 +125,39 @@ mod tests {
 
     #[test]
     fn contents_are_returned_once_they_were_read_twice() {
-        let folder = Folder::new();
-        folder.put("a", "1");
-        folder.put("b", "1");
-        let (mut watch, contents) = folder.watch();
-        check(contents, ["1", "1"]);
-        assert!(watch.changed().is_none());
-        folder.put("a", "2");
-        assert!(watch.changed().is_none());
-        folder.put("b", "2");
-        assert!(watch.changed().is_none(), "an old file together with a new one");
-        check(watch.changed().unwrap(), ["2", "2"]);
-        assert!(watch.changed().is_none());
-        folder.put("b", "3");
-        assert!(watch.changed().is_none());
-        folder.put("b", "2");
-        assert!(watch.changed().is_none());
-        assert!(watch.changed().is_none(), "unchanged");
+        with_files("read-twice", |[a, b]| {
+            [&a, &b].into_iter().for_each(|path| write(path, "1"));
+            let (mut watch, contents) = FileWatch::open([a.clone(), b.clone()]);
+            check(contents, ["1", "1"]);
+            assert!(watch.changed().is_none());
+            write(&a, "2");
+            assert!(watch.changed().is_none());
+            write(&b, "2");
+            assert!(watch.changed().is_none(), "an old file together with a new one");
+            check(watch.changed().unwrap(), ["2", "2"]);
+            assert!(watch.changed().is_none());
+            write(&b, "3");
+            assert!(watch.changed().is_none());
+            write(&b, "2");
+            assert!(watch.changed().is_none());
+            assert!(watch.changed().is_none(), "unchanged");
+        });
     }
 
     #[test]
     fn an_unreadable_file_is_reported_once() {
-        let folder = Folder::new();
-        folder.put("a", "1");
-        let named = |contents: Contents<2>, path: &Path| assert_eq!(contents.unwrap_err().path, path);
-        let (mut watch, contents) = folder.watch();
-        named(contents, &folder.0.join("b"));
-        assert!(watch.changed().is_none());
-        folder.put("b", vec![b'x'; 1 << 20]);
-        assert!(watch.changed().is_none());
-        assert!(watch.changed().unwrap().is_ok());
-        folder.put("b", vec![b'x'; (1 << 20) + 1]);
-        assert!(watch.changed().is_none());
-        named(watch.changed().unwrap(), &folder.0.join("b"));
-        assert!(watch.changed().is_none());
+        with_files("unreadable", |[a, b]| {
+            write(&a, "1");
+            let (mut watch, contents) = FileWatch::open([a.clone(), b.clone()]);
+            assert_eq!(contents.unwrap_err().path, b, "missing");
+            assert!(watch.changed().is_none());
+            write(&b, vec![b'x'; 1 << 20]);
+            assert!(watch.changed().is_none());
+            assert!(watch.changed().unwrap().is_ok());
+            write(&b, vec![b'x'; (1 << 20) + 1]);
+            assert!(watch.changed().is_none());
+            assert_eq!(watch.changed().unwrap().unwrap_err().path, b, "too long");
+            assert!(watch.changed().is_none());
+        });
     }
 }

@@ -12,7 +12,7 @@ use crate::scenarios::document_commands::DOCUMENTS as WALKED;
 fn documents() -> Vec<String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["", "docs/"] {
+    for folder in ["", "docs/", "docs/development/"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if Path::new(&name).extension().is_some_and(|extension| extension == "md") {

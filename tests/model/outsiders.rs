@@ -107,7 +107,7 @@ impl Moves<'_> {
     fn of_administrator(&mut self, machine: usize) {
         let name = &self.stage.names[machine];
         let Some(node) = self.world.node(machine) else { return };
-        // On a node that is marked a cordon cannot be told from ours: docs/proof.md.
+        // On a node that is marked a cordon cannot be told from ours: docs/development/proof.md.
         if self.world.may.cordons > 0 && !node.unschedulable && node.meta.status != Status::Rebooting {
             self.add(
                 || format!("an administrator cordons {name}"),

@@ -212,7 +212,7 @@ fn a_uid_is_given_back_as_it_was_read() {
 }
 
 proptest! {
-    /// A list and the events after it make what a later list would hold, in members and in ids.
+    /// A list and the events after it equal a later list, in members and in ids.
     #[test]
     fn a_fleet_kept_is_as_one_read(steps in proptest::collection::vec((0u8..6, 0u8..5, 0u8..3), 1..40), listed in 0usize..40) {
         let mut nodes: BTreeMap<String, Value> = BTreeMap::new();

@@ -31,7 +31,7 @@ impl Kube {
         Self { client, namespace, service }
     }
 
-    /// Where the Lease and the Secrets live.
+    /// Returns the namespace of the Lease and the Secrets.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -41,12 +41,12 @@ impl Kube {
         self.client.list(&call(Verb::List, "nodes", "all nodes", NODES), empty, add)
     }
 
-    /// One Node.
+    /// Reads a Node.
     pub fn node(&self, name: &NodeName) -> Result<Option<Node>, ApiError> {
         self.find(&node(Verb::Get, name))
     }
 
-    /// One Node's metadata.
+    /// Reads the metadata of a Node.
     pub fn node_meta(&self, name: &NodeName) -> Result<Option<NodeMeta>, ApiError> {
         self.find(&Call { detail: Detail::Metadata, ..node(Verb::Get, name) })
     }

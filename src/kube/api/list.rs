@@ -19,7 +19,7 @@ use crate::system::{backoff, clock};
 
 impl Client {
     /// Reads a whole list, page by page, and folds each item into an accumulator; with the version at which the list is complete.
-    /// If the list has to be started over, so is the accumulator: `fold` must keep nothing elsewhere.
+    /// When the list starts over, the accumulator does, too: `fold` must keep nothing elsewhere.
     pub(crate) fn list<T: DeserializeOwned, A>(
         &self,
         call: &Call,
@@ -62,7 +62,7 @@ impl Client {
                 _ => Some(end.version),
             };
             match end.next {
-                // A server that sends us in a circle would never come to an end.
+                // Protects against a server whose pages lead in a circle.
                 Some(following) if next.as_ref() == Some(&following) => {
                     let failure = Failure::Decode(DecodeError::NoList("the same page again".to_owned()));
                     return Err(Stopped { may_start_over: false, failure });
@@ -74,7 +74,7 @@ impl Client {
     }
 }
 
-/// Why the pages of a list ended before the list did.
+/// Reason for which the pages of a list ended early.
 struct Stopped {
     may_start_over: bool,
     failure: Failure,
@@ -200,7 +200,7 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for &mut PageReader<'_,
         Ok(())
     }
 
-    /// What Go makes of a list that was never filled; an empty `PartialObjectMetadataList` comes like this.
+    /// Accepts `null`, which Go writes for a list that was never filled, as in an empty `PartialObjectMetadataList`.
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
@@ -217,7 +217,7 @@ enum Key {
     Other,
 }
 
-/// As kubectl and client-go ask for.
+/// Items of a page, as kubectl and client-go request them.
 const PAGE_ITEMS: usize = 500;
 
 /// 500 objects of half a megabyte. They are not kept.

@@ -24,7 +24,7 @@ impl Client {
         open: impl FnOnce() -> bool,
         take: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), ApiError> {
-        // The server ends it a little before the client's own limit would cut it.
+        // The server ends the watch a little before the client's own limit.
         let path = format!("{}&timeoutSeconds={}", call.path, time.as_secs().max(1));
         let stream = self.run(call, &path, None, time + self.limits.call, Ok);
         let events = stream.and_then(|answer| {
@@ -64,7 +64,7 @@ impl<R: Read> Read for Bounded<'_, R> {
     }
 }
 
-/// One event is a whole Node of 10 KB and more; a larger buffer saves few reads.
+/// Buffer for events. An event is a whole Node of 10 KB and more; a larger buffer saves few reads.
 const EVENT_BYTES: usize = 8192;
 
 #[cfg(test)]

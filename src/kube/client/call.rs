@@ -57,7 +57,7 @@ pub(crate) enum Detail {
     Whole,
 }
 
-/// One request as its caller names it.
+/// A request as its caller names it.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) verb: Verb,
@@ -85,7 +85,7 @@ impl Call {
     }
 }
 
-/// One attempt of a request, for metrics.
+/// An attempt of a request, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
     /// The operation.
@@ -94,6 +94,6 @@ pub struct Observation {
     pub resource: &'static str,
     /// The HTTP status code; none when no answer came.
     pub code: Option<u16>,
-    /// From before the connection to the head of the answer.
+    /// Time from before the connection to the head of the answer.
     pub duration: Duration,
 }

@@ -12,7 +12,7 @@ use super::status::ApiStatus;
 use crate::kube::config::CredentialError;
 use crate::kube::transport::TlsError;
 
-/// Why a request did not bring the object or list that its caller wants: the operation ("get node worker-3"), and its failure.
+/// Failure of a request: the operation ("get node worker-3"), and the reason.
 #[derive(Debug, Error)]
 pub enum ApiError {
     /// 429: not now. Try later; a refusal by a disruption budget is among the causes.
@@ -31,7 +31,7 @@ pub enum ApiError {
     /// its namespace, or its API group.
     #[error("could not {0}, the API server answers that something does not exist: {1}")]
     NotFound(String, Box<ApiStatus>),
-    /// Any other 4xx: it will not change by itself; a person has to see to it.
+    /// Any other 4xx. A repetition gets the same answer; an administrator must act.
     #[error("could not {0}, the API server refuses it{hint}: {1}", hint = hint(.1.code))]
     Refused(String, Box<ApiStatus>),
     /// No answer, or not the whole of it. For a write this leaves open whether the server acted: look.
@@ -84,7 +84,7 @@ impl ApiError {
     }
 }
 
-/// Why no whole answer came.
+/// Reason for which no complete answer arrived.
 #[derive(Debug, Error)]
 pub enum TransportError {
     #[error("there is no credential for the API server")]
@@ -103,10 +103,10 @@ pub enum TransportError {
     Untrusted(#[from] TlsError),
 }
 
-/// Why an answer cannot be used.
+/// Reason for which an answer cannot be used.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// A code that no API server gives to such a request; redirects are among them, for none is followed.
+    /// A code that no API server gives to this request. Redirects are among them, for none is followed.
     #[error("HTTP status {0} was not expected; is this the address of the API server?")]
     Code(u16),
     #[error("the object does not have the expected form")]

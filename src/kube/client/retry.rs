@@ -2,8 +2,8 @@
 //! jitter are arguments.
 //!
 //! A read may always be repeated. A write is repeated only when the server surely did not act on it:
-//! nothing was sent, the credential was turned away before the request was looked at (401), or priority and
-//! fairness turned it away (429 with `Retry-After`). A 429 that names a disruption budget is an answer, not
+//! nothing was sent, the credential was refused before the request was handled (401), or priority and
+//! fairness refused it (429 with `Retry-After`). A 429 that names a disruption budget is an answer, not
 //! an overload, and never repeated here: only the caller knows what else there is to evict meanwhile.
 //!
 //! Specification: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/> and
@@ -21,7 +21,7 @@ pub(super) enum Intent {
     Write,
 }
 
-/// One attempt that did not succeed.
+/// An attempt that failed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
     /// 1 for the first.
@@ -31,7 +31,7 @@ pub(super) struct Attempt {
     pub(super) credential: Credential,
     /// Time left of the call's deadline.
     pub(super) left: Duration,
-    /// From 0 to 1, drawn for each attempt.
+    /// Random number from 0 to 1, drawn for each attempt.
     pub(super) jitter: f64,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Credential {
     Renewed,
 }
 
-/// How an attempt ended.
+/// Result of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome<'a> {
     /// An answer other than a success.

@@ -55,7 +55,7 @@ impl Client {
     }
 
     /// Creates or changes one object, and decodes what the server answers. Repeated only when the server surely did
-    /// not act; after any other error the caller has to look what holds.
+    /// not act; after any other error the caller must read what holds.
     pub(crate) fn write<T: DeserializeOwned>(&self, call: &Call, body: &impl Serialize) -> Result<T, ApiError> {
         serde_json::to_vec(body)
             .map_err(unsendable)

@@ -78,7 +78,7 @@ impl fmt::Display for ApiStatus {
     }
 }
 
-/// One cause of a refusal.
+/// A cause of a refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Cause {

@@ -36,7 +36,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// How we authenticate, besides a client certificate.
+/// Authentication besides a client certificate.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AuthMethod {
     /// The whole of an `Authorization` header.
@@ -72,7 +72,7 @@ pub(crate) struct Presented {
     pub(crate) tls: Arc<TlsMaterial>,
 }
 
-/// Why there is no credential: a message.
+/// Message about why the credential is missing.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct CredentialError(String);
@@ -189,7 +189,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, CredentialError> {
 
 /// A projected service account token is replaced by the kubelet long before it ends, so that this is soon enough.
 const REREAD_AFTER: Duration = Duration::from_secs(10);
-/// A plugin's credential is not shown in its last seconds: it would expire on the way.
+/// A plugin's credential is not sent in its last seconds, because it may expire on the way.
 const EXPIRY_MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
 #[cfg(test)]

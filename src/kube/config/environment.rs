@@ -48,7 +48,7 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Where the kubelet puts it.
+/// Folder in which the kubelet puts the service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 #[cfg(test)]

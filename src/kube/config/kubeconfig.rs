@@ -1,8 +1,8 @@
 //! Kubeconfig files: reading them, merging them, and choosing the cluster and user of one context.
 //!
 //! As kubectl does: the first file that names a cluster, a user, a context or the current context wins, a whole
-//! entry at a time; a relative path is relative to the file it stands in; unknown keys are ignored. What we do
-//! not support is refused and never ignored, for it would be another identity than the one asked for. The
+//! entry at a time; a relative path is relative to its file; unknown keys are ignored. What we do
+//! not support is refused and never ignored, because the result is another identity than the one configured. The
 //! texts of a file may be secret and must not appear in an error.
 //!
 //! Specification: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and

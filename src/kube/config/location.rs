@@ -1,10 +1,4 @@
-//! Where the API server is, who we are to it, and which namespace is ours.
-//!
-//! Looked for in this order: `--kubeconfig`; the files in `KUBECONFIG`; the pod we run in; `~/.kube/config`. A place that
-//! is named but unusable is an error and never skipped, for the next place may be another cluster.
-//!
-//! Specification: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/> and
-//! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/>.
+//! Address of the API server, our identity there, and our namespace.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +11,7 @@ use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
 use crate::kube::transport::{Route, Verification};
 
-/// Where the API server is, who we are to it, and which namespace is ours.
+/// Address of the API server, our identity there, and our namespace.
 #[derive(Debug)]
 pub struct Location {
     /// Without a slash at the end.
@@ -29,7 +23,7 @@ pub struct Location {
     pub(crate) identity: Identity,
 }
 
-/// How the API server may be found.
+/// Options by which the API server is found.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectOptions {
     /// `--kubeconfig`.
@@ -40,7 +34,7 @@ pub struct ConnectOptions {
     pub environment: Environment,
 }
 
-/// Why the API server was not found: a message.
+/// Message about why the API server was not found.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct LocationError(String);
@@ -148,7 +142,7 @@ fn not_found(tried: &str) -> LocationError {
 
 /// The server's URL without a slash at the end, and its parts.
 fn parse_server(server: &str) -> Result<(String, Uri), String> {
-    // kubectl takes a server without a scheme for http; that is more likely a mistake, and the token would be seen.
+    // kubectl assumes http for a server without a scheme. That is more likely a mistake, and exposes the token.
     if !server.starts_with("https://") && !server.starts_with("http://") {
         return Err(format!("the server {server:?} does not start with https://"));
     }

@@ -24,8 +24,8 @@ pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Envi
             None => return Ok(None),
         },
     };
-    // A proxy over TLS would need trust of its own, and SOCKS another feature of ureq, which would otherwise go
-    // past the proxy without a word.
+    // A proxy over TLS needs CAs for itself, and SOCKS needs another feature of ureq, which without that feature bypasses the proxy
+    // silently.
     match url.split_once("://") {
         Some(("http", _)) | None => Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL")),
         Some((other, _)) => Err(format!("the {origin} is of kind {other:?}; only http:// is supported")),

@@ -29,7 +29,7 @@ pub(super) fn bearer(token: &str) -> Secret {
     Secret::new(format!("Bearer {token}"))
 }
 
-/// Can `header` stand in a request? A token with a line break in it, for one, cannot.
+/// Reports whether `header` can be sent. A token with a line break, for example, cannot.
 pub(super) fn fits_a_header(header: &str) -> bool {
     header.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }

@@ -13,7 +13,7 @@ pub struct Limits {
     pub send_request: Duration,
     /// Sending the request's body.
     pub send_body: Duration,
-    /// From the request's last byte to the end of the answer's head.
+    /// Maximum time from the last byte of the request to the end of the head of the answer.
     pub receive_response: Duration,
     /// Receiving the body of one answer, however large.
     pub receive_body: Duration,

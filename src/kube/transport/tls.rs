@@ -52,7 +52,7 @@ impl fmt::Debug for TlsMaterial {
     }
 }
 
-/// Why there is no trusted connection.
+/// Reason for which no trusted connection was made.
 #[derive(Debug, Error)]
 pub enum TlsError {
     #[error("the client certificate and its key do not fit together")]
@@ -92,7 +92,7 @@ impl TlsConnector {
             }
             None => builder.with_no_client_auth(),
         };
-        // One server and few connections: a ticket cache would only keep an old identity alive.
+        // One server and few connections: a ticket cache only keeps an old identity alive.
         config.resumption = Resumption::disabled();
         let server_name = name.as_ref().map(|name| parse_name(name)).transpose()?;
         Ok(Self { config: Arc::new(config), server_name })

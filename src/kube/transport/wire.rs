@@ -107,7 +107,7 @@ fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::conf
 }
 
 /// Finds addresses as ureq does, but starts no thread for a host that is an address already: inside the
-/// cluster every request would start one.
+/// cluster ureq starts one for every request.
 #[derive(Debug, Default)]
 struct Addresses(DefaultResolver);
 

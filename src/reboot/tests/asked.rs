@@ -12,7 +12,7 @@ impl Fixture {
         )
     }
 
-    /// The lock in which so many others hold slots, too.
+    /// The lock in which `others` nodes hold slots, too.
     fn lock_with(&self, others: usize) -> Lock {
         let (group, now) = (GroupName::parse("default").unwrap(), self.now.clock);
         let take = |state: LockState, other: usize| state.take(&NodeName(format!("x{other}")), &Uid(format!("x{other}")), &group, now);
@@ -124,14 +124,14 @@ impl Fixture {
         node
     }
 
-    /// As of the lock, then the node, then the pods, then the fleet after the drain was recorded.
+    /// Records the lock, then the node, then the pods, then the fleet after the drain was recorded.
     fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
         let node = self.node_held(&lock);
         let mut observed = self.observed(node, 2, lock, 1);
         let members = marked.iter().map(|name| marked_by_hand(name)).collect();
         observed.pods = Some(self.seen(Complete::of_all_pages(pods), 4));
         observed.fleet = Some(self.seen(FleetFacts { members }, 5));
-        // A fleet that was read after the lock would have the lock read again.
+        // After a newer fleet the rules read the lock again.
         observed.lock.as_mut().unwrap().tick = if marked.is_empty() { 1 } else { 6 };
         observed
     }

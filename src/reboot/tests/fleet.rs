@@ -3,7 +3,7 @@
 use super::*;
 use crate::fleetlock::Fleet;
 
-/// Between the release of its slot and the moment when the view shows its node restored, a node is in nobody's way.
+/// After its slot is freed, and before the view shows it restored, a node is in the way of no other.
 #[test]
 fn a_node_whose_slot_was_given_back_refuses_nobody_however_late_the_view_is() {
     let fixture = Fixture::approved();

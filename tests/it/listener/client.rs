@@ -1,4 +1,4 @@
-//! Clients of the port: connections on which anything can be sent, plain or inside TLS, and what comes back.
+//! Clients of the port: connections on which any bytes can be sent, plain or inside TLS.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,125 +6,138 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 use crate::scenarios::SOON;
 
-/// The way to a port.
+/// Address of a port, and TLS if the port has it.
 #[derive(Clone)]
 pub(super) struct Port {
     address: String,
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// A connection, past the handshake if there is one.
-pub(super) enum Client {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+/// A connection.
+pub(super) struct Client {
+    socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
 }
 
 impl Port {
-    /// The port at `address`; with `trusted`, the PEM of its certificate, over TLS.
-    pub(super) fn new(address: &str, trusted: Option<&[u8]>) -> Self {
-        Self { address: address.to_owned(), tls: trusted.map(|pem| client_config(pem, rustls::DEFAULT_VERSIONS)) }
+    pub(super) fn new(address: &str, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { address: address.to_owned(), tls }
+    }
+
+    /// Connects without a TLS handshake.
+    pub(super) fn connect_bare(&self) -> Client {
+        Client { socket: TcpStream::connect(&self.address).unwrap(), tls: None }
     }
 
     pub(super) fn connect(&self) -> Client {
         self.try_connect().unwrap()
     }
 
-    /// `Err` when the server ends the connection during the handshake.
+    /// Connects; `Err` if the server ends the connection during the handshake.
     pub(super) fn try_connect(&self) -> io::Result<Client> {
-        let stream = TcpStream::connect(&self.address)?;
-        let Some(config) = &self.tls else { return Ok(Client::Plain(stream)) };
-        stream.set_read_timeout(Some(SOON))?;
-        let mut stream = handshaken(stream, Arc::clone(config));
-        stream.conn.complete_io(&mut stream.sock)?;
-        Ok(Client::Tls(Box::new(stream)))
+        let mut client = Client { socket: TcpStream::connect(&self.address)?, tls: self.session() };
+        if let Some(session) = &mut client.tls {
+            client.socket.set_read_timeout(Some(SOON))?;
+            session.complete_io(&mut client.socket)?;
+        }
+        Ok(client)
     }
 
-    /// Sends `bytes`; all that comes back.
+    /// Sends `bytes` and returns the answer.
     pub(super) fn exchange(&self, bytes: &[u8]) -> String {
-        let mut client = self.connect();
-        // The server may end the connection before it has taken all.
-        let _ = client.write_all(bytes);
-        client.rest()
+        self.connect().exchange(bytes)
     }
 
-    /// Sends `bytes` and says that nothing more will come; all that comes back.
+    /// Sends `bytes`, closes the sending side and returns the answer.
     pub(super) fn exchange_and_end(&self, bytes: &[u8]) -> String {
         let mut client = self.connect();
         let _ = client.write_all(bytes);
-        client.ends();
+        client.end();
         client.rest()
+    }
+
+    /// Returns the first message of a TLS handshake.
+    pub(super) fn client_hello(&self) -> Vec<u8> {
+        let mut hello = Vec::new();
+        self.session().unwrap().write_tls(&mut hello).unwrap();
+        hello
+    }
+
+    fn session(&self) -> Option<Box<ClientConnection>> {
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        self.tls.clone().map(|config| Box::new(ClientConnection::new(config, name).unwrap()))
     }
 }
 
 impl Client {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => &stream.sock,
-        }
+    pub(super) fn address(&self) -> String {
+        self.socket.local_addr().unwrap().to_string()
     }
 
-    /// Nothing more will come.
-    pub(super) fn ends(&mut self) {
-        if let Self::Tls(stream) = self {
-            stream.conn.send_close_notify();
-            let _ = stream.flush();
-        }
-        let _ = self.socket().shutdown(Shutdown::Write);
+    /// Sends `bytes` and returns the answer.
+    pub(super) fn exchange(&mut self, bytes: &[u8]) -> String {
+        // The server may end the connection before it has read all.
+        let _ = self.write_all(bytes);
+        self.rest()
     }
 
-    /// Everything that comes back until the server ends the connection, however it does.
+    /// Closes the sending side.
+    pub(super) fn end(&mut self) {
+        if let Some(session) = &mut self.tls {
+            session.send_close_notify();
+            let _ = session.write_tls(&mut self.socket);
+        }
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Reads until the server ends the connection, in any way.
     pub(super) fn rest(&mut self) -> String {
-        self.socket().set_read_timeout(Some(SOON)).unwrap();
-        gather(self)
+        self.socket.set_read_timeout(Some(SOON)).unwrap();
+        let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.read(&mut buffer) {
+                Ok(count) if count > 0 => received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the server does not end the connection"),
+                _ => return String::from_utf8_lossy(&received).into_owned(),
+            }
+        }
     }
 }
 
 impl Read for Client {
+    /// Reads; inside TLS an end without close_notify is an error.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => read_only(stream, buffer),
+        let Some(session) = &mut self.tls else { return self.socket.read(buffer) };
+        // Not `rustls::Stream`, which fails to read once it cannot write.
+        loop {
+            match session.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            session.read_tls(&mut self.socket)?;
+            session.process_new_packets().map_err(io::Error::other)?;
         }
     }
 }
 
 impl Write for Client {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
+        match &mut self.tls {
+            None => self.socket.write(bytes),
+            Some(session) => rustls::Stream::new(&mut **session, &mut self.socket).write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
+        Ok(())
     }
 }
 
-/// Reads what has come, also when nothing can be sent any more: rustls' own stream would try that first.
-fn read_only(stream: &mut StreamOwned<ClientConnection, TcpStream>, buffer: &mut [u8]) -> io::Result<usize> {
-    let StreamOwned { conn, sock } = stream;
-    loop {
-        match conn.reader().read(buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            read => return read,
-        }
-        if conn.read_tls(sock)? == 0 {
-            return Ok(0);
-        }
-        conn.process_new_packets().map_err(io::Error::other)?;
-    }
-}
-
-/// A client that trusts the certificate `pem` and nothing else.
+/// Returns the configuration of a client that trusts only the certificate `pem`.
 pub(super) fn client_config(pem: &[u8], versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
@@ -136,44 +149,10 @@ pub(super) fn client_config(pem: &[u8], versions: &[&'static SupportedProtocolVe
     Arc::new(config)
 }
 
-/// The start of TLS on `stream`; nothing is sent yet.
-pub(super) fn handshaken(stream: TcpStream, config: Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream)
-}
-
-/// Everything that comes back on a bare connection until the server ends it, however it does.
-pub(super) fn rest(mut stream: &TcpStream) -> String {
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    gather(&mut stream)
-}
-
-/// Sends `bytes` on a bare connection and nothing more; what comes back.
-pub(super) fn exchange(address: &str, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    // The server may end the connection before it has taken all.
-    let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
-    rest(&stream)
-}
-
-/// One answer of ours, and the last of its connection.
+/// Checks that `answer` is one answer of the server, and the last of its connection.
 #[track_caller]
 pub(super) fn check(answer: &str, status: u16, kind: &str) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "wanted {status} {kind}: {answer:?}");
     assert_eq!(answer.matches("\r\nConnection: close\r\n").count(), 1, "{answer:?}");
     assert!(answer.contains(&format!("\"kind\":\"{kind}\"")), "wanted {kind}: {answer:?}");
-}
-
-fn gather(stream: &mut impl Read) -> String {
-    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => received.extend_from_slice(&buffer[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the server does not end the connection"),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8_lossy(&received).into_owned()
 }

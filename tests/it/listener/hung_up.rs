@@ -1,4 +1,4 @@
-//! Clients that close only their own side, plain and inside TLS: they still get the answer.
+//! Clients that close only their own side, plain and inside TLS, still get the answer.
 
 use std::io::Write;
 
@@ -9,16 +9,16 @@ use super::{REQUEST_MAX, Siege, WAYS, check};
 use crate::scenarios::SOON;
 
 #[test]
-fn a_held_client_that_closes_its_side_is_answered_that_it_must_not() {
+fn a_held_client_that_closes_its_side_gets_the_reason() {
     for way in WAYS {
-        let siege = Siege::with(way, REQUEST_MAX, |start| start.arg("--pre-reboot-wait=600s"));
+        let siege = Siege::alone(way, REQUEST_MAX, |start| start.arg("--pre-reboot-wait=600s"));
         siege.cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
         siege.cluster.fleet.budget("shop", "web", 1, "web");
         siege.cluster.wait_for_running("n1", 1);
         let mut client = siege.port.connect();
         client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
         siege.server.wait_for_log("draining, 1 pods have to go", SOON);
-        client.ends();
+        client.end();
         let answer = client.rest();
         check(&answer, 400, "bad_request");
         assert!(answer.contains("closed its side of the connection"), "{answer}");

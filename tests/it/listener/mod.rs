@@ -1,6 +1,6 @@
-//! The port that nodes call, under attack, one file a kind of attack, over plain HTTP and over TLS. While it goes on and
-//! after it a well-behaved client gets its right answer, memory stays small, and threads and descriptors come back to
-//! what they were.
+//! Attacks on the port that nodes call, one file each, over plain HTTP and over TLS. During and after each attack a
+//! well-behaved client must get the right answer, memory must stay small, and threads and descriptors must return to their
+//! former number.
 
 mod client;
 mod held;
@@ -13,7 +13,6 @@ mod slow;
 mod stopping;
 mod workers;
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -25,40 +24,44 @@ use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
 use crate::scenarios::{SOON, binary, cluster, machines};
-use client::{Port, check, exchange, rest};
+use client::{Client, Port, check, client_config};
 
-/// Peak resident memory that no attack may push the program over.
+/// Maximum peak of resident memory, also during an attack.
 const RSS_KIB_MAX: u64 = 32 * 1024;
 
-/// The same for a build without optimisation, which uses more of each thread's stack.
+/// Maximum for a build without optimisation, which uses more of each stack.
 const RSS_KIB_MAX_DEBUG: u64 = 64 * 1024;
 
-/// How long the servers here wait for a request, so that the tests need not wait longer.
+/// Time that the servers wait for a request: short, because the tests wait for it.
 const REQUEST_MAX: Duration = Duration::from_secs(3);
 
-/// What Zincati sends, with an id that no node has.
+/// Time that the servers wait for a request where an attack needs longer to begin.
+const REQUEST_MAX_LONG: Duration = Duration::from_secs(10);
+
+/// Request of Zincati, with an id that no node has.
 const REQUEST: &[u8] = include_bytes!("../../data/requests/zincati");
 
-/// How often the well-behaved client calls while an attack goes on.
+/// Time between two calls of the well-behaved client.
 const CALLS_EVERY: Duration = Duration::from_millis(100);
 
-/// How the port is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Plain,
     Tls,
 }
 
-/// Every attack on what lies behind TLS is made on both.
+/// Every attack behind TLS is made on both.
 const WAYS: [Way; 2] = [Way::Plain, Way::Tls];
 
-/// A server, one well-behaved node, and how the process looked before the attack.
+/// A server under attack, one well-behaved node, and the state of the process before the attack.
 struct Siege {
     cluster: TestCluster,
     /// The id of the well-behaved node, `n1`.
     id: String,
     way: Way,
     port: Port,
+    /// PEM of the certificate, with TLS.
+    pem: Vec<u8>,
     server: Server,
     steady: Vec<u8>,
     threads: usize,
@@ -66,80 +69,79 @@ struct Siege {
     neighbour: Option<Neighbour>,
 }
 
-/// A client that calls again and again while an attack goes on.
+/// A well-behaved client that calls during the attack.
 struct Neighbour {
     over: Arc<AtomicBool>,
     calls: JoinHandle<()>,
 }
 
 impl Siege {
-    /// A port to be attacked, and a neighbour who must not notice.
+    /// Starts a server and a neighbour.
     fn new(way: Way) -> Self {
-        Self::new_with(way, REQUEST_MAX)
+        Self::alone(way, REQUEST_MAX, |start| start).with_neighbour()
     }
 
-    /// The same, where a request may take longer.
-    fn new_with(way: Way, request_max: Duration) -> Self {
-        let mut siege = Self::with(way, request_max, |start| start);
-        siege.neighbour = Some(Neighbour::of(siege.port.clone(), siege.steady.clone()));
-        siege
-    }
-
-    /// The same without a neighbour, for attacks that leave room for few, and with other flags.
-    fn with(way: Way, request_max: Duration, change: impl FnOnce(Start) -> Start) -> Self {
+    /// Starts a server with other flags and no neighbour, for attacks that leave few connections.
+    fn alone(way: Way, request_max: Duration, change: impl FnOnce(Start) -> Start) -> Self {
         let cluster = cluster();
         let [node] = machines(&cluster);
-        let start = cluster.server(&binary()).arg("--request-timeout").arg(&format!("{}s", request_max.as_secs()));
-        let (start, trusted) = match way {
-            Way::Plain => (start, None),
-            Way::Tls => {
-                let made = self_signed();
-                let [certificate, key] = [("tls.crt", &made.pem), ("tls.key", &made.key_pem)].map(|(name, pem)| {
-                    let path = cluster.folder().join(name);
-                    std::fs::write(&path, pem).unwrap();
-                    path.display().to_string()
-                });
-                let files = ["--tls=files", "--tls-cert", &certificate, "--tls-key", &key];
-                (files.iter().fold(start, |start, word| start.arg(word)), Some(made.pem))
+        let mut start = cluster.server(&binary()).arg(&format!("--request-timeout={}s", request_max.as_secs()));
+        let (mut tls, mut pem) = (None, Vec::new());
+        if way == Way::Tls {
+            let made = self_signed();
+            start = start.arg("--tls=files");
+            for (flag, text) in [("tls-cert", &made.pem), ("tls-key", &made.key_pem)] {
+                let path = cluster.folder().join(flag);
+                std::fs::write(&path, text).unwrap();
+                start = start.arg(&format!("--{flag}={}", path.display()));
             }
-        };
+            (tls, pem) = (Some(client_config(&made.pem, rustls::DEFAULT_VERSIONS)), made.pem);
+        }
         let server = change(start).start();
         let steady = node.agent(&server).request("steady-state");
-        let port = Port::new(&server.address, trusted.as_deref());
-        let mut siege = Self { cluster, id: node.id.clone(), way, port, server, steady, threads: 0, descriptors: 0, neighbour: None };
+        let port = Port::new(&server.address, tls);
+        let mut siege = Self { cluster, id: node.id.clone(), way, port, pem, server, steady, threads: 0, descriptors: 0, neighbour: None };
         siege.well_behaved();
         siege.well_behaved();
         assert_eq!(siege.server.page("/healthz").0, 200);
-        wait_for("nobody is connected", SOON, || {
-            let (threads, descriptors) = (siege.server.threads(), siege.server.descriptors());
-            let rests = (siege.threads, siege.descriptors) == (threads, descriptors);
-            (siege.threads, siege.descriptors) = (threads, descriptors);
+        wait_for("threads and descriptors do not change", SOON, || {
+            let before = (siege.threads, siege.descriptors);
+            (siege.threads, siege.descriptors) = (siege.server.threads(), siege.server.descriptors());
             std::thread::sleep(Duration::from_millis(1200));
-            if rests { Ok(()) } else { Err(format!("{threads} threads, {descriptors} descriptors")) }
+            if before == (siege.threads, siege.descriptors) { Ok(()) } else { Err(format!("{before:?}")) }
         });
         siege
+    }
+
+    fn with_neighbour(mut self) -> Self {
+        let (port, request, over) = (self.port.clone(), self.steady.clone(), Arc::new(AtomicBool::new(false)));
+        let ends = Arc::clone(&over);
+        let calls = std::thread::spawn(move || {
+            while !ends.load(Ordering::SeqCst) {
+                check(&port.exchange(&request), 200, "steady_state");
+                std::thread::sleep(CALLS_EVERY);
+            }
+        });
+        self.neighbour = Some(Neighbour { over, calls });
+        self
     }
 
     fn address(&self) -> &str {
         &self.server.address
     }
 
-    /// A bare connection, on which nothing was said, not even a handshake.
-    fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address()).unwrap()
-    }
-
-    /// A node's call is answered as if nothing were the matter.
+    /// Checks that a node's call is answered.
     #[track_caller]
     fn well_behaved(&self) {
         check(&self.port.exchange(&self.steady), 200, "steady_state");
     }
 
-    /// It is over, and everything is as before.
+    /// Checks, after the attack, that the process is as before.
     #[track_caller]
     fn ends_well(mut self, attack: &str) {
         if let Some(neighbour) = self.neighbour.take() {
-            neighbour.ends();
+            neighbour.over.store(true, Ordering::SeqCst);
+            neighbour.calls.join().unwrap();
         }
         self.well_behaved();
         assert_eq!(self.server.page("/healthz").0, 200);
@@ -156,26 +158,7 @@ impl Siege {
     }
 }
 
-impl Neighbour {
-    fn of(port: Port, request: Vec<u8>) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&over);
-        let calls = std::thread::spawn(move || {
-            loop {
-                check(&port.exchange(&request), 200, "steady_state");
-                if ends.load(Ordering::SeqCst) {
-                    return;
-                }
-                std::thread::sleep(CALLS_EVERY);
-            }
-        });
-        Self { over, calls }
-    }
-
-    /// Fails when one of its calls was not answered rightly.
-    #[track_caller]
-    fn ends(self) {
-        self.over.store(true, Ordering::SeqCst);
-        self.calls.join().unwrap();
-    }
+/// Opens `count` connections that send nothing.
+fn silent(port: &Port, count: usize) -> Vec<Client> {
+    (0..count).map(|_| port.connect_bare()).collect()
 }

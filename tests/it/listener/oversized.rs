@@ -1,4 +1,4 @@
-//! Requests without end.
+//! Requests that are too large or have no end.
 
 use std::io::Write;
 use std::time::Instant;
@@ -8,10 +8,10 @@ use crate::scenarios::SOON;
 
 const HEAD: &str = "POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nfleet-lock-protocol: true\r\n";
 
-/// More than any buffer on the way holds.
+/// More bytes than all buffers on the way hold.
 const FLOOD_BYTES: usize = 256 * 1024 * 1024;
 
-/// Sends `start` and then `more` again and again, until the server has enough; its answer.
+/// Sends `start` and then `more` again and again until the server ends the connection; returns its answer.
 #[track_caller]
 fn flood(siege: &Siege, start: &str, more: &str) -> String {
     let mut client = siege.port.connect();
@@ -23,12 +23,11 @@ fn flood(siege: &Siege, start: &str, more: &str) -> String {
         sent += block.len();
     }
     assert!(sent < FLOOD_BYTES, "the server took {sent} bytes");
-    // What came before the end of the connection can still be read.
     client.rest()
 }
 
 #[test]
-fn what_has_no_end_is_refused_early() {
+fn requests_without_end_are_refused_early() {
     for way in WAYS {
         let siege = Siege::new(way);
         let chunked = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n");
@@ -44,33 +43,27 @@ fn what_has_no_end_is_refused_early() {
             println!("{attack}");
             check(&flood(&siege, &start, more), 413, "too_large");
         }
+        // Announcements that the bytes do not follow.
+        for request in [
+            format!("{HEAD}Content-Length: 1073741824\r\n\r\n"),
+            format!("{HEAD}Content-Length: 8193\r\nExpect: 100-continue\r\n\r\n"),
+            format!("{chunked}40000000\r\n"),
+        ] {
+            check(&siege.port.exchange(request.as_bytes()), 413, "too_large");
+        }
         siege.ends_well("requests without end");
     }
 }
 
 #[test]
-fn what_announces_too_much_is_refused_before_it_is_sent() {
-    for way in WAYS {
-        let siege = Siege::new(way);
-        let cases = [
-            format!("{HEAD}Content-Length: 1073741824\r\n\r\n"),
-            format!("{HEAD}Content-Length: 8193\r\nExpect: 100-continue\r\n\r\n"),
-            format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n40000000\r\n"),
-            format!("{HEAD}{}\r\n", "a: b\r\n".repeat(10_000)),
-        ];
-        for request in cases {
-            check(&siege.port.exchange(request.as_bytes()), 413, "too_large");
-        }
-        siege.ends_well("announcements of too much");
-    }
-}
-
-#[test]
-fn the_limits_are_those_that_the_flags_say() {
-    let siege = Siege::with(Way::Plain, REQUEST_MAX, |start| start.arg("--max-head-bytes=1024").arg("--max-body-bytes=2048"));
-    let long = |head: usize, body: usize| format!("{HEAD}X: {}\r\nContent-Length: {body}\r\n\r\n{}", "y".repeat(head), "z".repeat(body));
-    check(&siege.port.exchange(long(700, 2048).as_bytes()), 400, "bad_request");
-    check(&siege.port.exchange(long(1024, 10).as_bytes()), 413, "too_large");
-    check(&siege.port.exchange(long(700, 2049).as_bytes()), 413, "too_large");
+fn the_flags_set_the_limits() {
+    let siege = Siege::alone(Way::Plain, REQUEST_MAX, |start| start.arg("--max-head-bytes=1024").arg("--max-body-bytes=2048"));
+    let exchange = |head: usize, body: usize| {
+        let (head, content) = ("y".repeat(head), "z".repeat(body));
+        siege.port.exchange(format!("{HEAD}X: {head}\r\nContent-Length: {body}\r\n\r\n{content}").as_bytes())
+    };
+    check(&exchange(700, 2048), 400, "bad_request");
+    check(&exchange(1024, 10), 413, "too_large");
+    check(&exchange(700, 2049), 413, "too_large");
     siege.ends_well("other limits");
 }

@@ -7,31 +7,36 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use test_cluster::objects::Placement;
+use test_cluster::wait::wait_for;
 
-use super::{REQUEST, REQUEST_MAX, Siege, Way, check, rest};
+use super::{REQUEST, REQUEST_MAX, Siege, WAYS, check};
 use crate::scenarios::{MOMENT, SOON, binary, cluster, machines};
 
+/// Maximum time for a server to exit.
+const EXIT_MAX: Duration = Duration::from_secs(20);
+
 #[test]
-fn a_request_that_has_begun_is_answered_and_no_connection_accepted() {
-    let siege = Siege::with(Way::Plain, REQUEST_MAX, |start| start);
-    let silent = siege.connect();
-    let mut begun = siege.connect();
-    begun.write_all(&REQUEST[..50]).unwrap();
-    siege.well_behaved();
-    siege.server.signal("TERM");
-    test_cluster::wait::wait_for("the port is closed", SOON, || match TcpStream::connect(siege.address()) {
-        Ok(_) => Err("it is open"),
-        Err(_) => Ok(()),
-    });
-    begun.write_all(&REQUEST[50..]).unwrap();
-    check(&rest(&begun), 404, "unknown_node");
-    assert_eq!(siege.server.exit_code(Duration::from_secs(20)), Some(0));
-    drop(silent);
+fn an_open_request_is_answered_and_no_new_connection_accepted() {
+    for way in WAYS {
+        let siege = Siege::alone(way, REQUEST_MAX, |start| start);
+        let silent = siege.port.connect_bare();
+        let mut client = siege.port.connect();
+        client.write_all(&REQUEST[..50]).unwrap();
+        siege.well_behaved();
+        siege.server.signal("TERM");
+        wait_for("the port is closed", SOON, || match TcpStream::connect(siege.address()) {
+            Ok(_) => Err("it is open"),
+            Err(_) => Ok(()),
+        });
+        check(&client.exchange(&REQUEST[50..]), 404, "unknown_node");
+        assert_eq!(siege.server.exit_code(EXIT_MAX), Some(0));
+        drop(silent);
+    }
 }
 
-/// As kube-proxy does it: a replica that is to stop gets no new connections, and a moment later the signal.
+/// A replica that stops gets no new connections, and the signal a moment later, as with kube-proxy.
 #[test]
-fn a_rolling_update_of_two_replicas_loses_no_request_but_tells_those_held_open() {
+fn a_rolling_update_of_two_replicas_answers_every_request() {
     let cluster = cluster();
     let [node, held] = machines(&cluster);
     cluster.fleet.deployment("shop", "db", 1, Placement::On("n2"));
@@ -63,7 +68,7 @@ fn a_rolling_update_of_two_replicas_loses_no_request_but_tells_those_held_open()
             assert!(open.is_held(MOMENT));
             old.signal("TERM");
             open.answer().expect(404, "shutting_down");
-            assert_eq!(old.exit_code(Duration::from_secs(20)), Some(0));
+            assert_eq!(old.exit_code(EXIT_MAX), Some(0));
         }
         done.store(true, Ordering::SeqCst);
         for client in clients {

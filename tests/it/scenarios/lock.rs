@@ -88,6 +88,19 @@ fn a_node_marked_by_hand_counts_until_it_is_back() {
 }
 
 #[test]
+fn a_node_marked_by_hand_gets_the_next_slot() {
+    let cluster = cluster();
+    let [one, two] = machines(&cluster);
+    let server = server(&cluster, "10s");
+    cluster.set_status("n2", "Rebooting");
+    one.until_spared(&cluster, &server);
+    two.until_approved(&server);
+    two.comes_back(&cluster, &server);
+    two.is_in_service(&cluster);
+    one.until_approved(&server);
+}
+
+#[test]
 fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
     use test_cluster::proxy::{Fault, Rule};
     for (rival, stays) in [("n1", false), ("n3", true)] {

@@ -129,5 +129,5 @@ impl Exec {
 }
 
 const EXEC_VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
-/// A plugin may have to ask a server far away.
+/// Maximum time for a plugin, which may call a distant server.
 const EXEC_TIME_MAX: Duration = Duration::from_secs(30);
