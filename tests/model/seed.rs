@@ -1,4 +1,4 @@
-//! The rule of older managers, which know annotations alone: look whether a node is marked as rebooting; mark the own one;
+//! The rule of annotation-only managers: look whether a node is marked as rebooting; mark the own one;
 //! look again; of those that are marked at the same time the first by name keeps its place, the others go back.
 //!
 //! It has a hole, and the checker must find it: a node that marks itself later but comes first by name passes its second
