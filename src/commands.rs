@@ -1,4 +1,4 @@
-//! `serve`: finds Kubernetes, starts the threads and the two ports, and stops in order.
+//! The subcommand `serve`: finds Kubernetes, starts the threads and the two ports, and stops in order. The caller prints the error.
 
 use std::sync::Arc;
 use std::time::Duration;
