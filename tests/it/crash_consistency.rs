@@ -1,4 +1,4 @@
-//! Every call that a reboot makes to Kubernetes goes wrong once, in each way there is, and the fleet finishes all the same.
+//! Every call that a reboot makes to Kubernetes goes wrong once, in each way there is, and the fleet still finishes.
 //!
 //! A run is a small cluster, a kind of reboot, a kind of fault and the number of the call that meets it. Runs of one kind
 //! follow each other, from the first call on, until there is no call of that number any more; so nobody has to know how

@@ -1,4 +1,4 @@
-//! A small cluster in which runs follow each other: its servers, its agents, and whoever looks that all is well.
+//! A small cluster in which runs follow each other: its servers, its agents, and a check of the promises.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -109,7 +109,7 @@ impl Small {
         self.cluster.server_through(proxy, &binary()).arg("--pre-reboot-wait").arg("20s").start()
     }
 
-    /// An agent: asks until it is told yes, reboots, checks in until it is heard; and gives up when the run fails.
+    /// An agent: asks until it is approved, reboots, checks in until it is answered; and gives up when the run fails.
     fn reboots(&self, machine: &Machine, reboot: &Reboot, current: &Current, watch: &Watch) {
         let asked = |endpoint: &str| {
             poll(RUN_MAX, || {
@@ -152,7 +152,7 @@ impl Small {
 }
 
 impl Watch {
-    /// What stands in the cluster at this moment: never two slots held; and each node that may reboot is cordoned.
+    /// The state of the cluster at this moment: never two slots held; and each node that may reboot is cordoned.
     fn look(&self) {
         let text = self.holders();
         let lock: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -175,7 +175,7 @@ impl Watch {
         lease.body["metadata"]["annotations"]["rebootmanager/holders"].as_str().unwrap_or("{}").to_owned()
     }
 
-    /// A node was told yes at this moment.
+    /// A node was approved at this moment.
     fn says_yes(&self, cluster: &TestCluster, machine: &Machine) {
         let (pods, holders) = (machine.pods(cluster), cluster.holders());
         if !pods.is_empty() || holders != [machine.node.clone()] || !cluster.is_cordoned(&machine.node) {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_from_the_second_quarter_to_the_last_is_told() {
+    fn growth_from_the_second_quarter_to_the_last_is_reported() {
         let flat = [5000, 60, 120];
         assert_eq!(grown([[9000, 90, 200], flat, flat, [5000 + RSS_KIB_MORE_MAX, 60 + THREADS_MORE_MAX, 120]]), Vec::<String>::new());
         let told = grown([flat, flat, flat, [5001 + RSS_KIB_MORE_MAX, 60, 121 + DESCRIPTORS_MORE_MAX]]);
