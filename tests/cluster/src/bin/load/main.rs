@@ -16,7 +16,6 @@ mod answers;
 mod check_ins;
 mod roll_out;
 mod samples;
-mod watchman;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
