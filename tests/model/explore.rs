@@ -15,7 +15,7 @@ pub(crate) trait Model {
     /// Where everything begins.
     fn start(&self) -> Self::State;
 
-    /// Everything that can happen next. `told` asks for a message about each.
+    /// Everything that can happen next. `told` requests a message about each.
     fn moves(&self, state: &Self::State, told: Told) -> Vec<Move<Self::State>>;
 
     /// Distinguishes states.
@@ -24,7 +24,7 @@ pub(crate) trait Model {
     /// Why this state must not be, if it must not.
     fn wrong(&self, state: &Self::State) -> Option<String>;
 
-    /// Whether all agents are done: from every state such a state must be reachable.
+    /// Whether all agents are done: from every state one must be reachable.
     fn is_goal(&self, state: &Self::State) -> bool;
 
     /// A line about a state, for traces.

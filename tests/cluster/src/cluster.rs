@@ -165,11 +165,7 @@ impl TestCluster {
 
     /// The current lock; `Null` when there is none.
     pub fn lock(&self) -> Value {
-        let lease = self.admin.get(LEASE);
-        lease.body["metadata"]["annotations"]["rebootmanager/holders"]
-            .as_str()
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default()
+        lock(&self.admin)
     }
 
     /// Deletes the Lease, as an administrator might.
@@ -280,6 +276,13 @@ impl TestCluster {
         std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
         Some(path)
     }
+}
+
+/// Reads the lock of the program; `Null` if there is none.
+pub(crate) fn lock(admin: &Api) -> Value {
+    let lease = admin.get(LEASE);
+    let text = lease.body["metadata"]["annotations"]["rebootmanager/holders"].as_str();
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// A token that can be made invalid.
