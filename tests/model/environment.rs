@@ -14,7 +14,7 @@ impl Moves<'_> {
         });
         if self.world.may.lease_deletions > 0 && self.world.lock.version.is_some() {
             self.add(
-                || "somebody deletes the Lease".to_owned(),
+                || "an administrator deletes the Lease".to_owned(),
                 |world| {
                     world.may.lease_deletions -= 1;
                     world.delete_lease();
@@ -98,9 +98,9 @@ impl Moves<'_> {
         }
         if state.node.is_none() {
             let stage = self.stage;
-            self.add(|| format!("{name}: its kubelet makes its Node anew"), |world| register(stage, world, machine));
+            self.add(|| format!("{name}: its kubelet recreates its Node"), |world| register(stage, world, machine));
         } else if self.world.may.node_deletions > 0 {
-            self.add(|| format!("somebody deletes the Node {name}"), |world| delete_node(world, machine));
+            self.add(|| format!("an administrator deletes the Node {name}"), |world| delete_node(world, machine));
         }
     }
 
@@ -169,7 +169,7 @@ impl Moves<'_> {
         };
         match self.world.older {
             Older::Idle if self.world.may.older > 0 && others.is_empty() => self.add(
-                || format!("the annotation-only manager looks; nobody is marked, so {name} may"),
+                || format!("the annotation-only manager reads; no node is marked, so {name} may"),
                 |world| {
                     world.may.older -= 1;
                     world.older = Older::Looked;

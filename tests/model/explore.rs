@@ -15,8 +15,8 @@ pub(crate) trait Model {
     /// Where everything begins.
     fn start(&self) -> Self::State;
 
-    /// Everything that can happen next. `told` requests a message about each.
-    fn moves(&self, state: &Self::State, told: Told) -> Vec<Move<Self::State>>;
+    /// Everything that can happen next. `describe` requests a message about each.
+    fn moves(&self, state: &Self::State, describe: Describe) -> Vec<Move<Self::State>>;
 
     /// Distinguishes states.
     fn key(&self, state: &Self::State) -> Vec<u8>;
@@ -33,7 +33,7 @@ pub(crate) trait Model {
 
 /// Whether moves are described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Describe {
     No,
     Yes,
 }
@@ -90,7 +90,7 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Cou
             if model.is_goal(&state) {
                 walk.goals.push(number);
             }
-            for (position, step) in (0..).zip(model.moves(&state, Told::No)) {
+            for (position, step) in (0..).zip(model.moves(&state, Describe::No)) {
                 if step.broken.is_some() {
                     return Err(walk.counterexample(model, number, Some(position)));
                 }
@@ -165,7 +165,7 @@ impl Walk {
         let mut trace = vec![model.show(&state)];
         let mut broken = model.wrong(&state);
         for position in positions.into_iter().rev() {
-            let step = model.moves(&state, Told::Yes).swap_remove(position.into());
+            let step = model.moves(&state, Describe::Yes).swap_remove(position.into());
             state = step.to;
             trace.push(format!("{}\n        {}", step.what, model.show(&state)));
             broken = step.broken.or_else(|| model.wrong(&state));
@@ -202,7 +202,7 @@ mod tests {
             0
         }
 
-        fn moves(&self, state: &u8, _told: Told) -> Vec<Move<u8>> {
+        fn moves(&self, state: &u8, _told: Describe) -> Vec<Move<u8>> {
             let step = |to: u8| Move { what: format!("to {to}"), to, broken: None };
             let up = (*state < self.top).then(|| step(state + 1));
             let hole = (*state == 3 && self.hole).then(|| step(100));

@@ -4,7 +4,7 @@
 use reboot_manager::cluster::Status;
 
 use crate::actor::{Actor, Next, Work, read};
-use crate::explore::{Model, Move, Told};
+use crate::explore::{Describe, Model, Move};
 use crate::key::Key;
 use crate::moves;
 use crate::world::{Client, Older, Stage, World};
@@ -16,8 +16,8 @@ impl Model for Stage {
         self.world()
     }
 
-    fn moves(&self, world: &World, told: Told) -> Vec<Move<World>> {
-        moves::all(self, world, told)
+    fn moves(&self, world: &World, describe: Describe) -> Vec<Move<World>> {
+        moves::all(self, world, describe)
     }
 
     fn key(&self, world: &World) -> Vec<u8> {
@@ -77,7 +77,7 @@ impl Stage {
             holder.is_some_and(|holder| holder.approved.is_some() || !world.machines[at].kept)
         };
         let lost = |at: &usize| world.machines[*at].out && !world.lease_deleted && !holds(*at);
-        (0..self.setup.nodes).find(lost).map(|at| format!("{} was told yes and has no slot any more", self.names[at]))
+        (0..self.setup.nodes).find(lost).map(|at| format!("{} was approved and has no slot any more", self.names[at]))
     }
 
     /// "A node that you had cordoned stays cordoned", at every moment; and "An approval means drained": no actor but an administrator
@@ -90,7 +90,7 @@ impl Stage {
                 return Some(format!("the administrator's cordon of {name} is gone"));
             }
             if state.kept && !node.unschedulable {
-                return Some(format!("{name} was told yes and is not cordoned any more"));
+                return Some(format!("{name} was approved and is not cordoned any more"));
             }
         }
         None

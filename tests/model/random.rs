@@ -7,7 +7,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 
-use crate::explore::{Model, Told};
+use crate::explore::{Describe, Model};
 use crate::moves;
 use crate::mutations::Mutation;
 use crate::world::{Allowance, Setup, Stage, View, World};
@@ -71,11 +71,11 @@ fn numbers() -> impl Strategy<Value = Vec<u32>> {
 fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
     let mut numbers = numbers.iter().copied();
     let setup = Setup { mutation, ..setup(beside, &mut numbers) };
-    let broken = Walk::of(&setup, Told::No).through(numbers.clone());
+    let broken = Walk::of(&setup, Describe::No).through(numbers.clone());
     if broken.is_ok() {
         return Ok(());
     }
-    let mut again = Walk::of(&setup, Told::Yes);
+    let mut again = Walk::of(&setup, Describe::Yes);
     let broken = again.through(numbers);
     broken.map_err(|broken| format!("{broken}\n{setup}\n{}", again.trace.join("\n")))
 }
@@ -138,14 +138,14 @@ fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
 struct Walk {
     stage: Stage,
     world: World,
-    told: Told,
+    describe: Describe,
     trace: Vec<String>,
 }
 
 impl Walk {
-    fn of(setup: &Setup, told: Told) -> Self {
+    fn of(setup: &Setup, describe: Describe) -> Self {
         let stage = Stage::new(setup.clone());
-        Self { world: stage.world(), stage, told, trace: Vec::new() }
+        Self { world: stage.world(), stage, describe, trace: Vec::new() }
     }
 
     fn through(&mut self, choices: impl Iterator<Item = u32>) -> Result<(), String> {
@@ -168,13 +168,13 @@ impl Walk {
     }
 
     fn step(&mut self, choice: u32) -> Result<(), String> {
-        let Some(taken) = moves::one(&self.stage, &self.world, self.told, choice) else { return Ok(()) };
+        let Some(taken) = moves::one(&self.stage, &self.world, self.describe, choice) else { return Ok(()) };
         self.world = taken.to;
         if self.world.lease_deleted {
             // An old check-in finds no slot then, and may undo the cordon.
             (0..self.stage.setup.nodes).for_each(|machine| self.world.machine(machine).kept = false);
         }
-        if self.told == Told::Yes {
+        if self.describe == Describe::Yes {
             self.trace.push(format!("{}  [{}]", taken.what, self.stage.show(&self.world)));
         }
         taken.broken.or_else(|| self.stage.wrong(&self.world)).map_or(Ok(()), Err)

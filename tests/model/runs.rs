@@ -258,7 +258,7 @@ fn holds(small: &Setup, wide: &Setup) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time it takes is told")]
+#[expect(clippy::disallowed_methods, reason = "the time it takes is describe")]
 fn attempt(setup: &Setup) -> Result<Explored, Counterexample> {
     let begun = Instant::now();
     let stage = Stage::new(setup.clone());

@@ -4,7 +4,7 @@
 //! It has a hole, and the checker must find it: a node that marks itself later but comes first by name passes its second
 //! look, while the other has passed its own already. This is why there is a Lease.
 
-use crate::explore::{Model, Move, Told, explore};
+use crate::explore::{Describe, Model, Move, explore};
 
 /// Two nodes, `a` and `b`, each with one request to a replica that keeps to this rule.
 struct Seed;
@@ -27,13 +27,13 @@ impl Model for Seed {
         [At::Idle; 2]
     }
 
-    fn moves(&self, state: &[At; 2], _told: Told) -> Vec<Move<[At; 2]>> {
+    fn moves(&self, state: &[At; 2], _told: Describe) -> Vec<Move<[At; 2]>> {
         let is_marked = |node: usize| matches!(state[node], At::Marked | At::Approved);
         let step = |node: usize| {
             let other = 1 - node;
             let (to, what) = match state[node] {
                 At::Idle if is_marked(other) => return None,
-                At::Idle => (At::Looked, "looks, and nobody is marked"),
+                At::Idle => (At::Looked, "reads, and no node is marked"),
                 At::Looked => (At::Marked, "marks and cordons itself"),
                 At::Marked if is_marked(other) && NAMES[other] < NAMES[node] => (At::Idle, "looks again, is not the first, and goes back"),
                 At::Marked => (At::Approved, "looks again, keeps its slot, is drained, and is approved"),

@@ -205,7 +205,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     pub(crate) fn new(setup: Setup) -> Self {
         let mut names: Vec<NodeName> = (0..setup.nodes).map(|number| NodeName(format!("n{number}"))).collect();
         names.extend(setup.older.map(|name| NodeName(name.to_owned())));

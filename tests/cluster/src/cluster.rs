@@ -207,7 +207,7 @@ impl TestCluster {
     /// Waits until no node holds a slot.
     #[track_caller]
     pub fn wait_for_no_holder(&self) {
-        wait_for("nobody holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });
+        wait_for("no node holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });
     }
 
     /// Takes the API server away.

@@ -82,7 +82,7 @@ impl EmptyRoot {
     /// When it is not so.
     #[track_caller]
     pub fn is_read_only(&self) {
-        let error = fs::write(self.folder.join("x"), "").expect_err("somebody can write");
+        let error = fs::write(self.folder.join("x"), "").expect_err("the root is writable");
         assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub fn wait_for<T, S: Display>(description: &str, deadline: Duration, look: impl FnMut() -> Result<T, S>) -> T {
     match poll(deadline, look) {
         Ok(seen) => seen,
-        Err(state) => panic!("waited {deadline:?} in vain for {description}; last seen: {state}"),
+        Err(state) => panic!("waited {deadline:?} for {description}; last seen: {state}"),
     }
 }
 

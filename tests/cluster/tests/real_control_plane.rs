@@ -155,7 +155,7 @@ fn every_kind_of_workload_runs_and_ends() {
     let boot_id = fleet.reboot("n2");
     fleet.set_ready("n2", false);
     assert_eq!(fleet.read_node("n2")["status"]["nodeInfo"]["bootID"], boot_id);
-    assert_eq!(fleet.pods_of("shop", "lonely").len(), 1, "a pod stays while nobody ends it");
+    assert_eq!(fleet.pods_of("shop", "lonely").len(), 1, "a pod stays until it is ended");
     kubelet.power_on("n2");
     wait_for("the pod to go", PATIENCE, || match fleet.pods_of("shop", "lonely").len() {
         0 => Ok(()),

@@ -178,7 +178,7 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     assert!(!granted && text.contains("slots_taken"), "{text}");
     assert_eq!(cluster.holders(), [one.node.as_str()]);
     drop(server);
-    assert!(!ask(&ids[1], "pre-reboot").0, "{} is told nothing", two.node);
+    assert!(!ask(&ids[1], "pre-reboot").0, "{} gets no answer", two.node);
 }
 
 /// The lines of /opt/bin/reboot-manager-ask in docs/flatcar.md.

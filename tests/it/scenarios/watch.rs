@@ -370,8 +370,8 @@ fn nodes_that_come_and_go_are_known_without_a_list() {
     is_found(&four);
     // Another machine under a name that was there before.
     cluster.admin.delete("/api/v1/nodes/n3", None).ok();
-    let anew = machine(&cluster, "n3", 33);
+    let newer = machine(&cluster, "n3", 33);
     catch_up(&cluster, &server);
-    is_found(&anew);
+    is_found(&newer);
     three.agent(&server).pre_reboot().expect(404, "unknown_node");
 }

@@ -237,7 +237,7 @@ impl ControlPlane {
     /// Waits as long as a start may take; after that it shows the logs.
     fn wait(&self, description: &str, look: impl FnMut() -> Result<(), String>) {
         if let Err(state) = poll(START_MAX, look) {
-            panic!("waited {START_MAX:?} in vain for {description}; last seen: {state}\n{}", self.log_tail());
+            panic!("waited {START_MAX:?} for {description}; last seen: {state}\n{}", self.log_tail());
         }
     }
 

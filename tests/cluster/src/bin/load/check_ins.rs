@@ -44,8 +44,8 @@ pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration)
     let peak = server.peak_rss_kib();
     println!("Peak RSS: {peak} KiB.\n");
     let unheard = |name: &&&'static str| answers.count(name, "200 `steady_state`") != nodes;
-    let told = |name: &&'static str| format!("{name}: not all of {nodes} nodes were answered 200 steady_state");
-    let mut broken: Vec<String> = names.iter().filter(unheard).map(told).collect();
+    let fault = |name: &&'static str| format!("{name}: not all of {nodes} nodes were answered 200 steady_state");
+    let mut broken: Vec<String> = names.iter().filter(unheard).map(fault).collect();
     if peak > RSS_KIB_MAX {
         broken.push(format!("{peak} KiB resident at the peak; {RSS_KIB_MAX} is the limit"));
     }
