@@ -41,7 +41,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Reports whether the rebooting annotation or a cordon record of ours is set. Such a node counts as rebooting, or must be
+    /// Reports whether the rebooting annotation or a cordon record of ours is set. It counts as rebooting, or must be
     /// restored.
     pub fn is_marked(&self) -> bool {
         self.status == Status::Rebooting || self.record.is_some()

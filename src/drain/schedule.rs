@@ -198,7 +198,7 @@ mod tests {
     const CLOCK: Timestamp = Timestamp::UNIX_EPOCH;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_budget_that_refuses_is_tried_with_one_pod_at_a_time() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b", "c", "d", "e"]), Instant::now());
         assert_eq!(names(&schedule.due(&plan, start)), ["a", "b", "c", "d", "e"]);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_pod_is_in_one_eviction_at_a_time() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
         let begun: Vec<Pod> = std::iter::from_fn(|| schedule.begin(&plan, start)).collect();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_budget_that_has_refused_has_one_eviction_in_flight() {
         let (mut schedule, start) = (Schedule::default(), Instant::now());
         let evict = [owned(&["a", "b", "c"], "web"), plan(&["d"]).evict].concat();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_refusal_counts_for_all_pods_of_a_controller_and_another_is_next() {
         let (mut schedule, start) = (Schedule::default(), Instant::now());
         let plan = DrainPlan { evict: owned(&["a", "b", "c"], "web"), ..DrainPlan::default() };
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn every_refusal_is_tried_again_and_reported_since_its_first_time() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
         schedule.record(&plan.evict[0], Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.0);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_rate_limit_stops_all_evictions_for_a_while() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
         schedule.record(&plan.evict[0], Eviction::RateLimited { after: Duration::from_secs(600) }, start, CLOCK, 0.0);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_pod_reported_gone_and_still_listed_is_blocked() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), Instant::now());
         let gone = || Eviction::Gone { answer: "404, pods \"a\" not found".to_owned() };
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn each_refusal_makes_the_wait_longer_by_half() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), Instant::now());
         for rest in [500, 750, 1125] {
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn attempts_on_a_pod_that_is_gone_are_forgotten() {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
         for pod in &plan.evict {

@@ -17,8 +17,10 @@ use crate::cluster::{HexId, Member, NodeEvent, NodeMeta, NodeName, ResourceVersi
 pub struct Fleet {
     /// Sorted by name.
     members: Vec<Member>,
+    // Short ids save 0.1 MiB at 5,000 nodes (scripts/measure-memory).
     /// Each id of a member, shortened, and the member's position; sorted. A member with a valid machine-id has two.
     ids: Vec<(u32, u32)>,
+    // Sharing saves 0.25 MiB at 5,000 nodes (scripts/measure-memory).
     /// Texts that many members share: zones and OS images.
     texts: Vec<Arc<str>>,
     /// `None`: this server's versions cannot be compared.
@@ -45,7 +47,7 @@ pub enum Found {
     /// Exactly one node has the id.
     Node(NodeRef),
     /// No node has it.
-    Nobody,
+    NoNode,
 }
 
 /// The events of a watch do not continue what was read. Only a new list helps.
@@ -154,7 +156,7 @@ impl Fleet {
         let nodes: Vec<NodeRef> = members.filter(|member| has(member, id)).map(NodeRef::of).collect();
         match <[NodeRef; 1]>::try_from(nodes) {
             Ok([one]) => Found::Node(one),
-            Err(none) if none.is_empty() => Found::Nobody,
+            Err(none) if none.is_empty() => Found::NoNode,
             Err(many) => Found::Many(many.into_iter().map(|node| node.name).collect()),
         }
     }

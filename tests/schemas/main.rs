@@ -60,9 +60,9 @@ fn read(schemas: &Schemas) -> Vec<String> {
 fn hand_read(schemas: &Schemas) -> Vec<String> {
     let cause = json!({"reason": "DisruptionBudget", "message": "m"});
     let status = json!({"kind": "Status", "reason": "r", "message": "m", "details": {"retryAfterSeconds": 3, "causes": [cause]}});
-    let told = ApiStatus::of_body(429, None, status.to_string().as_bytes());
-    assert_eq!((told.reason.as_str(), told.message.as_str(), told.retry_after_seconds), ("r", "m", Some(3)));
-    assert!(told.names_a_budget() && told.causes[0].message == "m");
+    let read = ApiStatus::of_body(429, None, status.to_string().as_bytes());
+    assert_eq!((read.reason.as_str(), read.message.as_str(), read.retry_after_seconds), ("r", "m", Some(3)));
+    assert!(read.names_a_budget() && read.causes[0].message == "m");
 
     let list = json!({"kind": "NodeList", "metadata": {"continue": "c", "resourceVersion": "7"}, "items": [{"metadata": {"name": "n"}}]});
     let end = PageEnd { next: Some("c".to_owned()), version: ResourceVersion("7".to_owned()) };
@@ -120,16 +120,16 @@ struct PlantedTaint {
 
 /// The test can fail: a name that is misspelt, a type that is another, in what is read and in what is written.
 fn what_is_planted_is_found(schemas: &Schemas) {
-    let told = |faults: Vec<String>, says: &[&str]| {
+    let check = |faults: Vec<String>, says: &[&str]| {
         assert_eq!(faults.len(), says.len(), "{faults:?}");
         assert!(faults.iter().zip(says).all(|(fault, says)| fault.contains(says)), "{faults:?}");
     };
     let shape: Shape = shape::<Planted>();
     let says =
         ["spec.unscheduleable: there is no such field", "spec.podCIDRs: we take a text, it is array", "taints[].effekt: there is no"];
-    told(schemas.faults_of_shape("io.k8s.api.core.v1.Node", &shape), &says);
+    check(schemas.faults_of_shape("io.k8s.api.core.v1.Node", &shape), &says);
     let patch: Value = json!({"spec": {"unscheduleable": true, "podCIDR": 7}, "metadata": {"annotations": {"a": "b", "c": null}}});
-    told(
+    check(
         schemas.faults_of_value("io.k8s.api.core.v1.Node", &patch),
         &["spec.podCIDR: we write a number", "spec.unscheduleable: there is no"],
     );
