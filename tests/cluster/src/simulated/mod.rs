@@ -49,7 +49,6 @@ struct Cluster {
 
 struct State {
     store: Store,
-    controllers: bool,
     store_lost: bool,
     /// How often the listener was closed: open watches are cut then.
     stops: u64,
@@ -89,7 +88,7 @@ impl Simulated {
             routes::default_account(&mut store, namespace);
         }
         let admin_token = store.new_token(Caller::Admin);
-        let state = State { store, controllers: true, store_lost: false, stops: 0 };
+        let state = State { store, store_lost: false, stops: 0 };
         let cluster = Arc::new(Cluster { state: Mutex::new(state), changed: Condvar::new() });
         let config = tls.as_ref().map(|(config, _)| Arc::clone(config));
         let front = Server::start(config, handler(&cluster)).expect("a port of 127.0.0.1");
@@ -155,21 +154,6 @@ impl Simulated {
             }
         });
     }
-
-    /// Makes every `continue` token given out so far too old.
-    pub fn expire_continues(&self) {
-        self.cluster.state().store.age += 1;
-    }
-
-    /// Stops or starts the controllers and the scheduler. Stopped, they leave everything as it is written, so that a PodDisruptionBudget
-    /// stays unobserved; started, they catch up at once.
-    pub fn run_controllers(&self, on: bool) {
-        let mut state = self.cluster.state();
-        state.controllers = on;
-        if on {
-            controllers::settle(&mut state.store);
-        }
-    }
 }
 
 fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
@@ -177,8 +161,7 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
     Arc::new(move |request| {
         let mut state = cluster.state();
         if state.store_lost {
-            let refusal = status::Refusal::store_away();
-            return Reply::Send(crate::http::Response::json(refusal.code, &refusal.body));
+            return Reply::Send(status::Refusal::store_away().response());
         }
         if let Some(watch) = routes::watch(&state.store, request) {
             let stops = state.stops;
@@ -186,9 +169,7 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
             return watch.map_or_else(Reply::Send, |watch| watch.reply(&cluster, stops));
         }
         let response = routes::answer(&mut state.store, request);
-        if state.controllers {
-            controllers::settle(&mut state.store);
-        }
+        controllers::settle(&mut state.store);
         drop(state);
         cluster.changed.notify_all();
         Reply::Send(response)

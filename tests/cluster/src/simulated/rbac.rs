@@ -82,20 +82,13 @@ fn user(caller: &Caller) -> String {
     }
 }
 
+/// Reports whether a binding names this service account. Users and groups are not simulated.
 fn binds(binding: &Value, caller: &Caller) -> bool {
-    items(binding, "/subjects").iter().any(|subject| {
-        let named = text(subject, "/name");
-        match (text(subject, "/kind"), caller) {
-            ("ServiceAccount", Caller::ServiceAccount { namespace, name }) => named == name && text(subject, "/namespace") == namespace,
-            ("User", _) => named == user(caller),
-            ("Group", Caller::ServiceAccount { namespace, .. }) => {
-                named == format!("system:serviceaccounts:{namespace}")
-                    || ["system:serviceaccounts", "system:authenticated"].contains(&named)
-            }
-            ("Group", Caller::Anonymous) => named == "system:unauthenticated",
-            _ => false,
-        }
-    })
+    let Caller::ServiceAccount { namespace, name } = caller else { return false };
+    let named = |subject: &Value| {
+        text(subject, "/kind") == "ServiceAccount" && text(subject, "/name") == name && text(subject, "/namespace") == namespace
+    };
+    items(binding, "/subjects").iter().any(named)
 }
 
 fn grants(store: &Store, namespace: &str, binding: &Value, question: &Question<'_>) -> bool {
@@ -111,10 +104,9 @@ fn grants(store: &Store, namespace: &str, binding: &Value, question: &Question<'
 fn covers(rule: &Value, question: &Question<'_>) -> bool {
     let holds = |list: &str, wanted: &str| items(rule, list).iter().any(|entry| entry == "*" || entry == wanted);
     let target = question.target;
-    let part = format!("*/{}", target.subresource);
     let names = items(rule, "/resourceNames");
     holds("/verbs", question.verb)
         && holds("/apiGroups", &target.group)
-        && (holds("/resources", &target.resource()) || !target.subresource.is_empty() && holds("/resources", &part))
+        && holds("/resources", &target.resource())
         && (names.is_empty() || !target.name.is_empty() && names.iter().any(|name| *name == target.name.as_str()))
 }

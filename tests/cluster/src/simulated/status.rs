@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::http::Response;
 use crate::resources::Resource;
 
 /// A refusal: the HTTP status and the `Status` object.
@@ -23,7 +24,11 @@ impl Refusal {
         Self { code, body }
     }
 
-    /// What is answered when etcd does not.
+    pub(super) fn response(&self) -> Response {
+        Response::json(self.code, &self.body)
+    }
+
+    /// The error while etcd is unavailable.
     pub(super) fn store_away() -> Self {
         Self::new(500, "", "etcdserver: request timed out", &Value::Null)
     }
@@ -76,21 +81,10 @@ impl Refusal {
         Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
     }
 
-    /// The list that this `continue` token belongs to is gone; `fresh` continues with an inconsistent one.
-    pub(super) fn expired(fresh: &str) -> Self {
-        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
-             the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
-             the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the \
-             first chunk was returned and now may show up in the list.";
-        let mut refusal = Self::new(410, "Expired", message, &Value::Null);
-        refusal.body["metadata"] = json!({"continue": fresh});
-        refusal
-    }
-
     pub(super) fn unsupported_media_type(given: &str) -> Self {
         let message = format!(
             "the body of the request was in an unknown format ({given}) - accepted media types include: \
-             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+             application/merge-patch+json, application/apply-patch+yaml"
         );
         Self::new(415, "UnsupportedMediaType", &message, &json!({}))
     }
@@ -113,11 +107,8 @@ impl Refusal {
     }
 
     /// A disruption budget blocks an eviction.
-    pub(super) fn budget(retry_after: u32, cause: &str) -> Self {
-        let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
-        if retry_after > 0 {
-            details["retryAfterSeconds"] = json!(retry_after);
-        }
+    pub(super) fn budget(cause: &str) -> Self {
+        let details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
         Self::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", &details)
     }
 

@@ -49,8 +49,6 @@ pub(super) struct Store {
     revision: u64,
     made: u64,
     tokens: HashMap<String, Caller>,
-    /// `continue` tokens of an earlier age are too old.
-    pub(super) age: u64,
     /// The resources written since the controllers last looked.
     touched: BTreeSet<&'static str>,
     /// What was removed since the controllers last looked.

@@ -108,7 +108,7 @@ fn active(pod: &Value) -> bool {
 }
 
 /// Writes a condition, keeping the time of its last change.
-fn set_condition(status: &mut Value, name: &str, value: bool, reason: &str, message: &str) {
+pub(super) fn set_condition(status: &mut Value, name: &str, value: bool, reason: &str, message: &str) {
     let value = if value { "True" } else { "False" };
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);
