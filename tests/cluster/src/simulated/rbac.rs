@@ -8,13 +8,12 @@ use super::status::Refusal;
 use super::store::{Caller, Key, Store, items, text};
 use crate::resources::Target;
 
-/// One question to the authorizer; `target.resource()` is what the rules name.
+/// Question to the authorizer; rules name `target.resource()`.
 pub(super) struct Question<'a> {
     pub(super) verb: &'a str,
     pub(super) target: &'a Target,
 }
 
-/// Whether this caller may.
 pub(super) fn allowed(store: &Store, caller: &Caller, question: &Question<'_>) -> bool {
     match caller {
         Caller::Admin => true,
@@ -29,7 +28,6 @@ pub(super) fn allowed(store: &Store, caller: &Caller, question: &Question<'_>) -
     }
 }
 
-/// The refusal for a caller who may not.
 pub(super) fn refusal(caller: &Caller, question: &Question<'_>) -> Refusal {
     let target = question.target;
     let qualified = if target.group.is_empty() { target.plural.clone() } else { format!("{}.{}", target.plural, target.group) };

@@ -10,7 +10,7 @@ use super::store::{Key, Store};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
 
-/// How the caller wants objects, from its Accept header.
+/// Representation of objects that the Accept header asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Metadata,
@@ -41,7 +41,6 @@ impl Form {
         ))
     }
 
-    /// The object in this form.
     pub(super) fn show(self, object: &Value) -> Value {
         match self {
             Self::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}),
@@ -70,7 +69,7 @@ pub(super) fn list(store: &Store, resource: &'static Resource, target: &Target, 
     let mut metadata = json!({"resourceVersion": store.revision().to_string()});
     if let (true, Some((last, _))) = (left > 0, page.last()) {
         metadata["continue"] = json!(token(last));
-        // The real server does not count what a selector would leave out.
+        // The real server does not count the remaining items of a list with a selector.
         if fields.is_empty() && labels.is_empty() {
             metadata["remainingItemCount"] = json!(left);
         }

@@ -10,7 +10,7 @@ use super::read::{self, Form};
 use super::status::{self, Refusal};
 use super::store::{Caller, Key, Store, terminating, text};
 use super::watch::Watch;
-use super::write::{self, Place, Way};
+use super::write::{self, Method, Place};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
 
@@ -26,20 +26,20 @@ pub(super) fn answer(store: &mut Store, request: &Request) -> Response {
     serve(store, request).unwrap_or_else(|refusal| refusal.response())
 }
 
-/// What is watched from where on, when the request is for a watch and may be.
+/// Returns the watch that a request asks for, or a refusal; `None` if the request is no watch.
 pub(super) fn watch(store: &Store, request: &Request) -> Option<Result<Watch, Response>> {
     let target = Target::parse(request.path())?;
     let verb = target.verb(&request.method, request.raw_query());
-    let asked = || {
+    let parse = || {
         let caller = caller(store, request)?;
         let question = Question { verb, target: &target };
         if !rbac::allowed(store, &caller, &question) {
             return Err(rbac::refusal(&caller, &question));
         }
         let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
-        Watch::asked(resource, request)
+        Watch::parse(resource, request)
     };
-    (verb == "watch").then(|| asked().map_err(|refusal| refusal.response()))
+    (verb == "watch").then(|| parse().map_err(|refusal| refusal.response()))
 }
 
 fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
@@ -73,7 +73,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
         "update" => {
             let place = place(resource, &target, request);
             let status = if store.get(&place.key()).is_some() { 200 } else { 201 };
-            let stored = write::update(store, &place, Way::Put, json_body(request)?)?;
+            let stored = write::update(store, &place, Method::Put, json_body(request)?)?;
             shown(status, request, &stored)
         }
         _ => Err(Refusal::method_not_allowed()),
@@ -154,7 +154,7 @@ fn patch(store: &mut Store, resource: &'static Resource, target: &Target, reques
     }
     let mut patched = current.clone();
     patch::merge(&mut patched, &change);
-    let stored = write::update(store, &place, Way::Patch, patched)?;
+    let stored = write::update(store, &place, Method::Patch, patched)?;
     shown(200, request, &stored)
 }
 

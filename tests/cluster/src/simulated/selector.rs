@@ -3,9 +3,6 @@
 use serde_json::Value;
 
 /// Reports whether a selector of an object (`matchLabels`) matches these labels: `null` matches nothing, `{}` everything.
-///
-/// # Panics
-/// When the selector has `matchExpressions`, which are not simulated.
 pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
     let Some(fields) = selector.as_object() else { return false };
     assert!(!fields.contains_key("matchExpressions"), "matchExpressions are not simulated: {selector}");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::http::Response;
 use crate::resources::Resource;
 
-/// A refusal: the HTTP status and the `Status` object.
+/// Refusal: the HTTP status and the `Status` object.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub(super) code: u16,
@@ -42,7 +42,6 @@ impl Refusal {
         Self::new(403, "Forbidden", &format!("{resource}{name} is forbidden: {why}"), details)
     }
 
-    /// Nothing is served at this path.
     pub(super) fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource", &json!({}))
     }
@@ -93,7 +92,6 @@ impl Refusal {
         Self::new(400, "BadRequest", message, &Value::Null)
     }
 
-    /// One field is not valid.
     pub(super) fn invalid(resource: &Resource, name: &str, field: &str, why: &str) -> Self {
         let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
         let message = format!("{}{group} \"{name}\" is invalid: {field}: {why}", resource.kind);
@@ -119,7 +117,7 @@ impl Refusal {
     }
 }
 
-/// What every deletion and eviction that worked answers.
+/// Returns the answer to a successful deletion or eviction.
 pub(super) fn success(details: &Value) -> Value {
     let mut body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     if !details.is_null() {
@@ -128,7 +126,6 @@ pub(super) fn success(details: &Value) -> Value {
     body
 }
 
-/// The `details` that name an object.
 pub(super) fn details(resource: &Resource, name: &str) -> Value {
     let mut details = json!({"kind": resource.plural});
     if !name.is_empty() {

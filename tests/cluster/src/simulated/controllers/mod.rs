@@ -18,9 +18,6 @@ use crate::resources::Resource;
 pub(super) use scheduler::assign;
 
 /// Runs until nothing changes any more.
-///
-/// # Panics
-/// When the controllers work against each other for ever.
 pub(super) fn settle(store: &mut Store) {
     for _ in 0..ROUNDS {
         let (touched, removed) = store.take_changes();
@@ -102,7 +99,7 @@ fn delete_pod(store: &mut Store, pod: &Value) {
     let _ = delete::delete(store, Resource::plural("pods"), &Key::of("pods", pod), &Options::default());
 }
 
-/// Whether a pod counts as one of its owner's.
+/// Reports whether a pod counts as a replica of its owner.
 fn active(pod: &Value) -> bool {
     !terminating(pod) && !finished(pod)
 }
