@@ -57,13 +57,12 @@ pub enum Eviction {
 impl fmt::Display for Eviction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Budget { budget, needs } => {
-                write!(f, "is protected by the PodDisruptionBudget {} ({needs})", budget.as_deref().unwrap_or("unnamed"))
-            }
+            Self::Budget { budget: Some(budget), needs } => write!(f, "is protected by the PodDisruptionBudget {budget} ({needs})"),
+            Self::Budget { budget: None, needs } => write!(f, "is protected by a PodDisruptionBudget ({needs})"),
             Self::Evicted => f.write_str("is evicted"),
-            Self::Gone { answer } => write!(f, "stays: the API server answered {answer}, but still lists the pod"),
-            Self::RateLimited { .. } => f.write_str("stays: the API server asks for patience"),
-            Self::Refused { why } | Self::Unclear { why } => write!(f, "stays: {why}"),
+            Self::Gone { answer } => write!(f, "is not evicted: the API server answered {answer}, but still lists the pod"),
+            Self::RateLimited { .. } => f.write_str("is not evicted: the API server limits the rate of requests"),
+            Self::Refused { why } | Self::Unclear { why } => write!(f, "is not evicted: {why}"),
         }
     }
 }
@@ -75,7 +74,7 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
     match error.code {
         429 if budget.is_some() => by_budget(pod, budget.unwrap_or_default()),
         // A webhook chooses its code freely; with 404 it does not say that the pod is gone.
-        _ if is_of_webhook(&error.message) => Eviction::Refused { why: format!("a webhook keeps it ({})", brief(&error.message)) },
+        _ if is_of_webhook(&error.message) => Eviction::Refused { why: format!("a webhook refused it ({})", brief(&error.message)) },
         404 if error.not_found => Eviction::Gone { answer: in_words(error) },
         409 if is_about_uid(&error.message) => Eviction::Gone { answer: in_words(error) },
         429 if error.message.contains("disruption budget") => by_budget(pod, &error.message),
@@ -169,7 +168,7 @@ mod tests {
     fn a_webhook_refuses_with_any_code() {
         for code in [400, 403, 404, 409, 418, 429, 500, 503] {
             let denied = error(code, "admission webhook \"vm\" denied the request: migrating", &[]);
-            check(&denied, "Refused { why: \"a webhook keeps it (admission webhook \\\"vm\\\" denied the request: migrating)");
+            check(&denied, "Refused { why: \"a webhook refused it (admission webhook \\\"vm\\\" denied the request: migrating)");
             check(&EvictionError { not_found: true, ..denied }, "Refused");
         }
     }

@@ -84,8 +84,8 @@ impl fmt::Display for Blocked {
 pub fn came_back_clause(pods: &[PodKey]) -> String {
     match pods {
         [] => String::new(),
-        [one] => format!("; 1 pod came back and stays: {one}"),
-        several => format!("; {} pods came back and stay: {}", several.len(), join_names(several)),
+        [one] => format!("; 1 pod came back and is not evicted: {one}"),
+        several => format!("; {} pods came back and are not evicted: {}", several.len(), join_names(several)),
     }
 }
 
@@ -111,11 +111,11 @@ mod tests {
         let terminating = || Progress { left: 2, terminating: vec![key("e")], ..Progress::default() };
         check(&Progress { left: 1, ..Progress::default() }, "has 1 pod left", false);
         check(&terminating(), "has 2 pods left: terminating: shop/e", false);
-        let both = "has 2 pods left: pod shop/a stays: x since 1970-01-01T00:00:00Z; terminating: shop/e";
+        let both = "has 2 pods left: pod shop/a is not evicted: x since 1970-01-01T00:00:00Z; terminating: shop/e";
         let blocked = vec![blocked("a", Eviction::Refused { why: "x".to_owned() })];
         check(&Progress { blocked: blocked.clone(), ..terminating() }, both, true);
         let came_back = Progress { blocked, came_back: vec![key("b")], ..terminating() };
-        check(&came_back, &format!("{both}; 1 pod came back and stays: shop/b"), true);
+        check(&came_back, &format!("{both}; 1 pod came back and is not evicted: shop/b"), true);
         check(&Progress::failed("timeout".to_owned()), "cannot be drained now: timeout", true);
     }
 
@@ -124,11 +124,11 @@ mod tests {
         let why = || "x".to_owned();
         for (by, want) in [
             (Eviction::Budget { budget: Some("shop/db".to_owned()), needs: why() }, "is protected by the PodDisruptionBudget shop/db (x)"),
-            (Eviction::Budget { budget: None, needs: why() }, "is protected by the PodDisruptionBudget unnamed (x)"),
-            (Eviction::Gone { answer: "404".to_owned() }, "stays: the API server answered 404, but still lists the pod"),
-            (Eviction::RateLimited { after: std::time::Duration::ZERO }, "stays: the API server asks for patience"),
-            (Eviction::Refused { why: why() }, "stays: x"),
-            (Eviction::Unclear { why: why() }, "stays: x"),
+            (Eviction::Budget { budget: None, needs: why() }, "is protected by a PodDisruptionBudget (x)"),
+            (Eviction::Gone { answer: "404".to_owned() }, "is not evicted: the API server answered 404, but still lists the pod"),
+            (Eviction::RateLimited { after: std::time::Duration::ZERO }, "is not evicted: the API server limits the rate of requests"),
+            (Eviction::Refused { why: why() }, "is not evicted: x"),
+            (Eviction::Unclear { why: why() }, "is not evicted: x"),
         ] {
             assert_eq!(blocked("a", by).to_string(), format!("pod shop/a {want} since 1970-01-01T00:00:00Z"));
         }
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn pods_that_came_back_are_named() {
         assert_eq!(came_back_clause(&[]), "");
-        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and stays: shop/a");
+        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and is not evicted: shop/a");
         let several = ["a", "b", "c", "d"].map(key);
-        assert_eq!(came_back_clause(&several), "; 4 pods came back and stay: shop/a, shop/b and 2 more");
+        assert_eq!(came_back_clause(&several), "; 4 pods came back and are not evicted: shop/a, shop/b and 2 more");
     }
 }

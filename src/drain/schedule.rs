@@ -279,7 +279,7 @@ mod tests {
         schedule.record(&plan.evict[0], Eviction::RateLimited { after: Duration::from_secs(600) }, start, CLOCK, 0.0);
         assert!(schedule.due(&plan, start).is_empty(), "b too");
         assert_eq!(names(&schedule.due(&plan, start + WAIT_MAX)), ["b", "a"]);
-        assert!(Progress::of(&plan, &schedule).to_string().contains("patience"));
+        assert!(Progress::of(&plan, &schedule).to_string().contains("limits the rate"));
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
             schedule.record(&plan.evict[0], answer, start, CLOCK, 0.5);
             assert!(Progress::of(&plan, &schedule).is_blocked());
         }
-        let clause = "has 1 pod left: pod shop/a stays: the API server answered 404, pods \"a\" not found, but still lists the pod since \
+        let clause = "has 1 pod left: pod shop/a is not evicted: the API server answered 404, pods \"a\" not found, but still lists the pod since \
              1970-01-01T00:00:00Z";
         assert_eq!(Progress::of(&plan, &schedule).to_string(), clause);
         schedule.record(&plan.evict[0], Eviction::Evicted, start, CLOCK, 0.5);
@@ -323,6 +323,9 @@ mod tests {
         let left = DrainPlan { evict: plan.evict[..1].to_vec(), ..DrainPlan::default() };
         schedule.forget_gone(&left);
         assert_eq!(names(&schedule.due(&plan, start)), ["b"], "as if it had never been tried");
-        assert_eq!(Progress::of(&plan, &schedule).to_string(), "has 2 pods left: pod shop/a stays: webhook since 1970-01-01T00:00:00Z");
+        assert_eq!(
+            Progress::of(&plan, &schedule).to_string(),
+            "has 2 pods left: pod shop/a is not evicted: webhook since 1970-01-01T00:00:00Z"
+        );
     }
 }

@@ -114,7 +114,10 @@ fn every_refusal_of_an_eviction_is_tried_again_and_told() {
     let server = server(&cluster, "2s");
     one.agent(&server).pre_reboot();
     cluster.proxy.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
-    one.until_blocked(&server, "pod shop/kept stays: a webhook keeps it (admission webhook \"vm\" denied the request: migrating) since");
+    one.until_blocked(
+        &server,
+        "pod shop/kept is not evicted: a webhook refused it (admission webhook \"vm\" denied the request: migrating) since",
+    );
     cluster.proxy.clear();
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
@@ -128,8 +131,7 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     cluster.wait_for_running("n1", 1);
     let webhook = Webhook::deny(&cluster, "namespaces/shop/pods/kept", 404, "it is migrating");
     let server = server(&cluster, "2s");
-    let why =
-        "pod shop/kept stays: a webhook keeps it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
+    let why = "pod shop/kept is not evicted: a webhook refused it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
     one.until_blocked(&server, why);
     webhook.withdraw();
     one.until_approved(&server);
@@ -147,10 +149,10 @@ fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered
         "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
     cluster.proxy.plan(evictions().meet(Fault::status(404, &not_found)));
     let server = server(&cluster, "1s");
-    one.until_blocked(&server, "stays: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
+    one.until_blocked(&server, "is not evicted: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
     let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
     cluster.proxy.replan(evictions().meet(Fault::Status(text)));
-    one.until_blocked(&server, "stays: the eviction has no clear answer (404, default backend - 404) since");
+    one.until_blocked(&server, "is not evicted: the eviction has no clear answer (404, default backend - 404) since");
     cluster.proxy.replan(evictions().nth(1).meet(Fault::status(404, &not_found)));
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
