@@ -23,9 +23,8 @@ pub struct Cli {
     serve: Serve,
 }
 
-/// A subcommand.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Answer the nodes (the default)
     Serve(Serve),
 }
@@ -147,9 +146,10 @@ pub enum LogFormat {
 }
 
 impl Cli {
-    /// Returns the subcommand; `serve` if none is given.
-    pub fn into_command(self) -> Command {
-        self.command.unwrap_or(Command::Serve(self.serve))
+    /// Returns the flags of `serve`, the only subcommand and the default.
+    pub fn into_serve(self) -> Serve {
+        let Some(Command::Serve(serve)) = self.command else { return self.serve };
+        serve
     }
 }
 
@@ -166,10 +166,10 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
     if duration.is_zero() { Err("the duration must be longer than zero, such as 10s".to_owned()) } else { Ok(duration) }
 }
 
-/// Limits of `--max-head-bytes` and `--max-body-bytes`: every client's request fits, and memory for all connections is bounded.
+// The request of every client fits, and memory for all connections is bounded.
 const SIZES: RangeInclusive<i64> = 1024..=65536;
 
-/// Longest duration of any flag. No client waits longer: Zincati gives up after 30 minutes.
+// No client waits longer: Zincati gives up after 30 minutes.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
@@ -186,8 +186,7 @@ mod tests {
     #[test]
     fn flags_are_accepted_with_and_without_serve() {
         for words in [&["reboot-manager", "serve", "--slots", "2"][..], &["reboot-manager", "--slots", "2"][..]] {
-            let Command::Serve(serve) = Cli::try_parse_from(words).unwrap().into_command();
-            assert_eq!(serve.slots, 2);
+            assert_eq!(Cli::try_parse_from(words).unwrap().into_serve().slots, 2);
         }
         assert!(Cli::try_parse_from(["reboot-manager", "--slots", "0"]).is_err());
     }

@@ -10,7 +10,7 @@ pub mod reboot;
 
 pub mod kube;
 pub mod metrics;
-pub mod system;
+mod system;
 
 pub mod certificate;
 pub mod coordinator;
@@ -18,5 +18,5 @@ pub mod http;
 
 pub mod cli;
 pub mod commands;
-pub mod logging;
+mod logging;
 pub mod settings;

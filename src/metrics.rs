@@ -195,10 +195,10 @@ fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help:
     metric
 }
 
-/// Upper bounds in seconds: from a cached read to a request that is held while a node drains.
+// From a cached read to a request that is held while a node drains.
 const REQUEST_SECONDS: [f64; 10] = [0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
 
-/// Upper bounds in seconds of one call to Kubernetes.
+// Upper bounds of one call to Kubernetes.
 const CALL_SECONDS: [f64; 8] = [0.002, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0];
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::Cli;
 
     #[test]
     fn the_certificates_source_is_whole_or_refused() {
@@ -96,8 +96,7 @@ mod tests {
         ];
         for (words, want) in cases {
             let cli = Cli::try_parse_from(["reboot-manager"].into_iter().chain(words.split_whitespace())).unwrap();
-            let Command::Serve(flags) = cli.into_command();
-            assert_eq!(source(&flags), want, "{words}");
+            assert_eq!(source(&cli.into_serve()), want, "{words}");
         }
     }
 }

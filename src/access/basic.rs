@@ -17,6 +17,7 @@ pub fn presented<'a>(credentials: &Credentials, headers: impl IntoIterator<Item 
     let mut headers = headers.into_iter();
     let reason = match (headers.next(), headers.next()) {
         (None, _) => MISSING,
+        // A proxy may read the other one.
         (Some(_), Some(_)) => "there is more than one Authorization header",
         (Some(header), None) => match user_and_password(header).map(|pair| credentials.find(&pair)) {
             Some(Some(credential)) => return ControlFlow::Continue(credential),
@@ -42,7 +43,7 @@ fn user_and_password(header: &str) -> Option<Vec<u8>> {
 const MISSING: &str = "a user name and a password are needed here: give the node a base_url such as https://user:password@host/ \
      (percent-encode what a URL does not allow)";
 
-/// Maximum size of the header: longer than the longest credential that a file may list.
+// Longer than the longest credential that a file may list.
 const HEADER_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]

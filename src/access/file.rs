@@ -12,6 +12,7 @@
 //! of a user or a key may be a password.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Error, Location, Spanned};
@@ -74,8 +75,11 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<String
 impl Wire {
     fn entry(self) -> Result<Entry, Mistake> {
         let line = self.user.referenced.line();
-        let credential = Credential { user: user(self.user)?, groups: groups(self.groups)?, nodes: self.nodes.map(nodes).transpose()? };
-        Ok(Entry { line, password: password(self.password)?, credential })
+        let user = parsed(self.user, |user| is_user(&user).then_some(user), USER_RULE)?;
+        let groups = parsed(self.groups, |groups| group_names(&groups), GROUPS_RULE)?;
+        let nodes = self.nodes.map(|nodes| parsed(nodes, node_names, NODES_RULE)).transpose()?;
+        let password = parsed(self.password, |password| is_password(&password).then_some(password), PASSWORD_RULE)?;
+        Ok(Entry { line, password, credential: Credential { user, groups, nodes } })
     }
 }
 
@@ -84,37 +88,30 @@ fn parsed<T, U>(field: Spanned<T>, parse: impl FnOnce(T) -> Option<U>, rule: &st
     parse(field.value).ok_or_else(|| Mistake::at(line, rule.to_owned()))
 }
 
-fn user(user: Spanned<String>) -> Result<String, Mistake> {
-    let is_user = |user: &String| (1..=USER_BYTES_MAX).contains(&user.len()) && !user.contains(|c: char| c == ':' || c.is_control());
-    let rule = format!("user must have 1 to {USER_BYTES_MAX} characters, none of them a colon or a control character");
-    parsed(user, |user| Some(user).filter(is_user), &rule)
+fn is_user(user: &str) -> bool {
+    // In HTTP Basic the first colon ends the user name.
+    USER_BYTES.contains(&user.len()) && !user.contains(|c: char| c == ':' || c.is_control())
 }
 
-fn password(password: Spanned<String>) -> Result<String, Mistake> {
-    let lengths = PASSWORD_MIN..=PASSWORD_MAX;
-    let is_password = |password: &String| lengths.contains(&password.chars().count()) && !password.contains(char::is_control);
-    let rule = format!("password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters, none of them a control character");
-    parsed(password, |password| Some(password).filter(is_password), &rule)
+fn is_password(password: &str) -> bool {
+    // No person types a password, so it can be long: `openssl rand -hex 24`.
+    PASSWORD_CHARS.contains(&password.chars().count()) && !password.contains(char::is_control)
 }
 
-fn groups(groups: Spanned<Vec<String>>) -> Result<Option<Vec<GroupName>>, Mistake> {
-    if groups.value == ["*"] {
-        return Ok(None);
+fn group_names(groups: &[String]) -> Option<Option<Vec<GroupName>>> {
+    if groups == ["*"] {
+        return Some(None);
     }
-    let names = |groups: Vec<String>| groups.iter().map(|group| GroupName::parse(group)).collect::<Option<Vec<_>>>();
-    let rule = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone";
-    parsed(groups, |groups| names(groups).filter(|names| !names.is_empty()), rule).map(Some)
+    let names: Vec<_> = groups.iter().map(|group| GroupName::parse(group)).collect::<Option<_>>()?;
+    (!names.is_empty()).then_some(Some(names))
 }
 
-fn nodes(nodes: Spanned<Vec<String>>) -> Result<Vec<NodeName>, Mistake> {
+fn node_names(nodes: Vec<String>) -> Option<Vec<NodeName>> {
+    // A Node has a DNS subdomain as its name (RFC 1123).
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    let is_name = |name: &&String| (1..=NODE_MAX).contains(&name.len()) && name.bytes().all(allowed);
-    let names = |nodes: Vec<String>| {
-        let different: BTreeSet<&String> = nodes.iter().filter(is_name).collect();
-        let all_are = !different.is_empty() && different.len() == nodes.len();
-        all_are.then(|| nodes.into_iter().map(NodeName).collect())
-    };
-    parsed(nodes, names, "nodes must be a list of different node names; leave it out to allow every node")
+    let is_name = |name: &&String| NODE_BYTES.contains(&name.len()) && name.bytes().all(allowed);
+    let different: BTreeSet<&String> = nodes.iter().filter(is_name).collect();
+    (!nodes.is_empty() && different.len() == nodes.len()).then(|| nodes.into_iter().map(NodeName).collect())
 }
 
 fn unreadable(error: &Error) -> Mistake {
@@ -128,14 +125,13 @@ fn unreadable(error: &Error) -> Mistake {
     Mistake { line: error.location().as_ref().map(Location::line), message }
 }
 
-const USER_BYTES_MAX: usize = 256;
-
-/// Minimum length. No person types a password: `openssl rand -hex 24` makes a good one.
-const PASSWORD_MIN: usize = 8;
-
-const PASSWORD_MAX: usize = 256;
-
-const NODE_MAX: usize = 253;
+const USER_BYTES: RangeInclusive<usize> = 1..=256;
+const USER_RULE: &str = "user must have 1 to 256 characters, none of them a colon or a control character";
+const PASSWORD_CHARS: RangeInclusive<usize> = 8..=256;
+const PASSWORD_RULE: &str = "password must have 8 to 256 characters, none of them a control character";
+const GROUPS_RULE: &str = "groups must be a list of group names (1 to 63 letters, digits, dots or dashes), or [\"*\"] alone";
+const NODE_BYTES: RangeInclusive<usize> = 1..=253;
+const NODES_RULE: &str = "nodes must be a list of different node names; leave it out to allow every node";
 
 #[cfg(test)]
 mod tests {
@@ -156,17 +152,17 @@ mod tests {
         };
         let long = |length: usize| "x".repeat(length);
         let password = "hunterhunter";
-        for user in ["", "a\tb", "a\u{7f}", ":", &long(USER_BYTES_MAX + 1)] {
+        for user in ["", "a\tb", "a\u{7f}", ":", &long(257)] {
             assert!(!accepts(user, password, "n"), "user {user:?}");
         }
-        for other in [&long(PASSWORD_MIN - 1), &long(PASSWORD_MAX + 1), "hunter\nhunter"] {
+        for other in [&long(7), &long(257), "hunter\nhunter"] {
             assert!(!accepts("u", other, "n"), "password {other:?}");
         }
-        for nodes in [&long(NODE_MAX + 1), "n1, n1", "N", "a_b", "''", ""] {
+        for nodes in [&long(254), "n1, n1", "N", "a_b", "''", ""] {
             assert!(!accepts("u", password, nodes), "nodes [{nodes}]");
         }
-        assert!(accepts(&long(USER_BYTES_MAX), &long(PASSWORD_MAX), &long(NODE_MAX)));
-        assert!(accepts("u", &long(PASSWORD_MIN), "n1, n-2.eu"));
+        assert!(accepts(&long(256), &long(256), &long(253)));
+        assert!(accepts("u", &long(8), "n1, n-2.eu"));
     }
 
     #[test]

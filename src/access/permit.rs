@@ -12,8 +12,8 @@ use crate::fleetlock::{GroupName, Kind, Refusal};
 pub struct Origin {
     /// Permission of the sender.
     pub permit: Permit,
-    /// Address of the sender; `None` if unknown.
-    pub peer: Option<IpAddr>,
+    /// Address of the sender.
+    pub peer: IpAddr,
 }
 
 /// Groups and nodes that a caller may act for.
@@ -85,7 +85,11 @@ mod tests {
         assert_eq!(permit.user(), Some("workers"));
         assert_eq!((permit.refuses_group(&group("default")), permit.refuses_node(&node("n1"))), (None, None));
         let refused = |kind, what: &str| Some(Refusal::new(kind, format!("the credential of user workers does not cover {what}")));
-        assert_eq!(permit.refuses_group(&group("other")), refused(Kind::ForbiddenGroup, "group other"));
-        assert_eq!(permit.refuses_node(&node("n2")), refused(Kind::ForbiddenNode, "node n2"));
+        for other in ["other", "Default", "default2"] {
+            assert_eq!(permit.refuses_group(&group(other)), refused(Kind::ForbiddenGroup, &format!("group {other}")));
+        }
+        for other in ["n2", "n10"] {
+            assert_eq!(permit.refuses_node(&node(other)), refused(Kind::ForbiddenNode, &format!("node {other}")));
+        }
     }
 }

@@ -40,9 +40,9 @@ pub(super) enum BootstrapError {
     Api(#[from] ApiError),
     #[error("secret {0}")]
     Authority(String, #[source] IssueError),
-    #[error("others change the certificate's objects all the time")]
+    #[error("the objects of the certificate keep changing")]
     Contended,
-    #[error("secret {0} holds what was just stored there, and it cannot be used")]
+    #[error("the certificate just stored in secret {0} cannot be used")]
     Lost(String, #[source] PairError),
     #[error("there is no service {0} (--service-name); nodes need its address in the certificate")]
     NoService(String),
@@ -79,8 +79,8 @@ impl Bootstrap {
                     metrics.certificate_error(true);
                     let error = error_chain(&error);
                     if alarm.due(&error, clock::now().instant) {
-                        let hold = if shown.is_some() { "the old one stays" } else { "no node is served until there is one" };
-                        log::error!("certificate: cannot be kept up to date, {hold}: {error}");
+                        let hold = if shown.is_some() { "the old one is still served" } else { "the FleetLock port stays closed" };
+                        log::error!("certificate: renewal failed, {hold}: {error}");
                     }
                     failures += 1;
                     clock::sleep(BACKOFF.pause(failures, 1.0));

@@ -38,7 +38,7 @@ pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, met
             None => {}
         }
         if let Some(error) = failed.as_ref().filter(|error| alarm.due(error, clock::now().instant)) {
-            log::error!("certificate: the new one cannot be used, the old one stays (--tls-cert, --tls-key): {error}");
+            log::error!("certificate: the new one cannot be used, the old one is still served (--tls-cert, --tls-key): {error}");
         }
     };
     watch.follow(THREAD, take).context("no thread can be started")

@@ -47,11 +47,11 @@ impl Drains {
     ) -> T {
         let mut state = self.state.lock();
         if !state.stopped && !state.is_running(&caller.uid, drain.term) {
-            info!("node {}: draining, {} pods have to go", caller.node, drain.plan.left());
+            info!("node {}: draining, {} pods to evict", caller.node, drain.plan.left());
             let progress = Progress::of(&drain.plan, &Schedule::default());
             state.running.insert(caller.uid.clone(), Running { term: drain.term, progress });
             if let Err(error) = start() {
-                warn!("node {}: no thread for its drain ({error}); it is tried again with the next request", caller.node);
+                warn!("node {}: cannot start a thread for the drain, will retry with the next request: {error}", caller.node);
                 state.running.remove(&caller.uid);
             }
             self.state.wake();

@@ -14,7 +14,7 @@ pub(super) enum Error {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// Other writers came in between too often.
-    #[error("too much changed at once, or Kubernetes is too slow, to come to a decision; ask again")]
+    #[error("no decision yet: too much changed at once, or Kubernetes is too slow; ask again")]
     Contended,
     /// The Lease does not make sense.
     #[error(transparent)]

@@ -52,7 +52,7 @@ impl HeldRequests {
             let message = format!("this replica is stopping; node {node} keeps its slot and asks again");
             return Some((request, Reply::refusal(Kind::ShuttingDown, message)));
         }
-        let message = format!("a newer request of node {node} has taken the place of this one: only the newest is held");
+        let message = format!("superseded by a newer request from node {node}: only the newest is held open");
         let uid = request.caller.uid.clone();
         let (newer, older) = match state.requests.remove(&uid) {
             // Each is held for the same time, so the newer one has the later deadline.

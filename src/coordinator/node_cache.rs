@@ -151,7 +151,7 @@ impl NodeCache {
             return Some(FleetFacts::of(&state.fleet));
         }
         if state.watched {
-            warn!("the watch of all nodes has not delivered a write of node {} in time; a list is read", own.name);
+            warn!("the watch of nodes did not deliver a write of node {} in time; listing all nodes", own.name);
             state.distrust();
             self.state.wake();
         }
@@ -168,7 +168,7 @@ impl NodeCache {
     /// that versions start over, as after etcd was restored from a backup, and that the view is of another history.
     pub(super) fn check(&self, before: Option<u128>, written: &ResourceVersion) {
         let Some(before) = before.filter(|before| written.number().is_none_or(|written| written <= *before)) else { return };
-        warn!("a write got version {written:?}, but the watch of all nodes had come to {before}; a new list is read");
+        warn!("a write got version {written:?}, but the watch of nodes is at version {before}; listing all nodes");
         self.state.lock().distrust();
         self.state.wake();
     }
@@ -273,9 +273,9 @@ impl NodeCache {
         let mut fleet = all.into_inner().finish(&version);
         let invalid = fleet.without_machine_id();
         if !invalid.is_empty() {
-            warn!("no client can be found for nodes whose machine-id is empty or malformed: {}", join_names(&invalid));
+            warn!("the machine-id of these nodes is empty or invalid, so their requests are refused: {}", join_names(&invalid));
         }
-        debug!("all nodes were listed: {}", fleet.members().len());
+        debug!("listed all nodes: {}", fleet.members().len());
         let mut state = self.state.lock();
         if state.watched && !fleet.continue_watch_of(&state.fleet) {
             state.distrust();
@@ -317,7 +317,7 @@ impl State {
         match (known.map(|known| known.machine_id), member.machine_id) {
             (Some(before), now) if before == now => {}
             (_, Some(_)) => info!("node {} is new, or has another machine-id", member.name),
-            (_, None) => warn!("no client can be found for node {}: its machine-id is empty or malformed", member.name),
+            (_, None) => warn!("the machine-id of node {} is empty or invalid, so its requests are refused", member.name),
         }
     }
 }

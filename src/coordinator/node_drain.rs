@@ -205,7 +205,7 @@ impl NodeDrain<'_> {
         for pod in plan.came_back() {
             if self.logged.len() < CAME_BACK_LOGGED_MAX && self.logged.insert(pod.uid.clone()) {
                 let why = if pod.tolerates_cordon { "tolerates the cordon" } else { "was bound without the scheduler" };
-                info!("node {}: pod {} is not evicted: it {why} and was created after the node took its slot", self.node, pod.key);
+                info!("node {}: pod {} is not evicted: it was created after the slot was taken, and {why}", self.node, pod.key);
             }
         }
     }

@@ -52,13 +52,13 @@ struct Times {
 #[derive(Debug, thiserror::Error)]
 enum End {
     /// The events cannot be applied.
-    #[error("its events cannot be followed")]
+    #[error("its events are out of order")]
     Events(#[from] WatchError),
     /// The list that it was to begin with could not be read.
-    #[error("there is no list to begin with")]
+    #[error("the first list failed")]
     List(#[source] Error),
     /// A list has replaced what it continues, a write has shown that it cannot be trusted, or the watch was over at once.
-    #[error("what it brought cannot be continued")]
+    #[error("its events no longer match the known nodes")]
     Replaced,
     /// The server's versions are no numbers.
     #[error("this server's resource versions cannot be compared")]
@@ -86,7 +86,7 @@ impl NodeWatch {
             self.node_cache.end();
             self.metrics.watch_ended(reason(&end));
             failures = if clock::now().instant.saturating_duration_since(begun) > LASTED { 1 } else { failures + 1 };
-            warn!("cannot watch all nodes, lists are read until it can be done again: {}", error_chain(&end));
+            warn!("cannot watch nodes, listing instead and retrying: {}", error_chain(&end));
             let backoff = if matches!(end, End::Watch(ApiError::Refused { .. })) { BACKOFF_REFUSED } else { BACKOFF };
             if *self.stop.wait(backoff.pause(failures, jitter()), |stop| *stop) {
                 return;
@@ -113,7 +113,7 @@ impl NodeWatch {
             };
             let lasted = now.saturating_duration_since(begun);
             if let Some(cuts) = times.over(cut, lasted, now) {
-                info!("the watch of all nodes was cut after {} s and continues; {cuts} cuts since this was last logged", lasted.as_secs());
+                info!("the watch of nodes was cut after {} s and continues; {cuts} cuts since the last message", lasted.as_secs());
             }
             let has_worked = |next: &Start| lasted >= LASTED_MIN || next.version > start.version;
             let Some(next) = self.node_cache.resume(start).filter(has_worked) else { return End::Replaced };
@@ -131,7 +131,7 @@ impl NodeWatch {
             let begun = self.node_cache.begin(start);
             if begun {
                 end = Ok(());
-                debug!("all nodes are watched from version {} on, for {} s", start.version, time.as_secs());
+                debug!("watching nodes from version {} for {} s", start.version, time.as_secs());
                 self.metrics.watch_opened();
             }
             begun

@@ -155,7 +155,7 @@ impl Performer {
             ApiError::Refused { .. } => Err(error.into()),
             _ if *doubts < DOUBTS_MAX => {
                 *doubts += 1;
-                warn!("{}; looking again", error_chain(&error));
+                warn!("{}; reading again", error_chain(&error));
                 Ok(())
             }
             _ => Err(error.into()),

@@ -67,7 +67,7 @@ impl Reconciler {
         for member in node_cache.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
-                info!("node {name} is marked as rebooting by hand or by another manager; it counts as one");
+                info!("node {name} is marked Rebooting by hand or by another manager; it counts as unavailable");
                 continue;
             }
             self.node(name, &uid, |seen, now| reconcile::orphan(name, &uid, seen, now.clock));

@@ -61,7 +61,7 @@ impl fmt::Display for Eviction {
             Self::Budget { budget: None, needs } => write!(f, "is protected by a PodDisruptionBudget ({needs})"),
             Self::Evicted => f.write_str("is evicted"),
             Self::Gone { answer } => write!(f, "is not evicted: the API server answered {answer}, but still lists the pod"),
-            Self::RateLimited { .. } => f.write_str("is not evicted: the API server limits the rate of requests"),
+            Self::RateLimited { .. } => f.write_str("is not evicted yet: the API server limits the rate of requests"),
             Self::Refused { why } | Self::Unclear { why } => write!(f, "is not evicted: {why}"),
         }
     }
@@ -74,13 +74,13 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
     match error.code {
         429 if budget.is_some() => by_budget(pod, budget.unwrap_or_default()),
         // A webhook chooses its code freely; with 404 it does not say that the pod is gone.
-        _ if is_of_webhook(&error.message) => Eviction::Refused { why: format!("a webhook refused it ({})", brief(&error.message)) },
+        _ if is_of_webhook(&error.message) => Eviction::Refused { why: format!("a webhook refuses it ({})", brief(&error.message)) },
         404 if error.not_found => Eviction::Gone { answer: in_words(error) },
         409 if is_about_uid(&error.message) => Eviction::Gone { answer: in_words(error) },
         429 if error.message.contains("disruption budget") => by_budget(pod, &error.message),
         429 => Eviction::RateLimited { after: error.retry_after.unwrap_or(Duration::from_secs(1)) },
         500 if error.message.contains("more than one PodDisruptionBudget") => Eviction::Refused {
-            why: "more than one PodDisruptionBudget selects it, and Kubernetes evicts no such pod; remove all but one".to_owned(),
+            why: "more than one PodDisruptionBudget selects it, which Kubernetes does not allow; remove all but one".to_owned(),
         },
         403 if cause("NamespaceTerminating").is_some() => Eviction::Unclear { why: "its namespace is being deleted".to_owned() },
         // Any other 404 may come from a proxy in between, and any other 409 means that another client has changed the pod meanwhile.
@@ -168,7 +168,7 @@ mod tests {
     fn a_webhook_refuses_with_any_code() {
         for code in [400, 403, 404, 409, 418, 429, 500, 503] {
             let denied = error(code, "admission webhook \"vm\" denied the request: migrating", &[]);
-            check(&denied, "Refused { why: \"a webhook refused it (admission webhook \\\"vm\\\" denied the request: migrating)");
+            check(&denied, "Refused { why: \"a webhook refuses it (admission webhook \\\"vm\\\" denied the request: migrating)");
             check(&EvictionError { not_found: true, ..denied }, "Refused");
         }
     }

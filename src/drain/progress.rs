@@ -84,8 +84,8 @@ impl fmt::Display for Blocked {
 pub fn came_back_clause(pods: &[PodKey]) -> String {
     match pods {
         [] => String::new(),
-        [one] => format!("; 1 pod came back and is not evicted: {one}"),
-        several => format!("; {} pods came back and are not evicted: {}", several.len(), join_names(several)),
+        [one] => format!("; 1 pod came back and is kept: {one}"),
+        several => format!("; {} pods came back and are kept: {}", several.len(), join_names(several)),
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         let blocked = vec![blocked("a", Eviction::Refused { why: "x".to_owned() })];
         check(&Progress { blocked: blocked.clone(), ..terminating() }, both, true);
         let came_back = Progress { blocked, came_back: vec![key("b")], ..terminating() };
-        check(&came_back, &format!("{both}; 1 pod came back and is not evicted: shop/b"), true);
+        check(&came_back, &format!("{both}; 1 pod came back and is kept: shop/b"), true);
         check(&Progress::failed("timeout".to_owned()), "cannot be drained now: timeout", true);
     }
 
@@ -126,7 +126,7 @@ mod tests {
             (Eviction::Budget { budget: Some("shop/db".to_owned()), needs: why() }, "is protected by the PodDisruptionBudget shop/db (x)"),
             (Eviction::Budget { budget: None, needs: why() }, "is protected by a PodDisruptionBudget (x)"),
             (Eviction::Gone { answer: "404".to_owned() }, "is not evicted: the API server answered 404, but still lists the pod"),
-            (Eviction::RateLimited { after: std::time::Duration::ZERO }, "is not evicted: the API server limits the rate of requests"),
+            (Eviction::RateLimited { after: std::time::Duration::ZERO }, "is not evicted yet: the API server limits the rate of requests"),
             (Eviction::Refused { why: why() }, "is not evicted: x"),
             (Eviction::Unclear { why: why() }, "is not evicted: x"),
         ] {
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn pods_that_came_back_are_named() {
         assert_eq!(came_back_clause(&[]), "");
-        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and is not evicted: shop/a");
+        assert_eq!(came_back_clause(&[key("a")]), "; 1 pod came back and is kept: shop/a");
         let several = ["a", "b", "c", "d"].map(key);
-        assert_eq!(came_back_clause(&several), "; 4 pods came back and are not evicted: shop/a, shop/b and 2 more");
+        assert_eq!(came_back_clause(&several), "; 4 pods came back and are kept: shop/a, shop/b and 2 more");
     }
 }

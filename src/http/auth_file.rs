@@ -17,6 +17,7 @@ pub(crate) struct AuthFile(Guarded<Arc<Credentials>>);
 impl AuthFile {
     /// Reads the file and starts to watch it.
     pub(crate) fn open(path: PathBuf, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
+        // One secret for all versions of the file, made at the start and never stored.
         let secret = random()?;
         let (watch, contents) = FileWatch::open([path.clone()]);
         let credentials = parse(&path, contents, &secret)?;
@@ -30,6 +31,7 @@ impl AuthFile {
                 metrics.auth_file(Some(credentials.count()));
                 *in_force.0.lock() = Arc::new(credentials);
             }
+            // Without this, a typo in the file locks every node out.
             Some(Err(error)) => {
                 log::error!("{error:#}; the credentials read before stay in force");
                 metrics.auth_file(None);

@@ -1,7 +1,4 @@
 //! One connection: TLS if configured, one bounded request under one deadline, one answer, and the end.
-//!
-//! The deadline runs from `accept` to the last byte of the request. Every read gets the time that is left, so a byte now and
-//! then buys no time.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,13 +17,11 @@ use crate::fleetlock::{Kind, Refusal, Reply};
 use crate::metrics::Loss;
 use crate::system::clock;
 
-/// Time for a client to receive the answer, about 300 bytes.
+// An answer has about 300 bytes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Time for a client that has the answer to close its side.
+// Time and bytes for a client that has the answer to close its side.
 const LINGER_MAX: Duration = Duration::from_secs(1);
-
-/// Maximum number of bytes that are read and discarded in that time.
 const LINGER_BYTES_MAX: u64 = 256 * 1024;
 
 /// A connection that is being served. Reads and writes end at the deadline.
@@ -44,11 +39,11 @@ enum Unread {
     Refused(Refusal),
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. The time for the request begins with `accept`, so it includes the TLS handshake.
 pub(super) fn serve(port: &Port, connection: &Connection, peer: SocketAddr, accepted: Instant) {
     let served = Served { port, connection, peer, accepted, deadline: Cell::new(accepted + port.limits.request) };
     // Answers are written in one piece, so there is nothing to collect.
-    let _ = connection.stream().set_nodelay(true);
+    let _ = connection.stream.set_nodelay(true);
     if let Err(error) = served.answer() {
         if is_timeout(&error) {
             port.metrics.connection_lost(Loss::TimedOut);
@@ -63,6 +58,7 @@ impl Served<'_> {
     fn answer(&self) -> io::Result<()> {
         let mut stream = self;
         let Some(config) = &self.port.tls else { return self.answer_on(&mut stream) };
+        // The byte is only peeked at: a client that speaks plain HTTP gets a readable answer instead of a TLS alert.
         match self.peek()? {
             Some(TLS_HANDSHAKE) => self.answer_over_tls(config),
             Some(_) => {
@@ -89,6 +85,7 @@ impl Served<'_> {
     fn answer_on(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
         let begun = clock::now().instant;
         let refusal = match read(stream, self.port.limits.sizes) {
+            // Not after a request was handed off: an approved node must get its answer.
             Ok(_) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
             Ok(request) => return self.hand_off(stream, &request),
             Err(Unread::Refused(refusal)) => refusal,
@@ -101,10 +98,9 @@ impl Served<'_> {
         self.deliver(stream, &self.refuse(refusal, begun))
     }
 
-    /// Answers a complete request, also if the client has closed its own side.
     fn hand_off(&self, stream: &mut impl Write, request: &Received) -> io::Result<()> {
         let client = Client { peer: self.peer, presence: Arc::new(Presence::default()) };
-        let answer = self.port.handoff.pass(request, &client, self.connection.stream())?;
+        let answer = self.port.handoff.pass(request, &client, &self.connection.stream)?;
         let delivered = self.deliver(stream, &answer);
         // An approved node that misses its answer keeps its slot and does not reboot, so the log must show it.
         let missed = match &delivered {
@@ -138,7 +134,7 @@ impl Served<'_> {
     fn linger(&self) {
         // Closing at once, while the client still sends, can destroy the answer before the client has read it
         // (RFC 9112, section 9.6).
-        if self.connection.stream().shutdown(Shutdown::Write).is_ok() {
+        if self.connection.stream.shutdown(Shutdown::Write).is_ok() {
             self.deadline.set(clock::now().instant + LINGER_MAX);
             let _ = io::copy(&mut self.take(LINGER_BYTES_MAX), &mut io::sink());
         }
@@ -147,11 +143,12 @@ impl Served<'_> {
     /// Returns the first byte without consuming it; `None` at the end of the stream.
     fn peek(&self) -> io::Result<Option<u8>> {
         let mut first = [0];
-        self.connection.stream().set_read_timeout(Some(self.left()?))?;
-        Ok((self.connection.stream().peek(&mut first)? > 0).then_some(first[0]))
+        self.connection.stream.set_read_timeout(Some(self.left()?))?;
+        Ok((self.connection.stream.peek(&mut first)? > 0).then_some(first[0]))
     }
 
     fn left(&self) -> io::Result<Duration> {
+        // One deadline for the whole request: a timeout for each read lets a client that sends a byte a second stay for hours.
         let left = clock::left(self.deadline.get());
         if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
@@ -195,15 +192,15 @@ fn is_timeout(error: &io::Error) -> bool {
 
 impl Read for &Served<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connection.stream().set_read_timeout(Some(self.left()?))?;
-        self.connection.stream().read(buffer)
+        self.connection.stream.set_read_timeout(Some(self.left()?))?;
+        (&*self.connection.stream).read(buffer)
     }
 }
 
 impl Write for &Served<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.connection.stream().set_write_timeout(Some(self.left()?))?;
-        self.connection.stream().write(bytes)
+        self.connection.stream.set_write_timeout(Some(self.left()?))?;
+        (&*self.connection.stream).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

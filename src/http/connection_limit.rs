@@ -1,21 +1,22 @@
-//! Number of connections that the limit of open files allows. tiny_http ends for good when it runs out of descriptors.
+//! Number of connections that the limit of open files allows.
 
 use rustix::process::{Resource, getrlimit};
 
-/// Descriptors of a connection whose request is being answered: the client's, and three of the way to tiny_http.
+// Descriptors of a connection whose request is being answered: one to the client, and three on the way to tiny_http.
 const EACH: usize = 4;
 
-/// Descriptors for everything else: log, signals, ports, and connections to Kubernetes.
+// Descriptors for everything else: log, signals, ports, and connections to Kubernetes.
 const OTHERS: usize = 32;
 
-/// Connections of the ops port: probes and Prometheus.
+// Connections of the ops port, for probes and Prometheus.
 const OPS: usize = 16;
 
-/// Minimum number of connections of a port.
+// With one connection, a held request keeps all other nodes out.
 const CONNECTIONS_MIN: usize = 2;
 
 /// Returns the number of connections of the FleetLock port, at most `wanted`, and of the ops port.
 pub(crate) fn connection_limits(wanted: usize) -> (usize, usize) {
+    // tiny_http ends for good when it runs out of descriptors, so the limit must never be reached.
     let (connections, ops) = shares(getrlimit(Resource::Nofile).current, wanted);
     if connections < wanted {
         log::warn!("the limit of open files (ulimit -n) allows {connections} connections at once, not {wanted}");

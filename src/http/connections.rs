@@ -11,10 +11,10 @@ use std::time::Duration;
 use crate::metrics::{Loss, Metrics};
 use crate::system::guarded::Guarded;
 
-/// Time for a connection to end after its socket is shut down: its thread must only wake up.
+// The thread of a connection whose socket is shut down must only wake up.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
-/// Every open connection of one port.
+/// Open connections of one port.
 pub(super) struct Connections {
     limit: usize,
     metrics: Arc<Metrics>,
@@ -33,7 +33,7 @@ struct Table {
 /// An open connection.
 pub(super) struct Connection {
     // Dropped before the entry, so that the descriptor is free before the place is.
-    stream: Arc<TcpStream>,
+    pub(super) stream: Arc<TcpStream>,
     entry: Entry,
 }
 
@@ -89,10 +89,6 @@ impl Connections {
 }
 
 impl Connection {
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
     /// Marks the request as complete. Returns `false` if the connection has been closed already.
     pub(super) fn begin_answer(&self) -> bool {
         self.entry.connections.table.lock().idle.remove(&self.entry.number).is_some()

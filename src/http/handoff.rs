@@ -1,8 +1,7 @@
 //! Passes complete requests to tiny_http over an abstract Unix socket of this process, and returns its answers.
 //!
 //! tiny_http takes listeners only, buffers all bytes it receives and ends for good when descriptors run out, so no client
-//! connects to it directly. An abstract socket needs no file system, but other processes of the same network namespace can
-//! find it. Therefore each request carries a token that no other process can guess, and the token identifies the client.
+//! connects to it directly.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -21,13 +20,13 @@ use super::head::Received;
 use crate::coordinator::Presence;
 use crate::system::guarded::Guarded;
 
-/// Header that carries the token. A client's own header of this name is never passed on.
+/// Header that carries the token.
 const HEADER: &str = "Reboot-Manager-Peer";
 
-/// Maximum time for an answer: longer than any request is held, so that no thread is lost for ever.
+// Longer than any request is held. Without a limit, a bug in a handler costs a thread for ever.
 const ANSWER_MAX: Duration = Duration::from_secs(2 * 3600);
 
-/// Maximum size of an answer, which is a message or a page of metrics.
+// An answer is a message or a page of metrics.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The client of one request.
@@ -48,8 +47,10 @@ pub(super) struct Handoff {
 }
 
 impl Handoff {
-    /// Starts tiny_http behind a socket with a random name.
+    /// Starts tiny_http behind an abstract socket.
     pub(super) fn open() -> io::Result<Self> {
+        // An abstract socket needs no file system, but other processes of the same network namespace can find it. Therefore each
+        // request carries a token that they cannot guess.
         let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", token()?))?;
         let listener = UnixListener::bind_addr(&address)?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
@@ -144,5 +145,5 @@ pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 fn token() -> io::Result<String> {
-    Ok(random::<16>()?.map(|byte| format!("{byte:02x}")).concat())
+    Ok(format!("{:032x}", u128::from_ne_bytes(random()?)))
 }

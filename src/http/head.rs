@@ -6,10 +6,10 @@
 
 use crate::fleetlock::{Kind, Refusal};
 
-/// Maximum number of header lines. Browsers send about 20.
+// Browsers send about 20 headers.
 const HEADERS_MAX: usize = 100;
 
-/// Maximum number of hexadecimal digits of a chunk size: more than any limit of the body needs.
+// Eight digits suffice for any limit of the body, and cannot overflow.
 const CHUNK_DIGITS_MAX: usize = 8;
 
 /// Headers that may appear only once.
@@ -116,6 +116,7 @@ impl Reader {
     /// Parses one byte of the head; returns `true` after the last.
     fn take_head(&mut self, byte: u8) -> Result<bool, Refusal> {
         let before = self.head.last().copied();
+        // The usual mistake in a new setup, so it gets a message instead of "not printable".
         if before.is_none() && byte == TLS_HANDSHAKE {
             return Err(bad("this port speaks plain HTTP, and this was TLS: use http:// in base_url"));
         }
@@ -123,7 +124,7 @@ impl Reader {
             (Some(b'\r'), b'\n') => {}
             (Some(b'\r'), _) | (_, b'\n') => return Err(bad("a line of the head does not end with CR and LF")),
             (_, b'\r' | b'\t' | b' '..=b'~') => {}
-            _ => return Err(bad("the head holds a byte that is not printable ASCII")),
+            _ => return Err(bad("the head has a byte that is not printable ASCII")),
         }
         if self.head.len() == self.sizes.head {
             return Err(too_large(format!("request line and headers are longer than {} bytes", self.sizes.head)));
@@ -180,7 +181,7 @@ impl Body {
             (Self::ChunkDataLf, b'\n') => Self::ChunkSize { digits: 0, size: 0 },
             (Self::LastCr, b'\r') => Self::LastLf,
             (Self::LastLf, b'\n') => Self::End,
-            _ => return Err(bad("the chunked body is malformed (extensions and trailers are not taken)")),
+            _ => return Err(bad("the chunked body is malformed (extensions and trailers are not accepted)")),
         };
         Ok(next)
     }
@@ -236,7 +237,7 @@ fn framing(request: &Received, body_max: usize) -> Result<Body, Refusal> {
         (None, Some(coding)) if coding.eq_ignore_ascii_case("chunked") && request.version == "HTTP/1.1" => {
             Ok(Body::ChunkSize { digits: 0, size: 0 })
         }
-        (None, Some(_)) => Err(bad("the only transfer-encoding that is taken is chunked, in HTTP/1.1")),
+        (None, Some(_)) => Err(bad("the only accepted transfer-encoding is chunked, in HTTP/1.1")),
         (Some(digits), None) if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             Err(bad("content-length is not a number"))
         }
@@ -257,7 +258,7 @@ fn request_line(line: &str) -> Result<(&str, &str, &'static str), Refusal> {
     let version = match version {
         "HTTP/1.0" => "HTTP/1.0",
         "HTTP/1.1" => "HTTP/1.1",
-        _ => return Err(bad("only HTTP/1.0 and HTTP/1.1 are spoken here")),
+        _ => return Err(bad("only HTTP/1.0 and HTTP/1.1 are supported")),
     };
     if !is_token(method) || !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad("the request line needs a method and a path that begins with a slash"));
@@ -271,7 +272,7 @@ fn header(line: &str) -> Result<(String, String), Refusal> {
     }
     let (name, value) = line.split_once(':').ok_or_else(|| bad("a header has no colon"))?;
     if !is_token(name) {
-        return Err(bad("a header's name holds a character that it must not (a space before the colon?)"));
+        return Err(bad("a header name has an invalid character (a space before the colon?)"));
     }
     Ok((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
 }

@@ -17,13 +17,12 @@ use crate::metrics::{Loss, Metrics};
 use crate::system::backoff::Backoff;
 use crate::system::{clock, threads};
 
-/// Stack size that suffices for a TLS handshake as a server, also in a build without optimisation.
+// Suffices for a TLS handshake as a server, also in a build without optimisation. Hundreds of connections may be open.
 const CONNECTION_STACK_BYTES: usize = 128 * 1024;
 
-/// Pauses after a failed `accept`.
+// Pauses after a failed `accept`.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_secs(1) };
 
-/// Maximum time to wake the accept loop.
 const WAKE_MAX: Duration = Duration::from_secs(1);
 
 /// Limits of a port.
@@ -89,15 +88,14 @@ impl Listener {
             ip if !ip.is_unspecified() => &[ip],
             _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         };
-        // A connection wakes the accept loop, which then reads the flag.
+        // No call ends a blocked `accept`, but a connection does.
         let wake = |ip: &IpAddr| TcpStream::connect_timeout(&SocketAddr::new(*ip, self.address.port()), WAKE_MAX).is_ok();
         if !addresses.iter().any(wake) {
             log::warn!("{} cannot be closed before the process ends", self.address);
         }
     }
 
-    /// Reports whether no connection is open.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.port.connections.is_empty()
     }
 }
@@ -108,6 +106,7 @@ impl Port {
         let mut failures = 0;
         let mut closing = false;
         loop {
+            // The backlog is still served: without this, its clients see a reset.
             if !closing && self.stopping.load(Ordering::SeqCst) {
                 closing = listener.set_nonblocking(true).is_ok();
             }

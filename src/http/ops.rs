@@ -15,15 +15,12 @@ use super::{Listener, ListenerLimits, Sizes};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
-/// Number of threads: a probe must not wait behind a slow scrape.
+// A probe must not wait behind a slow scrape.
 const WORKERS: usize = 2;
 
-/// Maximum time from `accept` to the complete request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Media type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Pages for probes and Prometheus.
@@ -38,7 +35,6 @@ impl Ops {
         Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false) })
     }
 
-    /// Listens on `address`, for at most `connections` at once.
     pub(crate) fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
         let limits = ListenerLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
         let this = Arc::clone(self);

@@ -16,10 +16,8 @@ use crate::fleetlock::{Endpoint, Head, Kind, Refusal, Reply, Request, endpoint, 
 use crate::metrics::Metrics;
 use crate::system::clock;
 
-/// Header that every FleetLock request must have.
+// Header that every FleetLock request must have.
 const PROTOCOL: &str = "fleet-lock-protocol";
-
-const AUTHORIZATION: &str = "authorization";
 
 /// Handler of FleetLock requests.
 pub(crate) struct Routes {
@@ -41,6 +39,7 @@ impl Routes {
         let begun = clock::now().instant;
         let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
+        // Authentication comes first, so an unknown caller learns nothing but the refusal.
         let (user, admitted) = match self.permit(&request) {
             Continue(permit) => (permit.user().map(str::to_owned), self.admit(&mut request, peer, permit)),
             Break(refusal) => (None, Break(refusal)),
@@ -56,10 +55,9 @@ impl Routes {
         }
     }
 
-    /// Authenticates the caller. The check comes first, so an unknown caller learns nothing but the refusal.
     fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
         let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
-        let headers = request.headers().iter().filter(|header| header.field.equiv(AUTHORIZATION));
+        let headers = request.headers().iter().filter(|header| header.field.equiv("authorization"));
         presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Holder)
     }
 
@@ -68,7 +66,7 @@ impl Routes {
         let parsed = read(request, &self.base)?;
         match permit.refuses_group(&parsed.group) {
             Some(refusal) => Break(refusal),
-            None => Continue((parsed, Origin { permit, peer: Some(peer.ip()) })),
+            None => Continue((parsed, Origin { permit, peer: peer.ip() })),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::handoff::{Client, Handoff};
 use crate::system::guarded::Guarded;
 use crate::system::threads;
 
-/// Maximum time that a worker waits for its next request.
+// Longer than the pause between the requests of a busy moment.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// The workers of one port.
@@ -33,7 +33,6 @@ struct Count {
 }
 
 impl Workers {
-    /// Starts the first worker of at most `count_max`.
     pub(super) fn start(
         name: &str,
         count_max: usize,

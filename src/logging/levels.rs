@@ -4,13 +4,9 @@
 
 use log::LevelFilter;
 
-/// Default level.
 const DEFAULT: LevelFilter = LevelFilter::Info;
-
-/// Maximum number of characters of an invalid text that are quoted.
+// Characters of an invalid text in the warning.
 const QUOTED_MAX: usize = 80;
-
-/// Valid values, for the warning.
 const EXAMPLES: &str = "use error, warn, info or debug, or for one part more than for the rest info,reboot_manager::kube=debug";
 
 /// Parsed value of `RUST_LOG`.
@@ -36,6 +32,7 @@ impl Levels {
             let Ok(level) = word.parse::<LevelFilter>() else {
                 return Self::invalid(text, &format!("{:?} is not a level", clip(word)));
             };
+            // `off` hides the reason why the process exits.
             silenced |= level == LevelFilter::Off;
             let level = level.max(LevelFilter::Error);
             match module {

@@ -77,18 +77,19 @@ impl Change {
     /// The purpose, for the log.
     pub fn purpose(&self) -> &'static str {
         match self {
-            Self::Lock { why: LockChange::Adopt, .. } => "gives a slot to a node that was marked under a Lease now gone",
-            Self::Lock { why: LockChange::Approve, .. } => "approves the reboot",
-            Self::Lock { why: LockChange::CheckIn, .. } => "records the check-in",
-            Self::Lock { why: LockChange::Found, .. } => "its Node object is there after all",
-            Self::Lock { why: LockChange::Free, .. } => "frees the slot",
+            Self::Lock { why: LockChange::Adopt, .. } => "slot taken for a node that was marked under a deleted Lease",
+            Self::Lock { why: LockChange::Approve, .. } => "reboot approved",
+            Self::Lock { why: LockChange::CheckIn, .. } => "check-in recorded",
+            Self::Lock { why: LockChange::Found, .. } => "Node object found again",
+            Self::Lock { why: LockChange::Free, .. } => "slot freed",
             Self::Lock { why: LockChange::Missing, .. } => {
-                "its Node object is gone while it may be rebooting: its slot is kept for a time, or until its machine is Ready again"
+                "Node object is gone while the node may be rebooting; the slot is kept for 15 minutes, or until the machine is Ready again"
             }
-            Self::Lock { why: LockChange::Take, .. } => "takes a slot",
-            Self::Node { why: NodeChange::Drained, .. } => "records that the node is drained",
-            Self::Node { why: NodeChange::Mark, .. } => "marks the node as rebooting and cordons it",
-            Self::Node { why: NodeChange::Restore, .. } => "marks the node as ready and restores its cordon",
+            Self::Lock { why: LockChange::Take, .. } => "slot taken",
+            Self::Node { why: NodeChange::Drained, .. } => "drained",
+            Self::Node { why: NodeChange::Mark, .. } => "marked Rebooting, cordoned",
+            Self::Node { why: NodeChange::Restore, patch } if patch.unschedulable == Some(false) => "marked Ready, uncordoned",
+            Self::Node { why: NodeChange::Restore, .. } => "marked Ready, cordon unchanged",
         }
     }
 }

@@ -49,7 +49,7 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
     }
     let (name, since) = (node.name(), node.readiness_since.map(|since| format!(" since {since:.0}")).unwrap_or_default());
     let message = format!(
-        "node {name} has to wait: it has not been Ready{since}, so its pods may not be able to end; see `kubectl describe node {name}`"
+        "node {name} must wait: it has not been Ready{since}, so its pods may not be able to end; see `kubectl describe node {name}`"
     );
     Some(Step::Answer(Outcome::refused(Kind::NodeNotReady, message)))
 }
@@ -79,7 +79,7 @@ fn control_plane_refusal(own: &NodeName, unavailable: &[String]) -> Option<Step>
         return None;
     }
     let message = format!(
-        "node {own} has to wait: at most one control-plane node may be unavailable, and {}; \
+        "node {own} must wait: at most one control-plane node may be unavailable, and {}; \
          make that node Ready and schedulable (kubectl uncordon)",
         join_names(unavailable)
     );

@@ -39,7 +39,7 @@ impl Outcome {
     pub fn draining(node: &NodeName, progress: Option<&Progress>) -> Self {
         let kind = if progress.is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
         let clause = progress.map_or_else(|| "is being drained".to_owned(), Progress::to_string);
-        Self::refused(kind, format!("node {node} {clause}; the drain goes on, ask again"))
+        Self::refused(kind, format!("node {node} {clause}; the drain continues, ask again"))
     }
 
     /// The drain of the node was ended while its request was held.

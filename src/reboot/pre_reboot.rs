@@ -58,7 +58,7 @@ fn take_slot(view: &View<'_>) -> Step {
     if room == 0 {
         let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
         let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
-        let message = format!("node {} has to wait: {slots} held by {}", caller.node, join_names(&held));
+        let message = format!("node {} must wait: {slots} held by {}", caller.node, join_names(&held));
         return Step::Answer(Outcome::refused(Kind::SlotsTaken, message));
     }
     if let Some(step) = gates::closed(caller, seen, lock, node, rules, now) {
@@ -183,7 +183,7 @@ fn give_way(view: &View<'_>, holder: &Holder, names: &[NodeName]) -> Option<Step
 }
 
 fn keep_waiting(view: &View<'_>, names: &[NodeName]) -> Option<Step> {
-    (names.len() >= room(view).max(1)).then(|| other_rebooting(view.caller, names, "keeps its place but has to wait"))
+    (names.len() >= room(view).max(1)).then(|| other_rebooting(view.caller, names, "keeps its slot but must wait"))
 }
 
 /// Cordoned under its own term: lists the pods, waits for the drain, lists again, and approves when the list is empty.

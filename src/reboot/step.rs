@@ -63,7 +63,7 @@ pub struct Drain {
 impl Step {
     /// The answer to a request that a later one of the same node has overtaken.
     pub(super) fn superseded(node: &NodeName) -> Self {
-        let message = format!("node {node} has called again since; this older request is void");
+        let message = format!("superseded by a newer request from node {node}");
         Self::Answer(Outcome::refused(Kind::Superseded, message))
     }
 }

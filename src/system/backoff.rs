@@ -5,24 +5,25 @@ use std::time::Duration;
 
 /// Exponential backoff from `first` to `max`.
 #[derive(Debug, Clone, Copy)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// Pause after the first failure.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// Longest pause.
-    pub max: Duration,
+    pub(crate) max: Duration,
 }
 
 impl Backoff {
     /// Returns the pause after `failures` in a row. `jitter` from 0 to 1 scales the pause from a half to the whole.
     #[must_use]
-    pub fn pause(self, failures: u32, jitter: f64) -> Duration {
+    pub(crate) fn pause(self, failures: u32, jitter: f64) -> Duration {
+        // At most 2^16, so that the shift cannot overflow; `max` is reached long before.
         let whole = self.first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.max);
         whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 }
 
 /// Returns a random number from 0 to 1.
-pub fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     // Each `RandomState` has another random key.
     let random = RandomState::new().hash_one(0_u8);
     f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)

@@ -4,21 +4,19 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use crate::reboot::Now;
+pub(crate) use crate::reboot::Now;
 
-/// Returns the current time.
 #[expect(clippy::disallowed_methods, reason = "this module reads the clock; the rules take time as an argument")]
-pub fn now() -> Now {
+pub(crate) fn now() -> Now {
     Now { clock: Timestamp::now(), instant: Instant::now() }
 }
 
 /// Returns the time left until `deadline`.
-pub fn left(deadline: Instant) -> Duration {
+pub(crate) fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(now().instant)
 }
 
-/// Sleeps for `pause`.
 #[expect(clippy::disallowed_methods, reason = "no event shows that a server answers again, or that a file or a Secret has changed")]
-pub fn sleep(pause: Duration) {
+pub(crate) fn sleep(pause: Duration) {
     std::thread::sleep(pause);
 }

@@ -1,8 +1,7 @@
 //! Watch of files, by reading them every second.
 //!
-//! Changes are found by content: a Secret volume swaps symbolic links, other tools write in place, and modification times cannot be
-//! trusted. New contents are reported once two reads in a row have returned them. So no half-written file is used, and no old file
-//! together with a new one.
+//! New contents are reported once two reads in a row have returned them. So no half-written file is used, and no old file together
+//! with a new one.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -25,11 +24,11 @@ pub struct Unreadable {
 }
 
 /// Contents of all files, in the order of their paths.
-pub type Contents<const N: usize> = Result<[Vec<u8>; N], Unreadable>;
+pub(crate) type Contents<const N: usize> = Result<[Vec<u8>; N], Unreadable>;
 
 /// Watched files.
 #[derive(Debug)]
-pub struct FileWatch<const N: usize> {
+pub(crate) struct FileWatch<const N: usize> {
     paths: [PathBuf; N],
     // Only hashes are kept, because the contents may be secret.
     hasher: RandomState,
@@ -41,7 +40,7 @@ pub struct FileWatch<const N: usize> {
 
 impl<const N: usize> FileWatch<N> {
     /// Reads the files until two reads in a row agree, at most `READS_MAX` times.
-    pub fn open(paths: [PathBuf; N]) -> (Self, Contents<N>) {
+    pub(crate) fn open(paths: [PathBuf; N]) -> (Self, Contents<N>) {
         let mut this = Self { paths, hasher: RandomState::new(), known: 0, last: 0 };
         let mut contents = this.read();
         for _ in 1..READS_MAX {
@@ -56,7 +55,7 @@ impl<const N: usize> FileWatch<N> {
     }
 
     /// Starts a thread that calls [`Self::changed`] every second and passes the result to `take`.
-    pub fn follow(mut self, name: &str, mut take: impl FnMut(Option<Contents<N>>) + Send + 'static) -> io::Result<()> {
+    pub(crate) fn follow(mut self, name: &str, mut take: impl FnMut(Option<Contents<N>>) + Send + 'static) -> io::Result<()> {
         threads::start(name, move || {
             loop {
                 clock::sleep(EVERY);
@@ -66,7 +65,7 @@ impl<const N: usize> FileWatch<N> {
     }
 
     /// Reads the files. Returns the contents, or the error, if two reads in a row agree and differ from those last returned.
-    pub fn changed(&mut self) -> Option<Contents<N>> {
+    pub(crate) fn changed(&mut self) -> Option<Contents<N>> {
         let before = self.last;
         let contents = self.read();
         if self.last != before || self.last == self.known {
@@ -78,6 +77,8 @@ impl<const N: usize> FileWatch<N> {
 
     fn read(&mut self) -> Contents<N> {
         let contents = self.contents();
+        // Contents are compared: a Secret volume swaps symbolic links, other tools write in place, and modification times cannot
+        // be trusted.
         self.last = self.hasher.hash_one(contents.as_ref().map_err(|error| format!("{error:?}")));
         contents
     }
@@ -93,13 +94,13 @@ impl<const N: usize> FileWatch<N> {
     }
 }
 
-/// Time between two reads. A change is reported after the second.
+// A change is in force after two reads.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Maximum size of a file: that of a Secret.
+// A Secret has at most 1 MiB.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Maximum number of reads at the start.
+// A file that changes all the time must not delay the start.
 const READS_MAX: usize = 5;
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //!
 //! Nothing here may depend on nodes, HTTP or Kubernetes.
 
-pub mod backoff;
-pub mod clock;
-pub mod file_watch;
-pub mod guarded;
-pub mod threads;
+pub(crate) mod backoff;
+pub(crate) mod clock;
+pub(crate) mod file_watch;
+pub(crate) mod guarded;
+pub(crate) mod threads;

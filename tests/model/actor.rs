@@ -1,4 +1,4 @@
-//! A request or a housekeeper in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
+//! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{
     Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
@@ -14,11 +14,11 @@ use crate::world::{Stage, World};
 /// What somebody is at.
 #[derive(Clone)]
 pub(crate) enum Work {
-    /// A housekeeper, with the holder of a slot.
+    /// A reconciler, with the holder of a slot.
     Holder(Uid),
     PreReboot(Caller),
     SteadyState(Caller),
-    /// A housekeeper, with a node that it saw marked.
+    /// A reconciler, with a node that it saw marked.
     Orphan(NodeName, Uid),
 }
 
@@ -41,12 +41,12 @@ pub(crate) struct Actor {
     pub(crate) pods_at_first: u8,
 }
 
-/// The next step of a request or a housekeeper.
+/// The next step of a request or a reconciler.
 pub(crate) enum Next {
     Answer(Outcome),
     Change(Change),
     Drain(Drain),
-    /// A housekeeper has nothing to do.
+    /// A reconciler has nothing to do.
     Idle,
     Look(Question),
 }

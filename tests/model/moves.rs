@@ -1,4 +1,4 @@
-//! Everything that requests, housekeepers and agents can do next.
+//! Everything that requests, reconcilers and agents can do next.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ pub(crate) struct Moves<'a> {
     told: Told,
     chosen: Chosen,
     count: usize,
-    /// Those of the request or housekeeper that began last.
+    /// Those of the request or reconciler that began last.
     youngest: Range<usize>,
     found: Vec<Move<World>>,
 }
@@ -36,7 +36,7 @@ pub(crate) fn all(stage: &Stage, world: &World, told: Told) -> Vec<Move<World>> 
     gather(stage, world, told, Chosen::All).found
 }
 
-/// One of the moves from `world`, by choice: mostly of the request or housekeeper that began last, so that much comes to its end
+/// One of the moves from `world`, by choice: mostly of the request or reconciler that began last, so that much comes to its end
 /// while older ones lie frozen. `None` if there is no move.
 pub(crate) fn one(stage: &Stage, world: &World, told: Told, choice: u32) -> Option<Move<World>> {
     let Moves { count, youngest, .. } = gather(stage, world, Told::No, Chosen::None);
@@ -53,7 +53,7 @@ fn gather<'a>(stage: &'a Stage, world: &'a World, told: Told, chosen: Chosen) ->
         moves.youngest = before..moves.count;
     }
     (0..stage.setup.nodes).for_each(|machine| moves.of_agent(machine));
-    moves.of_housekeepers();
+    moves.of_reconcilers();
     moves.of_outsiders();
     moves
 }
@@ -300,8 +300,8 @@ impl Moves<'_> {
         );
     }
 
-    fn of_housekeepers(&mut self) {
-        if self.world.actors.iter().filter(|actor| !actor.is_request()).count() >= self.stage.setup.housekeepers {
+    fn of_reconcilers(&mut self) {
+        if self.world.actors.iter().filter(|actor| !actor.is_request()).count() >= self.stage.setup.reconcilers {
             return;
         }
         let stage = self.stage;
@@ -376,7 +376,7 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
             let node = machine.node.as_ref().filter(|node| actor.is_of(node))?;
             machine.kept = !actor.uncordoned;
             let name = &stage.names[actor.machine];
-            // What outsiders do between the last look and the answer, no answer can know.
+            // What environment do between the last look and the answer, no answer can know.
             if !node.unschedulable && !actor.uncordoned {
                 return Some(format!("PROMISE BROKEN: {name} is told yes and is not cordoned"));
             }

@@ -20,9 +20,9 @@ pub(crate) enum Mutation {
     DoesNotLookAgain,
     /// Takes the fleet for up to date before its own write has arrived.
     DoesNotWaitForItsOwnWrite,
-    /// A housekeeper frees a slot that has been held for long.
+    /// A reconciler frees a slot that has been held for long.
     FreesAfterAWhile,
-    /// A housekeeper frees the slot of an approved node at the first "not found".
+    /// A reconciler frees the slot of an approved node at the first "not found".
     FreesWhenTheNodeIsGone,
     /// Takes every cordon for its own.
     ForgetsWhoseCordonItIs,
@@ -36,7 +36,7 @@ pub(crate) enum Mutation {
     NeverSuperseded,
     /// Writes without the version it has read.
     OverwritesWhateverIsThere,
-    /// A housekeeper restores a marked node whether it holds a slot or not.
+    /// A reconciler restores a marked node whether it holds a slot or not.
     RestoresHolders,
     /// Uncordons whatever the record says.
     RestoresSchedulable,

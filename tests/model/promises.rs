@@ -68,7 +68,7 @@ impl Stage {
     }
 
     /// "A slot is freed on evidence": from the yes to the check-in, or to the kubelet's report of another boot, the node stands in the Lease as approved, whatever
-    /// older requests, housekeepers and other replicas do. Only who deletes the Lease takes the slot away; and when its Node was
+    /// older requests, reconcilers and other replicas do. Only who deletes the Lease takes the slot away; and when its Node was
     /// deleted, a quarter of an hour ends it.
     /// When somebody has uncordoned the node and it asks again, its term begins anew, not approved yet; but it has one.
     fn slot_lost(&self, world: &World) -> Option<String> {
@@ -130,7 +130,7 @@ impl Stage {
         None
     }
 
-    /// One round of a housekeeper, undisturbed.
+    /// One round of a reconciler, undisturbed.
     fn keep_house(&self, world: &mut World) {
         for holder in world.lock.state.holders.clone() {
             let machine = self.names.iter().position(|name| *name == holder.node).unwrap();

@@ -18,7 +18,7 @@ enum Beside {
     /// Somebody deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
     LeaseDeletions,
     Nothing,
-    /// An older manager knows nothing but the annotations of the Nodes that are there, and what an administrator undoes is undone.
+    /// An annotation-only manager knows nothing but the annotations of the Nodes that are there, and what an administrator undoes is undone.
     OlderManager,
 }
 
@@ -116,7 +116,7 @@ fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
     let is_older = beside == Beside::OlderManager;
     // A node of the control plane that an administrator has cordoned keeps all others waiting.
     let control_plane = control_plane && beside == Beside::Nothing && may.cordons == 0;
-    let [nodes, slots, pods, reboots, requests, housekeepers] = sizes;
+    let [nodes, slots, pods, reboots, requests, reconcilers] = sizes;
     Setup {
         nodes: if is_older { 1 } else { 1 + usize::from(nodes) },
         older: is_older.then_some(if first { "a" } else { "z" }),
@@ -124,7 +124,7 @@ fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
         pods,
         reboots: 1 + reboots,
         requests: 1 + usize::from(requests),
-        housekeepers: 1 + usize::from(housekeepers),
+        reconcilers: 1 + usize::from(reconcilers),
         prompt,
         time,
         view: if late { View::Late } else { View::Now },

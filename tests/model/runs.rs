@@ -33,7 +33,7 @@ const PAIR: Setup = Setup {
     pods: 0,
     reboots: 1,
     requests: 2,
-    housekeepers: 1,
+    reconcilers: 1,
     prompt: false,
     time: false,
     view: View::Now,
@@ -46,13 +46,13 @@ const PAIR: Setup = Setup {
 /// One node, whose own requests get in each other's way.
 const ONE: Setup = Setup { nodes: 1, ..PAIR };
 
-/// One node beside an older manager's.
+/// One node beside an annotation-only manager's.
 const OLDER: Setup = Setup { older: Some("z"), view: View::Late, ..ONE };
 
 #[test]
 fn two_nodes_and_replicas_that_die() {
     let small = Setup { pods: 1, may: Allowance { deaths: 1, ..CALM }, ..PAIR };
-    holds(&small, &Setup { housekeepers: 2, may: Allowance { deaths: 2, faults: 1, ..CALM }, ..small.clone() });
+    holds(&small, &Setup { reconcilers: 2, may: Allowance { deaths: 2, faults: 1, ..CALM }, ..small.clone() });
 }
 
 #[test]
@@ -69,15 +69,15 @@ fn two_nodes_and_a_write_that_comes_late() {
 
 #[test]
 fn two_nodes_that_call_again_before_they_are_answered() {
-    let small = Setup { housekeepers: 0, prompt: true, may: Allowance { second_calls: 1, ..CALM }, ..PAIR };
-    holds(&small, &Setup { housekeepers: 1, prompt: false, ..small.clone() });
+    let small = Setup { reconcilers: 0, prompt: true, may: Allowance { second_calls: 1, ..CALM }, ..PAIR };
+    holds(&small, &Setup { reconcilers: 1, prompt: false, ..small.clone() });
 }
 
 #[test]
 fn two_nodes_and_administrators() {
     let may = Allowance { cordons: 1, uncordons: 1, ..CALM };
-    let small = Setup { cordoned: &[1], housekeepers: 0, prompt: true, may, ..PAIR };
-    holds(&small, &Setup { housekeepers: 1, prompt: false, may: Allowance { arrivals: 1, ..may }, ..small.clone() });
+    let small = Setup { cordoned: &[1], reconcilers: 0, prompt: true, may, ..PAIR };
+    holds(&small, &Setup { reconcilers: 1, prompt: false, may: Allowance { arrivals: 1, ..may }, ..small.clone() });
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn two_nodes_and_marks_that_are_seen_late() {
 
 #[test]
 fn three_nodes_and_two_slots() {
-    let small = Setup { nodes: 3, slots: 2, housekeepers: 0, prompt: true, ..PAIR };
+    let small = Setup { nodes: 3, slots: 2, reconcilers: 0, prompt: true, ..PAIR };
     holds(&small, &Setup { may: Allowance { deaths: 1, ..CALM }, ..small.clone() });
 }
 
@@ -139,15 +139,15 @@ fn one_node_whose_own_requests_overtake_each_other() {
 
 #[test]
 fn one_node_that_reboots_twice_and_whose_check_in_is_overtaken() {
-    let small = Setup { reboots: 2, housekeepers: 0, may: Allowance { second_calls: 1, ..CALM }, ..ONE };
-    holds(&small, &Setup { housekeepers: 1, may: Allowance { second_calls: 2, ..CALM }, ..small.clone() });
+    let small = Setup { reboots: 2, reconcilers: 0, may: Allowance { second_calls: 1, ..CALM }, ..ONE };
+    holds(&small, &Setup { reconcilers: 1, may: Allowance { second_calls: 2, ..CALM }, ..small.clone() });
 }
 
 #[test]
 fn one_node_that_is_deleted_and_registered_again_and_whose_request_is_overtaken() {
     let may = Allowance { node_deletions: 1, second_calls: 1, ..CALM };
-    let small = Setup { housekeepers: 0, prompt: true, may, ..ONE };
-    holds(&small, &Setup { housekeepers: 1, prompt: false, may: Allowance { deaths: 1, ..may }, ..small.clone() });
+    let small = Setup { reconcilers: 0, prompt: true, may, ..ONE };
+    holds(&small, &Setup { reconcilers: 1, prompt: false, may: Allowance { deaths: 1, ..may }, ..small.clone() });
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn one_node_and_everything_that_outsiders_do_to_it() {
 fn one_node_that_reboots_twice_with_faults() {
     let may = Allowance { faults: 1, late_writes: 1, deaths: 1, ..CALM };
     let small = Setup { reboots: 2, may, ..ONE };
-    holds(&small, &Setup { housekeepers: 2, may: Allowance { faults: 2, restarts: 1, ..may }, ..small.clone() });
+    holds(&small, &Setup { reconcilers: 2, may: Allowance { faults: 2, restarts: 1, ..may }, ..small.clone() });
 }
 
 #[test]
@@ -184,16 +184,16 @@ fn beside_an_older_manager_whose_node_comes_last() {
     let may = Allowance { older: 1, second_calls: 1, ..CALM };
     let small = Setup { may, ..OLDER };
     let may = Allowance { deaths: 1, ..may };
-    holds(&small, &Setup { housekeepers: 1, prompt: false, may, ..small.clone() });
+    holds(&small, &Setup { reconcilers: 1, prompt: false, may, ..small.clone() });
 }
 
 #[test]
 fn beside_an_older_manager_whose_node_comes_first() {
     let may = Allowance { older: 1, second_calls: 1, ..CALM };
     let small = Setup { older: Some("a"), may, ..OLDER };
-    let small = Setup { housekeepers: 0, prompt: true, ..small };
+    let small = Setup { reconcilers: 0, prompt: true, ..small };
     let may = Allowance { deaths: 1, ..may };
-    holds(&small, &Setup { housekeepers: 1, prompt: false, may, ..small.clone() });
+    holds(&small, &Setup { reconcilers: 1, prompt: false, may, ..small.clone() });
 }
 
 /// Each rule that is broken is found out, in a world as small as may be.

@@ -1,5 +1,5 @@
-//! The rule of older managers, which know annotations alone: look whether a node is marked as rebooting; mark the own one;
-//! look again; of those that are marked at the same time the first by name keeps its place, the others go back.
+//! The rule of annotation-only managers: look whether a node is marked as rebooting; mark the own one;
+//! look again; of those that are marked at the same time the first by name keeps its slot, the others go back.
 //!
 //! It has a hole, and the checker must find it: a node that marks itself later but comes first by name passes its second
 //! look, while the other has passed its own already. This is why there is a Lease.
@@ -36,7 +36,7 @@ impl Model for Seed {
                 At::Idle => (At::Looked, "looks, and nobody is marked"),
                 At::Looked => (At::Marked, "marks and cordons itself"),
                 At::Marked if is_marked(other) && NAMES[other] < NAMES[node] => (At::Idle, "looks again, is not the first, and goes back"),
-                At::Marked => (At::Approved, "looks again, keeps its place, is drained, and is told YES"),
+                At::Marked => (At::Approved, "looks again, keeps its slot, is drained, and is told YES"),
                 At::Approved => (At::Back, "has rebooted and is marked ready"),
                 At::Back => return None,
             };
@@ -72,5 +72,5 @@ fn the_rule_of_older_managers_has_a_hole_and_it_is_found() {
     let steps: Vec<&str> = found.trace.iter().skip(1).filter_map(|line| line.lines().next()).collect();
     // The later one, which comes first by name, is the last to be told yes.
     assert!(steps.iter().position(|step| step.starts_with("b looks again")) < steps.iter().position(|step| step.starts_with("a marks")));
-    assert!(steps.last().unwrap().starts_with("a looks again, keeps its place"), "{found}");
+    assert!(steps.last().unwrap().starts_with("a looks again, keeps its slot"), "{found}");
 }

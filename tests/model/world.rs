@@ -1,5 +1,5 @@
-//! The model of a cluster: machines and their agents, one Lease, requests and housekeepers in the middle of their work,
-//! and what outsiders do.
+//! The model of a cluster: machines and their agents, one Lease, requests and reconcilers in the middle of their work,
+//! and what environment do.
 //!
 //! A replica has no part of its own in it: its requests share nothing that the rules rely on, so several replicas are
 //! several requests at once, and a replica that dies is requests that end in the middle.
@@ -23,7 +23,7 @@ use crate::mutations::Mutation;
 pub(crate) struct Setup {
     /// Nodes `n0`, `n1`, … whose agents ask us.
     pub(crate) nodes: usize,
-    /// The name of one more node, which an older manager looks after.
+    /// The name of one more node, which an annotation-only manager looks after.
     pub(crate) older: Option<&'static str>,
     pub(crate) slots: usize,
     /// Pods on each node that have to go.
@@ -33,7 +33,7 @@ pub(crate) struct Setup {
     /// Requests that can be under way at once, over all replicas.
     pub(crate) requests: usize,
     /// Housekeepers that can be under way at once.
-    pub(crate) housekeepers: usize,
+    pub(crate) reconcilers: usize,
     /// Whether kubelets report a boot before the agent can check in; else they do it at any time after.
     pub(crate) prompt: bool,
     /// Whether any minute may pass at any point.
@@ -59,7 +59,7 @@ pub(crate) enum View {
 /// How often each thing may yet happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// A request or a housekeeper ends at any point: its replica dies.
+    /// A request or a reconciler ends at any point: its replica dies.
     pub(crate) deaths: u8,
     /// A write that is not done, or is done and its answer lost.
     pub(crate) faults: u8,
@@ -81,7 +81,7 @@ pub(crate) struct Allowance {
     /// The API server says once of a Node that it does not exist, and it does.
     pub(crate) lone_not_founds: u8,
     pub(crate) node_deletions: u8,
-    /// Reboots of the older manager's node.
+    /// Reboots of the annotation-only manager's node.
     pub(crate) older: u8,
 }
 
@@ -102,19 +102,19 @@ impl Allowance {
             ("annotations lost", self.lost_annotations),
             ("Nodes not found for once", self.lone_not_founds),
             ("Node deletions", self.node_deletions),
-            ("reboots of the older manager", self.older),
+            ("reboots of the annotation-only manager", self.older),
         ]
     }
 }
 
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nodes, slots, requests, housekeepers, pods, reboots, .. } = self;
+        let Self { nodes, slots, requests, reconcilers, pods, reboots, .. } = self;
         write!(
             f,
-            "{nodes} nodes, {slots} slots, {requests} requests and {housekeepers} housekeepers at once, {pods} pods, {reboots} reboots each"
+            "{nodes} nodes, {slots} slots, {requests} requests and {reconcilers} reconcilers at once, {pods} pods, {reboots} reboots each"
         )?;
-        let older = self.older.map(|name| format!("an older manager's node {name:?}"));
+        let older = self.older.map(|name| format!("an annotation-only manager's node {name:?}"));
         let time = self.time.then(|| "time".to_owned());
         let prompt = self.prompt.then(|| "prompt kubelets".to_owned());
         let marks = (self.view == View::Late).then(|| "marks seen late".to_owned());
@@ -158,7 +158,7 @@ pub(crate) struct Machine {
     pub(crate) generation: u8,
 }
 
-/// Where the older manager is with its node.
+/// Where the annotation-only manager is with its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Older {
     Idle,
@@ -182,7 +182,7 @@ pub(crate) struct World {
     pub(crate) flights: Vec<Rc<Flight>>,
     pub(crate) may: Allowance,
     pub(crate) older: Older,
-    /// The older manager gave its yes when nobody else was marked.
+    /// The annotation-only manager gave its yes when nobody else was marked.
     pub(crate) older_rightly: bool,
     /// Somebody has deleted the Lease.
     pub(crate) lease_deleted: bool,
@@ -199,7 +199,7 @@ pub(crate) struct Stage {
     pub(crate) setup: Setup,
     pub(crate) rules: Rules,
     pub(crate) names: Vec<NodeName>,
-    /// The position of the older manager's node.
+    /// The position of the annotation-only manager's node.
     pub(crate) older: Option<usize>,
     begun: Instant,
 }

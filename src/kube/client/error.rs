@@ -19,13 +19,13 @@ pub enum ApiError {
     #[error("could not {0} yet: {1}")]
     Busy(String, Box<ApiStatus>),
     /// 409: another client changed the object first, or the object exists already. Read it again and decide again.
-    #[error("could not {0}, it was changed meanwhile; it has to be read again: {1}")]
+    #[error("could not {0}, it was changed meanwhile; it must be read again: {1}")]
     Conflict(String, Box<ApiStatus>),
     /// 5xx and 408: the server could not. For a write this leaves open whether it acted: look.
     #[error("could not {0}, the API server failed; see its log if this lasts: {1}")]
     Failed(String, Box<ApiStatus>),
     /// 410: the server no longer keeps the requested version. Start over.
-    #[error("could not {0}, the server no longer keeps that version; it has to be read from the start: {1}")]
+    #[error("could not {0}, the server no longer keeps that version; it must be read from the start: {1}")]
     Gone(String, Box<ApiStatus>),
     /// 404, and a `Status` with reason `NotFound`: something does not exist. `details` says what: the object of the operation, or
     /// its namespace, or its API group.
@@ -38,7 +38,7 @@ pub enum ApiError {
     #[error("could not {0}: no answer from the API server")]
     Unreachable(String, #[source] TransportError),
     /// An answer that was not understood. A write was most likely done: look.
-    #[error("could not {0}: the API server's answer was not understood")]
+    #[error("could not {0}: the answer of the API server is invalid")]
     Unreadable(String, #[source] DecodeError),
 }
 
@@ -114,7 +114,7 @@ pub enum DecodeError {
     /// Items are counted from 1, over all pages; 0 is the list itself.
     #[error("the list does not have the expected form, at item {item}")]
     Item { item: usize, source: serde_json::Error },
-    #[error("instead of a list came {0}")]
+    #[error("expected a list, got {0}")]
     NoList(String),
     /// A 404 that is no `Status` with reason `NotFound`, as a proxy or load balancer in between sends it.
     #[error("the answer is not from Kubernetes; does a proxy or load balancer in between answer for the API server? It was: {0}")]

@@ -110,7 +110,7 @@ impl Credentials {
             None => self.read(&mut cached, issued, now),
             Some(usable) if now.instant.saturating_duration_since(usable.read.instant) < REREAD_AFTER => Ok(usable.presented),
             Some(usable) => self.read(&mut cached, issued, now).or_else(|error| {
-                log::warn!("going on with the credential read before: {error}");
+                log::warn!("continuing with the previous credential: {error}");
                 *cached = Some(Cached { read: now, ..usable.clone() });
                 Ok(usable.presented)
             }),

@@ -59,7 +59,7 @@ impl Plugin {
         let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().instant } else { deadline });
         let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", self.time_max.as_secs_f32())))?;
         if !status.success() {
-            return Err(self.failed(&format!("failed with {status}; what it had to say is in the log above")));
+            return Err(self.failed(&format!("failed with {status}; see its output in the log above")));
         }
         self.parse(output.flatten().unwrap_or_default().as_slice())
     }
@@ -91,14 +91,14 @@ impl Plugin {
         let certificate = match (status.client_certificate_data, status.client_key_data) {
             (Some(certificate), Some(key)) => Some((certificate, Secret::new(key))),
             (None, None) => None,
-            _ => return Err(self.failed("told a certificate without a key, or a key without a certificate")),
+            _ => return Err(self.failed("returned a certificate without a key, or a key without a certificate")),
         };
         let token = status.token.filter(|token| !token.is_empty());
         if token.as_deref().is_some_and(|token| !fits_a_header(token)) {
-            return Err(self.failed("told a token that cannot be sent"));
+            return Err(self.failed("returned a token that cannot be sent"));
         }
         if token.is_none() && certificate.is_none() {
-            return Err(self.failed("told neither a token nor a certificate"));
+            return Err(self.failed("returned neither a token nor a certificate"));
         }
         Ok(PluginCredential { token: token.map(Secret::new), certificate, expires: status.expiration_timestamp })
     }

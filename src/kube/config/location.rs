@@ -81,7 +81,7 @@ impl Location {
     #[must_use]
     pub fn describe(&self) -> String {
         let unchecked =
-            if matches!(self.route.verification, Some(Verification::Full { .. })) { "" } else { ", without checking who it is" };
+            if matches!(self.route.verification, Some(Verification::Full { .. })) { "" } else { ", without verifying its certificate" };
         format!("{} ({}{unchecked})", self.server, self.origin)
     }
 
@@ -133,7 +133,7 @@ fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, LocationError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| LocationError(format!("cannot read the kubeconfig {}: {error}", path.display())))?;
     Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-        .map_err(|at| LocationError(format!("{} is no kubeconfig; the mistake is at {at}", path.display())))
+        .map_err(|at| LocationError(format!("{} is not a kubeconfig: error at {at}", path.display())))
 }
 
 fn not_found(tried: &str) -> LocationError {

@@ -60,7 +60,7 @@ pub enum TlsError {
     /// The two sides did not agree, most often because of the server's certificate.
     #[error("the TLS handshake failed; check the CA certificate and the server's name")]
     Handshake(#[source] rustls::Error),
-    #[error("{0:?} is no name a certificate can be checked against")]
+    #[error("{0:?} is not a name that a certificate can be checked against")]
     Name(String),
     #[error("the {what} cannot be read as PEM")]
     Pem { what: &'static str, source: rustls::pki_types::pem::Error },

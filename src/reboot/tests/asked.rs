@@ -31,7 +31,7 @@ fn an_approved_node_that_was_uncordoned_starts_anew_once_it_is_sure_and_there_is
     let next = |node, lock, others| fixture.pre_reboot(&fixture.observed(uncordoned(), node, fixture.lock_with(others), lock), 1);
     assert!(matches!(next(1, 2, 0), Step::Look(Question::Node)), "the mark may not have been made yet");
     assert!(takes(&next(2, 1, 0)) && takes(&next(1, 1, 0)));
-    assert_eq!(refused(next(2, 1, 1)), "node n0 has to wait: the slot is held by x0 since 2027-01-15T08:00:00Z");
+    assert_eq!(refused(next(2, 1, 1)), "node n0 must wait: the slot is held by x0 since 2027-01-15T08:00:00Z");
 }
 
 /// A request from before the Node was deleted and registered again must not replace the slot of its successor.
@@ -102,8 +102,8 @@ fn a_refusal_counts_the_slots_in_words() {
     let mut ready = fixture.node();
     (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
     let says = |slots| refused(fixture.pre_reboot(&fixture.observed(ready.clone(), 1, freed(slots), 2), slots));
-    assert!(says(1).contains("has to wait: the slot is held by x0 since "), "{}", says(1));
-    assert!(says(2).contains("has to wait: all slots are held by x0 since "), "{}", says(2));
+    assert!(says(1).contains("must wait: the slot is held by x0 since "), "{}", says(1));
+    assert!(says(2).contains("must wait: all slots are held by x0 since "), "{}", says(2));
 }
 
 impl Fixture {
@@ -242,8 +242,8 @@ fn a_request_goes_on_only_under_its_own_term() {
     assert!(approves(&next(fixture.lock_held(0, 0))));
     let mut lock = fixture.lock_held(0, 0);
     lock.state = lock.state.check_in(&fixture.uid, fixture.now.clock);
-    assert!(refused(next(lock)).contains("has called again since"), "checked in since");
+    assert!(refused(next(lock)).contains("superseded by"), "checked in since");
     let mut lock = fixture.lock_held(1, 0);
     lock.state = lock.state.free(&Uid("x0".to_owned()));
-    assert!(refused(next(lock)).contains("has called again since"), "a later term");
+    assert!(refused(next(lock)).contains("superseded by"), "a later term");
 }

@@ -13,7 +13,7 @@ fn a_check_in_from_before_the_approval_is_void_and_a_later_one_counts() {
         seen.first = Some(Some(HeldTerm::of(holder)));
         steady_state::next(&Caller { arrived, ..fixture.caller() }, &seen, fixture.now)
     };
-    assert!(refused(next(at - jiff::SignedDuration::from_micros(1))).contains("has called again since"));
+    assert!(refused(next(at - jiff::SignedDuration::from_micros(1))).contains("superseded by"));
     assert!(matches!(next(at), Step::Change(Change::Lock { why: LockChange::CheckIn, .. })));
 }
 
@@ -29,8 +29,8 @@ fn an_approval_of_another_boot_is_overtaken_only_if_it_is_from_the_future() {
         seen.first = Some(Some(HeldTerm::of(&fixture.state.holders[0])));
         steady_state::next(&Caller { arrived: fixture.now.clock - second, ..fixture.caller() }, &seen, Now { clock, ..fixture.now })
     };
-    assert!(refused(next("another", fixture.now.clock)).contains("has called again since"));
+    assert!(refused(next("another", fixture.now.clock)).contains("superseded by"));
     let before = fixture.now.clock - second;
     assert!(matches!(next("another", before), Step::Change(Change::Lock { why: LockChange::CheckIn, .. })));
-    assert!(refused(next("0", before)).contains("has called again since"));
+    assert!(refused(next("0", before)).contains("superseded by"));
 }

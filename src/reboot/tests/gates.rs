@@ -89,7 +89,7 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
     ] {
         gate.node.readiness = readiness;
         gate.node.readiness_since = since.and_then(|seconds| ago(&gate, seconds));
-        assert_eq!(gate.says().starts_with("node_not_ready: node n0 has to wait"), waits, "{readiness:?} {since:?}: {}", gate.says());
+        assert_eq!(gate.says().starts_with("node_not_ready: node n0 must wait"), waits, "{readiness:?} {since:?}: {}", gate.says());
         assert_eq!(gate.step().is_some(), waits);
     }
 }
@@ -104,7 +104,7 @@ fn a_control_plane_node_waits_for_another_that_is_unavailable_and_for_nothing_el
         (Unavailable::Rebooting, "n1 is marked Rebooting"),
     ] {
         gate.reads(Some(why), 3);
-        assert!(gate.says().starts_with("control_plane_unavailable: node n0 has to wait") && gate.says().contains(says), "{}", gate.says());
+        assert!(gate.says().starts_with("control_plane_unavailable: node n0 must wait") && gate.says().contains(says), "{}", gate.says());
     }
     gate.rules.protect_control_plane = false;
     assert_eq!(gate.says(), "", "switched off");

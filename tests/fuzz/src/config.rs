@@ -9,7 +9,7 @@ use std::{env, fs, process, thread};
 use clap::Parser;
 use jiff::Timestamp;
 use reboot_manager::certificate::{Authority, Loaded};
-use reboot_manager::cli::{Cli, Command};
+use reboot_manager::cli::Cli;
 use reboot_manager::cluster::{KeyPem, Pair};
 use reboot_manager::kube::{ConnectOptions, Environment, Location, error_chain};
 use reboot_manager::settings::Settings;
@@ -27,7 +27,7 @@ pub(crate) fn command_line(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     match Cli::try_parse_from(["reboot-manager"].into_iter().chain(text.lines())) {
         Ok(cli) => {
-            let Command::Serve(flags) = cli.into_command();
+            let flags = cli.into_serve();
             let Ok(settings) = Settings::new(&flags) else { return };
             assert!(flags.slots >= 1 && flags.max_connections >= 2);
             assert!(flags.pre_reboot_wait <= HOUR && !flags.request_timeout.is_zero() && flags.request_timeout <= HOUR);

@@ -17,7 +17,7 @@ fn a_held_client_that_closes_its_side_gets_the_reason() {
         siege.cluster.wait_for_running("n1", 1);
         let mut client = siege.port.connect();
         client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
-        siege.server.wait_for_log("draining, 1 pods have to go", SOON);
+        siege.server.wait_for_log("draining, 1 pods to evict", SOON);
         client.end();
         let answer = client.rest();
         check(&answer, 400, "bad_request");

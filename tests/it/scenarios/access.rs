@@ -213,7 +213,7 @@ fn without_credentials_the_start_says_what_anybody_can_do() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     let server = cluster.server(&binary()).start();
-    server.wait_for_log("any pod that reaches the port can have any node drained", SOON);
+    server.wait_for_log("any pod that can reach the port can drain any node", SOON);
     one.agent(&server).with_credential("anybody:anything").steady_state().expect(200, "steady_state");
 }
 

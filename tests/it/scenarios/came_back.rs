@@ -43,21 +43,18 @@ fn a_deployment_that_tolerates_the_cordon_is_evicted_once_and_comes_back() {
     evictions_wait_for_the_next_second(&cluster);
     cluster.kubelet.power_off("n1");
     let server = server(&cluster, "1s");
-    let clause = asks_until(&one, &server, "; 2 pods came back and are not evicted: ");
+    let clause = asks_until(&one, &server, "; 2 pods came back and are kept: ");
     cluster.kubelet.power_on("n1");
     let answer = one.until_approved(&server).value;
     let came_back = names(&cluster.fleet.pods_of("shop", "cni"));
     assert!(came_back.iter().all(|name| !before.contains(name)), "{before:?} {came_back:?}");
     assert_eq!(names(&cluster.fleet.pods_on("n1")), came_back);
     for text in [&clause, &answer] {
-        assert!(
-            text.contains(&format!("; 2 pods came back and are not evicted: shop/{} and shop/{}", came_back[0], came_back[1])),
-            "{text}"
-        );
+        assert!(text.contains(&format!("; 2 pods came back and are kept: shop/{} and shop/{}", came_back[0], came_back[1])), "{text}");
     }
     assert_eq!(evicted(&cluster), before, "one eviction a pod, and none of those that came back");
     for name in &came_back {
-        let line = format!("node n1: pod shop/{name} is not evicted: it tolerates the cordon and was created after the node took its slot");
+        let line = format!("node n1: pod shop/{name} is not evicted: it was created after the slot was taken, and tolerates the cordon");
         assert_eq!(server.log().iter().filter(|logged| logged.contains(&line)).count(), 1, "{:#?}", server.log());
     }
 }
@@ -83,13 +80,13 @@ fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
     cluster.proxy.block_until(evictions, SOON);
     cluster.fleet.create(&of_controller("agent-b"));
     pending.answer();
-    asks_until(&one, &server, "; 1 pod came back and is not evicted: shop/agent-b");
+    asks_until(&one, &server, "; 1 pod came back and is kept: shop/agent-b");
     cluster.kubelet.power_on("n1");
     let answer = one.until_approved(&server).value;
-    assert!(answer.ends_with("it may reboot; 1 pod came back and is not evicted: shop/agent-b"), "{answer}");
+    assert!(answer.ends_with("it may reboot; 1 pod came back and is kept: shop/agent-b"), "{answer}");
     assert_eq!((names(&cluster.fleet.pods_on("n1")), evicted(&cluster)), (vec!["agent-b".to_owned()], vec!["agent-a".to_owned()]));
     server.wait_for_log(
-        "node n1: pod shop/agent-b is not evicted: it was bound without the scheduler and was created after the node took its slot",
+        "node n1: pod shop/agent-b is not evicted: it was created after the slot was taken, and was bound without the scheduler",
         SOON,
     );
 }

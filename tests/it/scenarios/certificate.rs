@@ -190,7 +190,7 @@ fn a_spoilt_ca_is_never_overwritten() {
     pass(&cluster);
     cluster.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
     let server = launch(&cluster);
-    let line = server.wait_for_log("certificate: cannot be kept up to date", SOON);
+    let line = server.wait_for_log("certificate: renewal failed", SOON);
     assert!(line.contains("secret reboot-manager/reboot-manager-ca") && line.contains("docs/tls.md"), "{line}");
     assert_eq!(secret(&cluster, "reboot-manager-ca")[1], "x");
 }

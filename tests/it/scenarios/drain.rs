@@ -116,7 +116,7 @@ fn every_refusal_of_an_eviction_is_tried_again_and_told() {
     cluster.proxy.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
     one.until_blocked(
         &server,
-        "pod shop/kept is not evicted: a webhook refused it (admission webhook \"vm\" denied the request: migrating) since",
+        "pod shop/kept is not evicted: a webhook refuses it (admission webhook \"vm\" denied the request: migrating) since",
     );
     cluster.proxy.clear();
     one.until_approved(&server);
@@ -131,7 +131,7 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     cluster.wait_for_running("n1", 1);
     let webhook = Webhook::deny(&cluster, "namespaces/shop/pods/kept", 404, "it is migrating");
     let server = server(&cluster, "2s");
-    let why = "pod shop/kept is not evicted: a webhook refused it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
+    let why = "pod shop/kept is not evicted: a webhook refuses it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
     one.until_blocked(&server, why);
     webhook.withdraw();
     one.until_approved(&server);

@@ -140,7 +140,7 @@ fn a_node_that_is_there_after_all_is_not_given_up_later() {
         "message": "nodes \"n1\" not found", "details": {"name": "n1", "kind": "nodes"}});
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(Fault::status(404, &not_found)));
     server.wait_for_log("its Node object is gone", SOON);
-    server.wait_for_log("is there after all", SOON);
+    server.wait_for_log("Node object found again", SOON);
     assert_eq!(cluster.lock()["holders"][0].get("missing_since"), None);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     one.comes_back(&cluster, &server);

@@ -40,7 +40,7 @@ fn wait_for_no_connection(server: &Server) {
 }
 
 fn approvals(server: &Server) -> usize {
-    server.log().iter().filter(|line| line.contains("approves the reboot")).count()
+    server.log().iter().filter(|line| line.contains("reboot approved")).count()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
     let [one, two] = blocked(&cluster);
     let server = server(&cluster, "600s");
     let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("node n1: draining, 1 pods have to go", SOON);
+    server.wait_for_log("node n1: draining, 1 pods to evict", SOON);
     held.hang_up();
     wait_for_no_connection(&server);
     server.wait_for_log("the answer 400 bad_request ", SOON);

@@ -136,7 +136,7 @@ fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
         (json!({"spec": {"unschedulable": true, "providerID": "cloud://x"}}), "spec.providerID"),
     ];
     for (patch, says) in &refused {
-        assert_refused(&account.merge(node, patch), &["this would change", says]);
+        assert_refused(&account.merge(node, patch), &["this changes", says]);
     }
     let status = json!({"status": {"nodeInfo": {"machineID": "f".repeat(32)}}});
     assert_eq!(account.merge(&format!("{node}/status"), &status).status, 403, "by RBAC alone");

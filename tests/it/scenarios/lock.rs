@@ -109,7 +109,7 @@ fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
         machine(&cluster, rival, 7);
         let server = server(&cluster, "10s");
         let (admin, path) = (cluster.admin.clone(), format!("/api/v1/nodes/{rival}"));
-        // An older manager marks its node between our first look and our own mark.
+        // An annotation-only manager marks its node between our first look and our own mark.
         let mark = Fault::before(move |_| {
             let annotation = serde_json::json!({"metadata": {"annotations": {"rebootmanager/status": "Rebooting"}}});
             admin.merge(&path, &annotation).ok();

@@ -61,7 +61,7 @@ fn our_own_pod_that_came_back_to_the_node_stays() {
     own_pod(&cluster, "reboot-manager-c", "n1");
     cluster.wait_for_running("n1", 1);
     let answer = one.agent(&server).pre_reboot().expect(200, "approved").value;
-    assert!(answer.ends_with("; 1 pod came back and is not evicted: reboot-manager/reboot-manager-c"), "{answer}");
+    assert!(answer.ends_with("; 1 pod came back and is kept: reboot-manager/reboot-manager-c"), "{answer}");
     assert_eq!(one.pods(&cluster), ["reboot-manager-c"]);
 }
 

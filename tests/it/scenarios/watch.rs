@@ -109,7 +109,7 @@ fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
     cluster.proxy.watches().hold();
     cluster.set_status("n2", "Rebooting");
     let answer = one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    assert!(answer.value.contains("keeps its place") && answer.value.contains("n2"), "n1 is the first by name: {}", answer.value);
+    assert!(answer.value.contains("keeps its slot") && answer.value.contains("n2"), "n1 is the first by name: {}", answer.value);
     cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(200, "approved");
     one.comes_back(&cluster, &server);

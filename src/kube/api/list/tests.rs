@@ -67,9 +67,9 @@ fn every_truncation_is_a_cut_and_never_a_shorter_list() {
 fn what_is_no_list_is_refused() {
     assert_eq!(
         refused(r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"etcd is away","code":500}"#),
-        "instead of a list came kind \"Status\", “etcd is away”"
+        "expected a list, got kind \"Status\", “etcd is away”"
     );
-    assert_eq!(refused(r#"{"kind":"Pod","metadata":{"name":"a"}}"#), "instead of a list came kind \"Pod\"");
+    assert_eq!(refused(r#"{"kind":"Pod","metadata":{"name":"a"}}"#), "expected a list, got kind \"Pod\"");
     assert!(refused(r#"{"items":[],"kind":"Status"}"#).contains("Status"));
     assert!(refused(r#"[]"#).contains("expected a list of Kubernetes objects"));
     assert!(refused(r#"{"items":{}}"#).contains("expected the items of a list"));

@@ -78,9 +78,7 @@ fn sentences_name_the_object_and_what_to_do() {
         "could not get node worker-3, the API server refuses it because a permission is missing; see the ClusterRole: \
          403 Forbidden, “nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope”"
     );
-    assert!(
-        said[1].starts_with("could not get node worker-3, it was changed meanwhile; it has to be read again: 409 Conflict, “Operation")
-    );
+    assert!(said[1].starts_with("could not get node worker-3, it was changed meanwhile; it must be read again: 409 Conflict, “Operation"));
     assert!(said[2].ends_with("; The disruption budget web needs 2 healthy pods and has 2 currently"));
 }
 

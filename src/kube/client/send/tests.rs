@@ -255,17 +255,17 @@ fn a_list_that_never_ends_well_is_an_error() {
     assert!(matches!(list(&client(&gone).0).unwrap_err(), ApiError::Gone { .. }));
     assert_eq!(gone.received().len(), 4);
     let circle = Server::start(|_, _| answer(200, r#"{"metadata":{"continue":"x"},"items":[]}"#));
-    assert!(chain(&list(&client(&circle).0).unwrap_err()).ends_with("instead of a list came the same page again"));
+    assert!(chain(&list(&client(&circle).0).unwrap_err()).ends_with("expected a list, got the same page again"));
     let status = Server::start(|number, _| {
         answer(
             200,
             if number == 0 { r#"{"metadata":{"continue":"x"},"items":[{"name":"a"}]}"# } else { r#"{"kind":"Status","message":"no"}"# },
         )
     });
-    assert!(chain(&list(&client(&status).0).unwrap_err()).contains("instead of a list came kind \"Status\", “no”"));
+    assert!(chain(&list(&client(&status).0).unwrap_err()).contains("expected a list, got kind \"Status\", “no”"));
     let odd = Server::start(|_, _| answer(200, r#"{"items":[{"name":null}]}"#));
     assert!(chain(&list(&client(&odd).0).unwrap_err()).starts_with(
-        "could not list node worker-3: the API server's answer was not understood: the list does not have the expected form, at item 1"
+        "could not list node worker-3: the answer of the API server is invalid: the list does not have the expected form, at item 1"
     ));
 }
 

@@ -61,10 +61,10 @@ fn a_plugin_that_does_not_help_says_why() {
     fails("exit 3", "failed with exit status: 3");
     fails("echo hello", "printed no ExecCredential (line 1)");
     fails("true", "printed no ExecCredential");
-    fails(&credential("{}"), "told neither a token nor a certificate");
-    fails(&credential(r#"{"token":""}"#), "told neither a token nor a certificate");
-    fails(&credential(r#"{"clientKeyData":"K"}"#), "told a certificate without a key");
-    fails(&credential(r#"{"token":"a\u000ab"}"#), "told a token that cannot be sent");
+    fails(&credential("{}"), "returned neither a token nor a certificate");
+    fails(&credential(r#"{"token":""}"#), "returned neither a token nor a certificate");
+    fails(&credential(r#"{"clientKeyData":"K"}"#), "returned a certificate without a key");
+    fails(&credential(r#"{"token":"a\u000ab"}"#), "returned a token that cannot be sent");
     fails(&credential(r#"{"token":"a"}"#).replace("/v1", "/v1beta1"), "did not print an ExecCredential of client.authentication.k8s.io/v1");
     let absent = Plugin { command: "/nowhere/plugin".into(), ..plugin("") };
     assert!(absent.run().unwrap_err().to_string().contains("/nowhere/plugin cannot be run: No such file"));

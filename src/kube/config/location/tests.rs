@@ -73,7 +73,7 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
         environment: environment.clone(),
         ..ConnectOptions::default()
     };
-    assert!(Location::find(&broken).unwrap_err().to_string().ends_with("broken is no kubeconfig; the mistake is at line 1, column 11"));
+    assert!(Location::find(&broken).unwrap_err().to_string().ends_with("broken is not a kubeconfig: error at line 1, column 11"));
     let context = ConnectOptions {
         context: Some("x".into()),
         environment: Environment { kubeconfig: None, ..environment },
@@ -122,7 +122,7 @@ fn the_server_and_its_proxy_are_checked() {
     let password = of_server("https://me:s3cr3t@api", "").unwrap_err();
     assert!(password.contains("holds a password") && !password.contains("s3cr3t"));
     assert_eq!(of_server("https://api/k8s/clusters/c-1/", "").unwrap().server, "https://api/k8s/clusters/c-1");
-    assert!(of_server("http://api", "").unwrap().describe().contains("without checking who it is"));
+    assert!(of_server("http://api", "").unwrap().describe().contains("without verifying its certificate"));
     assert_eq!(of_server("https://api", "").unwrap().route.proxy.unwrap().host(), "environment");
     assert!(of_server("https://10.0.0.1", "").unwrap().route.proxy.is_none());
     assert_eq!(of_server("https://10.0.0.1", ", proxy-url: 'http://me:s3cr3t@named:1'").unwrap().route.proxy.unwrap().host(), "named");

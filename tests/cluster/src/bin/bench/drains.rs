@@ -1,8 +1,8 @@
-//! One node full of pods, drained in turn by the program and by `kubectl drain`; without a budget, and with one that lets a tenth of the
-//! pods be away.
+//! Drains a node of 100 pods, in turn by the program and by `kubectl drain`: without a budget, and with one that allows a tenth of the
+//! pods to be unavailable.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use test_cluster::cluster::SOON;
@@ -11,25 +11,20 @@ use test_cluster::objects::{self, Placement};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use crate::peers::Peer;
-
 const PODS: u32 = 100;
 
-/// Times each of the two drains without a budget, and with one.
-const ROUNDS: [(&str, Option<u32>, usize); 2] = [("none", None, 4), ("90 of 100 pods have to be available", Some(PODS / 10 * 9), 2)];
+/// Budgets, and how often each of the two drains is measured.
+const ROUNDS: [(&str, Option<u32>, usize); 2] = [("none", None, 4), ("90 of 100 pods must be available", Some(PODS / 10 * 9), 2)];
 
-/// The pods run on one of these and move to the other; no other node may have them.
+/// Nodes of the pods: a drain moves all pods from one to the other.
 const STAGE: [&str; 2] = ["stage-0", "stage-1"];
 
-/// How long another server is asked for the grant.
-const PEER_DRAIN_MAX: Duration = Duration::from_secs(90);
-
-/// Machine ids of the two, past those of all other nodes.
+/// First machine-id of the two, beyond those of all other nodes.
 const STAGE_IDS: usize = 1_000_000;
 
 const LABEL: &str = "bench/stage";
 
-pub(super) fn measure(cluster: &TestCluster, program: &Path, peers: &[Peer]) {
+pub(super) fn measure(cluster: &TestCluster, program: &Path) {
     println!("\n| drain of {PODS} pods | budget | s, each round | pods alive at the end |\n|---|---|---|---|");
     for (number, name) in STAGE.iter().enumerate() {
         cluster.fleet.node(name, &machine_id(STAGE_IDS + number), "boot").label(LABEL, "yes").create();
@@ -63,27 +58,10 @@ pub(super) fn measure(cluster: &TestCluster, program: &Path, peers: &[Peer]) {
             let alive: Vec<String> = seen.iter().map(|(_, alive)| alive.to_string()).collect();
             println!("| {who} | {name} | {} | {} |", times.join(", "), alive.join(", "));
         }
-        for peer in peers {
-            healthy(cluster, available);
-            let running = peer.start(cluster, cluster.admin.base(), cluster.ca().as_deref());
-            let begun = Instant::now();
-            let granted = running.until_granted(STAGE_IDS + full, PEER_DRAIN_MAX);
-            let (took, alive) = (begun.elapsed().as_secs_f64(), cluster.fleet.pods_on(STAGE[full]).len());
-            let took = if granted { format!("{took:.1}") } else { format!("not within {took:.0}") };
-            println!("| {}, from the first request to the 200 | {name} | {took} | {alive} |", peer.name());
-            // So that it keeps nothing of this round.
-            running.try_check_in(STAGE_IDS + full);
-            drop(running);
-            // Whatever it left undone.
-            cluster.set_cordon(STAGE[full], true);
-            kubectl(cluster, STAGE[full]);
-            full = 1 - full;
-            cluster.wait_for_running(STAGE[full], PODS as usize);
-        }
     }
 }
 
-/// Waits until the budget, if there is one, has all the room it will have.
+/// Waits until the budget, if any, counts all pods as healthy.
 fn healthy(cluster: &TestCluster, available: Option<u32>) {
     let Some(available) = available else { return };
     wait_for("the budget sees all pods", SOON, || {
@@ -93,7 +71,7 @@ fn healthy(cluster: &TestCluster, available: Option<u32>) {
     });
 }
 
-/// Seconds from the request to the approval, and the pods on the node at that moment.
+/// Returns the seconds from the request to the approval, and the number of pods on the node at that moment.
 fn reboot_manager(cluster: &TestCluster, server: &Server, stage: usize) -> (f64, usize) {
     let zincati = server.zincati(&machine_id(STAGE_IDS + stage));
     let begun = Instant::now();

@@ -1,18 +1,15 @@
-//! Measures the program on a real control plane: what a request costs at each number of nodes, beside the least that a server must pay
-//! which lists the Nodes for each request; and a drain beside `kubectl drain`. scripts/bench does all set-up.
+//! Measures the program on a real control plane. For each number of nodes: the cost of requests, beside the cost of one list of all Nodes.
+//! Then a drain beside `kubectl drain`. scripts/bench does all set-up.
 //!
-//! Usage: `bench PROGRAM MANIFEST PLOT [PEER=FILE …] [NODES …]`. It prints Markdown and writes the plot, an SVG, into the file PLOT.
-//! A PEER is another FleetLock server, by its name in `peers.rs`, and FILE its program.
+//! Usage: `bench PROGRAM MANIFEST [NODES …]`. The output is Markdown.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "it measures time, and ends when something is not as expected"
+    reason = "a measurement reads the clock, and ends at a wrong answer"
 )]
 
 mod drains;
-mod peers;
-mod plot;
 mod requests;
 
 use std::path::{Path, PathBuf};
@@ -20,48 +17,42 @@ use std::path::{Path, PathBuf};
 use test_cluster::TestCluster;
 use test_cluster::cluster::Backend;
 
-use peers::Peer;
 use requests::At;
 
-/// How many nodes there are unless told, one measurement each.
+/// Default numbers of nodes, one measurement each.
 const NODES: [usize; 3] = [100, 1000, 5000];
 
-/// The rounds need so many.
+/// Smallest number of nodes that the rounds can use.
 const NODES_MIN: usize = 80;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [program, manifest, plot, numbers @ ..] = arguments.as_slice() else { panic!("usage: bench PROGRAM MANIFEST PLOT [NODES …]") };
-    let (given, numbers): (Vec<&String>, Vec<&String>) = numbers.iter().partition(|word| word.contains('='));
-    let peers: Vec<Peer> = given.into_iter().map(|word| Peer::of(word)).collect();
+    let [program, manifest, numbers @ ..] = arguments.as_slice() else { panic!("usage: bench PROGRAM MANIFEST [NODES …]") };
     let mut numbers: Vec<usize> = numbers.iter().map(|number| number.parse().expect("a number of nodes")).collect();
     if numbers.is_empty() {
         numbers = NODES.to_vec();
     }
     numbers.sort_unstable();
-    assert!(numbers[0] >= NODES_MIN, "{} nodes are too few: {NODES_MIN} are asked of", numbers[0]);
+    assert!(numbers[0] >= NODES_MIN, "{} nodes are too few: the minimum is {NODES_MIN}", numbers[0]);
     let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
     let cluster = TestCluster::on(Backend::Real, &manifest);
     machine(&program);
-    let (mut made, mut all, mut others) = (0, Vec::new(), Vec::new());
+    let (mut made, mut all) = (0, Vec::new());
     for nodes in numbers {
         eprintln!("bench: making nodes, up to {nodes}");
         cluster.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("bench: measuring at {nodes} nodes");
         all.push(requests::measure(&cluster, &program, nodes));
-        others.extend(peers.iter().map(|peer| peer.measure(&cluster, nodes)));
     }
     let bytes = cluster.admin.get("/api/v1/nodes/n7").ok().to_string().len();
     println!("Nodes of {bytes} bytes each.\n");
     requests_table(&all);
     process_table(&all);
-    peers::tables(&others);
-    std::fs::write(plot, plot::of(&all)).expect("the plot is written");
-    drains::measure(&cluster, &program, &peers);
+    drains::measure(&cluster, &program);
 }
 
-/// What the figures were measured on and with.
+/// Prints the machine, its load and the size of the program.
 fn machine(program: &Path) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
@@ -69,7 +60,7 @@ fn machine(program: &Path) {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = read("/proc/loadavg");
     println!("{}: {cores} cores, {}.", jiff::Timestamp::now().strftime("%Y-%m-%d"), kind.trim_start_matches(['\t', ' ', ':']).trim());
-    println!("Load average at the start: {} (other work runs beside).", load.split(' ').next().unwrap_or_default());
+    println!("Load average at the start: {}.", load.split(' ').next().unwrap_or_default());
     let size = std::fs::metadata(program).unwrap().len();
     println!("The program: {size} bytes ({:.2} MiB).", size as f64 / f64::from(1 << 20));
 }

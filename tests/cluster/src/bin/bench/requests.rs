@@ -1,6 +1,6 @@
-//! What one request costs: time, processor, calls to Kubernetes and their bytes.
+//! Measures the cost of one request: time, processor, calls to Kubernetes and their bytes.
 //!
-//! Times and processor come from a server that calls the API server itself, counts from one whose calls are seen on the proxy.
+//! Times and processor come from a server that calls the API server directly, calls and bytes from one behind a proxy.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,44 +10,44 @@ use test_cluster::fleet::machine_id;
 use test_cluster::wait::wait_for;
 use test_cluster::{Proxy, Server, TestCluster};
 
-/// Rounds of what is cheap; the processor's clock has steps of 10 ms, which this divides.
+/// Rounds of a cheap request: the processor's clock has steps of 10 ms, so the error of one request is 10 ms divided by this.
 const MANY: usize = 200;
 
-/// Rounds of what takes a node each.
+/// Rounds of a request that uses up a node.
 const FEW: usize = 25;
 
-/// An API server that serves consistent lists from its cache asks etcd how far it is once in 100 ms, for each resource: grants that follow
-/// closely on each other would wait for that, as no two reboots ever do.
+/// Pause between grants. An API server that serves consistent lists from its cache asks etcd for its progress once in 100 ms. Grants in
+/// quick succession wait for that; real reboots never do.
 const APART: Duration = Duration::from_millis(250);
 
-/// Starts of the program.
+/// Number of starts that are measured.
 const STARTS: usize = 5;
 
-/// What was seen at one number of nodes.
+/// Measurements at one number of nodes.
 pub(super) struct At {
     pub(super) nodes: usize,
     pub(super) rows: Vec<Row>,
     pub(super) peak_kib: u64,
     pub(super) threads: usize,
     pub(super) descriptors: usize,
-    /// Milliseconds from the start until `/readyz` says yes; the median.
+    /// Median milliseconds from the start until `/readyz` answers 200.
     pub(super) ready: f64,
-    /// And until the first check-in is answered.
+    /// Median milliseconds from the start until the first check-in is answered.
     pub(super) answered: f64,
 }
 
-/// One kind of request.
+/// Measurements of one kind of request.
 pub(super) struct Row {
     pub(super) what: &'static str,
     /// Sorted.
     milliseconds: Vec<f64>,
-    /// Milliseconds of processor time a request; nothing for what is not the server's.
+    /// Milliseconds of processor time of the server for each request.
     pub(super) cpu: Option<f64>,
     pub(super) requests: usize,
     pub(super) bytes: usize,
 }
 
-/// The two servers.
+/// Server that calls the API server directly, and server behind a proxy.
 struct Pair<'a> {
     cluster: &'a TestCluster,
     direct: Server,
@@ -72,7 +72,7 @@ pub(super) fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> At
 }
 
 impl Row {
-    pub(super) fn of(what: &'static str, times: &[Duration]) -> Self {
+    fn of(what: &'static str, times: &[Duration]) -> Self {
         let mut milliseconds: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         milliseconds.sort_by(f64::total_cmp);
         Self { what, milliseconds, cpu: None, requests: 0, bytes: 0 }
@@ -86,12 +86,12 @@ impl Row {
         self.milliseconds[self.milliseconds.len() - 1]
     }
 
-    pub(super) fn with_cpu(mut self, cpu: Duration) -> Self {
+    fn with_cpu(mut self, cpu: Duration) -> Self {
         self.cpu = Some(cpu.as_secs_f64() * 1e3 / self.milliseconds.len() as f64);
         self
     }
 
-    pub(super) fn with_calls(mut self, calls: (usize, usize)) -> Self {
+    fn with_calls(mut self, calls: (usize, usize)) -> Self {
         (self.requests, self.bytes) = calls;
         self
     }
@@ -100,7 +100,7 @@ impl Row {
 impl Pair<'_> {
     fn check_in(&self) -> Row {
         let ask = |server: &Server, node: usize| drop(server.zincati(&machine_id(node)).steady_state().expect(200, "steady_state"));
-        // The first of each node marks it.
+        // The first check-in of a node writes its annotation.
         (10..30).for_each(|node| ask(&self.direct, node));
         ask(&self.seen, 10);
         let calls = self.calls(|| ask(&self.seen, 10));
@@ -108,7 +108,7 @@ impl Pair<'_> {
         Row::of("check-in that changes nothing", &times).with_cpu(cpu).with_calls(calls)
     }
 
-    /// Another node holds the only slot meanwhile, which shows what a holder that asks again costs, too.
+    /// Measures a denied request, and a repeated one of the node that holds the only slot.
     fn denied(&self) -> [Row; 2] {
         let (deny, grant) = (&ask(404, "slots_taken"), &ask(200, "approved"));
         grant(&self.seen, 30);
@@ -151,7 +151,7 @@ impl Pair<'_> {
         server.zincati(&machine_id(node)).steady_state().expect(200, "steady_state");
     }
 
-    /// How long each took, and the processor time of all.
+    /// Returns the time of each request, and the processor time of all.
     fn timed(&self, nodes: impl Iterator<Item = usize>, ask: &dyn Fn(&Server, usize)) -> (Vec<Duration>, Duration) {
         let before = self.direct.cpu_time();
         let times = nodes.map(|node| time(|| ask(&self.direct, node))).collect();
@@ -163,12 +163,12 @@ impl Pair<'_> {
     }
 }
 
-/// A pre-reboot that is answered so.
+/// Sends a pre-reboot request that must be answered with this status and kind.
 fn ask(status: u16, kind: &'static str) -> impl Fn(&Server, usize) {
     move |server, node| drop(server.zincati(&machine_id(node)).pre_reboot().expect(status, kind))
 }
 
-/// The least that a server waits for which lists the Nodes, whole and in one page, to find out who is calling.
+/// Measures one list of all Nodes in one page: the minimum cost of a server that lists Nodes to identify its caller.
 fn list_of_all(cluster: &TestCluster) -> Row {
     let api = cluster.api_with(&cluster.token);
     let mut bytes = 0;
@@ -182,7 +182,7 @@ fn list_of_all(cluster: &TestCluster) -> Row {
     Row::of("for comparison: one list of all Nodes, received and not even parsed", &times).with_calls((1, bytes))
 }
 
-/// Median times from the start until it is ready, and until it has answered.
+/// Returns the median milliseconds from the start until ready, and until the first answer.
 fn starts(cluster: &TestCluster, program: &Path) -> (f64, f64) {
     let (mut ready, mut answered) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
@@ -199,7 +199,7 @@ fn starts(cluster: &TestCluster, program: &Path) -> (f64, f64) {
     (Row::of("", &ready).median(), Row::of("", &answered).median())
 }
 
-/// Lets some time pass before this node's turn.
+/// Waits before the turn of this node.
 fn apart(node: usize) -> usize {
     std::thread::sleep(APART);
     node
@@ -209,14 +209,14 @@ fn quiet_server(cluster: &TestCluster, program: &Path) -> Server {
     cluster.server_direct(program).env("RUST_LOG", "warn,reboot_manager=info").start()
 }
 
-pub(super) fn time(work: impl FnOnce()) -> Duration {
+fn time(work: impl FnOnce()) -> Duration {
     let begun = Instant::now();
     work();
     begun.elapsed()
 }
 
-/// The calls of one request, and the bytes it is answered.
-pub(super) fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
+/// Counts the calls of one request and the bytes received for them.
+fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
     quiet(proxy);
     let before = sum(proxy);
     work();
@@ -225,13 +225,13 @@ pub(super) fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
     (after.0 - before.0, after.1 - before.1)
 }
 
-/// Without what a watch brings, which comes whenever any node changes and not because of a request.
+/// Sums calls and bytes without watches, which deliver changes of any node.
 fn sum(proxy: &Proxy) -> (usize, usize) {
     let log: Vec<_> = proxy.log().into_iter().filter(|call| call.verb != "watch").collect();
     (log.len(), log.iter().map(|call| call.received).sum())
 }
 
-/// Waits until the background work of what was asked for is over.
+/// Waits until the background work of the request is finished.
 fn quiet(proxy: &Proxy) {
     let mut last = (sum(proxy), Instant::now());
     wait_for("the proxy is quiet", SOON, || {

@@ -8,7 +8,7 @@ use crate::watch::Seen;
 
 /// Tells it. Whether every promise was kept.
 pub(crate) fn tell(seen: &Seen, teller: &Teller, took: Duration) -> bool {
-    let looks = format!("What was seen in {} looks at the cluster, one of them after each eviction:", seen.looks);
+    let looks = format!("Observed in {} reads of the cluster, one of them after each eviction:", seen.looks);
     teller.title(&[String::new(), looks]);
     let verdicts = verdicts(seen);
     for (holds, text) in &verdicts {

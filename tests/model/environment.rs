@@ -1,4 +1,4 @@
-//! What others do: machines and kubelets, administrators, time, and an older manager that only knows annotations.
+//! What others do: machines and kubelets, administrators, time, and an annotation-only manager that only knows annotations.
 
 use reboot_manager::cluster::Status;
 
@@ -155,7 +155,7 @@ impl Moves<'_> {
         }
     }
 
-    /// The older manager looks who is marked, cordons and marks its node, looks again, and goes back when one that comes
+    /// The annotation-only manager looks who is marked, cordons and marks its node, looks again, and goes back when one that comes
     /// before it is marked, too.
     fn of_older_manager(&mut self, machine: usize) {
         let name = &self.stage.names[machine];
@@ -169,7 +169,7 @@ impl Moves<'_> {
         };
         match self.world.older {
             Older::Idle if self.world.may.older > 0 && others.is_empty() => self.add(
-                || format!("the older manager looks; nobody is marked, so {name} may"),
+                || format!("the annotation-only manager looks; nobody is marked, so {name} may"),
                 |world| {
                     world.may.older -= 1;
                     world.older = Older::Looked;
@@ -178,7 +178,7 @@ impl Moves<'_> {
             ),
             Older::Idle => {}
             Older::Looked => self.add(
-                || format!("the older manager marks and cordons {name}"),
+                || format!("the annotation-only manager marks and cordons {name}"),
                 |world| {
                     world.older = Older::Marked;
                     set(world, Status::Rebooting);
@@ -186,7 +186,7 @@ impl Moves<'_> {
                 },
             ),
             Older::Marked if before => self.add(
-                || format!("the older manager looks again; {name} goes back"),
+                || format!("the annotation-only manager looks again; {name} goes back"),
                 |world| {
                     world.older = Older::Idle;
                     set(world, Status::Ready);
@@ -194,7 +194,7 @@ impl Moves<'_> {
                 },
             ),
             Older::Marked => self.add(
-                || format!("the older manager looks again; {name} is told YES"),
+                || format!("the annotation-only manager looks again; {name} is told YES"),
                 |world| {
                     world.older = Older::Approved;
                     world.older_rightly = others.is_empty();
@@ -203,7 +203,7 @@ impl Moves<'_> {
                 },
             ),
             Older::Approved => self.add(
-                || format!("{name} has rebooted; the older manager marks it ready"),
+                || format!("{name} has rebooted; the annotation-only manager marks it ready"),
                 |world| {
                     world.older = Older::Idle;
                     world.older_rightly = true;

@@ -1,4 +1,4 @@
-//! `serve`: finds Kubernetes, starts the threads and the two ports, and stops in order.
+//! The subcommand `serve`: finds Kubernetes, starts the threads and the two ports, and stops in order. The caller prints the error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +21,16 @@ use crate::reboot::Rules;
 use crate::settings::Settings;
 use crate::system::clock;
 
-/// Maximum number of requests that are decided at once. Held requests do not count.
+// Requests that are decided at once. Held requests do not occupy a worker.
 const WORKERS: usize = 8;
 
-/// Maximum time to answer the open requests after SIGTERM.
+// Time to answer the open requests after SIGTERM.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
-/// Time between two checks for a signal while there is no certificate yet.
+// Time between two checks for a signal while there is no certificate yet.
 const SIGNALS_EVERY: Duration = Duration::from_millis(250);
 
-/// Status with which Kubernetes reports a missing permission.
+// Status with which Kubernetes reports a missing permission.
 const FORBIDDEN: u16 = 403;
 
 /// Runs until SIGTERM or SIGINT.
@@ -56,6 +56,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = connection_limits(usize::from(flags.max_connections));
+    // Open before the certificate exists, so that probes see a live process that is not ready.
     let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics));
     let ops_listener =
         ops.listen(flags.ops_listen, ops_connections).with_context(|| format!("cannot listen on {} (--ops-listen)", flags.ops_listen))?;
@@ -93,7 +94,6 @@ fn observer(metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<dyn Fn(&O
     })
 }
 
-/// Logs what an unknown caller can do.
 fn warn_of_open_access(flags: &Serve) {
     match (&flags.auth_file, flags.verify_source) {
         (None, VerifySource::Enforce) => {
