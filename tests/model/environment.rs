@@ -107,7 +107,7 @@ impl Moves<'_> {
     fn of_administrator(&mut self, machine: usize) {
         let name = &self.stage.names[machine];
         let Some(node) = self.world.node(machine) else { return };
-        // On a node that is marked a cordon cannot be told from ours: docs/development/proof.md.
+        // On a marked node a cordon cannot be distinguished from ours: docs/development/proof.md.
         if self.world.may.cordons > 0 && !node.unschedulable && node.meta.status != Status::Rebooting {
             self.add(
                 || format!("an administrator cordons {name}"),
@@ -194,7 +194,7 @@ impl Moves<'_> {
                 },
             ),
             Older::Marked => self.add(
-                || format!("the annotation-only manager looks again; {name} is told YES"),
+                || format!("the annotation-only manager looks again; {name} is approved"),
                 |world| {
                     world.older = Older::Approved;
                     world.older_rightly = others.is_empty();
@@ -217,7 +217,7 @@ impl Moves<'_> {
 }
 
 /// A machine is not back within a minute of its last request, and a request that has not come to its decision by then is
-/// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is told apart.
+/// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is recognised.
 fn reboot(world: &mut World, machine: usize, prompt: bool) -> Option<String> {
     hang_up(world, machine, false);
     end_long_requests(world, |at| at == machine);

@@ -15,16 +15,16 @@ pub(crate) trait Model {
     /// Where everything begins.
     fn start(&self) -> Self::State;
 
-    /// Everything that can happen next. `told` asks for a sentence about each.
+    /// Everything that can happen next. `told` asks for a message about each.
     fn moves(&self, state: &Self::State, told: Told) -> Vec<Move<Self::State>>;
 
-    /// What tells states apart.
+    /// Distinguishes states.
     fn key(&self, state: &Self::State) -> Vec<u8>;
 
     /// Why this state must not be, if it must not.
     fn wrong(&self, state: &Self::State) -> Option<String>;
 
-    /// Whether everybody has what they want: from every state one like this must be reachable.
+    /// Whether all agents are done: from every state such a state must be reachable.
     fn is_goal(&self, state: &Self::State) -> bool;
 
     /// A line about a state, for traces.
@@ -77,7 +77,7 @@ struct Walk {
     goals: Vec<Number>,
 }
 
-/// Walks everything; more than `limit` states is an error of whoever set the bounds.
+/// Walks everything; more than `limit` states is an error in the bounds.
 pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Counterexample> {
     let mut walk = Walk { numbers: HashMap::new(), parents: vec![(0, 0)], edges: Vec::new(), goals: Vec::new() };
     let start = model.start();
@@ -152,7 +152,7 @@ impl Walk {
         reaches.iter().position(|reaches| !reaches).and_then(|at| Number::try_from(at).ok())
     }
 
-    /// Goes the way from the start to the state `last`, and by its move `then`, once more, and tells it.
+    /// Goes the way from the start to the state `last`, and by its move `then`, once more, and describes it.
     fn counterexample<M: Model>(&self, model: &M, last: Number, then: Option<u16>) -> Counterexample {
         let mut positions: Vec<u16> = then.into_iter().collect();
         let mut at = last;
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "more than 3 states")]
-    fn bounds_that_are_too_wide_are_told() {
+    fn bounds_that_are_too_wide_are_reported() {
         let _ = explore(&Counter { top: 5, hole: false }, 3);
     }
 }

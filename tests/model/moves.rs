@@ -234,7 +234,7 @@ impl Moves<'_> {
     }
 
     /// A request that waits for its drain: pods go as long as the slot is held; when they are gone, or the cordon is,
-    /// the request goes on; it can be answered "not yet" at any time.
+    /// the request continues; it can be answered "not yet" at any time.
     fn of_drain(&mut self, position: usize, term: u64) {
         let (stage, actor) = (self.stage, Rc::clone(&self.world.actors[position]));
         let machine = &self.world.machines[actor.machine];
@@ -326,7 +326,7 @@ impl Moves<'_> {
     }
 }
 
-/// Somebody begins, with its first look: before that it can neither do anything nor be disturbed.
+/// An actor begins, with its first read: before that it can neither do anything nor be disturbed.
 fn begin(stage: &Stage, world: &mut World, actor: Actor) -> Option<String> {
     let machine = actor.machine;
     world.actors.push(Rc::new(actor));
@@ -381,7 +381,7 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
                 return Some(format!("PROMISE BROKEN: {name} is told yes and is not cordoned"));
             }
             if machine.pods > 0 && !actor.uncordoned && !actor.pods_came {
-                return Some(format!("PROMISE BROKEN: {name} is told yes with pods left that have to go"));
+                return Some(format!("PROMISE BROKEN: {name} is approved with pods left to evict"));
             }
         }
         Outcome::Settled(_) if actor.heard && machine.client == Client::Back => machine.client = Client::Up,

@@ -12,10 +12,10 @@ use crate::moves;
 use crate::mutations::Mutation;
 use crate::world::{Allowance, Setup, Stage, View, World};
 
-/// What else goes on.
+/// Other events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beside {
-    /// Somebody deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
+    /// An administrator deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
     LeaseDeletions,
     Nothing,
     /// An annotation-only manager knows nothing but the annotations of the Nodes that are there, and what an administrator undoes is undone.
@@ -67,7 +67,7 @@ fn numbers() -> impl Strategy<Value = Vec<u32>> {
 }
 
 /// The first numbers choose a world: where fewer things can happen, more comes of each. Each of the others chooses a move; then others
-/// follow, of which none goes wrong, until everybody has what they want.
+/// follow, of which none goes wrong, until all agents are done.
 fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
     let mut numbers = numbers.iter().copied();
     let setup = Setup { mutation, ..setup(beside, &mut numbers) };
@@ -110,7 +110,7 @@ fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
         Beside::OlderManager => may = Allowance { older: 1 + often(2), node_deletions: 0, uncordons: 0, ..may },
     }
     if may.uncordons > 0 {
-        // A node that asks again after somebody has uncordoned it begins a new term, and with that goes what was known of its approval.
+        // A node that asks again after it was uncordoned begins a new term, and with that goes what was known of its approval.
         may = Allowance { lone_not_founds: 0, node_deletions: 0, ..may };
     }
     let is_older = beside == Beside::OlderManager;
@@ -152,7 +152,7 @@ impl Walk {
         for choice in choices {
             self.step(choice)?;
         }
-        // Two nodes that a deleted Lease has left behind may hold one slot, as if both had been approved, until an agent starts anew.
+        // Two nodes that a deleted Lease has left behind may hold one slot, as if both had been approved, until an agent restarts.
         let restarts = if self.world.lease_deleted { u8::MAX } else { 0 };
         self.world.may = Allowance { restarts, ..Allowance::default() };
         self.stage.setup.time = true;

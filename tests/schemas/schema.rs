@@ -115,7 +115,7 @@ impl Schemas {
         }
     }
 
-    /// Looks at one field of an object, if there is such a field.
+    /// Looks at one field of an object, if it is there.
     fn inside(&self, object: &Value, at: &str, name: &str, faults: &mut Vec<String>, look: impl Fn(&Value, &str, &mut Vec<String>)) {
         let at = format!("{at}.{name}");
         match object["properties"].get(name) {

@@ -26,7 +26,7 @@ pub(crate) fn every_body() -> Vec<Body> {
         if let Ok(value) = serde_json::from_slice(&request.body) {
             recorder.lock().unwrap().push(Body { method: request.method.clone(), path: request.path().to_owned(), value });
         }
-        // A review of rights is asked about each of them; everything else is told that it is not there.
+        // A review of rights is asked about each of them; everything else is answered 404.
         let reviewed = request.path().ends_with("reviews");
         let answer = if reviewed { json!({"status": {"allowed": false}}) } else { json!({"kind": "Status", "reason": "NotFound"}) };
         Reply::Send(Response::json(if reviewed { 201 } else { 404 }, &answer))

@@ -185,7 +185,7 @@ fn a_member_takes_little_memory() {
 }
 
 #[test]
-fn ids_alike_in_short_are_told_apart() {
+fn ids_with_equal_short_forms_are_distinguished() {
     let ids = ["0000000b0000000a0000000000000000", "0000000a0000000b0000000000000000", "00000000000000000000000a0000000b"].map(id);
     let fleet = fleet([node("one", "u1", &ids[0].to_string(), 1), node("other", "u2", &ids[1].to_string(), 1)], 1);
     assert!(short(ids[0]) == short(ids[1]) && short(ids[0]) == short(ids[2]));

@@ -1,7 +1,7 @@
-//! The data on their way through one connection.
+//! Buffers of one connection.
 //!
-//! ureq's own buffers stay as long as their connection, and nearly all of ours are idle nearly always. These are there while they hold
-//! something.
+//! ureq's own buffers live as long as their connection, and most connections are idle. These exist only while they hold data, which saves
+//! 0.1 MiB of resident memory (scripts/measure-memory).
 
 use ureq::unversioned::transport::Buffers;
 

@@ -76,7 +76,7 @@ fn an_orphan_is_the_very_node_and_marked() {
 }
 
 #[test]
-fn who_is_adopted_is_approved_and_nobody_else() {
+fn an_adopted_node_is_approved_and_no_other() {
     let fixture = Fixture::approved();
     let other = NodeName("other".to_owned());
     let group = GroupName::parse("default").unwrap();

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A certificate and the key to it.
 pub struct SelfSigned {
-    /// The certificate in PEM; whoever trusts it as an authority trusts the server.
+    /// The certificate in PEM; a client that trusts it as an authority trusts the server.
     pub pem: Vec<u8>,
     /// The key in PEM (PKCS#8).
     pub key_pem: Vec<u8>,

@@ -158,12 +158,12 @@ impl TestCluster {
         &self.folder
     }
 
-    /// The lock as it stands: the names of the holders.
+    /// The current lock: the names of the holders.
     pub fn holders(&self) -> Vec<String> {
         self.lock()["holders"].as_array().into_iter().flatten().filter_map(|holder| holder["node"].as_str().map(str::to_owned)).collect()
     }
 
-    /// The lock as it stands, `Null` when there is none.
+    /// The current lock; `Null` when there is none.
     pub fn lock(&self) -> Value {
         lock(&self.admin)
     }
@@ -194,7 +194,7 @@ impl TestCluster {
         self.admin.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": unschedulable}})).ok();
     }
 
-    /// Waits until so many pods of the node are Running and Ready.
+    /// Waits until `count` pods of the node are Running and Ready.
     #[track_caller]
     pub fn wait_for_running(&self, node: &str, count: usize) {
         wait_for(&format!("{count} pods run on {node}"), SOON, || {
@@ -204,7 +204,7 @@ impl TestCluster {
         });
     }
 
-    /// Waits until nobody holds a slot.
+    /// Waits until no node holds a slot.
     #[track_caller]
     pub fn wait_for_no_holder(&self) {
         wait_for("nobody holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });

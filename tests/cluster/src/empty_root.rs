@@ -1,6 +1,6 @@
 //! What the program sees as `/` in a container without a base image: itself, and what a kubelet mounts; read-only, and not for root.
 //!
-//! Whoever makes one must be root, in a mount namespace of its own (`unshare --mount`).
+//! The caller must be root, in a mount namespace of its own (`unshare --mount`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -52,7 +52,7 @@ impl EmptyRoot {
         command
     }
 
-    /// Adds what a kubelet mounts into a pod, and lets nobody write from now on.
+    /// Adds what a kubelet mounts into a pod, and makes the root read-only.
     ///
     /// # Panics
     /// When a file cannot be written, or we may not mount.

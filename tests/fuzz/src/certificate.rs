@@ -39,5 +39,5 @@ fn shows_no_key(error: &dyn Error, key: &str, certificate: &str) {
     }
 }
 
-/// So many characters of a key are surely not there by chance.
+/// As many characters of a key are not found by chance.
 const LINE: usize = 16;

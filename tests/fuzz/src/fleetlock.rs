@@ -21,7 +21,7 @@ pub(crate) fn run(input: &[u8]) {
             assert_eq!(last, Some(request.endpoint.name()));
             assert!(matches!(request.endpoint, Endpoint::PreReboot | Endpoint::SteadyState));
             serde_json::from_slice::<IgnoredAny>(body).expect("JSON");
-            // Half a surrogate is JSON, too; it can be no text, and stand where nobody reads.
+            // Half a surrogate is JSON, too; it is not text, and is allowed where it is not read.
             if let Ok(json) = serde_json::from_slice::<Value>(body) {
                 let id = json["client_params"]["id"].as_str().map(str::trim).and_then(HexId::parse);
                 assert_eq!(id, Some(request.id));

@@ -28,19 +28,19 @@ pub(crate) fn run(input: &[u8]) {
     let settings = setting("context").into_iter().chain(setting("https-proxy")).chain(setting("no-proxy"));
     // Where the files of the corpus have it, it is secret; where a mutation has put it, it may be a name.
     let public = match serde_saphyr::from_str::<Value>(&text) {
-        Ok(file) => stands_elsewhere(&file) || settings.into_iter().any(|setting| setting.contains(PASSWORD)),
+        Ok(file) => is_elsewhere(&file) || settings.into_iter().any(|setting| setting.contains(PASSWORD)),
         Err(_) => !shown.starts_with("Malformed"),
     };
     assert!(public || !shown.contains(PASSWORD), "{shown}");
 }
 
-/// Whether the password stands anywhere but in the values that are secret.
-fn stands_elsewhere(value: &Value) -> bool {
+/// Whether the password is anywhere but in the secret values.
+fn is_elsewhere(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains(PASSWORD),
-        Value::Array(values) => values.iter().any(stands_elsewhere),
+        Value::Array(values) => values.iter().any(is_elsewhere),
         Value::Object(fields) => fields.iter().any(|(key, value)| {
-            key.contains(PASSWORD) || !(value.is_string() && ["token", "password"].contains(&key.as_str())) && stands_elsewhere(value)
+            key.contains(PASSWORD) || !(value.is_string() && ["token", "password"].contains(&key.as_str())) && is_elsewhere(value)
         }),
         _ => false,
     }
@@ -50,7 +50,7 @@ fn stands_elsewhere(value: &Value) -> bool {
 fn file() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        // In memory where there is such a place: a disk takes milliseconds for each file.
+        // In memory, if possible: a disk takes milliseconds for each file.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
         let folder = folder.join(format!("reboot-manager-fuzz-{}", process::id()));

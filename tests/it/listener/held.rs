@@ -67,7 +67,7 @@ fn the_requests_of_one_node_keep_one_connection() {
         let superseded;
         (superseded, held) = if is_first_held { (other, held) } else { (held, other) };
         let answer = superseded.answer().expect(404, "superseded");
-        assert!(answer.value.contains("a newer request of node n1"), "{}", answer.value);
+        assert!(answer.value.contains("newer request from node n1"), "{}", answer.value);
         two.agent(&server).steady_state().expect(200, "steady_state");
     }
     check_all_held(&[held]);

@@ -96,7 +96,7 @@ fn replicas_that_start_at_once_agree_on_one_ca_and_one_certificate() {
     let cluster = cluster();
     let logs = agreed(&cluster);
     is_whole(&cluster);
-    // Nothing is made twice, and no key is told.
+    // Nothing is made twice, and no key is logged.
     let [before, key] = secret(&cluster, "reboot-manager-tls");
     let [_, ca_key] = secret(&cluster, "reboot-manager-ca");
     let log = pass(&cluster);

@@ -46,7 +46,7 @@ fn the_404_of_a_proxy_frees_no_slot() {
 }
 
 #[test]
-fn a_lease_that_has_lost_its_annotation_approves_nobody_and_says_so() {
+fn a_lease_without_its_annotation_approves_no_node_and_says_so() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     let server = server(&cluster, "10s");

@@ -186,7 +186,7 @@ fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
 }
 
 #[test]
-fn a_token_that_ends_during_the_drain_is_read_anew() {
+fn a_token_that_expires_during_the_drain_is_read_again() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     blocked(&cluster);
@@ -206,7 +206,7 @@ fn a_token_that_ends_during_the_drain_is_read_anew() {
 }
 
 #[test]
-fn a_ca_that_is_replaced_during_the_drain_is_read_anew_and_no_other_is_trusted() {
+fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     blocked(&cluster);

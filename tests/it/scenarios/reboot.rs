@@ -97,7 +97,7 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
 }
 
 #[test]
-fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
+fn after_the_wait_the_request_is_refused_and_the_drain_continues() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(7));

@@ -87,7 +87,7 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
 }
 
 #[test]
-fn a_node_marked_by_hand_costs_whoever_waits_for_it_no_list() {
+fn a_node_marked_by_hand_costs_waiting_nodes_no_list() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     let server = watching(&cluster, "5s");
@@ -124,7 +124,7 @@ fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
 }
 
 #[test]
-fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody_once_a_write_is_not_delivered() {
+fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_not_delivered() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     let server = watching(&cluster, "5s");

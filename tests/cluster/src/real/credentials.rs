@@ -28,7 +28,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Makes everything anew and writes it into `folder`.
+    /// Creates new credentials and writes them into `folder`.
     pub(super) fn make(folder: &Path) -> Self {
         let write = |name: &str, content: &str| {
             let path = folder.join(name);

@@ -50,7 +50,7 @@ fn a_watch_brings_what_happens_after_its_version_and_ends_in_order() {
 }
 
 #[test]
-fn what_is_not_kept_any_more_is_told() {
+fn a_version_that_is_no_longer_kept_is_answered_410() {
     let cluster = Simulated::start();
     let api = cluster.admin();
     node(&api, "a");
