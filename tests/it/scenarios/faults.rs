@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use test_cluster::certificate::{SelfSigned, self_signed};
+use test_cluster::certificate::self_signed;
 use test_cluster::objects::Placement;
 use test_cluster::pipe::Pipe;
 use test_cluster::wait::wait_for;
@@ -211,7 +211,7 @@ fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted(
     let [one] = machines(&cluster);
     blocked(&cluster);
     let [old, new] = [self_signed(), self_signed()];
-    let [before, after] = [&old, &new].map(|made: &SelfSigned| Proxy::secured(&cluster.admin, made));
+    let [before, after] = [&old, &new].map(|certificate| Proxy::secured(&cluster.admin, certificate));
     let pipe = Pipe::to(&before.address());
     let file: PathBuf = cluster.folder().join("other-ca.pem");
     std::fs::write(&file, &old.pem).unwrap();
