@@ -115,7 +115,7 @@ impl NodeCache {
     pub(super) fn known(&self, id: HexId) -> Option<NodeName> {
         match self.state.lock().fleet.find(id) {
             Found::Node(node) => Some(node.name),
-            Found::Many(_) | Found::Nobody => None,
+            Found::Many(_) | Found::NoNode => None,
         }
     }
 

@@ -84,7 +84,7 @@ impl Requests {
         let mut found = self.node_cache.find(id, &self.kube)?;
         for last in [false, true] {
             let node = match found {
-                Found::Nobody => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
+                Found::NoNode => return Ok(Decision::Answer(Outcome::UnknownNode(id))),
                 Found::Many(names) => return Ok(Decision::Answer(Outcome::duplicate(id, &names))),
                 Found::Node(node) => node,
             };

@@ -47,7 +47,7 @@ pub enum Found {
     /// Exactly one node has the id.
     Node(NodeRef),
     /// No node has it.
-    Nobody,
+    NoNode,
 }
 
 /// The events of a watch do not continue what was read. Only a new list helps.
@@ -156,7 +156,7 @@ impl Fleet {
         let nodes: Vec<NodeRef> = members.filter(|member| has(member, id)).map(NodeRef::of).collect();
         match <[NodeRef; 1]>::try_from(nodes) {
             Ok([one]) => Found::Node(one),
-            Err(none) if none.is_empty() => Found::Nobody,
+            Err(none) if none.is_empty() => Found::NoNode,
             Err(many) => Found::Many(many.into_iter().map(|node| node.name).collect()),
         }
     }

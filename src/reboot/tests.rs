@@ -36,7 +36,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn approved() -> Self {
         let now = Now { clock: Timestamp::from_second(1_800_000_000).unwrap(), instant: Instant::now() };
         let mut node = in_service();

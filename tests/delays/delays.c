@@ -1,8 +1,8 @@
 /*
- * Delays what a program asks of the system, at random: for scripts/delays, by LD_PRELOAD.
+ * Delays system calls of a program at random: for scripts/delays, by LD_PRELOAD.
  *
- * Before and after each call below, and so each time a thread waits for another or is woken, DELAYS_PERCENT of a hundred times
- * the calling thread sleeps for up to DELAYS_MS milliseconds. What the calls do stays the same.
+ * Before and after each call below, the calling thread sleeps for up to DELAYS_MS milliseconds, with a probability of DELAYS_PERCENT.
+ * The calls include each wait of a thread for another and each wake-up. Their results are unchanged.
  */
 
 #define _GNU_SOURCE
@@ -29,7 +29,7 @@ static uint64_t number_of(const char *name) {
 __attribute__((constructor)) static void start(void) {
     percent = number_of("DELAYS_PERCENT");
     nanoseconds_max = number_of("DELAYS_MS") * 1000000;
-    /* Not for what the program starts. */
+    /* Programs that this one starts are not delayed. */
     unsetenv("LD_PRELOAD");
 }
 
@@ -78,7 +78,7 @@ DELAYED(ssize_t, send, (int socket, const void *bytes, size_t length, int flags)
 DELAYED(ssize_t, write, (int file, const void *bytes, size_t length), (file, bytes, length))
 DELAYED(ssize_t, writev, (int file, const struct iovec *pieces, int count), (file, pieces, count))
 
-/* Rust's locks, condition variables and parked threads are futexes, called for by number. */
+/* Rust's locks, condition variables and parked threads use futexes, which are called by number. */
 long syscall(long number, ...) {
     va_list rest;
     va_start(rest, number);

@@ -102,7 +102,7 @@ fn code_lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What the layers and the sources say differently: each module has a line; it imports all that its line names, and nothing else;
-/// and all that it imports stands below it.
+/// and all that it imports is below it.
 fn layer_faults(layers: &[Layer], sources: &[Source]) -> Vec<String> {
     let mut modules: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for source in sources.iter().filter(|source| source.path != "lib.rs") {

@@ -1,9 +1,8 @@
-//! Every call that a reboot makes to Kubernetes goes wrong once, in each way there is, and the fleet finishes all the same.
+//! Every call that a reboot makes to Kubernetes fails once, in each possible way, and the fleet still finishes.
 //!
-//! A run is a small cluster, a kind of reboot, a kind of fault and the number of the call that meets it. Runs of one kind
-//! follow each other, from the first call on, until there is no call of that number any more; so nobody has to know how
-//! many there are. The cluster is looked at after every write of the program, before its answer: between two writes
-//! nothing can change but by what the run itself does.
+//! A run is a small cluster, a kind of reboot, a kind of fault and the number of the call that meets the fault. Runs of one kind
+//! begin with the first call and end when no call has the next number, so the number of calls need not be known. The promises are
+//! checked after every write of the program, before its answer: between two writes only the run itself changes the cluster.
 //!
 //! By default only calls that may change something meet faults; with `CRASH_CONSISTENCY=every-call` all do, and writes
 //! are also done 30 s late.
@@ -19,13 +18,13 @@ use std::time::Instant;
 use faults::{FAULTS, FaultKind, LATE};
 use reboots::{REBOOTS, Reboot};
 
-/// More calls than any reboot makes.
+/// Limit of the calls of a reboot: more than any reboot makes.
 const CALLS_MAX: usize = 300;
 
-/// Clusters at a time. A run waits for most of its time: for pods to end, and for the next look at them.
+/// Number of clusters in parallel. A run mostly waits: for pods to end, and for the next read of them.
 const AT_A_TIME: usize = 12;
 
-/// Which calls meet faults.
+/// Calls that meet faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     EveryCall,
@@ -73,7 +72,7 @@ fn next<T>(work: &Mutex<Vec<T>>) -> Option<T> {
     work.lock().unwrap().pop()
 }
 
-/// Runs of one kind, until there is no call of that number. How many met their fault.
+/// Performs the runs of one kind, and returns how many met their fault.
 fn every_call(reboot: &Reboot, fault: &FaultKind, reach: Reach) -> usize {
     let fleet = cluster::Small::new();
     for call in 1..CALLS_MAX {

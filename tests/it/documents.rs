@@ -24,7 +24,7 @@ fn documents() -> Vec<String> {
     found
 }
 
-/// The first words of a table's rows, where they stand as code: `| `--flag` | …`.
+/// The first words of a table's rows, if written as code: `| `--flag` | …`.
 fn first_column(text: &str) -> BTreeSet<String> {
     let word = |line: &str| line.strip_prefix("| `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
     text.lines().filter_map(word).collect()

@@ -1,4 +1,4 @@
-//! The fenced blocks of a document, and what stands before each.
+//! The fenced blocks of a document, and the lines before each.
 
 use std::path::Path;
 
@@ -60,7 +60,7 @@ fn blocks_of(path: &str, text: &str) -> Vec<Block> {
 }
 
 #[test]
-fn blocks_are_found_with_what_stands_before_them() {
+fn blocks_are_found_with_the_lines_before_them() {
     let text = "# A\n\nOld.\n\nIt must\nprint `x`:\n\n```sh\nprintf '%s\\n' x\n```\n\n<!-- not run here: no -->\n```sh\ny\n```\n```text\n# z\n```\n";
     let found = blocks_of("a.md", text);
     let shapes: Vec<_> =

@@ -11,7 +11,7 @@ use reboot_manager::reboot::{
 use crate::mutations::{self, Mutation};
 use crate::world::{Stage, World};
 
-/// What somebody is at.
+/// The work of an actor.
 #[derive(Clone)]
 pub(crate) enum Work {
     /// A reconciler, with the holder of a slot.
@@ -33,7 +33,7 @@ pub(crate) struct Actor {
     pub(crate) drain: Option<u64>,
     /// The sets of marked nodes (one bit a set) that there have been since it has last read or written its Node.
     pub(crate) marks_since: u32,
-    /// Somebody from outside has uncordoned the node since it last looked at it.
+    /// Another client has uncordoned the node since the actor last read it.
     pub(crate) uncordoned: bool,
     /// A pod has come since it listed them.
     pub(crate) pods_came: bool,
@@ -116,7 +116,7 @@ impl Actor {
         }
     }
 
-    /// Goes on after its drain: everything is looked at again, under the same term.
+    /// Continues after its drain: everything is read again, under the same term.
     pub(crate) fn resume(&mut self) {
         let term = self.seen.term.clone();
         if let Work::PreReboot(caller) = &self.work {
@@ -211,7 +211,7 @@ fn member(stage: &Stage, world: &World, machine: usize, shown: bool) -> Member {
     }
 }
 
-/// So many pods that have to go.
+/// A list of `count` pods to evict.
 pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
     let pod = |number: u8| Pod {
         key: PodKey { namespace: "shop".to_owned(), name: format!("p{number}") },

@@ -14,7 +14,7 @@ impl Moves<'_> {
         });
         if self.world.may.lease_deletions > 0 && self.world.lock.version.is_some() {
             self.add(
-                || "somebody deletes the Lease".to_owned(),
+                || "an administrator deletes the Lease".to_owned(),
                 |world| {
                     world.may.lease_deletions -= 1;
                     world.delete_lease();
@@ -98,16 +98,16 @@ impl Moves<'_> {
         }
         if state.node.is_none() {
             let stage = self.stage;
-            self.add(|| format!("{name}: its kubelet makes its Node anew"), |world| register(stage, world, machine));
+            self.add(|| format!("{name}: its kubelet recreates its Node"), |world| register(stage, world, machine));
         } else if self.world.may.node_deletions > 0 {
-            self.add(|| format!("somebody deletes the Node {name}"), |world| delete_node(world, machine));
+            self.add(|| format!("an administrator deletes the Node {name}"), |world| delete_node(world, machine));
         }
     }
 
     fn of_administrator(&mut self, machine: usize) {
         let name = &self.stage.names[machine];
         let Some(node) = self.world.node(machine) else { return };
-        // On a node that is marked a cordon cannot be told from ours: docs/development/proof.md.
+        // On a marked node a cordon cannot be distinguished from ours: docs/development/proof.md.
         if self.world.may.cordons > 0 && !node.unschedulable && node.meta.status != Status::Rebooting {
             self.add(
                 || format!("an administrator cordons {name}"),
@@ -169,7 +169,7 @@ impl Moves<'_> {
         };
         match self.world.older {
             Older::Idle if self.world.may.older > 0 && others.is_empty() => self.add(
-                || format!("the annotation-only manager looks; nobody is marked, so {name} may"),
+                || format!("the annotation-only manager reads; no node is marked, so {name} may"),
                 |world| {
                     world.may.older -= 1;
                     world.older = Older::Looked;
@@ -194,7 +194,7 @@ impl Moves<'_> {
                 },
             ),
             Older::Marked => self.add(
-                || format!("the annotation-only manager looks again; {name} is told YES"),
+                || format!("the annotation-only manager looks again; {name} is approved"),
                 |world| {
                     world.older = Older::Approved;
                     world.older_rightly = others.is_empty();
@@ -217,7 +217,7 @@ impl Moves<'_> {
 }
 
 /// A machine is not back within a minute of its last request, and a request that has not come to its decision by then is
-/// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is told apart.
+/// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is recognised.
 fn reboot(world: &mut World, machine: usize, prompt: bool) -> Option<String> {
     hang_up(world, machine, false);
     end_long_requests(world, |at| at == machine);

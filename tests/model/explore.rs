@@ -15,16 +15,16 @@ pub(crate) trait Model {
     /// Where everything begins.
     fn start(&self) -> Self::State;
 
-    /// Everything that can happen next. `told` asks for a sentence about each.
-    fn moves(&self, state: &Self::State, told: Told) -> Vec<Move<Self::State>>;
+    /// Everything that can happen next. `describe` requests a message about each.
+    fn moves(&self, state: &Self::State, describe: Describe) -> Vec<Move<Self::State>>;
 
-    /// What tells states apart.
+    /// Distinguishes states.
     fn key(&self, state: &Self::State) -> Vec<u8>;
 
     /// Why this state must not be, if it must not.
     fn wrong(&self, state: &Self::State) -> Option<String>;
 
-    /// Whether everybody has what they want: from every state one like this must be reachable.
+    /// Whether all agents are done: from every state one must be reachable.
     fn is_goal(&self, state: &Self::State) -> bool;
 
     /// A line about a state, for traces.
@@ -33,7 +33,7 @@ pub(crate) trait Model {
 
 /// Whether moves are described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Describe {
     No,
     Yes,
 }
@@ -77,7 +77,7 @@ struct Walk {
     goals: Vec<Number>,
 }
 
-/// Walks everything; more than `limit` states is an error of whoever set the bounds.
+/// Walks everything; more than `limit` states is an error in the bounds.
 pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Counterexample> {
     let mut walk = Walk { numbers: HashMap::new(), parents: vec![(0, 0)], edges: Vec::new(), goals: Vec::new() };
     let start = model.start();
@@ -90,7 +90,7 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Cou
             if model.is_goal(&state) {
                 walk.goals.push(number);
             }
-            for (position, step) in (0..).zip(model.moves(&state, Told::No)) {
+            for (position, step) in (0..).zip(model.moves(&state, Describe::No)) {
                 if step.broken.is_some() {
                     return Err(walk.counterexample(model, number, Some(position)));
                 }
@@ -152,7 +152,7 @@ impl Walk {
         reaches.iter().position(|reaches| !reaches).and_then(|at| Number::try_from(at).ok())
     }
 
-    /// Goes the way from the start to the state `last`, and by its move `then`, once more, and tells it.
+    /// Goes the way from the start to the state `last`, and by its move `then`, once more, and describes it.
     fn counterexample<M: Model>(&self, model: &M, last: Number, then: Option<u16>) -> Counterexample {
         let mut positions: Vec<u16> = then.into_iter().collect();
         let mut at = last;
@@ -165,7 +165,7 @@ impl Walk {
         let mut trace = vec![model.show(&state)];
         let mut broken = model.wrong(&state);
         for position in positions.into_iter().rev() {
-            let step = model.moves(&state, Told::Yes).swap_remove(position.into());
+            let step = model.moves(&state, Describe::Yes).swap_remove(position.into());
             state = step.to;
             trace.push(format!("{}\n        {}", step.what, model.show(&state)));
             broken = step.broken.or_else(|| model.wrong(&state));
@@ -202,7 +202,7 @@ mod tests {
             0
         }
 
-        fn moves(&self, state: &u8, _told: Told) -> Vec<Move<u8>> {
+        fn moves(&self, state: &u8, _told: Describe) -> Vec<Move<u8>> {
             let step = |to: u8| Move { what: format!("to {to}"), to, broken: None };
             let up = (*state < self.top).then(|| step(state + 1));
             let hole = (*state == 3 && self.hole).then(|| step(100));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "more than 3 states")]
-    fn bounds_that_are_too_wide_are_told() {
+    fn bounds_that_are_too_wide_are_reported() {
         let _ = explore(&Counter { top: 5, hole: false }, 3);
     }
 }

@@ -1,4 +1,4 @@
-//! What tells two states apart, with everything left out that no rule can see.
+//! Distinguishes two states, without anything that no rule can see.
 //!
 //! - A resourceVersion matters only by whether it is still the current one.
 //! - Terms matter only by their order, so they are numbered by it; except where a Lease is deleted, whose successor
@@ -7,7 +7,7 @@
 //!   (a minute, two minutes; of a Node that is gone, a quarter of an hour; for proofs, whether a minute has passed at all).
 //! - It does not matter in which order the requests are listed.
 //!
-//! Every value is taken apart without `..`: a new field does not compile until it stands here, with what it adds or why it adds
+//! Every value is taken apart without `..`: a new field does not compile until it is listed here, with what it adds or why it adds
 //! nothing.
 
 use jiff::{SignedDuration, Timestamp};
@@ -180,7 +180,7 @@ impl<'a> Key<'a> {
     }
 
     fn lock_state(&mut self, state: &LockState) {
-        // Nobody writes fields of a later version here.
+        // No actor here writes fields of a later version.
         let LockState { last_term, holders, extra: _ } = state;
         self.term(*last_term);
         self.number(holders.len());

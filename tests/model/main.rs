@@ -2,7 +2,7 @@
 //!
 //! `explore` walks all states of a model, breadth first. `world` is the model of a cluster in which `reboot::pre_reboot`,
 //! `reboot::steady_state` and `reboot::reconcile` run as they ship; `seed` is the rule of annotation-only managers, which has a
-//! hole; `mutations` breaks our own rules, to show that the checker notices. docs/development/proof.md tells what is proven and how
+//! hole; `mutations` breaks our own rules, to show that the checker notices. docs/development/proof.md says what is proven and how
 //! to run more of it.
 
 #![expect(clippy::unwrap_used, reason = "a test ends when something is not as expected")]

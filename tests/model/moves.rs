@@ -7,7 +7,7 @@ use reboot_manager::cluster::Status;
 use reboot_manager::reboot::{Change, Fact, FleetFacts, Outcome, Question};
 
 use crate::actor::{Actor, Next, Work, fleet, pods, read};
-use crate::explore::{Move, Told};
+use crate::explore::{Describe, Move};
 use crate::mutations::{self, Mutation};
 use crate::world::{Client, Flight, Stage, View, World};
 
@@ -15,7 +15,7 @@ use crate::world::{Client, Flight, Stage, View, World};
 pub(crate) struct Moves<'a> {
     pub(crate) stage: &'a Stage,
     pub(crate) world: &'a World,
-    told: Told,
+    describe: Describe,
     chosen: Chosen,
     count: usize,
     /// Those of the request or reconciler that began last.
@@ -32,21 +32,21 @@ enum Chosen {
 }
 
 /// All moves from `world`.
-pub(crate) fn all(stage: &Stage, world: &World, told: Told) -> Vec<Move<World>> {
-    gather(stage, world, told, Chosen::All).found
+pub(crate) fn all(stage: &Stage, world: &World, describe: Describe) -> Vec<Move<World>> {
+    gather(stage, world, describe, Chosen::All).found
 }
 
 /// One of the moves from `world`, by choice: mostly of the request or reconciler that began last, so that much comes to its end
 /// while older ones lie frozen. `None` if there is no move.
-pub(crate) fn one(stage: &Stage, world: &World, told: Told, choice: u32) -> Option<Move<World>> {
-    let Moves { count, youngest, .. } = gather(stage, world, Told::No, Chosen::None);
+pub(crate) fn one(stage: &Stage, world: &World, describe: Describe, choice: u32) -> Option<Move<World>> {
+    let Moves { count, youngest, .. } = gather(stage, world, Describe::No, Chosen::None);
     let (among, number) = (choice % 8, choice as usize / 8);
     let number = if among < 5 && !youngest.is_empty() { youngest.start + number % youngest.len() } else { number.checked_rem(count)? };
-    gather(stage, world, told, Chosen::One(number)).found.pop()
+    gather(stage, world, describe, Chosen::One(number)).found.pop()
 }
 
-fn gather<'a>(stage: &'a Stage, world: &'a World, told: Told, chosen: Chosen) -> Moves<'a> {
-    let mut moves = Moves { stage, world, told, chosen, count: 0, youngest: 0..0, found: Vec::new() };
+fn gather<'a>(stage: &'a Stage, world: &'a World, describe: Describe, chosen: Chosen) -> Moves<'a> {
+    let mut moves = Moves { stage, world, describe, chosen, count: 0, youngest: 0..0, found: Vec::new() };
     for position in 0..world.actors.len() {
         let before = moves.count;
         moves.of_actor(position);
@@ -70,7 +70,7 @@ impl Moves<'_> {
         to.tick();
         let broken = change(&mut to);
         to.ground_flights();
-        let what = if self.told == Told::Yes { what() } else { String::new() };
+        let what = if self.describe == Describe::Yes { what() } else { String::new() };
         self.found.push(Move { what, to, broken });
     }
 
@@ -92,7 +92,7 @@ impl Moves<'_> {
         }
         match actor.next(stage, stage.now(self.world)) {
             Next::Answer(outcome) => {
-                self.add(|| format!("{}: answers {}", name(), told(&outcome)), |world| answer(stage, world, position, &outcome));
+                self.add(|| format!("{}: answers {}", name(), describe(&outcome)), |world| answer(stage, world, position, &outcome));
             }
             Next::Change(change) => self.of_change(position, &change),
             Next::Drain(drain) => self.add(
@@ -234,7 +234,7 @@ impl Moves<'_> {
     }
 
     /// A request that waits for its drain: pods go as long as the slot is held; when they are gone, or the cordon is,
-    /// the request goes on; it can be answered "not yet" at any time.
+    /// the request continues; it can be answered "not yet" at any time.
     fn of_drain(&mut self, position: usize, term: u64) {
         let (stage, actor) = (self.stage, Rc::clone(&self.world.actors[position]));
         let machine = &self.world.machines[actor.machine];
@@ -254,7 +254,7 @@ impl Moves<'_> {
         let is_cordoned = machine.node.as_ref().is_some_and(|node| node.is_cordoned_for(&self.world.lock.term(term)));
         if machine.pods == 0 || !is_cordoned || is_void {
             self.add(
-                || format!("{}: goes on after its drain", name()),
+                || format!("{}: continues after its drain", name()),
                 |world| {
                     world.actor(position).resume();
                     None
@@ -262,7 +262,7 @@ impl Moves<'_> {
             );
         }
         self.add(
-            || format!("{}: is answered that the drain goes on, or has ended", name()),
+            || format!("{}: is answered that the drain continues, or has ended", name()),
             |world| {
                 world.actors.remove(position);
                 None
@@ -284,7 +284,7 @@ impl Moves<'_> {
         }
         let back = state.client == Client::Back;
         self.add(
-            || format!("{}: {}{}", stage.names[machine], if back { "checks in" } else { "asks" }, if waits { ", anew" } else { "" }),
+            || format!("{}: {}{}", stage.names[machine], if back { "checks in" } else { "asks" }, if waits { ", again" } else { "" }),
             |world| {
                 hang_up(world, machine, waits);
                 world.may.second_thoughts -= u8::from(state.client == Client::Approved);
@@ -326,7 +326,7 @@ impl Moves<'_> {
     }
 }
 
-/// Somebody begins, with its first look: before that it can neither do anything nor be disturbed.
+/// An actor begins, with its first read: before that it can neither do anything nor be disturbed.
 fn begin(stage: &Stage, world: &mut World, actor: Actor) -> Option<String> {
     let machine = actor.machine;
     world.actors.push(Rc::new(actor));
@@ -378,10 +378,10 @@ fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) 
             let name = &stage.names[actor.machine];
             // What environment do between the last look and the answer, no answer can know.
             if !node.unschedulable && !actor.uncordoned {
-                return Some(format!("PROMISE BROKEN: {name} is told yes and is not cordoned"));
+                return Some(format!("PROMISE BROKEN: {name} is describe yes and is not cordoned"));
             }
             if machine.pods > 0 && !actor.uncordoned && !actor.pods_came {
-                return Some(format!("PROMISE BROKEN: {name} is told yes with pods left that have to go"));
+                return Some(format!("PROMISE BROKEN: {name} is approved with pods left to evict"));
             }
         }
         Outcome::Settled(_) if actor.heard && machine.client == Client::Back => machine.client = Client::Up,
@@ -398,7 +398,7 @@ pub(crate) fn hang_up(world: &mut World, machine: usize, costs: bool) {
     }
 }
 
-fn told(outcome: &Outcome) -> String {
+fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Approved(..) => "YES".to_owned(),
         Outcome::Refused(refusal) => format!("no: {}", refusal.message),

@@ -30,9 +30,9 @@ pub(crate) enum Mutation {
     IgnoresTheControlPlane,
     /// Marks without cordoning.
     MarksWithoutCordon,
-    /// After a conflict goes on with what it had seen.
+    /// After a conflict continues with what it had read.
     NeverLooksAgain,
-    /// A check-in counts although the node was told yes since.
+    /// A check-in counts although the node was approved since.
     NeverSuperseded,
     /// Writes without the version it has read.
     OverwritesWhateverIsThere,
@@ -113,7 +113,7 @@ pub(crate) fn pods(mutation: Option<Mutation>, actor: &Actor, pods: u8) -> u8 {
     }
 }
 
-/// Whether it takes it for granted that nobody is marked.
+/// Whether it assumes that no node is marked.
 pub(crate) fn is_blind(mutation: Option<Mutation>, actor: &Actor) -> bool {
     mutation == Some(Mutation::DoesNotLookAgain) && actor.seen.term.is_some()
 }

@@ -1,10 +1,10 @@
-//! The promises, each with the sentence of the README ("Why it is safe") that it stands for. Two more, about the cordon
+//! The promises, each with the words of the README ("What it promises") that it checks. Two more, about the cordon
 //! and the pods at the moment of a yes ("A yes means drained"), are judged where a yes is heard: `moves::answer`.
 
 use reboot_manager::cluster::Status;
 
 use crate::actor::{Actor, Next, Work, read};
-use crate::explore::{Model, Move, Told};
+use crate::explore::{Describe, Model, Move};
 use crate::key::Key;
 use crate::moves;
 use crate::world::{Client, Older, Stage, World};
@@ -16,8 +16,8 @@ impl Model for Stage {
         self.world()
     }
 
-    fn moves(&self, world: &World, told: Told) -> Vec<Move<World>> {
-        moves::all(self, world, told)
+    fn moves(&self, world: &World, describe: Describe) -> Vec<Move<World>> {
+        moves::all(self, world, describe)
     }
 
     fn key(&self, world: &World) -> Vec<u8> {
@@ -32,7 +32,7 @@ impl Model for Stage {
             .map(|what| format!("PROMISE BROKEN: {what}"))
     }
 
-    /// Everybody has rebooted as often as wanted, has said that it is up, and nobody is at anything.
+    /// All machines have rebooted as often as wanted and have checked in, and no actor is at work.
     fn is_goal(&self, world: &World) -> bool {
         self.is_quiet(world)
     }
@@ -57,8 +57,8 @@ impl Model for Stage {
 }
 
 impl Stage {
-    /// "Never more nodes than slots": nodes that were told yes and have not said since that they are up. An older
-    /// manager's node counts when that manager, too, looked and saw nobody; when it comes in between by its name, it is
+    /// "Never more nodes than slots": nodes that were approved and have not checked in since. An older
+    /// manager's node counts when that manager, too, looked and saw no marked node; when it comes in between by its name, it is
     /// the hole that `seed` shows, and nothing of ours can close it.
     fn too_many_out(&self, world: &World) -> Option<String> {
         let counts = |at: &usize| world.machines[*at].out && (self.is_ours(*at) || world.older_rightly);
@@ -67,21 +67,21 @@ impl Stage {
         (out.len() > most).then(|| format!("{} may reboot at once; at most {most} may", out.join(" and ")))
     }
 
-    /// "A slot is freed on evidence": from the yes to the check-in, or to the kubelet's report of another boot, the node stands in the Lease as approved, whatever
+    /// "A slot is freed on evidence": from the approval to the check-in, or to the kubelet's report of another boot, the Lease has the node as approved, whatever
     /// older requests, reconcilers and other replicas do. Only who deletes the Lease takes the slot away; and when its Node was
     /// deleted, a quarter of an hour ends it.
-    /// When somebody has uncordoned the node and it asks again, its term begins anew, not approved yet; but it has one.
+    /// When another client has uncordoned the node and it asks again, it gets a new term, not approved yet.
     fn slot_lost(&self, world: &World) -> Option<String> {
         let holds = |at: usize| {
             let holder = world.lock.state.holders.iter().find(|holder| holder.node == self.names[at]);
             holder.is_some_and(|holder| holder.approved.is_some() || !world.machines[at].kept)
         };
         let lost = |at: &usize| world.machines[*at].out && !world.lease_deleted && !holds(*at);
-        (0..self.setup.nodes).find(lost).map(|at| format!("{} was told yes and has no slot any more", self.names[at]))
+        (0..self.setup.nodes).find(lost).map(|at| format!("{} was approved and has no slot any more", self.names[at]))
     }
 
-    /// "A node that you had cordoned stays cordoned", at every moment; and "A yes means drained": nobody but an outsider
-    /// uncordons a node that was told yes before it is back: has checked in, or its kubelet has reported another boot.
+    /// "A node that you had cordoned stays cordoned", at every moment; and "An approval means drained": no actor but an administrator
+    /// uncordons a node that was approved before it is back: has checked in, or its kubelet has reported another boot.
     fn cordon_wrong(&self, world: &World) -> Option<String> {
         for at in 0..self.setup.nodes {
             let (state, name) = (&world.machines[at], &self.names[at]);
@@ -90,13 +90,13 @@ impl Stage {
                 return Some(format!("the administrator's cordon of {name} is gone"));
             }
             if state.kept && !node.unschedulable {
-                return Some(format!("{name} was told yes and is not cordoned any more"));
+                return Some(format!("{name} was approved and is not cordoned any more"));
             }
         }
         None
     }
 
-    /// Nobody is at anything or wants anything.
+    /// No actor is at work, and no agent wants anything.
     fn is_quiet(&self, world: &World) -> bool {
         let at_rest = |at: usize| {
             let state = &world.machines[at];
@@ -112,7 +112,7 @@ impl Stage {
         let mut world = world.clone();
         for _ in 0..ROUNDS {
             world.minutes(15);
-            self.keep_house(&mut world);
+            self.reconcile_round(&mut world);
         }
         if let Some(holder) = world.lock.state.holders.first() {
             return Some(format!("all is quiet, and {} still holds a slot", holder.node));
@@ -131,7 +131,7 @@ impl Stage {
     }
 
     /// One round of a reconciler, undisturbed.
-    fn keep_house(&self, world: &mut World) {
+    fn reconcile_round(&self, world: &mut World) {
         for holder in world.lock.state.holders.clone() {
             let machine = self.names.iter().position(|name| *name == holder.node).unwrap();
             self.run(world, Actor::new(Work::Holder(holder.uid), machine, world));

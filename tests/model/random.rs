@@ -7,15 +7,15 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 
-use crate::explore::{Model, Told};
+use crate::explore::{Describe, Model};
 use crate::moves;
 use crate::mutations::Mutation;
 use crate::world::{Allowance, Setup, Stage, View, World};
 
-/// What else goes on.
+/// Other events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beside {
-    /// Somebody deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
+    /// An administrator deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
     LeaseDeletions,
     Nothing,
     /// An annotation-only manager knows nothing but the annotations of the Nodes that are there, and what an administrator undoes is undone.
@@ -67,15 +67,15 @@ fn numbers() -> impl Strategy<Value = Vec<u32>> {
 }
 
 /// The first numbers choose a world: where fewer things can happen, more comes of each. Each of the others chooses a move; then others
-/// follow, of which none goes wrong, until everybody has what they want.
+/// follow, of which none goes wrong, until all agents are done.
 fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
     let mut numbers = numbers.iter().copied();
     let setup = Setup { mutation, ..setup(beside, &mut numbers) };
-    let broken = Walk::of(&setup, Told::No).through(numbers.clone());
+    let broken = Walk::of(&setup, Describe::No).through(numbers.clone());
     if broken.is_ok() {
         return Ok(());
     }
-    let mut again = Walk::of(&setup, Told::Yes);
+    let mut again = Walk::of(&setup, Describe::Yes);
     let broken = again.through(numbers);
     broken.map_err(|broken| format!("{broken}\n{setup}\n{}", again.trace.join("\n")))
 }
@@ -110,7 +110,7 @@ fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
         Beside::OlderManager => may = Allowance { older: 1 + often(2), node_deletions: 0, uncordons: 0, ..may },
     }
     if may.uncordons > 0 {
-        // A node that asks again after somebody has uncordoned it begins a new term, and with that goes what was known of its approval.
+        // A node that asks again after it was uncordoned begins a new term, and with that goes what was known of its approval.
         may = Allowance { lone_not_founds: 0, node_deletions: 0, ..may };
     }
     let is_older = beside == Beside::OlderManager;
@@ -138,21 +138,21 @@ fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
 struct Walk {
     stage: Stage,
     world: World,
-    told: Told,
+    describe: Describe,
     trace: Vec<String>,
 }
 
 impl Walk {
-    fn of(setup: &Setup, told: Told) -> Self {
+    fn of(setup: &Setup, describe: Describe) -> Self {
         let stage = Stage::new(setup.clone());
-        Self { world: stage.world(), stage, told, trace: Vec::new() }
+        Self { world: stage.world(), stage, describe, trace: Vec::new() }
     }
 
     fn through(&mut self, choices: impl Iterator<Item = u32>) -> Result<(), String> {
         for choice in choices {
             self.step(choice)?;
         }
-        // Two nodes that a deleted Lease has left behind may hold one slot, as if both had been approved, until an agent starts anew.
+        // Two nodes that a deleted Lease has left behind may hold one slot, as if both had been approved, until an agent restarts.
         let restarts = if self.world.lease_deleted { u8::MAX } else { 0 };
         self.world.may = Allowance { restarts, ..Allowance::default() };
         self.stage.setup.time = true;
@@ -168,13 +168,13 @@ impl Walk {
     }
 
     fn step(&mut self, choice: u32) -> Result<(), String> {
-        let Some(taken) = moves::one(&self.stage, &self.world, self.told, choice) else { return Ok(()) };
+        let Some(taken) = moves::one(&self.stage, &self.world, self.describe, choice) else { return Ok(()) };
         self.world = taken.to;
         if self.world.lease_deleted {
             // An old check-in finds no slot then, and may undo the cordon.
             (0..self.stage.setup.nodes).for_each(|machine| self.world.machine(machine).kept = false);
         }
-        if self.told == Told::Yes {
+        if self.describe == Describe::Yes {
             self.trace.push(format!("{}  [{}]", taken.what, self.stage.show(&self.world)));
         }
         taken.broken.or_else(|| self.stage.wrong(&self.world)).map_or(Ok(()), Err)

@@ -237,7 +237,7 @@ fn rules_that_are_broken_are_found_out() {
     }
 }
 
-/// One rule can be broken and nothing comes of it, because two others stand behind it: whoever takes a slot that is not
+/// One rule can be broken and nothing comes of it, because two others protect it: a node that takes a slot that is not
 /// there is seen to be beyond the slots, and sees the mark of the other.
 #[test]
 fn a_slot_taken_beyond_the_slots_is_given_back_before_anybody_is_approved() {
@@ -258,7 +258,7 @@ fn holds(small: &Setup, wide: &Setup) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time it takes is told")]
+#[expect(clippy::disallowed_methods, reason = "the time it takes is describe")]
 fn attempt(setup: &Setup) -> Result<Explored, Counterexample> {
     let begun = Instant::now();
     let stage = Stage::new(setup.clone());

@@ -4,7 +4,7 @@
 //! It has a hole, and the checker must find it: a node that marks itself later but comes first by name passes its second
 //! look, while the other has passed its own already. This is why there is a Lease.
 
-use crate::explore::{Model, Move, Told, explore};
+use crate::explore::{Describe, Model, Move, explore};
 
 /// Two nodes, `a` and `b`, each with one request to a replica that keeps to this rule.
 struct Seed;
@@ -27,16 +27,16 @@ impl Model for Seed {
         [At::Idle; 2]
     }
 
-    fn moves(&self, state: &[At; 2], _told: Told) -> Vec<Move<[At; 2]>> {
+    fn moves(&self, state: &[At; 2], _told: Describe) -> Vec<Move<[At; 2]>> {
         let is_marked = |node: usize| matches!(state[node], At::Marked | At::Approved);
         let step = |node: usize| {
             let other = 1 - node;
             let (to, what) = match state[node] {
                 At::Idle if is_marked(other) => return None,
-                At::Idle => (At::Looked, "looks, and nobody is marked"),
+                At::Idle => (At::Looked, "reads, and no node is marked"),
                 At::Looked => (At::Marked, "marks and cordons itself"),
                 At::Marked if is_marked(other) && NAMES[other] < NAMES[node] => (At::Idle, "looks again, is not the first, and goes back"),
-                At::Marked => (At::Approved, "looks again, keeps its slot, is drained, and is told YES"),
+                At::Marked => (At::Approved, "looks again, keeps its slot, is drained, and is approved"),
                 At::Approved => (At::Back, "has rebooted and is marked ready"),
                 At::Back => return None,
             };
@@ -70,7 +70,7 @@ fn the_rule_of_older_managers_has_a_hole_and_it_is_found() {
     println!("the rule of annotations and names alone: {found}");
     assert!(found.broken.contains("may reboot at once"), "{found}");
     let steps: Vec<&str> = found.trace.iter().skip(1).filter_map(|line| line.lines().next()).collect();
-    // The later one, which comes first by name, is the last to be told yes.
+    // The later one, which is first by name, is approved last.
     assert!(steps.iter().position(|step| step.starts_with("b looks again")) < steps.iter().position(|step| step.starts_with("a marks")));
     assert!(steps.last().unwrap().starts_with("a looks again, keeps its slot"), "{found}");
 }

@@ -67,9 +67,9 @@ pub(crate) struct Allowance {
     pub(crate) late_writes: u8,
     /// An agent that does not wait for its answer and calls again.
     pub(crate) second_calls: u8,
-    /// An agent that starts anew without a reboot.
+    /// An agent that restarts without a reboot.
     pub(crate) restarts: u8,
-    /// A node that was told yes and asks again.
+    /// An approved node that asks again.
     pub(crate) second_thoughts: u8,
     pub(crate) cordons: u8,
     pub(crate) uncordons: u8,
@@ -133,9 +133,9 @@ impl fmt::Display for Setup {
 pub(crate) enum Client {
     /// Runs, and asks as long as it wants a reboot.
     Up,
-    /// Was told yes: may reboot at any moment.
+    /// Approved: may reboot at any moment.
     Approved,
-    /// Was started anew; tells that it is up until it is heard.
+    /// Restarted; checks in until it is answered.
     Back,
 }
 
@@ -148,13 +148,13 @@ pub(crate) struct Machine {
     pub(crate) wants: u8,
     /// An administrator wants it cordoned.
     pub(crate) cordoned: bool,
-    /// It was told yes, and has not said since that it is up.
+    /// Approved, and not checked in since.
     pub(crate) out: bool,
-    /// It is out, and nobody from outside has uncordoned it since.
+    /// Out, and not uncordoned by another client since.
     pub(crate) kept: bool,
     /// Boots so far.
     pub(crate) boots: u8,
-    /// How often its Node was made anew.
+    /// How often its Node was recreated.
     pub(crate) generation: u8,
 }
 
@@ -182,9 +182,9 @@ pub(crate) struct World {
     pub(crate) flights: Vec<Rc<Flight>>,
     pub(crate) may: Allowance,
     pub(crate) older: Older,
-    /// The annotation-only manager gave its yes when nobody else was marked.
+    /// The annotation-only manager approved its node when no other was marked.
     pub(crate) older_rightly: bool,
-    /// Somebody has deleted the Lease.
+    /// The Lease was deleted.
     pub(crate) lease_deleted: bool,
     /// The Lease is without its annotation. Its content is kept in `lock`, to be put back.
     pub(crate) annotation_lost: bool,
@@ -205,7 +205,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock; it is not waited for")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     pub(crate) fn new(setup: Setup) -> Self {
         let mut names: Vec<NodeName> = (0..setup.nodes).map(|number| NodeName(format!("n{number}"))).collect();
         names.extend(setup.older.map(|name| NodeName(name.to_owned())));
@@ -318,7 +318,7 @@ impl World {
         self.minutes += count;
     }
 
-    /// Changes a Node, whoever does it: it has another version now, and others may see another set of marks.
+    /// Changes a Node, for any actor: it has another version now, and others may see another set of marked nodes.
     pub(crate) fn change_node(&mut self, machine: usize, change: impl FnOnce(&mut Node)) {
         self.versions += 1;
         let version = ResourceVersion(self.versions.to_string());
@@ -398,7 +398,7 @@ impl World {
         }
     }
 
-    /// Somebody deletes the Lease.
+    /// An administrator deletes the Lease.
     pub(crate) fn delete_lease(&mut self) {
         self.lease_deleted = true;
         self.annotation_lost = false;

@@ -160,7 +160,7 @@ fn nodes_are_found_by_either_id_and_clones_are_named() {
     let clones = Found::Many(vec![NodeName("a".to_owned()), NodeName("b".to_owned())]);
     assert_eq!(fleet.find(id(shared)), clones);
     assert_eq!(fleet.find(id("35ba2101ae3f4d45b96e9c51f461bbff")), clones);
-    assert_eq!(fleet.find(id(&"1".repeat(32))), Found::Nobody);
+    assert_eq!(fleet.find(id(&"1".repeat(32))), Found::NoNode);
     assert_eq!(fleet.without_machine_id(), [NodeName("odd".to_owned())]);
 }
 
@@ -189,7 +189,7 @@ fn ids_with_the_same_short_form_are_distinguished() {
     let ids = ["0000000b0000000a0000000000000000", "0000000a0000000b0000000000000000", "00000000000000000000000a0000000b"].map(id);
     let fleet = fleet([node("one", "u1", &ids[0].to_string(), 1), node("other", "u2", &ids[1].to_string(), 1)], 1);
     assert!(short(ids[0]) == short(ids[1]) && short(ids[0]) == short(ids[2]));
-    assert_eq!(ids.map(|id| fleet.find(id)), [found("one", "u1"), found("other", "u2"), Found::Nobody]);
+    assert_eq!(ids.map(|id| fleet.find(id)), [found("one", "u1"), found("other", "u2"), Found::NoNode]);
 }
 
 #[test]

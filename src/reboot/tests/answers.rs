@@ -11,7 +11,7 @@ fn check(outcome: Outcome, status: u16, kind: Kind, says: &str) {
 }
 
 #[test]
-fn a_refusal_says_why_and_only_who_is_up_is_told_that_all_is_well() {
+fn a_refusal_says_why_and_only_a_node_in_service_gets_a_200() {
     let node = || NodeName("n1".to_owned());
     let all = [NodeName("a".to_owned()), NodeName("b".to_owned())];
     let id = HexId([15; 16]);

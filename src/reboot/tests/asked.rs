@@ -25,7 +25,7 @@ fn takes(step: &Step) -> bool {
 }
 
 #[test]
-fn an_approved_node_that_was_uncordoned_starts_anew_once_it_is_sure_and_there_is_room() {
+fn an_approved_node_that_was_uncordoned_takes_a_new_term_once_there_is_room() {
     let fixture = Fixture::approved();
     let uncordoned = || Node { unschedulable: false, ..fixture.node() };
     let next = |node, lock, others| fixture.pre_reboot(&fixture.observed(uncordoned(), node, fixture.lock_with(others), lock), 1);
@@ -232,7 +232,7 @@ fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
 }
 
 #[test]
-fn a_request_goes_on_only_under_its_own_term() {
+fn a_request_continues_only_under_its_own_term() {
     let fixture = Fixture::approved();
     let next = |lock: Lock| {
         let mut seen = fixture.looked(lock, &[], Vec::new());

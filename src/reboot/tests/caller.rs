@@ -22,7 +22,7 @@ fn a_node_is_the_callers_only_with_its_uid_and_its_machine() {
             arrived: Timestamp::UNIX_EPOCH,
         };
         assert!(caller.is(&node("u1", machine)));
-        assert!(!caller.is(&node("u2", machine)), "it was made anew");
+        assert!(!caller.is(&node("u2", machine)), "a recreated Node");
         assert!(!caller.is(&node("u1", another)), "it is another machine now");
         assert!(!caller.is(&node("u1", "")), "its machine-id cannot be used");
     }

@@ -5,7 +5,7 @@ use crate::fleetlock::Fleet;
 
 /// After its slot is freed, and before the view shows it restored, a node is in the way of no other.
 #[test]
-fn a_node_whose_slot_was_given_back_refuses_nobody_however_late_the_view_is() {
+fn a_node_whose_slot_was_given_back_blocks_no_other_however_late_the_view() {
     let fixture = Fixture::approved();
     let lease = fixture.version.uid.clone();
     let state = LockState::default().take(&NodeName("n1".to_owned()), &Uid("u1".to_owned()), &group(), fixture.now.clock);
@@ -29,7 +29,7 @@ fn a_node_whose_slot_was_given_back_refuses_nobody_however_late_the_view_is() {
     assert_eq!(others(&fleet(&lease, term), &lock(&free, 3)), none);
     assert_eq!(others(&fleet(&lease, term), &lock(&free, 1)), none, "this lock has counted the term");
     assert_eq!(others(&fleet(&lease, term + 1), &lock(&free, 1)), Others::LockTooOld, "this one has not");
-    assert_eq!(others(&fleet(&lease, term + 1), &lock(&free, 3)), n1, "which no Lease shows that nobody has edited");
+    assert_eq!(others(&fleet(&lease, term + 1), &lock(&free, 3)), n1, "which no unedited Lease shows");
     assert_eq!(others(&fleet(&Uid("another".to_owned()), term), &lock(&free, 3)), n1, "a Lease that was deleted");
 }
 

@@ -67,16 +67,16 @@ fn an_orphan_is_the_very_node_and_marked() {
     let freed = || Lock { state: fixture.state.free(&fixture.uid), ..fixture.lock() };
     let orphan = |node| fixture.orphan(&fixture.observed(node, 1, freed(), 2));
     assert!(matches!(orphan(fixture.node()), reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
-    let mut anew = fixture.node();
-    anew.meta.uid = Uid("another".to_owned());
-    assert!(matches!(orphan(anew), reconcile::Step::Done(None)), "a node of that name made anew");
+    let mut recreated = fixture.node();
+    recreated.meta.uid = Uid("another".to_owned());
+    assert!(matches!(orphan(recreated), reconcile::Step::Done(None)), "a node of that name made recreated");
     let mut ready = fixture.node();
     (ready.meta.status, ready.meta.record) = (Status::Ready, None);
     assert!(matches!(orphan(ready), reconcile::Step::Done(None)), "in service");
 }
 
 #[test]
-fn who_is_adopted_is_approved_and_nobody_else() {
+fn an_adopted_node_is_approved_and_no_other() {
     let fixture = Fixture::approved();
     let other = NodeName("other".to_owned());
     let group = GroupName::parse("default").unwrap();

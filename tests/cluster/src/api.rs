@@ -108,7 +108,7 @@ impl Api {
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 
-    /// Sends a request of somebody else as it is: the header fields are the ones given, the own token is not added.
+    /// Sends a request of another client unchanged: the header fields are the ones given, the own token is not added.
     ///
     /// # Errors
     /// When the server cannot be reached or breaks off.
@@ -128,7 +128,7 @@ impl Api {
         Ok(Raw { status, headers, body })
     }
 
-    /// Sends somebody else's request for a stream, and hands out the body as it comes.
+    /// Sends another client's request for a stream, and passes on the body as it comes.
     ///
     /// # Errors
     /// When the server cannot be reached.

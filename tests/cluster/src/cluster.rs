@@ -158,18 +158,14 @@ impl TestCluster {
         &self.folder
     }
 
-    /// The lock as it stands: the names of the holders.
+    /// The current lock: the names of the holders.
     pub fn holders(&self) -> Vec<String> {
         self.lock()["holders"].as_array().into_iter().flatten().filter_map(|holder| holder["node"].as_str().map(str::to_owned)).collect()
     }
 
-    /// The lock as it stands, `Null` when there is none.
+    /// The current lock; `Null` when there is none.
     pub fn lock(&self) -> Value {
-        let lease = self.admin.get(LEASE);
-        lease.body["metadata"]["annotations"]["rebootmanager/holders"]
-            .as_str()
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default()
+        lock(&self.admin)
     }
 
     /// Deletes the Lease, as an administrator might.
@@ -198,7 +194,7 @@ impl TestCluster {
         self.admin.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": unschedulable}})).ok();
     }
 
-    /// Waits until so many pods of the node are Running and Ready.
+    /// Waits until `count` pods of the node are Running and Ready.
     #[track_caller]
     pub fn wait_for_running(&self, node: &str, count: usize) {
         wait_for(&format!("{count} pods run on {node}"), SOON, || {
@@ -208,10 +204,10 @@ impl TestCluster {
         });
     }
 
-    /// Waits until nobody holds a slot.
+    /// Waits until no node holds a slot.
     #[track_caller]
     pub fn wait_for_no_holder(&self) {
-        wait_for("nobody holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });
+        wait_for("no node holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });
     }
 
     /// Takes the API server away.
@@ -280,6 +276,13 @@ impl TestCluster {
         std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
         Some(path)
     }
+}
+
+/// Reads the lock of the program; `Null` if there is none.
+pub(crate) fn lock(admin: &Api) -> Value {
+    let lease = admin.get(LEASE);
+    let text = lease.body["metadata"]["annotations"]["rebootmanager/holders"].as_str();
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// A token that can be made invalid.

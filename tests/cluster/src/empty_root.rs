@@ -1,6 +1,6 @@
 //! What the program sees as `/` in a container without a base image: itself, and what a kubelet mounts; read-only, and not for root.
 //!
-//! Whoever makes one must be root, in a mount namespace of its own (`unshare --mount`).
+//! The caller must be root, in a mount namespace of its own (`unshare --mount`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -52,7 +52,7 @@ impl EmptyRoot {
         command
     }
 
-    /// Adds what a kubelet mounts into a pod, and lets nobody write from now on.
+    /// Adds what a kubelet mounts into a pod, and makes the root read-only.
     ///
     /// # Panics
     /// When a file cannot be written, or we may not mount.
@@ -82,7 +82,7 @@ impl EmptyRoot {
     /// When it is not so.
     #[track_caller]
     pub fn is_read_only(&self) {
-        let error = fs::write(self.folder.join("x"), "").expect_err("somebody can write");
+        let error = fs::write(self.folder.join("x"), "").expect_err("the root is writable");
         assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{error}");
     }
 }

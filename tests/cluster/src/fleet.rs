@@ -71,7 +71,7 @@ impl NodeMaker<'_> {
             node["spec"]["podCIDRs"] = json!([cidr]);
         }
         self.api.create("/api/v1/nodes", &node).ok();
-        // A real API server adds the taint "not ready", which nobody here would take away.
+        // A real API server adds the taint "not ready", which no controller here removes.
         self.api.merge(&path, &json!({"spec": {"taints": self.taints}})).ok();
         self.api.merge(&format!("{path}/status"), &json!({"status": self.status})).ok()
     }
@@ -237,7 +237,7 @@ impl Fleet {
         pod
     }
 
-    /// Makes a pod without an owner on `node` that takes `ends_after` to end, once it is told to.
+    /// Makes a pod without an owner on `node` that takes `ends_after` to end, once it is evicted.
     #[track_caller]
     pub fn slow_pod(&self, namespace: &str, name: &str, node: &str, ends_after: Duration) -> Value {
         self.create(&objects::slow_pod(namespace, name, Placement::On(node), ends_after))

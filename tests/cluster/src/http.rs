@@ -4,6 +4,7 @@
 //! pipelining of several requests before the first answer, no trailers, no upgrade. <https://www.rfc-editor.org/rfc/rfc9112>
 
 mod connection;
+mod scripted;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
+pub use scripted::Scripted;
+
 /// What a client asked.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -27,6 +30,10 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body, whole and without its framing.
     pub body: Vec<u8>,
+    /// Number of the connection, counted from 0.
+    pub connection: u64,
+    /// True if the client presented a TLS certificate.
+    pub certified: bool,
 }
 
 impl Request {
@@ -102,6 +109,8 @@ pub enum Reply {
     Cut,
     /// Sends these raw bytes, then closes the connection.
     CutAfter(Vec<u8>),
+    /// Sends these raw bytes, then waits for the next request.
+    Raw(Vec<u8>),
     /// Answers.
     Send(Response),
     /// Sends the head of this answer, and then the stream in place of its body.
@@ -193,7 +202,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         shared.open().insert(id, copy);
         let registered = Registered { id, shared: Arc::clone(shared) };
         let spawned = thread::Builder::new().name("test http connection".into()).spawn(move || {
-            let _ = connection::serve(stream, registered.shared.tls.clone(), &*registered.shared.handler);
+            let _ = connection::serve(stream, id, registered.shared.tls.clone(), &*registered.shared.handler);
         });
         drop(spawned);
     }

@@ -75,7 +75,7 @@ impl Drop for Kubelet {
 }
 
 impl Shared {
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         !self.stopped.load(Ordering::Acquire)
     }
 
@@ -110,7 +110,7 @@ enum Stage {
 
 impl Rounds {
     fn go(&mut self) {
-        while self.shared.goes_on() {
+        while self.shared.continues() {
             let start = Instant::now();
             self.round();
             // Never more than half of the time: on a small machine the API server has other work, too.
@@ -131,7 +131,7 @@ impl Rounds {
         let (api, shared) = (&self.api, &self.shared);
         thread::scope(|scope| {
             for share in deeds.chunks(deeds.len().div_ceil(HANDS).max(1)) {
-                scope.spawn(move || share.iter().take_while(|_| shared.goes_on()).for_each(|(pod, deed)| perform(api, pod, deed)));
+                scope.spawn(move || share.iter().take_while(|_| shared.continues()).for_each(|(pod, deed)| perform(api, pod, deed)));
             }
         });
     }

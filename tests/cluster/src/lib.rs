@@ -16,6 +16,7 @@ pub mod http;
 pub mod kubelet;
 pub mod objects;
 pub mod pipe;
+pub mod promises;
 pub mod proxy;
 pub mod real;
 pub mod resources;

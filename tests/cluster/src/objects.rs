@@ -59,7 +59,7 @@ pub fn job(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
     object("batch/v1", "Job", Some(namespace), name, &json!({"backoffLimit": 4, "template": template}))
 }
 
-/// A pod that nobody makes anew.
+/// A pod without a controller.
 pub fn bare_pod(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
     let mut pod = object("v1", "Pod", Some(namespace), name, &template(name, placement)["spec"]);
     pod["metadata"]["labels"] = labels(name);

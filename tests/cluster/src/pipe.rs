@@ -70,7 +70,7 @@ impl Pipe {
         self.shared.change(|state| state.frozen = true);
     }
 
-    /// What was frozen goes on.
+    /// Frozen connections continue.
     pub fn thaw(&self) {
         self.shared.change(|state| state.frozen = false);
     }

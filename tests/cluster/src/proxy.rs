@@ -17,7 +17,7 @@ pub use watches::Watches;
 use rustls::ServerConfig;
 
 use crate::api::Api;
-use crate::certificate::SelfSigned;
+use crate::certificate::Certificate;
 use crate::http::{Reply, Request, Response, Server};
 use crate::resources::Target;
 
@@ -98,8 +98,8 @@ impl Proxy {
     ///
     /// # Panics
     /// When there is no port to listen on.
-    pub fn secured(upstream: &Api, certificate: &SelfSigned) -> Self {
-        Self::open(upstream, Some(Arc::clone(&certificate.config)))
+    pub fn secured(upstream: &Api, certificate: &Certificate) -> Self {
+        Self::open(upstream, Some(certificate.server(None)))
     }
 
     fn open(upstream: &Api, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -195,7 +195,7 @@ impl Shared {
         };
         let answer = match &reply {
             Reply::Send(response) => Some((response.status, response.body.len())),
-            Reply::Cut | Reply::CutAfter(_) => None,
+            Reply::Cut | Reply::CutAfter(_) | Reply::Raw(_) => None,
             Reply::Stream(..) => return reply,
         };
         self.note(passed.n, |passed| {

@@ -49,7 +49,7 @@ impl Resource {
     }
 }
 
-/// What a path of the API names. Empty strings stand for parts that are not there.
+/// What a path of the API names. Empty strings are parts that are absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The API group.

@@ -85,7 +85,7 @@ impl Start {
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
-    /// Lets it open so many files at once (`ulimit -n`).
+    /// Limits the files that it may open at once (`ulimit -n`).
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);

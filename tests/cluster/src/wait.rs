@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 /// Looks until it sees what it wants, and says so with `Ok`.
 ///
 /// # Panics
-/// When the deadline passes; the message has the description and the last `Err`, which should tell what was seen instead.
+/// When the deadline passes; the message has the description and the last `Err`, which should say what was seen instead.
 #[track_caller]
 pub fn wait_for<T, S: Display>(description: &str, deadline: Duration, look: impl FnMut() -> Result<T, S>) -> T {
     match poll(deadline, look) {
         Ok(seen) => seen,
-        Err(state) => panic!("waited {deadline:?} in vain for {description}; last seen: {state}"),
+        Err(state) => panic!("waited {deadline:?} for {description}; last seen: {state}"),
     }
 }
 

@@ -71,7 +71,7 @@ fn register(cluster: &TestCluster, code: u16, message: &str) -> Server {
         Reply::Send(Response::json(200, &json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})))
     };
     let handler: Arc<Handler> = Arc::new(deny);
-    let server = Server::start(Some(Arc::clone(&certificate.config)), handler).expect("a port of 127.0.0.1");
+    let server = Server::start(Some(certificate.server(None)), handler).expect("a port of 127.0.0.1");
     let evictions = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"]});
     let client = json!({"url": format!("https://{}/", server.address()), "caBundle": BASE64_STANDARD.encode(&certificate.pem)});
     let webhook =

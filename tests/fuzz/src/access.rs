@@ -55,7 +55,7 @@ pub(crate) fn credentials(input: &[u8]) {
             let public = |entry: &Value| ["user", "groups", "nodes"].iter().any(|key| entry[key].to_string().contains(PASSWORD));
             let shown = format!("{credentials:?}");
             assert!(!shown.contains(PASSWORD) || entries.iter().any(public), "{shown}");
-            assert!(credentials.find(b"nobody:listed-here-ever").is_none() || text.contains("nobody"));
+            assert!(credentials.find(b"unlisted:listed-here-ever").is_none() || text.contains("unlisted"));
         }
         Err(error) => {
             let shown = error.to_string();

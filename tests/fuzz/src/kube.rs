@@ -172,7 +172,7 @@ pub(crate) fn watch(input: &[u8]) {
         match fleet.find(machine.0) {
             Found::Node(node) => assert_eq!((&node.name, node.uid.0), (&member.name, member.uid.to_string())),
             Found::Many(names) => assert!(names.len() > 1 && names.contains(&member.name)),
-            Found::Nobody => panic!("a member is not found"),
+            Found::NoNode => panic!("a member is not found"),
         }
     }
 }

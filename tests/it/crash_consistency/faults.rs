@@ -1,4 +1,4 @@
-//! What a call may meet.
+//! Kinds of faults that a call may meet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use test_cluster::proxy::Fault;
 
 use super::cluster::Current;
 
-/// A kind of fault.
+/// Kind of fault.
 pub(super) struct FaultKind {
     pub(super) name: &'static str,
-    /// Makes it; the server that is running is at hand, to be killed.
+    /// Makes the fault; a fault may kill the current server.
     pub(super) fault: fn(&Arc<Current>) -> Fault,
 }
 
-/// Each meets every call in turn.
+/// Faults that meet every call in turn.
 pub(super) const FAULTS: &[FaultKind] = &[
     FaultKind { name: "the server is killed before the call", fault: |current| Fault::before(kill(current)) },
     FaultKind { name: "the server is killed after the call", fault: |current| Fault::after(kill(current)) },
@@ -29,7 +29,7 @@ pub(super) const FAULTS: &[FaultKind] = &[
     FaultKind { name: "504", fault: |_| status(504, "Timeout") },
 ];
 
-/// Longer than the client waits for an answer: it gives the call up, and then it is done.
+/// Writes that happen after the client has given up waiting for the answer.
 pub(super) const LATE: &[FaultKind] = &[FaultKind { name: "30 s late", fault: |_| Fault::Slow(Duration::from_secs(30)) }];
 
 fn kill(current: &Arc<Current>) -> impl Fn(&test_cluster::proxy::Passed) + Send + Sync + 'static {
@@ -39,6 +39,6 @@ fn kill(current: &Arc<Current>) -> impl Fn(&test_cluster::proxy::Passed) + Send 
 
 fn status(code: u16, reason: &str) -> Fault {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code,
-        "message": "the proxy says so"});
+        "message": "fault of the test"});
     Fault::status(code, &body)
 }

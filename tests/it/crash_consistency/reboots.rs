@@ -1,24 +1,24 @@
-//! The kinds of reboot that faults are met in.
+//! Kinds of reboot in which calls meet faults.
 
 use serde_json::json;
 use test_cluster::objects::Placement;
 
 use super::cluster::Small;
 
-/// A kind of reboot.
+/// Kind of reboot.
 pub(super) struct Reboot {
     pub(super) name: &'static str,
-    /// The nodes that ask, all at once.
+    /// Nodes that ask, all at once.
     pub(super) nodes: &'static [&'static str],
-    /// Writes that it makes at least.
+    /// Minimum number of its writes.
     pub(super) writes_min: usize,
-    /// Before anybody asks.
+    /// Action before the first request.
     pub(super) before: fn(&Small),
-    /// Once, when the program has asked for an eviction.
+    /// Action once, after the first eviction.
     pub(super) meanwhile: fn(&Small),
-    /// Between a node's boot and its check-in.
+    /// Action between a node's boot and its check-in.
     pub(super) booted: fn(&Small, &str),
-    /// When it has checked in.
+    /// Action after its check-in.
     pub(super) checked_in: fn(&Small, &str),
 }
 
@@ -37,7 +37,7 @@ const PLAIN: Reboot = Reboot {
     checked_in: |_, _| {},
 };
 
-/// Each meets every fault.
+/// Reboots that meet every fault.
 pub(super) const REBOOTS: &[Reboot] = &[
     PLAIN,
     Reboot {

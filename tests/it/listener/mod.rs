@@ -95,7 +95,7 @@ impl Siege {
                 std::fs::write(&path, text).unwrap();
                 start = start.arg(&format!("--{flag}={}", path.display()));
             }
-            (tls, pem) = (Some(client_config(&made.pem, rustls::DEFAULT_VERSIONS)), made.pem);
+            (tls, pem) = (Some(client_config(made.pem.as_bytes(), rustls::DEFAULT_VERSIONS)), made.pem.into_bytes());
         }
         let server = change(start).start();
         let steady = node.agent(&server).request("steady-state");

@@ -184,7 +184,7 @@ fn until(status: impl Fn() -> u16, wanted: u16) {
 }
 
 #[test]
-fn a_broken_file_at_the_start_is_told_and_ends_it() {
+fn an_invalid_file_at_the_start_ends_the_program() {
     let cluster = cluster();
     let file = cluster.folder().join("credentials.yaml");
     let kubeconfig = cluster.kubeconfig(&cluster.proxy.base(), None);
@@ -268,7 +268,7 @@ fn where_requests_come_from_can_be_watched_first() {
 }
 
 #[test]
-fn a_node_that_was_made_anew_is_found_before_its_address_is_judged() {
+fn a_recreated_node_is_found_before_its_address_is_checked() {
     let cluster = cluster();
     let [one, _two, _three] = addressed(&cluster);
     let server = cluster.server(&binary()).arg("--verify-source=enforce").start();

@@ -52,7 +52,7 @@ fn a_cordon_of_after_the_reboot_stays() {
 }
 
 #[test]
-fn a_node_that_an_older_manager_cordoned_is_uncordoned() {
+fn a_node_that_an_annotation_only_manager_cordoned_is_uncordoned() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     let server = server(&cluster, "10s");

@@ -20,8 +20,8 @@ enum Stage {
     Done,
 }
 
-/// Goes on from `stage` as an agent does, until it is done or its server is dead.
-fn goes_on(cluster: &TestCluster, machine: &Machine, server: &Server, stage: Stage) -> Stage {
+/// Continues from `stage` as an agent does, until it is done or its server is dead.
+fn continues(cluster: &TestCluster, machine: &Machine, server: &Server, stage: Stage) -> Stage {
     if stage == Stage::Asking {
         let answer = poll(SOON, || match machine.agent(server).send("pre-reboot").try_answer() {
             Some(answer) if answer.status != 200 => Err(answer),
@@ -50,11 +50,11 @@ fn a_server_killed_after_any_call_of_a_reboot_is_followed_by_one_that_finishes()
         *victim.lock().unwrap() = Some(Arc::clone(&first));
         let kill = move |_: &_| victim.lock().unwrap().iter().for_each(|server| server.kill());
         proxy.plan(Rule::any().nth(call).meet(Fault::after(kill)));
-        let stage = goes_on(&cluster, &one, &first, Stage::Asking);
+        let stage = continues(&cluster, &one, &first, Stage::Asking);
         drop(first);
         let second = server(&cluster, "30s");
         if stage != Stage::Done {
-            assert_eq!(goes_on(&cluster, &one, &second, stage), Stage::Done, "the second server was not killed");
+            assert_eq!(continues(&cluster, &one, &second, stage), Stage::Done, "the second server was not killed");
         }
         cluster.wait_for_no_holder();
         one.is_in_service(&cluster);

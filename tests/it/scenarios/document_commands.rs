@@ -1,7 +1,7 @@
-//! Whoever follows the documents: every command in them is run, in their order, on the real control plane.
+//! Follows the documents: every command in them is run, in their order, on the real control plane.
 //!
-//! A block of shell is run unless the line above it says who runs it or why nobody can, as `<!-- not run here: … -->`. The
-//! program itself runs beside the cluster, with the rights of its ServiceAccount, for there is nobody to start containers.
+//! A block of shell is run unless the line above it says where it is run or why it cannot be, as `<!-- not run here: … -->`. The
+//! program itself runs beside the cluster, with the rights of its ServiceAccount, because no kubelet starts containers.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -89,7 +89,7 @@ impl Walk {
         self.is_gone();
     }
 
-    /// Runs a block as it stands, but for the address.
+    /// Runs a block unchanged, but for the address.
     fn run(&self, text: &str) -> Output {
         let kubectl = self.cluster.kubectl().unwrap();
         let programs = PathBuf::from(kubectl.get_program()).parent().unwrap().display().to_string();
@@ -148,7 +148,7 @@ fn old_servers(cluster: &TestCluster) {
     }
 }
 
-/// The script in the Butane file for Flatcar, as it stands there.
+/// The script in the Butane file for Flatcar, unchanged.
 #[test]
 fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     let cluster = cluster();
@@ -178,7 +178,7 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     assert!(!granted && text.contains("slots_taken"), "{text}");
     assert_eq!(cluster.holders(), [one.node.as_str()]);
     drop(server);
-    assert!(!ask(&ids[1], "pre-reboot").0, "{} is told nothing", two.node);
+    assert!(!ask(&ids[1], "pre-reboot").0, "{} gets no answer", two.node);
 }
 
 /// The lines of /opt/bin/reboot-manager-ask in docs/flatcar.md.
@@ -188,7 +188,7 @@ fn flatcar_script() -> String {
     lines.map(|line| format!("{}\n", &line[10..])).collect()
 }
 
-/// The file in docs/security.md, as it stands there.
+/// The file in docs/security.md, unchanged.
 #[test]
 fn the_credentials_of_the_documents_are_understood() {
     let cluster = cluster();

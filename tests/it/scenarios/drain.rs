@@ -81,7 +81,7 @@ fn a_pod_that_arrives_during_the_drain_is_drained_too() {
 }
 
 #[test]
-fn a_drain_goes_on_after_somebody_uncordoned_the_node() {
+fn a_drain_continues_after_the_node_was_uncordoned() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
@@ -100,7 +100,7 @@ fn a_drain_goes_on_after_somebody_uncordoned_the_node() {
 }
 
 #[test]
-fn every_refusal_of_an_eviction_is_tried_again_and_told() {
+fn every_refusal_of_an_eviction_is_retried_and_reported() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
@@ -159,7 +159,7 @@ fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered
 }
 
 #[test]
-fn two_budgets_on_one_pod_are_told() {
+fn two_budgets_on_one_pod_are_reported() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     cluster.fleet.deployment("shop", "db", 1, Placement::On("n1"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use test_cluster::certificate::{SelfSigned, self_signed};
+use test_cluster::certificate::self_signed;
 use test_cluster::objects::Placement;
 use test_cluster::pipe::Pipe;
 use test_cluster::wait::wait_for;
@@ -186,7 +186,7 @@ fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
 }
 
 #[test]
-fn a_token_that_ends_during_the_drain_is_read_anew() {
+fn a_token_that_expires_during_the_drain_is_read_again() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     blocked(&cluster);
@@ -199,19 +199,19 @@ fn a_token_that_ends_during_the_drain_is_read_anew() {
     first.revoke(&cluster);
     server.wait_for_log("cannot be drained now", SOON);
     unblock(&cluster);
-    assert!(held.is_held(MOMENT), "nobody knows who asks");
+    assert!(held.is_held(MOMENT), "the caller is not known yet");
     std::fs::write(&file, cluster.revocable_token().text()).unwrap();
     held.answer().expect(200, "approved");
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
-fn a_ca_that_is_replaced_during_the_drain_is_read_anew_and_no_other_is_trusted() {
+fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     blocked(&cluster);
     let [old, new] = [self_signed(), self_signed()];
-    let [before, after] = [&old, &new].map(|made: &SelfSigned| Proxy::secured(&cluster.admin, made));
+    let [before, after] = [&old, &new].map(|certificate| Proxy::secured(&cluster.admin, certificate));
     let pipe = Pipe::to(&before.address());
     let file: PathBuf = cluster.folder().join("other-ca.pem");
     std::fs::write(&file, &old.pem).unwrap();
@@ -222,7 +222,7 @@ fn a_ca_that_is_replaced_during_the_drain_is_read_anew_and_no_other_is_trusted()
     pipe.lead_to(&after.address());
     unblock(&cluster);
     server.wait_for_log("cannot be drained now", SOON);
-    assert!(held.is_held(MOMENT * 4), "whoever answers has a certificate that is not trusted");
+    assert!(held.is_held(MOMENT * 4), "the answering server has a certificate that is not trusted");
     assert_eq!(after.log().len(), trusted, "a call was made to a server that is not trusted");
     std::fs::write(&file, &new.pem).unwrap();
     held.answer().expect(200, "approved");

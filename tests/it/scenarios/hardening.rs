@@ -171,7 +171,7 @@ fn a_reboot_goes_through_with_everything_applied() {
     assert!(cluster.holders().is_empty());
 }
 
-/// The real API server refuses the NetworkPolicy as long as nobody has said where the nodes are.
+/// The real API server refuses the NetworkPolicy while the address of the nodes is a placeholder.
 #[test]
 fn the_placeholder_cannot_be_applied_to_a_real_api_server() {
     let cluster = cluster();

@@ -20,14 +20,14 @@ fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
 }
 
 #[test]
-fn nodes_with_odd_machine_ids_hurt_nobody() {
+fn nodes_with_invalid_machine_ids_harm_no_other() {
     let cluster = cluster();
     cluster.fleet.node("odd", "not-a-machine-id", "b").create();
     cluster.fleet.node("empty", "", "b").create();
     let [one] = machines(&cluster);
     let server = server(&cluster, "10s");
     one.until_approved(&server);
-    let line = server.wait_for_log("no client can be found for nodes whose machine-id", super::SOON);
+    let line = server.wait_for_log("the machine-id of these nodes is empty or invalid", super::SOON);
     assert!(line.contains("odd") && line.contains("empty"), "{line}");
 }
 
@@ -46,7 +46,7 @@ fn the_raw_machine_id_and_an_upper_case_group_are_as_good() {
 }
 
 #[test]
-fn an_id_of_no_node_is_told() {
+fn an_id_of_no_node_is_refused() {
     let cluster = cluster();
     let [_one] = machines::<1>(&cluster);
     let server = server(&cluster, "10s");

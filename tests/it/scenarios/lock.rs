@@ -143,7 +143,7 @@ fn a_slot_is_kept_until_the_kubelet_is_ready_again() {
 }
 
 #[test]
-fn a_deleted_lease_frees_nobody_who_may_be_rebooting() {
+fn a_deleted_lease_frees_no_node_that_may_be_rebooting() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     let server = server(&cluster, "10s");
@@ -159,7 +159,7 @@ fn a_deleted_lease_frees_nobody_who_may_be_rebooting() {
 }
 
 #[test]
-fn a_lock_that_cannot_be_read_approves_nobody_and_says_so() {
+fn an_unreadable_lock_approves_no_node_and_says_so() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     let server = server(&cluster, "10s");

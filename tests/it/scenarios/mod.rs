@@ -47,7 +47,7 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 /// An empty cluster for the running test. The test's name is written to the file that `SCENARIOS_RUN` names, so that
-/// whoever runs them can see that none was left out.
+/// their runner can see that none was left out.
 pub(crate) fn cluster() -> TestCluster {
     let cluster = TestCluster::new(MANIFEST);
     if let Some(path) = std::env::var_os("SCENARIOS_RUN") {

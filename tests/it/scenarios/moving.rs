@@ -4,9 +4,9 @@ use test_cluster::objects::Placement;
 
 use super::{cluster, machines, server};
 
-/// Step 1 there: the old server has told n1 yes, cordoned it, and is stopped; a person marks the node.
+/// Step 1 there: the old server has approved n1, cordoned it, and is stopped; a person marks the node.
 #[test]
-fn a_node_that_another_server_let_go_counts_once_it_is_marked_and_is_uncordoned_when_it_checks_in() {
+fn a_node_approved_by_another_server_counts_once_marked_and_is_uncordoned_at_its_check_in() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     cluster.set_cordon("n1", true);
@@ -20,9 +20,9 @@ fn a_node_that_another_server_let_go_counts_once_it_is_marked_and_is_uncordoned_
     two.agent(&server).pre_reboot().expect(200, "approved");
 }
 
-/// The reason why it has to be marked: nothing else tells that node from one that a person has cordoned.
+/// The reason why it must be marked: nothing else distinguishes that node from one that an administrator has cordoned.
 #[test]
-fn a_node_that_another_server_let_go_is_not_seen_as_long_as_it_is_not_marked() {
+fn a_node_approved_by_another_server_is_not_seen_until_it_is_marked() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     cluster.set_cordon("n1", true);

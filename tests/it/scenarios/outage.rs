@@ -11,7 +11,7 @@ use test_cluster::wait::wait_for;
 use super::{Machine, SOON, binary, cluster, machines, server};
 
 #[test]
-fn an_api_server_that_is_away_is_told_and_comes_back() {
+fn an_unavailable_api_server_is_reported_and_comes_back() {
     let mut cluster = cluster();
     let [one, _two] = machines(&cluster);
     let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=30s").start();

@@ -97,7 +97,7 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
 }
 
 #[test]
-fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
+fn after_the_wait_the_request_is_refused_and_the_drain_continues() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(7));
@@ -105,7 +105,7 @@ fn past_the_wait_the_answer_is_no_and_the_drain_goes_on() {
     let server = server(&cluster, "3s");
     let answer = one.agent(&server).pre_reboot().expect(404, "draining");
     assert!(answer.value.contains("n1") && answer.value.contains("shop/slow"), "{}", answer.value);
-    wait_for("the drain goes on", SOON, || if one.pods(&cluster).is_empty() { Ok(()) } else { Err("still there") });
+    wait_for("the drain continues", SOON, || if one.pods(&cluster).is_empty() { Ok(()) } else { Err("still there") });
     one.agent(&server).pre_reboot().expect(200, "approved");
 }
 

@@ -87,7 +87,7 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
 }
 
 #[test]
-fn a_node_marked_by_hand_costs_whoever_waits_for_it_no_list() {
+fn a_node_marked_by_hand_costs_waiting_nodes_no_list() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     let server = watching(&cluster, "5s");
@@ -124,7 +124,7 @@ fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
 }
 
 #[test]
-fn a_mark_that_a_frozen_watch_still_shows_holds_up_nobody_once_a_write_is_not_delivered() {
+fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_not_delivered() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     let server = watching(&cluster, "5s");
@@ -246,7 +246,7 @@ fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
         one.agent(&server).pre_reboot().expect(200, "approved");
     });
     assert_eq!(count(&followed, "list", "nodes"), 0, "{followed:#?}");
-    server.wait_for_log("the watch of all nodes was cut", SOON);
+    server.wait_for_log("the watch of nodes was cut", SOON);
     let times: Vec<u64> = cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| seconds(&call.path)).collect();
     assert!(matches!(times[..], [1800..=3600, .., ..=10]), "{times:?}");
 }
@@ -370,8 +370,8 @@ fn nodes_that_come_and_go_are_known_without_a_list() {
     is_found(&four);
     // Another machine under a name that was there before.
     cluster.admin.delete("/api/v1/nodes/n3", None).ok();
-    let anew = machine(&cluster, "n3", 33);
+    let newer = machine(&cluster, "n3", 33);
     catch_up(&cluster, &server);
-    is_found(&anew);
+    is_found(&newer);
     three.agent(&server).pre_reboot().expect(404, "unknown_node");
 }

@@ -154,7 +154,7 @@ fn a_write_on_a_connection_closed_meanwhile_uses_another() {
 }
 
 #[test]
-fn nobody_listening_is_said_after_all_attempts() {
+fn a_refused_connection_is_reported_after_all_attempts() {
     let (client, seen) = connect(&location(&format!("http://{}", closed_port()), "", ""));
     let error = create(&client).map(|_| ()).unwrap_err();
     assert!(

@@ -30,16 +30,16 @@ fn fails(script: &str, with: &str) {
 
 #[test]
 fn a_token_and_its_end_are_read() {
-    let told = plugin(&credential(r#"{"token":"abc","expirationTimestamp":"2030-01-02T03:04:05Z"}"#)).run().unwrap();
-    assert_eq!(told.token.unwrap().reveal(), "abc");
-    assert_eq!(told.expires, Some("2030-01-02T03:04:05Z".parse().unwrap()));
-    assert_eq!(told.certificate, None);
+    let printed = plugin(&credential(r#"{"token":"abc","expirationTimestamp":"2030-01-02T03:04:05Z"}"#)).run().unwrap();
+    assert_eq!(printed.token.unwrap().reveal(), "abc");
+    assert_eq!(printed.expires, Some("2030-01-02T03:04:05Z".parse().unwrap()));
+    assert_eq!(printed.certificate, None);
 }
 
 #[test]
 fn a_certificate_is_read() {
-    let told = plugin(&credential(r#"{"clientCertificateData":"C","clientKeyData":"K"}"#)).run().unwrap();
-    assert_eq!(told.certificate, Some(("C".to_owned(), Secret::new("K"))));
+    let printed = plugin(&credential(r#"{"clientCertificateData":"C","clientKeyData":"K"}"#)).run().unwrap();
+    assert_eq!(printed.certificate, Some(("C".to_owned(), Secret::new("K"))));
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn arguments_and_environment_reach_it() {
     let script = format!(r#"echo "$1 $GIVEN $KUBERNETES_EXEC_INFO" > {}; {}"#, seen.display(), credential(r#"{"token":"a"}"#));
     let mut plugin = plugin(&script);
     plugin.run().unwrap();
-    let told = format!(r#"argument from-the-kubeconfig {{"apiVersion":"{V1}","kind":"ExecCredential","spec":{{"interactive":false}}}}"#);
-    assert_eq!(std::fs::read_to_string(&seen).unwrap().trim(), told);
+    let printed = format!(r#"argument from-the-kubeconfig {{"apiVersion":"{V1}","kind":"ExecCredential","spec":{{"interactive":false}}}}"#);
+    assert_eq!(std::fs::read_to_string(&seen).unwrap().trim(), printed);
     plugin.cluster = Some(json!({ "server": "https://api" }));
     plugin.run().unwrap();
     assert!(std::fs::read_to_string(&seen).unwrap().contains(r#""cluster":{"server":"https://api"}"#));
@@ -82,6 +82,6 @@ fn a_plugin_that_hangs_is_ended() {
 fn what_it_prints_is_never_shown() {
     let said = plugin(r#"echo '{"token": s3cr3t-broken'"#).run().unwrap_err();
     assert!(!format!("{said:?} {said}").contains("s3cr3t"));
-    let told = plugin(&credential(r#"{"token":"s3cr3t","clientCertificateData":"C","clientKeyData":"s3cr3t"}"#)).run().unwrap();
-    assert!(!format!("{told:?}").contains("s3cr3t"));
+    let printed = plugin(&credential(r#"{"token":"s3cr3t","clientCertificateData":"C","clientKeyData":"s3cr3t"}"#)).run().unwrap();
+    assert!(!format!("{printed:?}").contains("s3cr3t"));
 }

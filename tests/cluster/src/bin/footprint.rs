@@ -1,14 +1,14 @@
-//! Measures what the program takes on a real control plane: memory at rest and at its peak, the time from its start to ready, and the
-//! calls of a check-in, a reboot and a heartbeat, for growing numbers of nodes. It runs in an empty root, as in its image.
+//! Measures the program on a real control plane, for growing numbers of nodes: memory at rest and at its peak, the time from start to
+//! ready, and the calls of a check-in, a reboot and a heartbeat. The program runs in an empty root, as in its image.
 //! Usage, as root: `unshare --mount footprint PROGRAM MANIFEST [--steady] [NODES …]`; scripts/measure-memory does all set-up.
 //!
-//! It ends with an error when something takes more than it should. With `--steady` it looks at that only where it is the same on every
-//! machine and in every run: not at times, and not at how much of the file the kernel keeps in memory.
+//! The exit code is an error if a figure is over its limit. With `--steady` only figures count that are equal on every machine and in
+//! every run: no times, and not how much of the file the kernel keeps in memory.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "it measures time, and ends when something is not as expected"
+    reason = "a measurement reads the clock, and ends at a wrong answer"
 )]
 
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
 use test_cluster::{Proxy, Server, TestCluster, usage};
 
-/// How many nodes there are unless told, one measurement each.
+/// Default numbers of nodes, one measurement each.
 const NODES: [usize; 3] = [1, 2000, 5000];
 const STARTS: usize = 9;
 
@@ -32,20 +32,20 @@ const KIB: usize = 1024;
 const DISK_MAX: usize = 4 * KIB * KIB;
 const REST_MAX: usize = 3 * KIB * KIB;
 const OWN_MAX: usize = KIB * KIB;
-/// A node known to the view of the fleet may add this to either.
+/// Bytes that one node in the view of the fleet may add to either.
 const NODE_MAX: usize = 208;
 const PEAK_MAX: usize = 8 * KIB * KIB;
 const READY_MAX: Duration = Duration::from_millis(100);
 const CHECK_IN_MAX: usize = 4 * KIB;
 
-/// One line of the table: what, how much at each number of nodes, and how much it may be.
+/// Line of the table: a figure at each number of nodes, and its limits.
 struct Row {
     what: &'static str,
     unit: &'static str,
     seen: Vec<f64>,
-    /// The most that is wanted, at each number of nodes.
+    /// Limit at each number of nodes.
     max: Vec<Option<f64>>,
-    /// The same on every machine.
+    /// Equal on every machine.
     steady: bool,
 }
 
@@ -123,7 +123,7 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
     let root = EmptyRoot::with(program, None);
     root.mount(&cluster.token, &std::fs::read_to_string(cluster.ca().unwrap()).unwrap(), NAMESPACE);
 
-    // The very first start makes a CA and a certificate; it is not what is timed.
+    // The first start makes a CA and a certificate, so it is not timed.
     start(Start::in_root(&root, &host, port)).0.kill();
     let mut starts: Vec<Duration> = (0..STARTS).map(|_| start(Start::in_root(&root, &host, port)).1).collect();
     starts.sort();
@@ -168,7 +168,7 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
     ]
 }
 
-/// Starts a server as the manifest does; how long until it is ready.
+/// Starts a server as the manifest does, and measures the time until it is ready.
 fn start(start: Start) -> (Server, Duration) {
     let begun = Instant::now();
     let server = start.env("RUST_LOG", "warn,reboot_manager=info").arg("--tls=bootstrap").start();
@@ -191,13 +191,13 @@ fn is_ready(ops: &str) -> bool {
     asked.is_ok() && answer.starts_with("HTTP/1.1 200 ")
 }
 
-/// The server checks a node in, as it does every few minutes for each.
+/// Checks a node in, as each agent does every few minutes.
 fn steady_state(cluster: &TestCluster, server: &Server) {
     let answer = Secured::new(&cluster.admin).call(&server.address, "steady-state", &machine_id(0));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// A whole reboot of an empty node.
+/// Performs a whole reboot of an empty node.
 fn reboot(cluster: &TestCluster, server: &Server) {
     let answer = Secured::new(&cluster.admin).call(&server.address, "pre-reboot", &machine_id(0));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -205,7 +205,7 @@ fn reboot(cluster: &TestCluster, server: &Server) {
     steady_state(cluster, server);
 }
 
-/// How many calls `work` makes, and the bytes it is answered.
+/// Counts the calls of `work`, and the bytes received for them.
 fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
     let before = proxy.log().len();
     work();
@@ -213,7 +213,7 @@ fn calls(proxy: &Proxy, work: impl FnOnce()) -> (usize, usize) {
     (log.len() - before, log[before..].iter().map(|call| call.received).sum())
 }
 
-/// What the watch brings for each heartbeat of another node, and the processor time of a hundred.
+/// Measures the bytes of the watch for each heartbeat of another node, and the processor time of a hundred.
 fn heartbeat(cluster: &TestCluster, proxy: &Proxy, server: &Server) -> (usize, Duration) {
     const COUNT: usize = 100;
     let received = || proxy.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
@@ -224,7 +224,7 @@ fn heartbeat(cluster: &TestCluster, proxy: &Proxy, server: &Server) -> (usize, D
     ((received() - before.0) / COUNT, server.cpu_time() - before.1)
 }
 
-/// Waits until it has done nothing for a while: no page fetched, no time of a processor used.
+/// Waits until the server is idle for a while: no page fetched, no processor time used.
 fn rests(server: &Server) {
     let used = || -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
@@ -240,10 +240,10 @@ fn rests(server: &Server) {
     });
 }
 
-/// A row of `/proc/PID/status`, in bytes.
+/// Reads a row of `/proc/PID/status`, in bytes.
 fn row_of(server: &Server, row: &str) -> usize {
     usize::try_from(usage::memory_kib(server.pid(), row)).expect("a small number") * KIB
 }
 
-/// How long nothing must have happened.
+/// Time without activity that counts as idle.
 const QUIET: Duration = Duration::from_secs(2);

@@ -12,20 +12,30 @@ trait Wire: Read + Write {}
 
 impl<T: Read + Write> Wire for T {}
 
-pub(super) fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, handler: &Handler) -> io::Result<()> {
+pub(super) fn serve(stream: TcpStream, id: u64, tls: Option<Arc<ServerConfig>>, handler: &Handler) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut wire: Box<dyn Wire> = match tls {
-        Some(config) => Box::new(StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream)),
-        None => Box::new(stream),
+    let (mut wire, certified): (Box<dyn Wire>, bool) = match tls {
+        None => (Box::new(stream), false),
+        Some(config) => {
+            let mut tls = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
+            tls.conn.complete_io(&mut tls.sock)?;
+            let certified = tls.conn.peer_certificates().is_some();
+            (Box::new(tls), certified)
+        }
     };
     let mut buffer = Vec::new();
     while let Some(request) = next_request(&mut *wire, &mut buffer)? {
+        let request = Request { connection: id, certified, ..request };
         let close = request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         match handler(&request) {
             Reply::Cut => return Ok(()),
             Reply::CutAfter(bytes) => {
                 wire.write_all(&bytes)?;
                 return wire.flush();
+            }
+            Reply::Raw(bytes) => {
+                wire.write_all(&bytes)?;
+                wire.flush()?;
             }
             Reply::Send(response) => send(&mut *wire, &request, &response)?,
             Reply::Stream(response, stream) => {
@@ -77,7 +87,10 @@ fn parse_head(buffer: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let httparse::Status::Complete(length) = head.parse(buffer).map_err(malformed)? else { return Ok(None) };
     let headers = head.headers.iter().map(|field| (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned())).collect();
     let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
-    Ok(Some((Request { method: text(head.method), target: text(head.path), headers, body: Vec::new() }, length)))
+    Ok(Some((
+        Request { method: text(head.method), target: text(head.path), headers, body: Vec::new(), connection: 0, certified: false },
+        length,
+    )))
 }
 
 fn framing(request: &Request) -> io::Result<Framing> {

@@ -69,9 +69,9 @@ fn a_dropped_server_closes_its_connections_and_frees_its_port() {
 #[test]
 fn a_client_that_trusts_the_certificate_is_served_over_tls() {
     let certificate = certificate::self_signed();
-    let server = Server::start(Some(Arc::clone(&certificate.config)), echo()).unwrap();
+    let server = Server::start(Some(certificate.server(None)), echo()).unwrap();
     let base = format!("https://{}", server.address());
-    assert_eq!(Api::new(&base, Some(&certificate.pem), None).get("/a").ok()["path"], "/a");
+    assert_eq!(Api::new(&base, Some(certificate.pem.as_bytes()), None).get("/a").ok()["path"], "/a");
     let other = certificate::self_signed();
-    assert!(Api::new(&base, Some(&other.pem), None).try_call("GET", "/a", "", None).is_err());
+    assert!(Api::new(&base, Some(other.pem.as_bytes()), None).try_call("GET", "/a", "", None).is_err());
 }

@@ -54,7 +54,7 @@ impl Fault {
         Self::StatusAfter(refusal(code, "", "the proxy says so"))
     }
 
-    /// Somebody else has written the object.
+    /// Another client has written the object.
     pub fn conflict409() -> Self {
         let message = "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version and \
              try again";

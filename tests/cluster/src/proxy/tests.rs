@@ -77,7 +77,7 @@ fn a_smooth_road_passes_everything_on_and_counts_it() {
 #[test]
 fn a_tls_server_can_be_at_the_other_end() {
     let certificate = certificate::self_signed();
-    let cluster = Simulated::start_tls(certificate.config, &certificate.pem);
+    let cluster = Simulated::start_tls(certificate.server(None), certificate.pem.as_bytes());
     let admin = cluster.admin();
     let proxy = Proxy::to(&admin);
     assert_eq!(create(&Api::new(&proxy.base(), None, admin.token()), "a"), Some(201));

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::KeyPair;
+
+use crate::certificate::Authority;
 
 /// The administrator's token and where the keys lie.
 #[derive(Debug)]
@@ -28,49 +30,28 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Makes everything anew and writes it into `folder`.
+    /// Creates new credentials and writes them into `folder`.
     pub(super) fn make(folder: &Path) -> Self {
         let write = |name: &str, content: &str| {
             let path = folder.join(name);
             fs::write(&path, content).expect("a writable folder for the keys");
             path
         };
-        let authority = authority();
-        let (certificate, key) = server(&authority);
+        let authority = Authority::new();
+        let server = authority.issue(&["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]);
         let account = KeyPair::generate().expect("a key pair");
         let admin_token = random_word();
         Self {
             authority_pem: authority.pem(),
             authority: write("ca.crt", &authority.pem()),
-            certificate: write("server.crt", &certificate),
-            key: write("server.key", &key),
+            certificate: write("server.crt", &server.pem),
+            key: write("server.key", &server.key_pem),
             account_key: write("accounts.key", &account.serialize_pem()),
             account_public_key: write("accounts.pub", &account.public_key_pem()),
             tokens: write("tokens.csv", &format!("{admin_token},admin,admin,\"system:masters\"\n")),
             admin_token,
         }
     }
-}
-
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut parameters = CertificateParams::default();
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    parameters.distinguished_name.push(DnType::CommonName, "authority of a test");
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    CertifiedIssuer::self_signed(parameters, KeyPair::generate().expect("a key pair")).expect("a certificate that can be signed")
-}
-
-/// A certificate for loopback and its key, in PEM.
-fn server(authority: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {
-    let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-    let mut parameters = CertificateParams::new(names.map(str::to_owned)).expect("valid names");
-    parameters.distinguished_name.push(DnType::CommonName, "kubernetes");
-    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    parameters.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().expect("a key pair");
-    let certificate = parameters.signed_by(&key, authority).expect("a certificate that can be signed");
-    (certificate.pem(), key.serialize_pem())
 }
 
 /// 128 bits of the kernel's, in hex.

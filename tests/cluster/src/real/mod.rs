@@ -129,7 +129,7 @@ impl ControlPlane {
     }
 
     /// Starts the API server, unless it runs, at the address it always had, and waits until it is ready. After an outage
-    /// the scheduler and the controllers are started anew: left alone they may wait for a minute before they look again.
+    /// the scheduler and the controllers are restarted: left alone they may wait for a minute before they look again.
     pub fn start_api_server(&self) {
         let was_away = self.run_api_server();
         self.wait_until_it_serves();
@@ -234,10 +234,10 @@ impl ControlPlane {
         self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as a start may take; in vain, it shows the logs.
+    /// Waits as long as a start may take; after that it shows the logs.
     fn wait(&self, description: &str, look: impl FnMut() -> Result<(), String>) {
         if let Err(state) = poll(START_MAX, look) {
-            panic!("waited {START_MAX:?} in vain for {description}; last seen: {state}\n{}", self.log_tail());
+            panic!("waited {START_MAX:?} for {description}; last seen: {state}\n{}", self.log_tail());
         }
     }
 
@@ -261,7 +261,7 @@ fn layout() -> Layout {
     Layout { programs, folder, api_port, controllers_port, scheduler_port }
 }
 
-/// A port that is free now, and that the kernel gives to nobody who asks for any port: an API server that was ended finds
+/// A port that is free now, and that the kernel gives to no process that asks for any port: an API server that was ended finds
 /// its own port free again, however many sockets other scenarios have opened since.
 fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);

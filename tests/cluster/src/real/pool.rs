@@ -49,7 +49,7 @@ impl Drop for Guard {
     }
 }
 
-/// A control plane that nobody has: a free one, a new one while there may be more, else the next that becomes free.
+/// A control plane that is not in use: a free one, a new one while there may be more, else the next that becomes free.
 fn take() -> &'static ControlPlane {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     loop {

@@ -1,6 +1,6 @@
 //! One program of the control plane, which cannot outlive the process that started it.
 //!
-//! Between the two stands a shell that reads a pipe whose other end only we hold. The kernel closes it when this process
+//! Between the two is a shell that reads a pipe whose other end only we hold. The kernel closes it when this process
 //! ends, however it ends; the shell then kills the program. (A "parent died" signal would be simpler, but it comes when
 //! the *thread* that started the program ends.)
 

@@ -35,7 +35,7 @@ impl Layout {
         self.folder.join(format!("{name}.log"))
     }
 
-    /// A Unix socket costs no port, and nobody can be quicker to take it.
+    /// A Unix socket costs no port, and no other process can take it first.
     pub(super) fn etcd_socket(&self) -> PathBuf {
         self.folder.join("etcd.sock")
     }
@@ -52,7 +52,7 @@ pub(super) fn etcd(layout: &Layout) -> Vec<String> {
         "--name=test",
         &format!("--data-dir={}", data.display()),
         &format!("--listen-client-urls={}", layout.etcd_url()),
-        // Has to be a host and port; the API server is told the socket.
+        // Must be a host and port; the API server gets the socket.
         "--advertise-client-urls=http://127.0.0.1:1",
         "--listen-peer-urls=http://127.0.0.1:0",
         "--initial-advertise-peer-urls=http://127.0.0.1:0",
@@ -69,7 +69,7 @@ pub(super) fn api_server(layout: &Layout, credentials: &Credentials) -> Vec<Stri
         "--etcd-compaction-interval=0",
         "--bind-address=127.0.0.1",
         &format!("--secure-port={}", layout.api_port),
-        // Nobody reaches the API under this address. Without it, the machine must have a default route.
+        // No client uses this address. Without it, the machine must have a default route.
         "--advertise-address=192.0.2.1",
         "--endpoint-reconciler-type=none",
         "--service-cluster-ip-range=10.0.0.0/24",

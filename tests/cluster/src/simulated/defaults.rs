@@ -1,4 +1,4 @@
-//! What the real API server fills in when an object is created, as far as somebody here looks at it.
+//! What the real API server fills in when an object is created, as far as it is used here.
 
 use serde_json::{Map, Value, json};
 

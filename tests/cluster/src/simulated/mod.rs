@@ -51,7 +51,7 @@ struct State {
     store: Store,
     controllers: bool,
     store_lost: bool,
-    /// How often the listener was closed: whoever watched then is cut.
+    /// How often the listener was closed: open watches are cut then.
     stops: u64,
 }
 
@@ -147,7 +147,7 @@ impl Simulated {
             let config = self.tls.as_ref().map(|(config, _)| Arc::clone(config));
             match Server::start_at(self.address, config, handler(&self.cluster)) {
                 Ok(server) => break server,
-                // An outgoing connection of somebody else may use the port for a moment.
+                // An outgoing connection of another process may use the port for a moment.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
                 }

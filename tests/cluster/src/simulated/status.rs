@@ -71,12 +71,12 @@ impl Refusal {
         Self::new(409, "Conflict", &message, &json!({"name": name, "kind": "Pod"}))
     }
 
-    /// Somebody else wrote the object in between.
+    /// Another client wrote the object in between.
     pub(super) fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
     }
 
-    /// The list that this `continue` token belongs to is gone; `fresh` goes on with an inconsistent one.
+    /// The list that this `continue` token belongs to is gone; `fresh` continues with an inconsistent one.
     pub(super) fn expired(fresh: &str) -> Self {
         let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
              the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
@@ -112,7 +112,7 @@ impl Refusal {
         Self::new(422, "Invalid", &message, &details)
     }
 
-    /// A disruption budget stands in the way of an eviction.
+    /// A disruption budget blocks an eviction.
     pub(super) fn budget(retry_after: u32, cause: &str) -> Self {
         let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
         if retry_after > 0 {

@@ -176,7 +176,7 @@ impl Store {
         format!("{a:08x}-{b:04x}-4{c:03x}-8{:03x}-{:012x}", low >> 52, low & 0xffff_ffff_ffff)
     }
 
-    /// A token for this caller, that nobody can guess.
+    /// A random token for this caller.
     pub(super) fn new_token(&mut self, caller: Caller) -> String {
         let words = [(); 4].map(|()| RandomState::new().hash_one(self.made));
         let token: String = words.iter().map(|word| format!("{word:016x}")).collect();

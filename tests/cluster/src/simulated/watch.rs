@@ -74,7 +74,7 @@ impl Watch {
         Reply::Stream(head, stream)
     }
 
-    /// What has happened and was not told yet.
+    /// Events that were not sent yet.
     fn lines(&mut self, store: &Store) -> String {
         if self.after < store.forgotten {
             let message = format!("too old resource version: {} ({})", self.after, store.forgotten);

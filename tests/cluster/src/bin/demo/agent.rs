@@ -1,18 +1,30 @@
-//! One machine: an agent that asks as Zincati does, only more often, and reboots when it may.
+//! Agent of one machine: sends the requests of Zincati, only more often, and reboots when approved.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use test_cluster::fleet::{Fleet, zincati_id};
-use test_cluster::kubelet::Kubelet;
-use test_cluster::{Server, Zincati};
+use test_cluster::fleet::zincati_id;
+use test_cluster::zincati::Answer;
+use test_cluster::{Server, TestCluster, Zincati};
 
-use crate::teller::{Teller, Tone};
+use crate::output::Tone;
 use crate::watch::Watch;
+
+/// Pause after a refusal; Zincati waits five minutes.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// A request without an answer after this time counts as held.
+const HELD_AFTER: Duration = Duration::from_millis(400);
+
+/// Time that a machine is down.
+const BOOT: Duration = Duration::from_secs(3);
+
+/// Time limit of one reboot, also on a slow machine.
+const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 pub(crate) struct Agent {
     node: &'static str,
-    /// The same machine, calling either replica, as behind a Service.
+    /// The agent of this machine with the address of each replica, as behind a Service.
     replicas: [Zincati; 2],
 }
 
@@ -22,82 +34,65 @@ impl Agent {
         Self { node, replicas: servers.each_ref().map(|server| server.zincati(&id)) }
     }
 
-    /// Says that the machine is up. Whether it was answered with 200.
-    pub(crate) fn checks_in(&self, watch: &Watch, teller: &Teller) -> bool {
-        let said = teller.now();
-        let answer = self.replicas[1].steady_state();
-        if answer.status == 200 {
-            watch.checked_in(self.node);
-        }
-        let tone = if answer.status == 200 { Tone::Good } else { Tone::Wait };
-        teller.say_at(said, self.node, tone, &format!("checks in with b → {} {}: {}", answer.status, answer.kind, answer.value));
-        answer.status == 200
+    /// Checks in, and reports whether the answer was 200.
+    pub(crate) fn check_in(&self, watch: &Watch) -> bool {
+        watch.promises.check_in(self.node);
+        self.print(watch, "checks in with b", &self.replicas[1].steady_state())
     }
 
-    /// Asks until the reboot is granted, reboots, checks in. Whether all of that came to pass in time.
-    pub(crate) fn reboots_once(&self, fleet: &Fleet, kubelet: &Kubelet, watch: &Watch, teller: &Teller) -> bool {
-        let begun = Instant::now();
-        let in_time = || begun.elapsed() < PATIENCE;
-        let mut attempt = 0;
-        while !self.is_granted(attempt, watch, teller) {
-            if !in_time() {
-                teller.say(self.node, Tone::Bad, &format!("gives up: no reboot was granted within {PATIENCE:?}"));
-                return false;
-            }
-            attempt += 1;
-            thread::sleep(AGAIN);
+    /// Requests a reboot until approved, reboots, checks in. Reports whether all that succeeded in time.
+    pub(crate) fn reboot(&self, cluster: &TestCluster, watch: &Watch) -> bool {
+        if !repeat(|attempt| self.request_reboot(attempt % 2, watch)) {
+            watch.output.print(self.node, Tone::Bad, &format!("gives up: no reboot was approved within {TIME_LIMIT:?}"));
+            return false;
         }
-        teller.say(self.node, Tone::Plain, "reboots …");
-        kubelet.power_off(self.node);
-        fleet.set_ready(self.node, false);
+        watch.output.print(self.node, Tone::Plain, "reboots …");
+        cluster.kubelet.power_off(self.node);
+        cluster.fleet.set_ready(self.node, false);
         thread::sleep(BOOT);
-        fleet.reboot(self.node);
-        fleet.set_ready(self.node, true);
-        kubelet.power_on(self.node);
-        teller.say(self.node, Tone::Plain, "is up again, with another boot-id");
-        while !self.checks_in(watch, teller) {
-            if !in_time() {
-                return false;
-            }
-            thread::sleep(AGAIN);
-        }
-        true
+        cluster.fleet.reboot(self.node);
+        cluster.fleet.set_ready(self.node, true);
+        cluster.kubelet.power_on(self.node);
+        watch.output.print(self.node, Tone::Plain, "is up again, with a new boot-id");
+        repeat(|_| self.check_in(watch))
     }
 
-    /// One pre-reboot, told.
-    fn is_granted(&self, attempt: usize, watch: &Watch, teller: &Teller) -> bool {
-        let turn = attempt % 2;
-        let (replica, name) = (&self.replicas[turn], ["a", "b"][turn]);
-        let asked = teller.now();
-        let pending = replica.send("pre-reboot");
-        let held = pending.is_held(AT_ONCE);
+    /// Sends one pre-reboot request, and reports whether it was approved.
+    fn request_reboot(&self, replica: usize, watch: &Watch) -> bool {
+        let name = ["a", "b"][replica];
+        let pending = self.replicas[replica].send("pre-reboot");
+        let held = pending.is_held(HELD_AFTER);
         if held {
-            teller.say_at(
-                asked,
-                self.node,
-                Tone::Plain,
-                &format!("asks {name} for a reboot; its request is held while the node is drained"),
-            );
+            let text = format!("asks {name} for a reboot; its request is held while the node is drained");
+            watch.output.print(self.node, Tone::Plain, &text);
         }
-        let answer = pending.answer();
-        if answer.status == 200 {
-            watch.granted(self.node);
+        let action = if held { "is answered".to_owned() } else { format!("asks {name}") };
+        let approved = self.print(watch, &action, &pending.answer());
+        if approved {
+            watch.approved(self.node);
         }
+        approved
+    }
+
+    /// Prints an answer, and reports whether it was 200.
+    fn print(&self, watch: &Watch, action: &str, answer: &Answer) -> bool {
         let tone = if answer.status == 200 { Tone::Good } else { Tone::Wait };
-        let (at, asks) = if held { (teller.now(), "is answered".to_owned()) } else { (asked, format!("asks {name}")) };
-        teller.say_at(at, self.node, tone, &format!("{asks} → {} {}: {}", answer.status, answer.kind, answer.value));
+        watch.output.print(self.node, tone, &format!("{action} → {} {}: {}", answer.status, answer.kind, answer.value));
         answer.status == 200
     }
 }
 
-/// Between two requests of a refused agent; Zincati's is five minutes.
-const AGAIN: Duration = Duration::from_secs(3);
-
-/// An answer that takes longer than this is one that is being held.
-const AT_ONCE: Duration = Duration::from_millis(400);
-
-/// How long a machine is away.
-const BOOT: Duration = Duration::from_secs(3);
-
-/// A demo that takes longer than this, even on a slow machine, has failed.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Repeats a request until it succeeds, and reports whether it did in time.
+fn repeat(mut request: impl FnMut(usize) -> bool) -> bool {
+    let begun = Instant::now();
+    for attempt in 0.. {
+        if request(attempt) {
+            return true;
+        }
+        if begun.elapsed() > TIME_LIMIT {
+            break;
+        }
+        thread::sleep(RETRY);
+    }
+    false
+}

@@ -1,12 +1,12 @@
-//! The main job, to be watched: three nodes of a simulated cluster want to reboot at once, and two replicas of the real
-//! program let them, one after the other, drained. What it says at the end is what it saw on the cluster; when a
-//! promise did not hold, it fails. `scripts/demo` builds and runs it.
-#![expect(clippy::disallowed_methods, reason = "it plays the outside world, which has a clock, and people read along")]
+//! The main job, to watch: three nodes of a simulated cluster want to reboot at once, and two replicas of the program drain and approve
+//! one after the other. The summary at the end is read from the cluster, and the demo fails if a promise is broken. `scripts/demo`
+//! builds and runs it.
+#![expect(clippy::disallowed_methods, reason = "the demo plays the outside world, which has a clock, at a pace for readers")]
 
 mod agent;
+mod output;
 mod stage;
 mod summary;
-mod teller;
 mod watch;
 
 use std::path::PathBuf;
@@ -20,58 +20,50 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::{Backend, TestCluster};
 
 use agent::Agent;
-use teller::{Teller, Tone};
+use output::{Output, Tone};
 use watch::Watch;
 
+/// Pause between two reads of the cluster, short against the start of a pod.
+const READ_INTERVAL: Duration = Duration::from_millis(25);
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(binary), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(binary), None) = (arguments.next().filter(|path| path.is_file()), arguments.next()) else {
         eprintln!("usage: demo PATH-OF-REBOOT-MANAGER; scripts/demo builds both and runs this");
         return ExitCode::from(2);
     };
-    if !binary.is_file() {
-        eprintln!("demo: there is no program {}; scripts/demo builds it", binary.display());
-        return ExitCode::from(2);
-    }
     let cluster = TestCluster::on(Backend::Simulated, include_str!("../../../../../kubernetes/deployment.yaml"));
     stage::set(&cluster);
     let servers = [cluster.server(&binary).start(), cluster.server(&binary).start()];
-    let teller = Arc::new(Teller::new());
-    teller.title(&stage::description(&servers));
-    let watch = Arc::new(Watch::new(&cluster, Arc::clone(&teller)));
+    let output = Output::new();
+    output.title(&stage::description(&servers));
+    let watch = Arc::new(Watch::new(&cluster, output));
     let observer = Arc::clone(&watch);
-    // After each answer to an eviction, before the program hears it: so no moment in which a budget could be broken is missed.
+    // The proxy delays each answer until the cluster is read, so that no violation of a budget is missed.
     cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::after(move |passed| observer.eviction(passed))));
     let begun = Instant::now();
     let agents = stage::NODES.map(|(node, machine_id)| Agent::new(node, machine_id, &servers));
-    let everybody_ended = play(&agents, &cluster, &watch, &teller);
-    let seen = watch.last_look();
-    teller.finish();
-    if summary::tell(&seen, &teller, begun.elapsed()) && everybody_ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let finished = run(&agents, &cluster, &watch);
+    if summary::print(&watch, begun.elapsed()) && finished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Lets all agents live until each has rebooted, while the watch looks and the teller tells. Whether all came through.
-fn play(agents: &[Agent], cluster: &TestCluster, watch: &Watch, teller: &Teller) -> bool {
+/// Runs all agents until each has rebooted, and reports whether all succeeded.
+fn run(agents: &[Agent], cluster: &TestCluster, watch: &Watch) -> bool {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| teller.tell(&over));
         scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
-                watch.look();
-                thread::sleep(BETWEEN_LOOKS);
+                watch.read();
+                thread::sleep(READ_INTERVAL);
             }
         });
-        let (fleet, kubelet) = (&cluster.fleet, &cluster.kubelet);
         for agent in agents {
-            agent.checks_in(watch, teller);
+            agent.check_in(watch);
         }
-        teller.say("", Tone::Good, "An update is staged on all three nodes at the same moment: each asks whether it may reboot.");
-        let lives: Vec<_> = agents.iter().map(|agent| scope.spawn(move || agent.reboots_once(fleet, kubelet, watch, teller))).collect();
-        let ended: Vec<bool> = lives.into_iter().map(|life| life.join().unwrap_or(false)).collect();
+        watch.output.print("", Tone::Good, "An update is staged on all three nodes at the same moment: each asks whether it may reboot.");
+        let reboots: Vec<_> = agents.iter().map(|agent| scope.spawn(|| agent.reboot(cluster, watch))).collect();
+        let finished: Vec<bool> = reboots.into_iter().map(|reboot| reboot.join().unwrap_or(false)).collect();
         over.store(true, Ordering::Release);
-        ended.into_iter().all(|ended| ended)
+        finished.into_iter().all(|finished| finished)
     })
 }
-
-/// Short against what a pod takes to start.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(25);

@@ -1,4 +1,4 @@
-//! What is on the stage: three nodes, and one of each kind of workload that a drain meets.
+//! Set-up of the demo: three nodes, and one workload of each kind that a drain meets.
 
 use serde_json::{Value, json};
 
@@ -16,11 +16,11 @@ pub(crate) const SHOP: &str = "shop";
 /// The Deployment with a budget.
 pub(crate) const WEB: &str = "web";
 
-/// How many pods it has, and how many its budget wants to be healthy.
+/// Number of its pods, and minimum that its budget requires to be healthy.
 pub(crate) const WEB_PODS: u32 = 4;
 pub(crate) const WEB_MIN: u32 = 3;
 
-/// Makes nodes and workloads and waits until everything runs.
+/// Creates nodes and workloads, and waits until all pods run.
 pub(crate) fn set(cluster: &TestCluster) {
     for (node, machine_id) in NODES {
         cluster.fleet.node(node, machine_id, &format!("first-boot-of-{node}")).create();
@@ -44,7 +44,7 @@ pub(crate) fn set(cluster: &TestCluster) {
     });
 }
 
-/// What is shown, in words.
+/// Describes the demo.
 pub(crate) fn description(servers: &[Server; 2]) -> Vec<String> {
     let [a, b] = servers.each_ref().map(|server| server.address.as_str());
     vec![
@@ -54,13 +54,13 @@ pub(crate) fn description(servers: &[Server; 2]) -> Vec<String> {
         format!("(a on {a}, b on {b}), with the rights of kubernetes/deployment.yaml."),
         String::new(),
         "nodes      n1, n2, n3, each with an agent that speaks as Zincati does".to_owned(),
-        format!("workloads  Deployment {WEB} ({WEB_PODS} pods; its PodDisruptionBudget wants {WEB_MIN} healthy), StatefulSet db (2),"),
-        "           DaemonSet logs (one a node; it stays), and lonely, a pod without an owner".to_owned(),
-        "rule       1 node out at a time. A refused agent asks again after 3 s here, 5 min in reality.".to_owned(),
+        format!("workloads  Deployment {WEB} ({WEB_PODS} pods; its PodDisruptionBudget requires {WEB_MIN} healthy), StatefulSet db (2),"),
+        "           DaemonSet logs (one on each node, not evicted), and lonely, a pod without an owner".to_owned(),
+        "rule       1 node at a time. A refused agent asks again after 3 s here, 5 min in reality.".to_owned(),
     ]
 }
 
-/// The same pod or template, at a pace that can be followed.
+/// Slows down the start and end of a pod or template, so that people can follow.
 fn at_leisure(mut pod: Value) -> Value {
     pod["metadata"]["annotations"] = json!({START_MS: "2000", TERMINATION_MS: "1500"});
     pod["spec"]["terminationGracePeriodSeconds"] = json!(30);

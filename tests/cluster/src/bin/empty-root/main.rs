@@ -1,7 +1,7 @@
-//! Runs the static program where a container without a base image would: in a root that holds nothing but the program and what a
-//! kubelet mounts, read-only, as uid 65532. The API server is simulated, has TLS, and is known by name only.
+//! Runs the static program as a container without a base image does: in a root that holds only the program and the mounts of a
+//! kubelet, read-only, as uid 65532. The API server is simulated, has TLS, and is known by name only.
 //!
-//! Usage, as root and in a mount namespace of its own: `unshare --mount empty-root PROGRAM MANIFEST [EMULATOR]`; scripts/build-static
+//! Usage, as root and in a new mount namespace: `unshare --mount empty-root PROGRAM MANIFEST [EMULATOR]`; scripts/build-static
 //! does that. An emulator is a static program that runs programs of another architecture.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "it ends when something is not as expected")]
 
@@ -25,7 +25,7 @@ use test_cluster::{Simulated, apply};
 
 use names::Names;
 
-/// What `KUBERNETES_SERVICE_HOST` could say; the name that the search list of a pod makes of it is the one that exists.
+/// Value of `KUBERNETES_SERVICE_HOST`; the name exists only with the suffix of a pod's search list.
 const HOST: &str = "kubernetes.default.svc";
 const MACHINE_ID: &str = "1c09ca98649c4c7abc779cd04c96812e";
 
@@ -64,7 +64,7 @@ fn main() {
     println!("empty root: {program} ran as uid {}, resolved {HOST}, checked a node in over TLS and stopped", USER);
 }
 
-/// With nothing at all but itself.
+/// Runs `--version` in a root without any mounts.
 fn says_its_version(root: &EmptyRoot) {
     let command = root.command();
     let output = Command::new(&command[0]).args(&command[1..]).arg("--version").output().expect("chroot");
@@ -72,7 +72,7 @@ fn says_its_version(root: &EmptyRoot) {
     assert!(output.status.success() && text.starts_with("reboot-manager "), "{output:?}");
 }
 
-/// A certificate for the API server, and the TLS that shows it.
+/// Makes a certificate for the API server, and the TLS configuration that presents it.
 fn certificate() -> (String, Arc<ServerConfig>) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned(), HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -86,7 +86,7 @@ fn certificate() -> (String, Arc<ServerConfig>) {
     (certificate.pem(), Arc::new(config))
 }
 
-/// The kernel says who runs it.
+/// Checks the user of the process in `/proc`.
 fn has_the_user(pid: u32) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     for row in ["Uid:", "Gid:"] {

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use test_cluster::empty_root::NAME_SERVER;
 
-/// The server. It answers for as long as the process lives.
+/// Name server that answers until the process ends.
 pub(super) struct Names {
     asked: Arc<AtomicUsize>,
 }
 
 impl Names {
-    /// Says that `name` is 127.0.0.1 and that there is no other name.
+    /// Answers 127.0.0.1 for `name`, and that no other name exists.
     pub(super) fn serve(name: &str) -> Self {
         let socket = UdpSocket::bind((NAME_SERVER, 53)).expect("port 53 of 127.0.0.153");
         let wanted = encoded(name);
@@ -31,13 +31,13 @@ impl Names {
         Self { asked }
     }
 
-    /// How often the name was asked for.
+    /// Number of queries for the name.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
 
-/// A name as questions hold it.
+/// Encodes a name as in a question.
 fn encoded(name: &str) -> Vec<u8> {
     let label = |label: &str| [&[u8::try_from(label.len()).expect("a short label")], label.as_bytes()].concat();
     let mut bytes: Vec<u8> = name.split('.').flat_map(label).collect();
@@ -45,7 +45,7 @@ fn encoded(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The answer to a query with one question, and whether it is for the name.
+/// Returns the answer to a query with one question, and whether the question was for the name.
 fn answer(query: &[u8], wanted: &[u8]) -> Option<(Vec<u8>, bool)> {
     let (header, rest) = query.split_at_checked(12)?;
     let end = rest.iter().position(|byte| *byte == 0)? + 1;
@@ -53,7 +53,7 @@ fn answer(query: &[u8], wanted: &[u8]) -> Option<(Vec<u8>, bool)> {
     let question = rest.get(..end + 4)?;
     let known = rest[..end].eq_ignore_ascii_case(wanted);
     let is_a = kind == [0, 1];
-    // A response, recursion available; no error, or no such name.
+    // Flags: a response, recursion available; no error, or the name does not exist.
     let mut answer =
         [&header[..2], &[0x81, if known { 0x80 } else { 0x83 }, 0, 1, 0, u8::from(known && is_a), 0, 0, 0, 0], question].concat();
     if known && is_a {

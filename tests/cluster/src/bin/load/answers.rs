@@ -1,4 +1,4 @@
-//! What the agents were answered, and how long it took.
+//! Answers to the agents, and their times.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use test_cluster::zincati::Answer;
 pub(super) struct Answers(Mutex<BTreeMap<(&'static str, String), Vec<Duration>>>);
 
 impl Answers {
-    /// Takes in one answer; none is a connection that ended without.
+    /// Adds an answer; `None` is a connection that ended without one.
     pub(super) fn add(&self, endpoint: &'static str, answer: Option<&Answer>) {
         let (name, took) = match answer {
             Some(answer) => (format!("{} `{}`", answer.status, answer.kind), answer.took),
@@ -20,7 +20,7 @@ impl Answers {
         self.0.lock().expect("answers").entry((endpoint, name)).or_default().push(took);
     }
 
-    /// How many answers of an endpoint had this status and kind.
+    /// Counts the answers of an endpoint with this status and kind.
     pub(super) fn count(&self, endpoint: &'static str, name: &str) -> usize {
         self.0.lock().expect("answers").get(&(endpoint, name.to_owned())).map_or(0, Vec::len)
     }

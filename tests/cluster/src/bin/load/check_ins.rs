@@ -1,4 +1,4 @@
-//! A whole fleet checks in, twice: the first time each node is marked, the second time nothing has to change.
+//! A whole fleet checks in twice: the first time each node gets its annotation, the second time nothing changes.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use super::agents;
 use super::answers::Answers;
 use super::samples::{self, Samples};
 
-/// A server that has answered this fleet must fit in this, by the promise of 8 MiB at 5,000 nodes.
+/// Limit of the server's memory: the promise is 8 MiB at 5,000 nodes.
 const RSS_KIB_MAX: u64 = 8 * 1024;
 
 pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration) -> Vec<String> {
@@ -44,8 +44,8 @@ pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration)
     let peak = server.peak_rss_kib();
     println!("Peak RSS: {peak} KiB.\n");
     let unheard = |name: &&&'static str| answers.count(name, "200 `steady_state`") != nodes;
-    let told = |name: &&'static str| format!("{name}: not every one of {nodes} nodes was told that it is in service");
-    let mut broken: Vec<String> = names.iter().filter(unheard).map(told).collect();
+    let fault = |name: &&'static str| format!("{name}: not all of {nodes} nodes were answered 200 steady_state");
+    let mut broken: Vec<String> = names.iter().filter(unheard).map(fault).collect();
     if peak > RSS_KIB_MAX {
         broken.push(format!("{peak} KiB resident at the peak; {RSS_KIB_MAX} is the limit"));
     }

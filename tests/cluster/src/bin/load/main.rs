@@ -1,14 +1,14 @@
-//! Puts the load of a fleet on the program, compressed in time: agents that speak as Zincati does check in, ask for reboots all at once
-//! on a day of an update, and go through roll-outs for hours. While they do, it holds the program to its promises: never more nodes
-//! approved than slots, no pod on an approved node; and at the end everything as it was, and no memory, thread or descriptor lost.
+//! Puts the load of a fleet on the program, compressed in time. Agents with the requests of Zincati check in, ask for reboots all at once
+//! on a day of an update, and go through roll-outs for hours. Meanwhile the load checks the promises ([`test_cluster::promises`]), and
+//! that no memory, thread or descriptor is lost.
 //!
-//! Usage: `load PROGRAM MANIFEST quick|long`, on the cluster that `CLUSTER` names. It prints Markdown, and ends with an error when a promise
-//! is broken. scripts/soak does all set-up.
+//! Usage: `load PROGRAM MANIFEST quick|long`, on the cluster that `CLUSTER` names. The output is Markdown, and the exit code is an error
+//! if a promise is broken. scripts/soak does all set-up.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "it plays the outside world, which has a clock, and ends when something is not as expected"
+    reason = "the load plays the outside world, which has a clock, and ends at a wrong answer"
 )]
 
 mod agents;
@@ -16,7 +16,6 @@ mod answers;
 mod check_ins;
 mod roll_out;
 mod samples;
-mod watchman;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,30 +23,30 @@ use std::time::Duration;
 
 use roll_out::Roll;
 
-/// An agent that was refused asks again after five minutes and up to a tenth more.
+/// Interval of a refused agent: five minutes, and up to a tenth more.
 const INTERVAL: Duration = Duration::from_secs(300);
 
-/// What is played, and how much faster than in life.
+/// Parts of a run, each with the factor by which time is compressed.
 struct Play {
     check_ins: CheckIns,
     update_day: Roll,
     hours: Roll,
 }
 
-/// So many nodes check in evenly over five minutes, twice.
+/// Nodes that check in twice, evenly over five minutes.
 struct CheckIns {
     nodes: usize,
     speed: u32,
 }
 
-/// One or two minutes in all.
+/// Run of one or two minutes.
 const QUICK: Play = Play {
     check_ins: CheckIns { nodes: 500, speed: 60 },
     update_day: Roll { nodes: 60, pods: 60, slots: 5, speed: 100, time: Duration::ZERO },
     hours: Roll { nodes: 30, pods: 60, slots: 3, speed: 150, time: Duration::from_secs(40) },
 };
 
-/// Ten hours in fifteen minutes, besides a large fleet and a long day.
+/// Run of half an hour: ten hours of roll-outs in fifteen minutes, a large fleet and a long day.
 const LONG: Play = Play {
     check_ins: CheckIns { nodes: 5000, speed: 10 },
     update_day: Roll { nodes: 500, pods: 250, slots: 5, speed: 30, time: Duration::ZERO },
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Plays it; says which promises were broken.
+/// Runs all parts, and returns the broken promises.
 fn run(play: &Play, program: &Path, manifest: &str) -> Vec<String> {
     let mut broken = Vec::new();
     let CheckIns { nodes, speed } = play.check_ins;

@@ -1,4 +1,4 @@
-//! Roll-outs: all nodes have an update and ask at once, and again after each refusal, until all have rebooted.
+//! Roll-outs: all nodes have an update, ask for a reboot at once, and repeat after each refusal until all have rebooted.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -8,49 +8,49 @@ use std::time::{Duration, Instant};
 use test_cluster::cluster::SOON;
 use test_cluster::fleet::machine_id;
 use test_cluster::objects::Placement;
+use test_cluster::promises::Promises;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
 use super::answers::Answers;
 use super::samples::{self, Samples};
-use super::watchman::Watchman;
 use super::{INTERVAL, agents};
 
-/// How long a machine takes to reboot, in life.
+/// Duration of a reboot, in real time.
 const REBOOT: Duration = Duration::from_secs(60);
 
-/// A play of roll-outs.
+/// Parameters of roll-outs.
 #[derive(Clone, Copy)]
 pub(super) struct Roll {
     pub(super) nodes: usize,
-    /// Of one Deployment; a budget lets a fifth of them be away.
+    /// Pods of one Deployment; a budget allows a fifth of them to be unavailable.
     pub(super) pods: u32,
     pub(super) slots: usize,
-    /// How much faster than in life.
+    /// Factor by which time is compressed.
     pub(super) speed: u32,
-    /// New roll-outs begin until this has passed; with nothing, there is one.
+    /// New roll-outs begin until this has passed; zero means one roll-out.
     pub(super) time: Duration,
 }
 
-/// Where a machine is.
+/// State of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Machine {
-    /// Has rebooted, and tells that it is up until it is heard.
+    /// Rebooted, and not yet checked in.
     Back,
-    /// It has rebooted and is in service again.
+    /// Rebooted and in service again.
     Done,
-    /// Was told yes, and reboots.
+    /// Approved, and rebooting.
     Rebooting,
-    /// Runs, with an update to boot into.
+    /// Running, with an update to boot into.
     Up,
 }
 
-/// What the threads share.
+/// State that the threads share.
 struct Stage<'a> {
     roll: Roll,
     cluster: &'a TestCluster,
     server: &'a Server,
-    watchman: &'a Watchman<'a>,
+    promises: &'a Promises,
     answers: &'a Answers,
     machines: Vec<Mutex<Machine>>,
     reboots: &'a AtomicUsize,
@@ -66,41 +66,41 @@ impl Roll {
             .arg("--slots")
             .arg(&self.slots.to_string());
         let server = start.start();
-        let (answers, samples, watchman) = (Answers::default(), Samples::new(), Watchman::new(&cluster, self.slots));
+        let (answers, samples, promises) = (Answers::default(), Samples::new(), Promises::new(&cluster, self.slots));
         let (reboots, over, begun) = (AtomicUsize::new(0), AtomicBool::new(false), Instant::now());
         let mut rolls = 0;
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Acquire) {
                     samples.look(&server);
-                    watchman.look_at_lease();
+                    promises.check_lease();
                     std::thread::sleep(samples::EVERY);
                 }
             });
             while rolls == 0 || begun.elapsed() < self.time {
                 let machines = (0..self.nodes).map(|_| Mutex::new(Machine::Up)).collect();
-                let (cluster, server, watchman, answers, reboots) = (&cluster, &server, &watchman, &answers, &reboots);
-                Stage { roll: self, cluster, server, watchman, answers, machines, reboots }.play();
+                let (cluster, server, promises, answers, reboots) = (&cluster, &server, &promises, &answers, &reboots);
+                Stage { roll: self, cluster, server, promises, answers, machines, reboots }.play();
                 rolls += 1;
             }
             over.store(true, Ordering::Release);
         });
-        self.as_it_was(&cluster, &watchman);
+        self.check_restored(&cluster, &promises);
         answers.print();
         samples.print();
-        let (reboots, most) = (reboots.into_inner(), watchman.most());
+        let (reboots, most) = (reboots.into_inner(), promises.most());
         println!(
             "{rolls} roll-outs, {reboots} reboots in {:.0} s; at most {most} nodes approved at once.\n",
             begun.elapsed().as_secs_f64()
         );
         let grown = if self.time.is_zero() { Vec::new() } else { samples.grown() };
         if reboots != rolls * self.nodes {
-            watchman.break_promise(format!("{reboots} reboots in {rolls} roll-outs of {} nodes", self.nodes));
+            promises.report(format!("{reboots} reboots in {rolls} roll-outs of {} nodes", self.nodes));
         }
-        [watchman.broken(), grown].concat()
+        [promises.broken(), grown].concat()
     }
 
-    /// Nodes with a few pods each, and a budget for them.
+    /// Creates nodes, pods and their budget.
     fn furnish(self, cluster: &TestCluster) {
         cluster.fleet.padded_nodes(0..self.nodes);
         cluster.fleet.deployment("shop", "web", self.pods, Placement::Free);
@@ -117,15 +117,12 @@ impl Roll {
         });
     }
 
-    /// Nothing is left of the roll-outs: no holder, no cordon, every pod runs somewhere.
-    fn as_it_was(self, cluster: &TestCluster, watchman: &Watchman<'_>) {
+    /// Checks that nothing is left of the roll-outs: no holder, no cordon, and every pod runs.
+    fn check_restored(self, cluster: &TestCluster, promises: &Promises) {
         cluster.wait_for_no_holder();
         self.wait_for_pods(cluster);
         for number in 0..self.nodes {
-            let node = format!("n{number}");
-            if cluster.is_cordoned(&node) || cluster.status(&node).as_deref() != Some("Ready") {
-                watchman.break_promise(format!("node {node} is left behind: {:?}", cluster.status(&node)));
-            }
+            promises.check_restored(&name(number), false);
         }
     }
 }
@@ -136,7 +133,7 @@ impl Stage<'_> {
         agents::play((0..self.roll.nodes).map(|machine| (begun, machine)), |machine| self.act(machine));
     }
 
-    /// The next request of a machine; when it wants to act again.
+    /// Sends the next request of a machine, and returns the time of the one after.
     fn act(&self, number: usize) -> Option<Instant> {
         let mut machine = self.machines[number].lock().expect("one thread a machine");
         match *machine {
@@ -152,7 +149,7 @@ impl Stage<'_> {
         self.answers.add("pre-reboot", answer.as_ref());
         match answer {
             Some(answer) if answer.status == 200 => {
-                self.watchman.approved(&name(number));
+                self.promises.approve(&name(number));
                 *machine = Machine::Rebooting;
                 Instant::now() + REBOOT / self.roll.speed
             }
@@ -162,9 +159,9 @@ impl Stage<'_> {
 
     fn come_back(&self, number: usize, machine: &mut Machine) -> Option<Instant> {
         let node = name(number);
-        self.watchman.look_at(&node);
+        self.promises.check_node(&node);
         self.cluster.fleet.reboot(&node);
-        self.watchman.comes_back();
+        self.promises.check_in(&node);
         *machine = Machine::Back;
         self.check_in(number, machine)
     }
@@ -180,7 +177,7 @@ impl Stage<'_> {
         None
     }
 
-    /// Five minutes and up to a tenth more, in this play's time.
+    /// Returns the time of the next attempt: five minutes and up to a tenth more, compressed.
     fn later(&self, number: usize) -> Instant {
         let tenth = INTERVAL / 10 / self.roll.speed;
         let spread = u32::try_from(number * 7919 % 100).unwrap();

@@ -1,19 +1,20 @@
-//! What the process has and uses, looked at all the while; and whether that has grown.
+//! Samples of the resources of the process, and a check that they do not grow.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use test_cluster::Server;
 
-/// Between two looks.
+/// Interval between two samples.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
 
-/// How much the last quarter's highest may be above the second's. A leak of one for each reboot, or each hundred requests, is many times that.
+/// Limits of the growth from the second quarter's maximum to the last quarter's. A leak of one for each reboot, or for each hundred
+/// requests, is many times that.
 const RSS_KIB_MORE_MAX: u64 = 1024;
 const THREADS_MORE_MAX: u64 = 16;
 const DESCRIPTORS_MORE_MAX: u64 = 32;
 
-/// Looks, in order.
+/// Samples in order of time.
 pub(super) struct Samples {
     begun: Instant,
     seen: Mutex<Vec<Sample>>,
@@ -37,7 +38,7 @@ impl Samples {
         self.seen.lock().expect("samples").push(Sample { at: self.begun.elapsed(), cpu: server.cpu_time(), values });
     }
 
-    /// The highest of each quarter, as a table.
+    /// Prints the maximum of each quarter as a table.
     pub(super) fn print(&self) {
         println!("| quarter of {:.0} s | RSS, KiB | threads | descriptors | CPU, % of one core |", self.length().as_secs_f64());
         println!("|---|--:|--:|--:|--:|");
@@ -48,13 +49,13 @@ impl Samples {
         println!();
     }
 
-    /// What has grown from the second quarter to the last.
+    /// Returns messages about resources that grew from the second quarter to the last.
     pub(super) fn grown(&self) -> Vec<String> {
         let (second, last) = (self.highest(1), self.highest(3));
         let limits = [("KiB resident", RSS_KIB_MORE_MAX), ("threads", THREADS_MORE_MAX), ("descriptors", DESCRIPTORS_MORE_MAX)];
         let grew = |index: &usize| last[*index] > second[*index] + limits[*index].1;
-        let told = |index: usize| format!("{} {} in the second quarter, {} in the last", limits[index].0, second[index], last[index]);
-        (0..limits.len()).filter(grew).map(told).collect()
+        let message = |index: usize| format!("{} {} in the second quarter, {} in the last", limits[index].0, second[index], last[index]);
+        (0..limits.len()).filter(grew).map(message).collect()
     }
 
     fn length(&self) -> Duration {
@@ -84,7 +85,7 @@ impl Samples {
 mod tests {
     use super::*;
 
-    /// One look in the middle of each quarter.
+    /// Makes one sample in the middle of each quarter.
     fn grown(quarters: [[u64; 3]; 4]) -> Vec<String> {
         let samples = Samples::new();
         let ends = [(0, quarters[0]), (800, quarters[3])];
@@ -97,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_from_the_second_quarter_to_the_last_is_told() {
+    fn growth_from_the_second_quarter_to_the_last_is_reported() {
         let flat = [5000, 60, 120];
         assert_eq!(grown([[9000, 90, 200], flat, flat, [5000 + RSS_KIB_MORE_MAX, 60 + THREADS_MORE_MAX, 120]]), Vec::<String>::new());
-        let told = grown([flat, flat, flat, [5001 + RSS_KIB_MORE_MAX, 60, 121 + DESCRIPTORS_MORE_MAX]]);
+        let message = grown([flat, flat, flat, [5001 + RSS_KIB_MORE_MAX, 60, 121 + DESCRIPTORS_MORE_MAX]]);
         assert_eq!(
-            told,
+            message,
             ["KiB resident 5000 in the second quarter, 6025 in the last", "descriptors 120 in the second quarter, 153 in the last"]
         );
         assert_eq!(grown([flat, flat, flat, [5000, 61 + THREADS_MORE_MAX, 120]]).len(), 1);

@@ -101,7 +101,7 @@ pub(super) fn write_status(store: &mut Store, plural: &'static str, owner: &Valu
     });
 }
 
-/// Ten letters and digits that stand for a template.
+/// Ten letters and digits that identify a template.
 fn hash(template: &Value) -> String {
     let mixed =
         template.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));

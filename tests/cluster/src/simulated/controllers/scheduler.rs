@@ -42,7 +42,7 @@ fn choose<'a>(store: &Store, pod: &Value, nodes: &BTreeMap<&'a str, &'a Value>) 
     for pod in &placed {
         *load.entry(text(pod, "/spec/nodeName")).or_default() += 1;
     }
-    // Most pods keep away from nobody; comparing those with every node would take minutes in a big cluster.
+    // Most pods have no anti-affinity; comparing those with every node takes minutes in a big cluster.
     let picky = |pod: &Value| !items(pod, ANTI_AFFINITY).is_empty();
     let watched: Vec<&Value> = placed.into_iter().filter(|other| picky(pod) || picky(other)).collect();
     let fits = |node: &Value| {

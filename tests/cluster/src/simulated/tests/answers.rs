@@ -134,7 +134,7 @@ fn deleting_honours_preconditions_and_waits_for_finalizers() {
 #[test]
 fn the_state_outlives_the_front() {
     let certificate = certificate::self_signed();
-    let mut cluster = Simulated::start_tls(certificate.config, &certificate.pem);
+    let mut cluster = Simulated::start_tls(certificate.server(None), certificate.pem.as_bytes());
     let api = cluster.admin();
     node(&api, "a");
     cluster.stop();

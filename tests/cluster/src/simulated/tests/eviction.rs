@@ -70,7 +70,7 @@ fn a_spent_budget_refuses_and_says_what_it_needs() {
 }
 
 #[test]
-fn a_budget_that_nobody_has_looked_at_asks_for_patience() {
+fn a_budget_without_a_status_answers_too_many_requests() {
     let (cluster, api) = cluster();
     pod(&api, "p", "a");
     cluster.run_controllers(false);

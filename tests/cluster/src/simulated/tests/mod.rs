@@ -23,7 +23,7 @@ fn nodes(api: &Api, names: &[&str]) {
     }
 }
 
-/// A pod on a node, which nobody controls.
+/// A pod on a node, without a controller.
 fn pod(api: &Api, name: &str, node: &str) -> Value {
     let metadata = json!({"name": name, "labels": {"app": "web"}});
     let body = json!({"kind": "Pod", "metadata": metadata, "spec": {"nodeName": node, "containers": []}});

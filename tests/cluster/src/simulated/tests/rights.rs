@@ -76,7 +76,7 @@ fn a_token_counts_as_long_as_its_account() {
 }
 
 #[test]
-fn everybody_may_ask_what_he_may() {
+fn every_account_may_review_its_own_rights() {
     let (cluster, api) = installed();
     let ask = |api: &Api, attributes: &Value| {
         let review = json!({"kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}});

@@ -46,11 +46,11 @@ fn a_watch_brings_what_happens_after_its_version_and_ends_in_order() {
     assert_eq!(rest, [("BOOKMARK".to_owned(), String::new(), after + 3)]);
     let (_, mut whole) = watch(&api, "application/json", &format!("resourceVersion={version}&timeoutSeconds=1"));
     assert_eq!(whole.next().unwrap()["object"]["spec"]["unschedulable"], true);
-    assert_eq!(whole.map(|event| event["type"].clone()).collect::<Vec<_>>(), ["ADDED", "DELETED"], "nobody asked for a bookmark");
+    assert_eq!(whole.map(|event| event["type"].clone()).collect::<Vec<_>>(), ["ADDED", "DELETED"], "no bookmark was requested");
 }
 
 #[test]
-fn what_is_not_kept_any_more_is_told() {
+fn a_version_that_is_no_longer_kept_is_answered_410() {
     let cluster = Simulated::start();
     let api = cluster.admin();
     node(&api, "a");
@@ -73,7 +73,7 @@ fn a_watch_is_cut_when_the_listener_closes_and_denied_without_the_right() {
     cluster.stop();
     rest.join().unwrap();
     cluster.restart();
-    assert_eq!(watch(&cluster.client("nobody"), METADATA, "resourceVersion=1").0, 401);
+    assert_eq!(watch(&cluster.client("unknown"), METADATA, "resourceVersion=1").0, 401);
     let account = cluster.token_for("default", "default");
     assert_eq!(watch(&cluster.client(&account), METADATA, "resourceVersion=1").0, 403);
     for query in ["resourceVersion=0", "", "resourceVersion=1&labelSelector=x"] {

@@ -1,0 +1,140 @@
+//! Holds the language rules of CONTRIBUTING.md: words that are not used, and the first word of each item's documentation.
+
+use std::path::{Path, PathBuf};
+
+/// Words and phrases that a reader with English as a second language must look up, or that have a standard word.
+const REFUSED: &[&str] = &[
+    "whoever",
+    "whomever",
+    "somebody",
+    "nobody",
+    "everybody",
+    "anew",
+    "tell",
+    "tells",
+    "told",
+    "heed",
+    "heeds",
+    "dawdle",
+    "dawdles",
+    "dawdled",
+    "in vain",
+    "be had",
+    "for want of",
+    "all the same",
+    "so many",
+    "such a",
+    "stands",
+    "goes on",
+    "older manager",
+    "trouble",
+];
+
+/// Words that point to something else, so that the sentence needs another one to be understood.
+const POINTERS: &[&str] = &[
+    "as", "from", "how", "it", "its", "one", "so", "such", "the same", "their", "there", "these", "they", "this", "those", "what", "when",
+    "where", "whether", "which", "who", "whose", "why",
+];
+
+/// Item docs that may begin with a pointer, in percent of all.
+const POINTERS_MAX: f64 = 5.0;
+
+/// This file, which lists the words.
+const LIST: &str = "tests/it/language.rs";
+
+/// Files of the repository that people read.
+fn files() -> Vec<String> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut found = Vec::new();
+    let mut folders = ["src", "tests", "benches", "docs", "kubernetes", "scripts", ".ci"].map(|name| Path::new(root).join(name)).to_vec();
+    let documents = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"];
+    found.extend(documents.map(str::to_owned));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_data = |name: &str| path.file_name().is_some_and(|own| own == name);
+            if path.is_dir() {
+                // Inputs of fuzzers and of other programs are not prose.
+                folders.extend((!is_data("corpus") && !is_data("data") && !is_data("target")).then_some(path));
+            } else if !path.extension().is_some_and(|extension| ["svg", "sum", "lock", "mod"].iter().any(|data| extension == *data)) {
+                found.push(path.strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    assert!(found.len() > 200, "the files were not found");
+    found.retain(|file| file != LIST);
+    found
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The words of a text in lower case, with one space before, between and after them.
+fn words(text: &str) -> String {
+    let mut words = String::from(" ");
+    for word in text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()) {
+        words.push_str(&word.to_lowercase());
+        words.push(' ');
+    }
+    words
+}
+
+/// Refused words of a text, each with the number of its line. A phrase that a line break parts is not found.
+fn refused(text: &str) -> Vec<(usize, &'static str)> {
+    let mut found = Vec::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let words = words(text);
+        found.extend(REFUSED.iter().filter(|word| words.contains(&format!(" {word} "))).map(|word| (line, *word)));
+    }
+    found
+}
+
+/// First lines of the item docs (`///`) of a source file, each with its number.
+fn first_lines(source: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut is_inside) = (Vec::new(), false);
+    for (number, line) in (1..).zip(source.lines()) {
+        let doc = line.trim_start().strip_prefix("///");
+        found.extend(doc.filter(|_| !is_inside).map(|doc| (number, doc.trim())));
+        is_inside = doc.is_some();
+    }
+    found
+}
+
+fn is_pointer(doc: &str) -> bool {
+    let words = words(doc);
+    POINTERS.iter().any(|pointer| words.starts_with(&format!(" {pointer} ")))
+}
+
+#[test]
+fn no_refused_word_is_used() {
+    let mut faults = Vec::new();
+    for file in files() {
+        faults.extend(refused(&read(&file)).into_iter().map(|(line, word)| format!("{file}:{line}: {word:?}")));
+    }
+    assert!(faults.is_empty(), "use the words of CONTRIBUTING.md instead of:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn item_docs_name_their_subject_first() {
+    let (mut all, mut pointers) = (0, Vec::new());
+    for file in files().iter().filter(|file| file.starts_with("src/") && file.ends_with(".rs") && !file.contains("tests")) {
+        for (line, doc) in first_lines(&read(file)) {
+            all += 1;
+            pointers.extend(is_pointer(doc).then(|| format!("{file}:{line}: {doc}")));
+        }
+    }
+    let share = 100.0 * pointers.len() as f64 / all as f64;
+    println!("{} of {all} item docs begin with a pronoun or a wh-word: {share:.1} %", pointers.len());
+    assert!(all > 500 && share < POINTERS_MAX, "{share:.1} % of item docs do not name their subject first:\n{}", pointers.join("\n"));
+}
+
+#[test]
+fn each_rule_of_language_fails_when_it_is_broken() {
+    assert_eq!(refused("fine\nNobody is told."), [(2, "nobody"), (2, "told")]);
+    assert_eq!(refused("asks in vain, all the same"), [(1, "in vain"), (1, "all the same")]);
+    assert_eq!(refused("outstanding, foretold, understands"), []);
+    assert_eq!(first_lines("/// What\n/// it is.\nfn f() {}\n    /// Reads.\n"), [(1, "What"), (4, "Reads.")]);
+    assert!(is_pointer("It reads.") && is_pointer("The same for nodes.") && is_pointer("Why: a reason."));
+    assert!(!is_pointer("Item of a list.") && !is_pointer("Assigns a term."));
+}
