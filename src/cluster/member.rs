@@ -81,7 +81,7 @@ impl From<WireNode> for Member {
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             status,
             record: record.map(Box::new),
-            control_plane: labels.name_the_control_plane(),
+            control_plane: labels.include_control_plane(),
             zone: labels.zone.map(Into::into),
             os_image: (!info.os_image.is_empty()).then(|| info.os_image.into()),
         }

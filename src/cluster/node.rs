@@ -123,7 +123,7 @@ pub(super) struct WireInfo {
 impl From<WireNode> for Node {
     fn from(wire: WireNode) -> Self {
         let (readiness, readiness_since) = wire.status.conditions.readiness();
-        let control_plane = wire.metadata.labels.as_ref().is_some_and(Labels::name_the_control_plane);
+        let control_plane = wire.metadata.labels.as_ref().is_some_and(Labels::include_control_plane);
         let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
         let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
         Self {
