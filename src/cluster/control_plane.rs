@@ -32,7 +32,7 @@ pub(super) struct Labels {
 
 impl Labels {
     /// Reports whether one of the control-plane labels is set.
-    pub(super) fn name_the_control_plane(&self) -> bool {
+    pub(super) fn include_control_plane(&self) -> bool {
         self.control_plane.is_some() || self.etcd.is_some()
     }
 }

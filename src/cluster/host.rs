@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::readiness::{Conditions, Readiness};
+use super::node::WireNode;
 use super::toleration::Taint;
-use super::{NodeName, Pod};
+use super::{NodeName, Pod, Readiness};
 
 /// A Node as a place for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireHost")]
+#[serde(from = "WireNode")]
 pub struct Host {
     /// `metadata.name`.
     pub name: NodeName,
-    /// Ready and not cordoned. A cordoned node is no place even for a pod that tolerates the cordon: it may be the next to be emptied.
+    // Ready and not cordoned. A cordoned node is no place even for a pod that tolerates the cordon: it may be drained next.
     in_service: bool,
-    /// The taints that keep pods away.
     taints: BTreeSet<Taint>,
 }
 
@@ -38,39 +37,11 @@ impl Hosts {
     }
 }
 
-impl From<WireHost> for Host {
-    fn from(wire: WireHost) -> Self {
+impl From<WireNode> for Host {
+    fn from(wire: WireNode) -> Self {
         let in_service = wire.status.conditions.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true);
         Self { name: wire.metadata.name, in_service, taints: wire.spec.taints.into_iter().flatten().filter(Taint::is_strict).collect() }
     }
-}
-
-#[derive(Deserialize)]
-struct NameAlone {
-    name: NodeName,
-}
-
-#[derive(Deserialize)]
-struct WireHost {
-    metadata: NameAlone,
-    #[serde(default)]
-    spec: WireSpec,
-    #[serde(default)]
-    status: WireStatus,
-}
-
-#[derive(Default, Deserialize)]
-struct WireSpec {
-    #[serde(default)]
-    unschedulable: Option<bool>,
-    #[serde(default)]
-    taints: Option<Vec<Taint>>,
-}
-
-#[derive(Default, Deserialize)]
-struct WireStatus {
-    #[serde(default)]
-    conditions: Conditions,
 }
 
 #[cfg(test)]
@@ -102,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_can_run_a_pod_when_it_is_in_service_and_the_pod_tolerates_its_taints() {
+    fn a_node_in_service_runs_pods_that_tolerate_its_taints() {
         let cases = [
             ("True", json!({}), true),
             ("False", json!({}), false),
@@ -110,7 +81,7 @@ mod tests {
             ("True", json!({"unschedulable": true}), false),
             ("True", taint("node-role.kubernetes.io/control-plane", "NoSchedule"), true),
             ("True", taint("node-role.kubernetes.io/control-plane", "NoExecute"), false),
-            // For a moment after a node was uncordoned.
+            // The taint remains for a moment after a node was uncordoned.
             ("True", taint("node.kubernetes.io/unschedulable", "NoSchedule"), true),
             ("True", taint("gpu", "PreferNoSchedule"), true),
             ("True", taint("gpu", "NoSchedule"), false),

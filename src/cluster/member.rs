@@ -32,7 +32,7 @@ pub struct Member {
     pub status: Status,
     /// The annotation [`super::CORDON`]; boxed, because few nodes have one.
     pub record: Option<Box<CordonRecord>>,
-    /// One of the labels [`super::CONTROL_PLANE`] is set.
+    /// Presence of a label of [`super::CONTROL_PLANE`].
     pub control_plane: bool,
     /// The label `topology.kubernetes.io/zone`; shared by the members of a zone.
     pub zone: Option<Arc<str>>,
@@ -41,8 +41,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Reports whether the rebooting annotation or a cordon record of ours is set. It counts as rebooting, or must be
-    /// restored.
+    /// Reports whether the rebooting annotation or a cordon record of ours is set: the node counts as rebooting, or must be restored.
     pub fn is_marked(&self) -> bool {
         self.status == Status::Rebooting || self.record.is_some()
     }
@@ -58,7 +57,7 @@ impl Member {
         }
     }
 
-    /// The state that the write of `own` made, or a later one of the same Node under the same record.
+    /// Reports whether this is the state that the write of `own` made, or a later one of the same Node with the same record.
     pub fn shows(&self, own: &NodeMeta) -> bool {
         let same = self.uid == PackedId::from(own.uid.0.as_str()) && self.record.as_deref() == own.record.as_ref();
         same && self.version >= own.version.number()
@@ -82,7 +81,7 @@ impl From<WireNode> for Member {
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             status,
             record: record.map(Box::new),
-            control_plane: labels.name_the_control_plane(),
+            control_plane: labels.include_control_plane(),
             zone: labels.zone.map(Into::into),
             os_image: (!info.os_image.is_empty()).then(|| info.os_image.into()),
         }

@@ -86,12 +86,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_spoken_as_they_are() {
-        assert_eq!((Uid("u".to_owned()).to_string(), NodeName("n".to_owned()).to_string()), ("u".to_owned(), "n".to_owned()));
-        assert_eq!(PodKey { namespace: "shop".to_owned(), name: "web".to_owned() }.to_string(), "shop/web");
-    }
-
-    #[test]
     fn a_version_is_a_number_or_cannot_be_compared() {
         let largest = u128::MAX.to_string();
         let cases =

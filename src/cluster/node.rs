@@ -8,6 +8,7 @@ use super::address::gateways;
 use super::control_plane::Labels;
 use super::node_meta::Metadata;
 use super::readiness::{Conditions, Readiness};
+use super::toleration::Taint;
 use super::{Before, MachineId, NodeMeta, NodeName, Status, Term};
 
 /// A Node, read whole.
@@ -26,7 +27,7 @@ pub struct Node {
     pub readiness: Readiness,
     /// `lastTransitionTime` of the condition `Ready`: since when that holds.
     pub readiness_since: Option<Timestamp>,
-    /// Label [`super::CONTROL_PLANE`], old or new, is set.
+    /// Presence of a label of [`super::CONTROL_PLANE`].
     pub control_plane: bool,
     /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
     pub addresses: Vec<IpAddr>,
@@ -66,7 +67,7 @@ impl Node {
         }
     }
 
-    /// Ready in another boot than `boot`: evidence that its machine has rebooted and is back.
+    /// Reports whether the node is Ready in another boot than `boot`: evidence that the machine has rebooted and is back.
     pub fn is_back_from(&self, boot: &str) -> bool {
         self.readiness == Readiness::Ready && self.boot_id != boot
     }
@@ -88,6 +89,8 @@ pub(super) struct WireSpec {
     pub(super) unschedulable: Option<bool>,
     #[serde(default, rename = "podCIDRs")]
     pod_cidrs: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) taints: Option<Vec<Taint>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -120,7 +123,7 @@ pub(super) struct WireInfo {
 impl From<WireNode> for Node {
     fn from(wire: WireNode) -> Self {
         let (readiness, readiness_since) = wire.status.conditions.readiness();
-        let control_plane = wire.metadata.labels.as_ref().is_some_and(Labels::name_the_control_plane);
+        let control_plane = wire.metadata.labels.as_ref().is_some_and(Labels::include_control_plane);
         let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
         let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
         Self {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cordon_goes_back_to_its_owner() {
+    fn the_record_decides_who_owns_the_cordon() {
         use Before::{Schedulable, Unschedulable};
         let cases = [
             (node(None, None, false), Schedulable, Unschedulable),
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_the_drain_is_added_to_the_record_and_changes_nothing_else() {
+    fn the_drained_patch_only_adds_the_time_to_the_record() {
         let node = node(Some("Rebooting"), Some(Before::Unschedulable), true);
         let record = node.meta.record.clone().unwrap();
         let at: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
@@ -208,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_odd_fields_are_no_error() {
-        let wire = json!({"metadata": {"name": "n", "annotations": {CORDON: "{"}}, "status": {"nodeInfo": {"machineID": "odd"},
+    fn missing_and_invalid_fields_are_no_error() {
+        let wire = json!({"metadata": {"name": "n", "annotations": {CORDON: "{"}}, "status": {"nodeInfo": {"machineID": "invalid"},
             "conditions": [{"type": "Ready", "status": "Unknown"}]}});
         let node: Node = serde_json::from_value(wire).unwrap();
         assert_eq!((node.machine_id, node.readiness, node.meta.record), (None, Readiness::NotReady, None));

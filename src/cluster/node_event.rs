@@ -25,30 +25,23 @@ pub enum NodeEvent {
 /// The object of a BOOKMARK event.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Bookmark {
-    metadata: BookmarkMetadata,
+    pub(crate) metadata: BookmarkMetadata,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct BookmarkMetadata {
+pub(crate) struct BookmarkMetadata {
     #[serde(rename = "resourceVersion")]
-    version: ResourceVersion,
+    pub(crate) version: ResourceVersion,
 }
 
 /// The object of an ERROR event: a `Status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct WatchStatus {
-    /// An HTTP status.
+    /// HTTP status.
     pub code: u16,
-    /// For people.
+    /// Message for people.
     pub message: String,
-}
-
-impl Bookmark {
-    /// The version up to which everything was sent.
-    pub fn version(&self) -> &ResourceVersion {
-        &self.metadata.version
-    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub enum Before {
 pub struct CordonRecord {
     /// The state to restore.
     pub before: Before,
-    /// The term of the slot that this was written for.
+    /// Term of the slot for which the node was cordoned.
     #[serde(flatten)]
     pub term: Term,
     /// Time when the node was last seen empty; written before its reboot is approved.
@@ -83,7 +83,7 @@ impl NodeMeta {
 
 #[derive(Deserialize)]
 pub(super) struct Metadata {
-    name: NodeName,
+    pub(super) name: NodeName,
     #[serde(default)]
     pub(super) labels: Option<Labels>,
     #[serde(default)]
@@ -94,7 +94,7 @@ pub(super) struct Metadata {
     annotations: Option<Annotations>,
 }
 
-/// The two that are ours; a node may have many kilobytes of others.
+// Only our own annotations: a node may have many kilobytes of others.
 #[derive(Default, Deserialize)]
 struct Annotations {
     #[serde(default, rename = "rebootmanager/status")]

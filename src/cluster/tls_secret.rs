@@ -15,12 +15,12 @@ use super::ResourceVersion;
 pub struct KeyPem(String);
 
 impl KeyPem {
-    /// Takes `text` out of sight.
+    /// Wraps `text`.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text itself, for those who load or store it.
+    /// Returns the text, to be loaded or stored.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -42,7 +42,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// `data` of a Secret.
+    /// Returns the field `data` of a Secret.
     pub fn data(&self) -> Value {
         json!({CERTIFICATE: STANDARD.encode(&self.certificate), KEY: STANDARD.encode(self.key.reveal())})
     }
@@ -50,7 +50,7 @@ impl Pair {
 
 /// A Secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireSecret")]
+#[serde(from = "WireObject")]
 pub struct TlsSecret {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -60,7 +60,7 @@ pub struct TlsSecret {
 
 /// A ConfigMap with the certificate of a CA, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireMap")]
+#[serde(from = "WireObject")]
 pub struct CaMap {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -69,20 +69,14 @@ pub struct CaMap {
 }
 
 impl CaMap {
-    /// `data` with this certificate.
+    /// Returns the field `data` of a ConfigMap with this certificate.
     pub fn data(certificate: &str) -> Value {
         json!({CA: certificate})
     }
 }
 
 #[derive(Deserialize)]
-struct WireSecret {
-    metadata: WireMetadata,
-    data: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct WireMap {
+struct WireObject {
     metadata: WireMetadata,
     data: Option<BTreeMap<String, String>>,
 }
@@ -93,8 +87,8 @@ struct WireMetadata {
     version: ResourceVersion,
 }
 
-impl From<WireSecret> for TlsSecret {
-    fn from(wire: WireSecret) -> Self {
+impl From<WireObject> for TlsSecret {
+    fn from(wire: WireObject) -> Self {
         let data = wire.data.unwrap_or_default();
         let text = |field: &str| {
             let bytes = data.get(field).and_then(|text| STANDARD.decode(text).ok());
@@ -105,8 +99,8 @@ impl From<WireSecret> for TlsSecret {
     }
 }
 
-impl From<WireMap> for CaMap {
-    fn from(wire: WireMap) -> Self {
+impl From<WireObject> for CaMap {
+    fn from(wire: WireObject) -> Self {
         let certificate = wire.data.unwrap_or_default().remove(CA).unwrap_or_default();
         Self { version: wire.metadata.version, certificate }
     }

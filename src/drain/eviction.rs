@@ -57,9 +57,8 @@ pub enum Eviction {
 impl fmt::Display for Eviction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Budget { budget, needs } => {
-                write!(f, "is protected by the PodDisruptionBudget {} ({needs})", budget.as_deref().unwrap_or("unnamed"))
-            }
+            Self::Budget { budget: Some(budget), needs } => write!(f, "is protected by the PodDisruptionBudget {budget} ({needs})"),
+            Self::Budget { budget: None, needs } => write!(f, "is protected by a PodDisruptionBudget ({needs})"),
             Self::Evicted => f.write_str("is evicted"),
             Self::Gone { answer } => write!(f, "is not evicted: the API server answered {answer}, but still lists the pod"),
             Self::RateLimited { .. } => f.write_str("is not evicted yet: the API server limits the rate of requests"),

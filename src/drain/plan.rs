@@ -185,8 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pod_has_its_place() {
-        let terminating = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
+    fn each_kind_of_pod_is_evicted_or_skipped() {
         let own =
             |created: &str| json!({"metadata": {"namespace": "rm", "creationTimestamp": created}, "spec": {"serviceAccountName": "rm"}});
         let early = "2025-12-31T23:59:59Z";
@@ -198,12 +197,13 @@ mod tests {
         check(&json!({"status": {"phase": "Succeeded"}}), true, "Finished");
         check(&json!({"status": {"phase": "Failed"}}), true, "Finished");
         check(&json!({"status": {"phase": "Pending"}}), true, "evict");
-        check(&terminating, true, "terminating");
+        check(&json!({"metadata": {"deletionTimestamp": LATE}}), true, "terminating");
         check(&own(early), true, "own");
         check(&own(early), false, "Own");
         check(&own(SINCE), true, "own");
         check(&own(LATE), true, "own");
         check(&json!({"metadata": {"uid": "me"}}), true, "own");
+        check(&json!({"metadata": {"uid": "me", "deletionTimestamp": LATE}}), false, "terminating");
         check(&json!({"metadata": {"namespace": "rm"}}), true, "evict");
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let tolerates = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
         let bound = json!({"metadata": {"managedFields": [{"fieldsV1": {"f:spec": {"f:nodeName": {}}}}]}});
         let own = json!({"metadata": {"namespace": "rm"}, "spec": {"serviceAccountName": "rm"}});
-        let terminating = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"}});
+        let terminating = json!({"metadata": {"deletionTimestamp": LATE}});
         let created = |at: &str, patches: &[&Value]| {
             let mut merged = json!({"metadata": {"creationTimestamp": at}, "spec": {}});
             for (part, fields) in patches.iter().flat_map(|patch| patch.as_object().unwrap()) {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_uid_our_own_pod_is_known_by_namespace_and_name() {
+    fn own_pod_is_known_by_namespace_and_name_without_a_uid() {
         let ours = Ours { name: Some("me".to_owned()), namespace: Some("rm".to_owned()), ..Ours::default() };
         for (namespace, name, is) in [("rm", "me", true), ("rm", "p", false), ("shop", "me", false), ("shop", "p", false)] {
             assert_eq!(ours.is(&pod(&json!({"metadata": {"namespace": namespace, "name": name}}))), is, "{namespace}/{name}");
@@ -241,25 +241,19 @@ mod tests {
     }
 
     #[test]
-    fn a_terminating_pod_of_ours_is_waited_for() {
-        let patch = json!({"metadata": {"uid": "me", "deletionTimestamp": "2026-01-01T00:00:30Z"}});
-        check(&patch, false, "terminating");
-    }
-
-    #[test]
-    fn our_own_pod_is_the_very_last() {
+    fn our_own_pod_is_evicted_last() {
         let other = pod(&json!({"metadata": {"name": "z", "namespace": "rm", "uid": "peer"}, "spec": {"serviceAccountName": "rm"}}));
         let me = pod(&json!({"metadata": {"name": "a", "namespace": "rm", "uid": "me"}, "spec": {"serviceAccountName": "rm"}}));
-        let (stranger, since) = (pod(&json!({})), SINCE.parse().unwrap());
-        let plan = DrainPlan::of(&[me.clone(), other.clone(), stranger.clone()], &ours(), since, None);
-        assert_eq!(plan.candidates(), [stranger]);
+        let (other_pod, since) = (pod(&json!({})), SINCE.parse().unwrap());
+        let plan = DrainPlan::of(&[me.clone(), other.clone(), other_pod.clone()], &ours(), since, None);
+        assert_eq!(plan.candidates(), [other_pod]);
         let plan = DrainPlan::of(&[me.clone(), other.clone()], &ours(), since, None);
         assert_eq!(plan.candidates(), [other]);
         assert_eq!(DrainPlan::of(std::slice::from_ref(&me), &ours(), since, None).candidates(), [me]);
     }
 
     #[test]
-    fn of_our_own_pods_those_go_that_tolerate_the_taints_of_another_node() {
+    fn own_pods_that_tolerate_another_nodes_taints_are_evicted() {
         let own = |name: &str, tolerations: &Value| {
             pod(&json!({"metadata": {"namespace": "rm", "name": name}, "spec": {"serviceAccountName": "rm", "tolerations": tolerations}}))
         };
@@ -275,7 +269,7 @@ mod tests {
     proptest! {
         /// No pod is lost or counted twice.
         #[test]
-        fn every_pod_is_in_one_place(kinds in proptest::collection::vec(0u8..6, 0..30), elsewhere: bool) {
+        fn every_pod_is_in_exactly_one_list(kinds in proptest::collection::vec(0u8..6, 0..30), elsewhere: bool) {
             let pods: Vec<Pod> = kinds.iter().map(|kind| pod(&match kind {
                 0 => owned("apps/v1", "DaemonSet"),
                 1 => json!({"status": {"phase": "Succeeded"}}),

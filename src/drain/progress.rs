@@ -124,7 +124,7 @@ mod tests {
         let why = || "x".to_owned();
         for (by, want) in [
             (Eviction::Budget { budget: Some("shop/db".to_owned()), needs: why() }, "is protected by the PodDisruptionBudget shop/db (x)"),
-            (Eviction::Budget { budget: None, needs: why() }, "is protected by the PodDisruptionBudget unnamed (x)"),
+            (Eviction::Budget { budget: None, needs: why() }, "is protected by a PodDisruptionBudget (x)"),
             (Eviction::Gone { answer: "404".to_owned() }, "is not evicted: the API server answered 404, but still lists the pod"),
             (Eviction::RateLimited { after: std::time::Duration::ZERO }, "is not evicted yet: the API server limits the rate of requests"),
             (Eviction::Refused { why: why() }, "is not evicted: x"),

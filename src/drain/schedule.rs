@@ -195,12 +195,16 @@ mod tests {
         Eviction::Budget { budget: Some("shop/web".to_owned()), needs: "needs 2 healthy pods and has 2 currently".to_owned() }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "only the clock makes an Instant; no test waits for one")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     const CLOCK: Timestamp = Timestamp::UNIX_EPOCH;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_budget_that_refuses_is_tried_with_one_pod_at_a_time() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b", "c", "d", "e"]), Instant::now());
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b", "c", "d", "e"]), start());
         assert_eq!(names(&schedule.due(&plan, start)), ["a", "b", "c", "d", "e"]);
         for pod in &plan.evict {
             schedule.record(pod, by_budget(), start, CLOCK, 0.5);
@@ -215,9 +219,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_pod_is_in_one_eviction_at_a_time() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), start());
         let begun: Vec<Pod> = std::iter::from_fn(|| schedule.begin(&plan, start)).collect();
         assert_eq!(begun, plan.evict);
         schedule.record(&begun[1], Eviction::Unclear { why: "timeout".to_owned() }, start, CLOCK, 0.5);
@@ -226,9 +229,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_budget_that_has_refused_has_one_eviction_in_flight() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
+        let (mut schedule, start) = (Schedule::default(), start());
         let evict = [owned(&["a", "b", "c"], "web"), plan(&["d"]).evict].concat();
         let plan = DrainPlan { evict, ..DrainPlan::default() };
         schedule.record(&plan.evict[0], by_budget(), start, CLOCK, 0.5);
@@ -239,9 +241,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_refusal_counts_for_all_pods_of_a_controller_and_another_is_next() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
+        let (mut schedule, start) = (Schedule::default(), start());
         let plan = DrainPlan { evict: owned(&["a", "b", "c"], "web"), ..DrainPlan::default() };
         schedule.record(&plan.evict[0], by_budget(), start, CLOCK, 0.5);
         assert!(schedule.due(&plan, start).is_empty(), "b and c are taken to have the same budget");
@@ -254,9 +255,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
-    fn every_refusal_is_tried_again_and_reported_since_its_first_time() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
+    fn every_refusal_is_retried_and_reported_since_the_first() {
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), start());
         schedule.record(&plan.evict[0], Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.0);
         assert_eq!(names(&schedule.due(&plan, start)), ["b"]);
         assert_eq!(names(&schedule.due(&plan, start + WAIT_MAX)), ["b", "a"]);
@@ -273,9 +273,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_rate_limit_stops_all_evictions_for_a_while() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), start());
         schedule.record(&plan.evict[0], Eviction::RateLimited { after: Duration::from_secs(600) }, start, CLOCK, 0.0);
         assert!(schedule.due(&plan, start).is_empty(), "b too");
         assert_eq!(names(&schedule.due(&plan, start + WAIT_MAX)), ["b", "a"]);
@@ -283,9 +282,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn a_pod_reported_gone_and_still_listed_is_blocked() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), Instant::now());
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), start());
         let gone = || Eviction::Gone { answer: "404, pods \"a\" not found".to_owned() };
         schedule.record(&plan.evict[0], gone(), start, CLOCK, 0.5);
         assert_eq!(Progress::of(&plan, &schedule), Progress { left: 1, ..Progress::default() });
@@ -304,9 +302,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn each_refusal_makes_the_wait_longer_by_half() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), Instant::now());
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), start());
         for rest in [500, 750, 1125] {
             schedule.record(&plan.evict[0], Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.5);
             assert_eq!(schedule.rest(&plan, start, WAIT_MAX), Duration::from_millis(rest));
@@ -314,9 +311,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn attempts_on_a_pod_that_is_gone_are_forgotten() {
-        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), Instant::now());
+        let (mut schedule, plan, start) = (Schedule::default(), plan(&["a", "b"]), start());
         for pod in &plan.evict {
             schedule.record(pod, Eviction::Refused { why: "webhook".to_owned() }, start, CLOCK, 0.5);
         }

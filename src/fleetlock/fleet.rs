@@ -113,7 +113,7 @@ impl Fleet {
                 }
                 Ok(())
             }
-            NodeEvent::Bookmark(bookmark) => self.advance(bookmark.version().number()).map(|_new| ()),
+            NodeEvent::Bookmark(bookmark) => self.advance(bookmark.metadata.version.number()).map(|_new| ()),
             NodeEvent::Deleted(member) => {
                 if self.advance(member.version)? {
                     self.remove(&member.name);

@@ -5,7 +5,7 @@ use test_cluster::api::Api;
 
 use crate::shape::Shape;
 
-/// All schemas and operations of the groups that we use.
+/// Schemas and operations of the API groups in use.
 pub(crate) struct Schemas {
     schemas: Map<String, Value>,
     paths: Map<String, Value>,
@@ -26,7 +26,7 @@ impl Schemas {
         all
     }
 
-    /// The schema of the object that a request of `method` to `path` is about.
+    /// Returns the schema of the object that a request of `method` to `path` has.
     pub(crate) fn of_operation(&self, method: &str, path: &str) -> Option<String> {
         let segments: Vec<&str> = path.split('/').collect();
         let fits = |template: &str| {
@@ -40,87 +40,47 @@ impl Schemas {
         self.schemas.iter().find(|(_, schema)| is_it(schema)).map(|(name, _)| name.clone())
     }
 
-    /// What of `shape` the schema `name` does not have.
-    pub(crate) fn faults_of_shape(&self, name: &str, shape: &Shape) -> Vec<String> {
+    /// Returns what `shape` has and the schema `name` has not.
+    pub(crate) fn faults(&self, name: &str, shape: &Shape) -> Vec<String> {
         let mut faults = Vec::new();
-        self.compare_shape(self.named(name), shape, name, &mut faults);
+        self.compare(self.named(name), shape, name, &mut faults);
         faults
     }
 
-    /// What of `value` the schema `name` does not have. `null` removes a field and so has any type.
-    pub(crate) fn faults_of_value(&self, name: &str, value: &Value) -> Vec<String> {
-        let mut faults = Vec::new();
-        self.compare_value(self.named(name), value, name, &mut faults);
-        faults
-    }
-
-    fn compare_shape(&self, schema: &Value, shape: &Shape, at: &str, faults: &mut Vec<String>) {
+    fn compare(&self, schema: &Value, shape: &Shape, at: &str, faults: &mut Vec<String>) {
         let schema = self.resolved(schema);
-        let (wanted, what) = match shape {
+        let wanted = match shape {
             Shape::Ignored => return,
-            Shape::Flag => ("boolean", "a flag"),
-            Shape::List(_) => ("array", "a list"),
-            Shape::Map(_) | Shape::Object(_) => ("object", "an object"),
-            Shape::Number => ("integer", "a number"),
-            Shape::Moment | Shape::Text => ("string", "a text"),
+            Shape::Flag => "boolean",
+            Shape::List(_) => "array",
+            Shape::Map(_) | Shape::Object(_) => "object",
+            Shape::Number => "integer",
+            Shape::Moment | Shape::Text => "string",
         };
         if schema["type"] != wanted {
-            return faults.push(format!("{at}: we take {what}, it is {}", schema["type"].as_str().unwrap_or("something else")));
+            return faults.push(format!("{at}: is {}, not {wanted}", schema["type"].as_str().unwrap_or("something else")));
         }
+        let of_any_name = &schema["additionalProperties"];
         match shape {
-            Shape::Moment if schema["format"] != "date-time" => faults.push(format!("{at}: we take a moment, it is any text")),
-            Shape::List(of) => self.compare_shape(&schema["items"], of, &format!("{at}[]"), faults),
-            Shape::Map(of) => self.compare_shape(&schema["additionalProperties"], of, &format!("{at}[*]"), faults),
+            Shape::Moment if schema["format"] != "date-time" => faults.push(format!("{at}: is any text, not a moment")),
+            Shape::List(items) => items.iter().for_each(|item| self.compare(&schema["items"], item, &format!("{at}[]"), faults)),
+            Shape::Map(of) => self.compare(of_any_name, of, &format!("{at}[*]"), faults),
             // Some keys of a map, as of the annotations.
-            Shape::Object(fields) if schema["additionalProperties"].is_object() => {
-                for (name, shape) in fields {
-                    self.compare_shape(&schema["additionalProperties"], shape, &format!("{at}[{name}]"), faults);
-                }
+            Shape::Object(fields) if of_any_name.is_object() => {
+                fields.iter().for_each(|(name, shape)| self.compare(of_any_name, shape, &format!("{at}[{name}]"), faults));
             }
-            // An object whose keys the schema leaves open, as `fieldsV1`: they are those of another schema with `f:` before them.
-            Shape::Object(_) if schema.get("properties").is_none() => {}
+            // The schema leaves these keys open: they are those of another schema with `f:` before them.
+            Shape::Object(_) if at.ends_with(".fieldsV1") => {}
             Shape::Object(fields) => {
                 for (name, shape) in fields {
-                    self.inside(schema, at, name, faults, |field, at, faults| self.compare_shape(field, shape, at, faults));
+                    let at = format!("{at}.{name}");
+                    match schema["properties"].get(name) {
+                        Some(field) => self.compare(field, shape, &at, faults),
+                        None => faults.push(format!("{at}: there is no such field")),
+                    }
                 }
             }
             Shape::Flag | Shape::Ignored | Shape::Moment | Shape::Number | Shape::Text => {}
-        }
-    }
-
-    fn compare_value(&self, schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
-        let schema = self.resolved(schema);
-        let (wanted, what) = match value {
-            Value::Null => return,
-            Value::Bool(_) => ("boolean", "a flag"),
-            Value::Array(_) => ("array", "a list"),
-            Value::Object(_) => ("object", "an object"),
-            Value::Number(_) => ("integer", "a number"),
-            Value::String(_) => ("string", "a text"),
-        };
-        if schema["type"] != wanted {
-            return faults.push(format!("{at}: we write {what}, it is {}", schema["type"].as_str().unwrap_or("something else")));
-        }
-        match value {
-            Value::Array(all) => all.iter().for_each(|value| self.compare_value(&schema["items"], value, &format!("{at}[]"), faults)),
-            Value::Object(fields) if schema["additionalProperties"].is_object() => {
-                fields.values().for_each(|value| self.compare_value(&schema["additionalProperties"], value, &format!("{at}[*]"), faults));
-            }
-            Value::Object(fields) => {
-                for (name, value) in fields {
-                    self.inside(schema, at, name, faults, |field, at, faults| self.compare_value(field, value, at, faults));
-                }
-            }
-            Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-
-    /// Looks at one field of an object, if it is there.
-    fn inside(&self, object: &Value, at: &str, name: &str, faults: &mut Vec<String>, look: impl Fn(&Value, &str, &mut Vec<String>)) {
-        let at = format!("{at}.{name}");
-        match object["properties"].get(name) {
-            Some(field) => look(field, &at, faults),
-            None => faults.push(format!("{at}: there is no such field")),
         }
     }
 
@@ -128,7 +88,7 @@ impl Schemas {
         self.schemas.get(name).unwrap_or_else(|| panic!("there is no schema {name}"))
     }
 
-    /// A field that is of another schema refers to it, alone or as the only one of `allOf`.
+    /// Follows a reference to another schema, alone or as the only one of `allOf`.
     fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let reference = schema.get("$ref").or_else(|| schema["allOf"][0].get("$ref"));
         match reference.and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {

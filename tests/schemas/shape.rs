@@ -1,45 +1,59 @@
-//! Which fields a type reads, and as what: its own `Deserialize` is asked, with one of everything.
-
-use std::fmt;
+//! The fields that a type reads, and their types: the type's own `Deserialize` is run, and gets one of everything it requests.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Expected, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
+use serde_json::Value;
 
-/// What a type reads.
+/// Shape of what is read or written.
 #[derive(Debug, Default)]
 pub(crate) enum Shape {
     Flag,
-    /// Something that is skipped.
+    /// Any value: skipped by the reader, or a `null` that removes a field.
     #[default]
     Ignored,
-    List(Box<Self>),
+    /// The shapes of the items.
+    List(Vec<Self>),
     Map(Box<Self>),
     Moment,
     Number,
-    Object(Vec<(&'static str, Self)>),
+    Object(Vec<(String, Self)>),
     Text,
 }
 
-/// The shape of `T`.
+/// Returns the shape that `T` reads.
 ///
 /// # Panics
-/// When `T` does not say what it reads (`deserialize_any`, a flattened field).
+/// If `T` does not request a type (`deserialize_any`, a flattened field).
 #[track_caller]
 pub(crate) fn shape<T: DeserializeOwned>() -> Shape {
     let mut shape = Shape::Ignored;
-    match T::deserialize(Asked(&mut shape)) {
+    match T::deserialize(Recorder(&mut shape)) {
         Ok(_) => shape,
         Err(error) => panic!("{}: {error}", std::any::type_name::<T>()),
     }
 }
 
+impl From<&Value> for Shape {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Array(all) => Self::List(all.iter().map(Self::from).collect()),
+            Value::Bool(_) => Self::Flag,
+            Value::Null => Self::Ignored,
+            Value::Number(_) => Self::Number,
+            Value::Object(fields) => Self::Object(fields.iter().map(|(name, value)| (name.clone(), value.into())).collect()),
+            Value::String(_) => Self::Text,
+        }
+    }
+}
+
 impl Shape {
-    /// How many fields are read, at every depth.
+    /// Returns the number of fields, at every depth.
     pub(crate) fn fields(&self) -> usize {
         match self {
             Self::Object(fields) => fields.iter().map(|(_, shape)| 1 + shape.fields()).sum(),
-            Self::List(of) | Self::Map(of) => of.fields(),
+            Self::List(items) => items.iter().map(Self::fields).sum(),
+            Self::Map(of) => of.fields(),
             Self::Flag | Self::Ignored | Self::Moment | Self::Number | Self::Text => 0,
         }
     }
@@ -47,14 +61,14 @@ impl Shape {
 
 type Error = serde::de::value::Error;
 
-/// Gives whatever is asked for and writes down what that was.
-struct Asked<'a>(&'a mut Shape);
+/// Gives a value of each requested type, and records that type.
+struct Recorder<'a>(&'a mut Shape);
 
-impl<'de> Deserializer<'de> for Asked<'_> {
+impl<'de> Deserializer<'de> for Recorder<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
-        Err(Error::custom("it does not say what it reads"))
+        Err(Error::custom("no type is requested"))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -68,8 +82,8 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let expected = Expects(&visitor).to_string();
-        *self.0 = if expected.contains("timestamp") { Shape::Moment } else { Shape::Text };
+        let expected: &dyn Expected = &visitor;
+        *self.0 = if expected.to_string().contains("timestamp") { Shape::Moment } else { Shape::Text };
         visitor.visit_str("2026-01-01T00:00:00Z")
     }
 
@@ -86,16 +100,16 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let mut of = Shape::Ignored;
-        let value = visitor.visit_seq(One { of: &mut of, left: true })?;
-        *self.0 = Shape::List(Box::new(of));
+        let mut item = Shape::Ignored;
+        let value = visitor.visit_seq(Item(Some(&mut item)))?;
+        *self.0 = Shape::List(vec![item]);
         Ok(value)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let mut of = Shape::Ignored;
-        let value = visitor.visit_map(One { of: &mut of, left: true })?;
-        *self.0 = Shape::Map(Box::new(of));
+        let mut shapes = Vec::new();
+        let value = visitor.visit_map(Fields { names: &["key"], shapes: &mut shapes })?;
+        *self.0 = Shape::Map(Box::new(shapes.pop().unwrap_or_default().1));
         Ok(value)
     }
 
@@ -115,36 +129,21 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     }
 }
 
-/// A list or a map with one thing in it.
-struct One<'a> {
-    of: &'a mut Shape,
-    left: bool,
-}
+/// A list with one item.
+struct Item<'a>(Option<&'a mut Shape>);
 
-impl<'de> SeqAccess<'de> for One<'_> {
+impl<'de> SeqAccess<'de> for Item<'_> {
     type Error = Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        if std::mem::take(&mut self.left) { seed.deserialize(Asked(self.of)).map(Some) } else { Ok(None) }
+        self.0.take().map(|item| seed.deserialize(Recorder(item))).transpose()
     }
 }
 
-impl<'de> MapAccess<'de> for One<'_> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        if std::mem::take(&mut self.left) { seed.deserialize(StrDeserializer::new("key")).map(Some) } else { Ok(None) }
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(Asked(self.of))
-    }
-}
-
-/// A struct with all of its fields.
+/// A struct with all fields, or a map with one key.
 struct Fields<'a> {
     names: &'static [&'static str],
-    shapes: &'a mut Vec<(&'static str, Shape)>,
+    shapes: &'a mut Vec<(String, Shape)>,
 }
 
 impl<'de> MapAccess<'de> for Fields<'_> {
@@ -153,21 +152,12 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         let Some((name, rest)) = self.names.split_first() else { return Ok(None) };
         self.names = rest;
-        self.shapes.push((name, Shape::Ignored));
+        self.shapes.push(((*name).to_owned(), Shape::Ignored));
         seed.deserialize(StrDeserializer::new(name)).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         let (_, shape) = self.shapes.last_mut().ok_or_else(|| Error::custom("a value before its key"))?;
-        seed.deserialize(Asked(shape))
-    }
-}
-
-/// What a visitor says that it expects.
-struct Expects<'a>(&'a dyn Expected);
-
-impl fmt::Display for Expects<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        seed.deserialize(Recorder(shape))
     }
 }

@@ -1,5 +1,4 @@
-//! Every body that the program sends: each of its calls is made once, to a server that writes down what it gets and does
-//! nothing of it.
+//! Every body that the program sends: each call is made once, to a server that records the bodies and does nothing.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -12,7 +11,7 @@ use reboot_manager::lock::{self, LockState};
 use serde_json::{Value, json};
 use test_cluster::http::{Reply, Request, Response, Server};
 
-/// One request that has a body.
+/// A request that has a body.
 pub(crate) struct Body {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -26,10 +25,11 @@ pub(crate) fn every_body() -> Vec<Body> {
         if let Ok(value) = serde_json::from_slice(&request.body) {
             recorder.lock().unwrap().push(Body { method: request.method.clone(), path: request.path().to_owned(), value });
         }
-        // A review of rights is asked about each of them; everything else is answered 404.
-        let reviewed = request.path().ends_with("reviews");
-        let answer = if reviewed { json!({"status": {"allowed": false}}) } else { json!({"kind": "Status", "reason": "NotFound"}) };
-        Reply::Send(Response::json(if reviewed { 201 } else { 404 }, &answer))
+        // A review of rights gets an answer, so that each right is reviewed; every other request gets "not found".
+        Reply::Send(match request.path().ends_with("reviews") {
+            true => Response::json(201, &json!({"status": {"allowed": false}})),
+            false => Response::json(404, &json!({"kind": "Status", "reason": "NotFound"})),
+        })
     };
     let server = Server::start(None, Arc::new(handler)).unwrap();
     make_every_call(&kube(&server));

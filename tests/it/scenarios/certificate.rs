@@ -225,7 +225,7 @@ fn kubernetes_that_comes_late_is_waited_for() {
     let server = launch(&cluster);
     let line = server.wait_for_log("ops: listening on ", SOON);
     let ops = line.split("ops: listening on ").nth(1).unwrap().to_owned();
-    server.wait_for_log("no node is served until there is one", SOON);
+    server.wait_for_log("the FleetLock port stays closed", SOON);
     let mut answer = ureq::get(format!("http://{ops}/readyz")).config().http_status_as_error(false).build().call().unwrap();
     assert_eq!(answer.status().as_u16(), 503);
     assert!(answer.body_mut().read_to_string().unwrap().contains("the FleetLock port is not open yet"));
@@ -239,7 +239,7 @@ fn a_replica_that_waits_for_its_certificate_can_be_stopped() {
     let mut cluster = cluster();
     cluster.stop_api_server();
     let server = launch(&cluster);
-    server.wait_for_log("no node is served until there is one", SOON);
+    server.wait_for_log("the FleetLock port stays closed", SOON);
     server.signal("TERM");
     assert_eq!(server.exit_code(Duration::from_secs(20)), Some(0));
     cluster.start_api_server();

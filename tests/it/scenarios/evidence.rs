@@ -84,7 +84,7 @@ fn deleted_while_rebooting(cluster: &TestCluster, server: &Server, one: &Machine
         let lock = cluster.lock();
         if lock["holders"][0]["missing_since"].is_string() { Ok(()) } else { Err(lock.to_string()) }
     });
-    server.wait_for_log("its Node object is gone", SOON);
+    server.wait_for_log("Node object is gone while the node may be rebooting", SOON);
     let answer = two.agent(server).pre_reboot().expect(404, "slots_taken");
     assert!(answer.value.contains("its Node is gone since 20") && answer.value.contains("kept until 20"), "{}", answer.value);
 }
@@ -139,7 +139,7 @@ fn a_node_that_is_there_after_all_is_not_given_up_later() {
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
         "message": "nodes \"n1\" not found", "details": {"name": "n1", "kind": "nodes"}});
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(Fault::status(404, &not_found)));
-    server.wait_for_log("its Node object is gone", SOON);
+    server.wait_for_log("Node object is gone while the node may be rebooting", SOON);
     server.wait_for_log("Node object found again", SOON);
     assert_eq!(cluster.lock()["holders"][0].get("missing_since"), None);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");

@@ -27,7 +27,7 @@ fn nodes_with_invalid_machine_ids_harm_no_other() {
     let [one] = machines(&cluster);
     let server = server(&cluster, "10s");
     one.until_approved(&server);
-    let line = server.wait_for_log("no client can be found for nodes whose machine-id", super::SOON);
+    let line = server.wait_for_log("the machine-id of these nodes is empty or invalid", super::SOON);
     assert!(line.contains("odd") && line.contains("empty"), "{line}");
 }
 
