@@ -5,8 +5,6 @@
 
 use serde_json::json;
 
-use super::Refusal;
-
 /// Defines [`Kind`]: one row a kind, with its word on the wire and its HTTP status, in the order of the words.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $status:literal;)*) => {
@@ -86,6 +84,24 @@ kinds! {
     Unauthorized = "unauthorized", 401;
     /// No node has the machine-id of the caller.
     UnknownNode = "unknown_node", 404;
+}
+
+/// Reason for which a request is not granted: an answer to a client, never an error of this program.
+///
+/// A decision that may be refused is a `ControlFlow<Refusal, …>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For machines.
+    pub kind: Kind,
+    /// For a person: which node, the reason, and the remedy. No secret that a client sent is repeated.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of `kind`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
 }
 
 /// An answer: [`Kind`] and message.
