@@ -154,10 +154,10 @@ impl Fleet {
         positions.dedup();
         let members = positions.into_iter().filter_map(|position| self.members.get(position as usize));
         let nodes: Vec<NodeRef> = members.filter(|member| has(member, id)).map(NodeRef::of).collect();
-        match <[NodeRef; 1]>::try_from(nodes) {
-            Ok([one]) => Found::Node(one),
-            Err(none) if none.is_empty() => Found::NoNode,
-            Err(many) => Found::Many(many.into_iter().map(|node| node.name).collect()),
+        match nodes.as_slice() {
+            [] => Found::NoNode,
+            [one] => Found::Node(one.clone()),
+            many => Found::Many(many.iter().map(|node| node.name.clone()).collect()),
         }
     }
 
