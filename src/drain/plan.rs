@@ -71,7 +71,7 @@ impl DrainPlan {
         plan.evict.is_empty() && plan.terminating.is_empty() && !plan.own.is_empty()
     }
 
-    /// No pod is left that must go.
+    /// Reports whether no pod is left to evict or terminating.
     pub fn is_empty(&self) -> bool {
         self.left() == 0
     }
@@ -81,12 +81,12 @@ impl DrainPlan {
         self.evict.len() + self.terminating.len() + self.own.len()
     }
 
-    /// The pods that came back to the cordoned node.
+    /// Returns the pods that came back to the cordoned node.
     pub fn came_back(&self) -> impl Iterator<Item = &Pod> {
         self.skipped.iter().filter(|(_, why)| *why == Skipped::CameBack).map(|(pod, _)| pod)
     }
 
-    /// The pods to evict at this point: our own only when no other is left.
+    /// Returns the pods to evict now: our own only when no other is left.
     pub fn candidates(&self) -> &[Pod] {
         if self.evict.is_empty() && self.terminating.is_empty() { self.own.get(..1).unwrap_or_default() } else { &self.evict }
     }
@@ -108,8 +108,9 @@ impl Ours {
     }
 }
 
-/// The filters, in kubectl's order. All other pods are evicted, also those with `emptyDir` volumes and unmanaged ones, which
-/// kubectl drain evicts only if a flag says so: here the flag is the reboot.
+/// Returns the reason to skip a pod, with the filters in kubectl's order.
+///
+/// All other pods are evicted, including pods with `emptyDir` volumes and unmanaged pods (as `kubectl drain --delete-emptydir-data --force`).
 fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: Option<&Hosts>) -> Option<Skipped> {
     let daemon = pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
     // Creation times have whole seconds: a pod of the second in which the slot was taken counts as older.
