@@ -40,7 +40,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// `metadata.name`.
+    /// Returns `metadata.name`.
     pub fn name(&self) -> &NodeName {
         &self.meta.name
     }

@@ -251,7 +251,6 @@ mod tests {
     }
 
     proptest! {
-        /// No pod is lost or counted twice.
         #[test]
         fn every_pod_is_in_exactly_one_list(kinds in proptest::collection::vec(0u8..6, 0..30), elsewhere: bool) {
             let pods: Vec<Pod> = kinds.iter().map(|kind| pod(&match kind {

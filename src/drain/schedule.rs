@@ -143,7 +143,7 @@ impl Schedule {
         self.pods.retain(|uid, _| left.contains(&uid));
     }
 
-    /// The refusal of the eviction of `pod`, if the last attempt was refused.
+    /// Returns the refusal of the eviction of `pod`, if the last attempt was refused.
     pub(super) fn blocked(&self, pod: &Pod) -> Option<Blocked> {
         let (since, by) = self.pods.get(&pod.uid)?.refused.clone()?;
         Some(Blocked { pod: pod.key.clone(), by, since })

@@ -18,14 +18,14 @@ macro_rules! kinds {
             /// All of them, in order of their names.
             pub const ALL: [Self; [$($status),*].len()] = [$(Self::$kind),*];
 
-            /// The word on the wire.
+            /// Returns the word on the wire.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
                 }
             }
 
-            /// The HTTP status of the answer.
+            /// Returns the HTTP status of the answer.
             pub fn status(self) -> u16 {
                 match self {
                     $(Self::$kind => $status,)*
@@ -98,7 +98,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal of `kind`.
+    /// Makes a refusal.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
@@ -112,7 +112,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A 200. Only `reboot::outcome` may call this: a test reads the sources to see that nothing else does.
+    /// Makes a 200. Only `reboot::outcome` may call this, which an architecture test checks.
     pub fn ok(kind: Kind, value: String) -> Self {
         Self { kind, value }
     }

@@ -52,7 +52,7 @@ pub struct Head<'a> {
     pub protocol: Option<&'a str>,
 }
 
-/// The endpoint that `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
+/// Returns the endpoint that `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
 /// query is ignored.
 pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
     let path = target.split(['?', '#']).next().unwrap_or_default();
