@@ -49,8 +49,8 @@ pub struct Lock {
 /// certain moment:
 ///
 /// - If this request has written its own Node, and has seen no newer state of it: the moment of that write, [`Observed::own_write`]. No
-/// more is needed for the rule that of two nodes marked at the same time one sees the other. A node marked before our write is among
-/// these; a node marked later finds ours when it reads again.
+///   more is needed for the rule that of two nodes marked at the same time one sees the other. A node marked before our write is among
+///   these; a node marked later finds ours when it reads again.
 /// - Otherwise: the moment when the read began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetFacts {

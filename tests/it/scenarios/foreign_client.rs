@@ -42,7 +42,7 @@ impl Curl<'_> {
         if let Some(ca) = self.ca {
             curl.arg("--cacert").arg(ca);
         }
-        curl.arg(format!("https://{userinfo}@{NAME}:{port}/v1/{endpoint}")).output().expect("curl is installed")
+        curl.arg(format!("https://{userinfo}@{NAME}:{port}/v1/{endpoint}")).output().unwrap()
     }
 
     /// The status and the kind of the answer; a kind only where the answer has one.
