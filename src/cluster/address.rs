@@ -1,11 +1,11 @@
-//! Addresses of nodes and of their pod networks. `core::net` is addresses and nothing else: no socket is near.
+//! Addresses of nodes and of their pod networks. `core::net` has addresses only, no sockets.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses that a node has itself in its pod network `cidr`, such as `10.244.1.0/24`: the first two. No pod gets
-/// them. The second (`10.244.1.1`) is the gateway of the node's pods where they are on a bridge; the first (`10.244.1.0`)
-/// is the node's end of a flannel tunnel, and so the source of what its processes send to pods of other nodes.
+/// Returns the addresses that a node uses itself in its pod network `cidr`, such as `10.244.1.0/24`: the first two.
 pub(super) fn gateways(cidr: &str) -> Vec<IpAddr> {
+    // No pod gets either. The second (`10.244.1.1`) is the gateway of the node's pods on a bridge. The first (`10.244.1.0`) is
+    // the node's end of a flannel tunnel, and so the source of what its processes send to pods of other nodes.
     let Some((network, length)) = cidr.split_once('/') else { return Vec::new() };
     let Ok(length) = length.parse::<u32>() else { return Vec::new() };
     match network.parse() {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::node::WireNode;
-use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, Readiness, Status, Unavailable};
+use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, Readiness, Status};
 
 /// A Node of the fleet, decoded from the whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,6 +38,17 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// `status.nodeInfo.osImage`; shared by the members that run it.
     pub os_image: Option<Arc<str>>,
+}
+
+/// Reason for which a node counts as unavailable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unavailable {
+    /// `spec.unschedulable`, set by anyone.
+    Cordoned,
+    /// The condition `Ready` is `False` or `Unknown`.
+    NotReady,
+    /// The annotation `rebootmanager/status` is `Rebooting`.
+    Rebooting,
 }
 
 impl Member {
@@ -84,6 +95,48 @@ impl From<WireNode> for Member {
             control_plane: labels.include_control_plane(),
             zone: labels.zone.map(Into::into),
             os_image: (!info.os_image.is_empty()).then(|| info.os_image.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::{CONTROL_PLANE, Node};
+
+    fn read(wire: &Value) -> Member {
+        serde_json::from_value(wire.clone()).unwrap()
+    }
+
+    #[test]
+    fn a_control_plane_node_is_unavailable_for_one_of_three_reasons() {
+        let node = |status: &str, ready: &str, unschedulable: bool| {
+            json!({"metadata": {"name": "cp", "annotations": {"rebootmanager/status": status}}, "spec": {"unschedulable": unschedulable},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+        };
+        let cases = [
+            (node("Ready", "True", false), None),
+            (node("Ready", "True", true), Some(Unavailable::Cordoned)),
+            (node("Ready", "False", false), Some(Unavailable::NotReady)),
+            (node("Ready", "Unknown", true), Some(Unavailable::NotReady)),
+            (node("Rebooting", "True", true), Some(Unavailable::Rebooting)),
+            (json!({"metadata": {"name": "cp"}}), None),
+        ];
+        for (wire, unavailable) in cases {
+            assert_eq!(read(&wire).unavailable(), unavailable, "{wire}");
+        }
+    }
+
+    #[test]
+    fn either_label_makes_a_control_plane_node_whatever_its_value() {
+        for (label, is) in [(CONTROL_PLANE[0], true), (CONTROL_PLANE[1], true), ("node-role.kubernetes.io/worker", false)] {
+            for value in ["", "true", "false"] {
+                let wire = json!({"metadata": {"name": "n", "labels": {label: value}}});
+                let node: Node = serde_json::from_value(wire.clone()).unwrap();
+                assert_eq!((node.control_plane, read(&wire).control_plane), (is, is), "{label}={value}");
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
 //! Field names and meanings: the Kubernetes API reference, v1.
 
 mod address;
-mod control_plane;
 mod host;
 mod lease;
 mod machine_id;
@@ -23,13 +22,12 @@ mod toleration;
 
 use std::fmt;
 
-pub use control_plane::{CONTROL_PLANE, Unavailable};
 pub use host::{Host, Hosts};
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
-pub use member::Member;
+pub use member::{Member, Unavailable};
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
-pub use node::Node;
+pub use node::{CONTROL_PLANE, Node};
 pub use node_event::{NodeEvent, WatchStatus};
 pub use node_meta::{Before, CORDON, CordonRecord, NodeMeta, STATUS, Status};
 pub use node_patch::NodePatch;

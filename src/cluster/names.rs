@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct NodeName(pub String);
 
 impl NodeName {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

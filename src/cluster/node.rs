@@ -3,13 +3,17 @@
 use core::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::address::gateways;
-use super::control_plane::Labels;
 use super::node_meta::Metadata;
 use super::readiness::{Conditions, Readiness};
 use super::toleration::Taint;
 use super::{Before, MachineId, NodeMeta, NodeName, Status, Term};
+
+/// Labels of a node that runs the control plane, or the etcd that it depends on. kubeadm and k3s set the first; RKE2 and k3s
+/// set the second, too, on nodes that may not have the first.
+pub const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
 
 /// A Node, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -36,7 +40,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// `metadata.name`.
+    /// Returns `metadata.name`.
     pub fn name(&self) -> &NodeName {
         &self.meta.name
     }
@@ -118,6 +122,25 @@ pub(super) struct WireInfo {
     pub(super) boot_id: String,
     #[serde(default, rename = "osImage")]
     pub(super) os_image: String,
+}
+
+/// The labels of a Node that this program reads. Of those of [`CONTROL_PLANE`] presence alone counts; the value is usually empty.
+#[derive(Default, Deserialize)]
+pub(super) struct Labels {
+    #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
+    control_plane: Option<IgnoredAny>,
+    #[serde(default, rename = "node-role.kubernetes.io/etcd")]
+    etcd: Option<IgnoredAny>,
+    /// The failure domain, a well-known label.
+    #[serde(default, rename = "topology.kubernetes.io/zone")]
+    pub(super) zone: Option<String>,
+}
+
+impl Labels {
+    /// Reports whether one of the control-plane labels is set.
+    pub(super) fn include_control_plane(&self) -> bool {
+        self.control_plane.is_some() || self.etcd.is_some()
+    }
 }
 
 impl From<WireNode> for Node {

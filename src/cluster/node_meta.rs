@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::control_plane::Labels;
+use super::node::Labels;
 use super::{NodeName, ResourceVersion, Term, Uid};
 
 /// The annotation that says whether a node is in service: `Ready` or `Rebooting`.

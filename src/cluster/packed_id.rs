@@ -19,10 +19,11 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 impl From<&str> for PackedId {
     fn from(text: &str) -> Self {
-        let is_right =
-            |(at, byte): (usize, u8)| if DASHES.contains(&at) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') };
-        let id = HexId::parse(text).filter(|_id| text.bytes().enumerate().all(is_right));
-        id.map_or_else(|| Self::Text(text.into()), Self::Uuid)
+        // `HexId` ignores case and dashes, so a UUID in another form is kept as text.
+        match HexId::parse(text).map(Self::Uuid) {
+            Some(uuid) if uuid.to_string() == text => uuid,
+            _ => Self::Text(text.into()),
+        }
     }
 }
 

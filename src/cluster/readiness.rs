@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// The condition `Ready` of a Node, which its kubelet keeps.
+/// The condition `Ready` of a Node, which the kubelet reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
     /// `False` or `Unknown`.
@@ -29,7 +29,7 @@ struct Condition {
 }
 
 impl Conditions {
-    /// The condition `Ready`, and since when it is as it is.
+    /// Returns the condition `Ready` and the time of its last transition.
     pub(super) fn readiness(&self) -> (Readiness, Option<Timestamp>) {
         match self.0.iter().flatten().find(|condition| condition.kind == "Ready") {
             None => (Readiness::Unknown, None),

@@ -24,12 +24,12 @@ pub struct Toleration {
 }
 
 impl Taint {
-    /// The taint of a cordon.
+    /// Returns the taint of a cordon.
     pub(super) fn of_cordon() -> Self {
         Self { key: "node.kubernetes.io/unschedulable".to_owned(), effect: "NoSchedule".to_owned(), value: String::new() }
     }
 
-    /// The scheduler places no pod against this taint, rather than only avoiding it.
+    /// Reports whether the scheduler places no pod against this taint; `PreferNoSchedule` is only avoided.
     pub(super) fn is_strict(&self) -> bool {
         matches!(self.effect.as_str(), "NoSchedule" | "NoExecute")
     }

@@ -1,4 +1,4 @@
-//! How the answer to an eviction is classified. Source: the Eviction API of Kubernetes, and answers seen of API servers.
+//! Classification of the answers to an eviction. Source: the Eviction API of Kubernetes, and answers seen of API servers.
 
 use std::fmt;
 use std::time::Duration;
@@ -90,13 +90,13 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
     }
 }
 
-/// The API server puts these words before the message of a webhook, with any answer.
 fn is_of_webhook(message: &str) -> bool {
+    // The API server puts these words before the message of a webhook, with any status.
     message.contains("admission webhook")
 }
 
-/// Two places of the API server check the precondition, each in its own words.
 fn is_about_uid(message: &str) -> bool {
+    // Two places of the API server check the precondition, each in its own words.
     message.contains("UID in precondition") || message.contains("UID in the precondition")
 }
 
@@ -108,8 +108,8 @@ fn in_words(error: &EvictionError) -> String {
     }
 }
 
-/// The message reads "The disruption budget NAME needs N healthy pods and has M currently".
 fn by_budget(pod: &PodKey, text: &str) -> Eviction {
+    // As in "The disruption budget NAME needs N healthy pods and has M currently".
     let named = text.strip_prefix("The disruption budget ").and_then(|rest| rest.split_once(' '));
     match named {
         Some((name, needs)) => Eviction::Budget { budget: Some(format!("{}/{name}", pod.namespace)), needs: needs.to_owned() },

@@ -1,4 +1,4 @@
-//! How far a drain has come: as values for reports, and as a clause for people.
+//! Progress of a drain: as values for reports, and as a clause for people.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub struct Progress {
     pub terminating: Vec<PodKey>,
     /// Pods that came back to the cordoned node, and stay.
     pub came_back: Vec<PodKey>,
-    /// The error, when Kubernetes could not be asked.
+    /// The error, if Kubernetes could not be read.
     pub error: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct Blocked {
 }
 
 impl Progress {
-    /// The pods of `plan`, by what their evictions came to.
+    /// Returns the progress of `plan`, with the evictions of `schedule`.
     pub fn of(plan: &DrainPlan, schedule: &Schedule) -> Self {
         let key = |pod: &Pod| pod.key.clone();
         Self {
@@ -46,12 +46,12 @@ impl Progress {
         }
     }
 
-    /// Kubernetes could not be asked.
+    /// Returns the progress of a drain that could not read from Kubernetes.
     pub fn failed(error: String) -> Self {
         Self { error: Some(error), ..Self::default() }
     }
 
-    /// Something other than time is in the way.
+    /// Reports whether the drain needs more than time.
     pub fn is_blocked(&self) -> bool {
         self.error.is_some() || !self.blocked.is_empty()
     }
@@ -80,7 +80,7 @@ impl fmt::Display for Blocked {
     }
 }
 
-/// The clause that names pods that came back, to be put behind another; empty when there are none.
+/// Returns the clause that names the pods that came back; empty if none did.
 pub fn came_back_clause(pods: &[PodKey]) -> String {
     match pods {
         [] => String::new(),

@@ -60,18 +60,18 @@ struct Wait {
 }
 
 impl Schedule {
-    /// The next pod to evict now. Its eviction is in flight until [`Schedule::record`].
+    /// Returns the next pod to evict now. The eviction is in flight until [`Schedule::record`].
     pub fn begin(&mut self, plan: &DrainPlan, now: Instant) -> Option<Pod> {
         let pod = self.due(plan, now).into_iter().next()?.clone();
         self.pods.entry(pod.uid.clone()).or_default().in_flight = true;
         Some(pod)
     }
 
-    /// The pods to evict now, and of each budget that has refused at most one. Least attempts first, so that no pod that may go
-    /// waits behind one that may not.
+    /// Returns the pods to evict now, at most one for each budget that has refused.
     fn due<'a>(&self, plan: &'a DrainPlan, now: Instant) -> Vec<&'a Pod> {
         let (in_flight, mut candidates): (Vec<&Pod>, Vec<&Pod>) =
             plan.candidates().iter().partition(|pod| self.pods.get(&pod.uid).is_some_and(|attempts| attempts.in_flight));
+        // Fewest attempts first, so that no pod waits behind one whose eviction is refused.
         candidates.sort_by_key(|pod| self.pods.get(&pod.uid).map_or(0, |attempts| attempts.count));
         let mut budgets: BTreeSet<&str> = in_flight.iter().filter_map(|pod| self.budget(pod)).collect();
         let is_due =
@@ -85,13 +85,13 @@ impl Schedule {
         rests.min().unwrap_or(limit).min(limit)
     }
 
-    /// The budget that a pod is known or taken to have.
+    /// Returns the known or assumed budget of a pod.
     fn budget(&self, pod: &Pod) -> Option<&str> {
         let own = self.pods.get(&pod.uid).and_then(|attempts| attempts.budget.as_deref());
         own.or_else(|| self.owners.get(&owner(pod)?).map(String::as_str))
     }
 
-    /// The pod is not evicted before this.
+    /// Returns the time before which the pod is not evicted.
     fn next(&self, pod: &Pod) -> Option<Instant> {
         let own = self.pods.get(&pod.uid).and_then(|attempts| attempts.wait.next);
         let budget = self.budget(pod).and_then(|budget| self.budgets.get(budget)).and_then(|wait| wait.next);
@@ -137,13 +137,13 @@ impl Schedule {
         attempts.refused = Some((since, eviction));
     }
 
-    /// Forgets pods that are not in `plan` any more.
+    /// Forgets pods that are no longer in `plan`.
     pub fn forget_gone(&mut self, plan: &DrainPlan) {
         let left: Vec<&Uid> = plan.evict.iter().chain(&plan.own).chain(&plan.terminating).map(|pod| &pod.uid).collect();
         self.pods.retain(|uid, _| left.contains(&uid));
     }
 
-    /// The refusal of the eviction of `pod`, if the last attempt was refused.
+    /// Returns the refusal of the eviction of `pod`, if the last attempt was refused.
     pub(super) fn blocked(&self, pod: &Pod) -> Option<Blocked> {
         let (since, by) = self.pods.get(&pod.uid)?.refused.clone()?;
         Some(Blocked { pod: pod.key.clone(), by, since })

@@ -56,15 +56,15 @@ pub enum WatchError {
     /// A version is less than an earlier one, or no number.
     #[error("a version came after {after} that is less, or not a number")]
     Backwards {
-        /// The version seen before.
+        /// Version of the previous event.
         after: u128,
     },
     /// The server ended the watch. Status 410: the next events are not kept any more.
     #[error("the server ended it: {code} \u{201c}{message}\u{201d}")]
     Ended {
-        /// An HTTP status.
+        /// HTTP status.
         code: u16,
-        /// For people.
+        /// Message for people.
         message: String,
     },
 }
@@ -91,10 +91,10 @@ impl Fleet {
         self
     }
 
-    /// Lets a list that was read beside the watch take the place of `old`, which the watch keeps. `false`: the list is of an
-    /// earlier version, so the two may be of different histories, as after etcd was restored from a backup.
+    /// Lets this list, read beside the watch, replace `old`, which the watch keeps. `false`: this list is older.
     pub fn continue_watch_of(&mut self, old: &Self) -> bool {
         self.watched = old.watched;
+        // An older list may belong to another history, as after etcd was restored from a backup.
         self.version >= old.version
     }
 
@@ -124,25 +124,24 @@ impl Fleet {
         }
     }
 
-    /// The version up to which every change is known; `None`: this server's versions cannot be compared, so that no watch can
-    /// continue the list.
+    /// Returns the version up to which every change is known; `None`: versions cannot be compared, so no watch can continue the list.
     pub fn version(&self) -> Option<u128> {
         self.version
     }
 
-    /// All members, by name.
+    /// Returns all members, sorted by name.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// The member of this name.
+    /// Returns the member with this name.
     pub fn member(&self, name: &NodeName) -> Option<&Member> {
         self.position(name).ok().map(|position| &self.members[position])
     }
 
-    /// Reports whether the write of `own` has arrived. The fleet then holds every change that was written before it. A version as high
-    /// does not show that: after a restored backup it may belong to another history.
+    /// Reports whether the write of `own` has arrived. The fleet then holds every change that was written before `own`.
     pub fn shows(&self, own: &NodeMeta) -> bool {
+        // An equally high version of the fleet is no evidence: after a restored backup it may belong to another history.
         own.version.number().is_some() && self.member(&own.name).is_some_and(|member| member.shows(own))
     }
 
@@ -154,14 +153,14 @@ impl Fleet {
         positions.dedup();
         let members = positions.into_iter().filter_map(|position| self.members.get(position as usize));
         let nodes: Vec<NodeRef> = members.filter(|member| has(member, id)).map(NodeRef::of).collect();
-        match <[NodeRef; 1]>::try_from(nodes) {
-            Ok([one]) => Found::Node(one),
-            Err(none) if none.is_empty() => Found::NoNode,
-            Err(many) => Found::Many(many.into_iter().map(|node| node.name).collect()),
+        match nodes.as_slice() {
+            [] => Found::NoNode,
+            [one] => Found::Node(one.clone()),
+            many => Found::Many(many.iter().map(|node| node.name.clone()).collect()),
         }
     }
 
-    /// Nodes that no client can be found by, because their machine-id is invalid.
+    /// Returns the nodes whose machine-id is invalid, so that no id of a client finds them.
     pub fn without_machine_id(&self) -> Vec<NodeName> {
         self.members.iter().filter(|member| member.machine_id.is_none()).map(|member| member.name.clone()).collect()
     }
@@ -179,20 +178,22 @@ impl Fleet {
 
     fn put(&mut self, mut member: Member) {
         self.share_texts(&mut member);
-        match self.position(&member.name) {
+        let found = self.position(&member.name);
+        if let Ok(position) = found {
             // Most events: the ids are the same.
-            Ok(position) if self.members[position].machine_id == member.machine_id => self.members[position] = member,
-            Ok(position) => {
-                self.ids.retain(|(_, of)| *of as usize != position);
-                self.insert_ids(&member, position);
+            if self.members[position].machine_id == member.machine_id {
                 self.members[position] = member;
+                return;
             }
-            Err(position) => {
-                self.ids.iter_mut().filter(|(_, of)| *of as usize >= position).for_each(|(_, of)| *of += 1);
-                self.insert_ids(&member, position);
-                self.members.insert(position, member);
-            }
+            self.remove(&member.name);
         }
+        let (Ok(position) | Err(position)) = found;
+        self.ids.iter_mut().filter(|(_, of)| *of as usize >= position).for_each(|(_, of)| *of += 1);
+        for id in short_ids(&member, position) {
+            let at = self.ids.partition_point(|known| *known < id);
+            self.ids.insert(at, id);
+        }
+        self.members.insert(position, member);
     }
 
     fn remove(&mut self, name: &NodeName) {
@@ -200,13 +201,6 @@ impl Fleet {
         self.members.remove(position);
         self.ids.retain(|(_, of)| *of as usize != position);
         self.ids.iter_mut().filter(|(_, of)| *of as usize > position).for_each(|(_, of)| *of -= 1);
-    }
-
-    fn insert_ids(&mut self, member: &Member, position: usize) {
-        for id in short_ids(member, position) {
-            let at = self.ids.partition_point(|known| *known < id);
-            self.ids.insert(at, id);
-        }
     }
 
     fn position(&self, name: &NodeName) -> Result<usize, usize> {
@@ -242,8 +236,9 @@ fn short_ids(member: &Member, position: usize) -> impl Iterator<Item = (u32, u32
     ids.filter_map(move |id| Some((short(id), u32::try_from(position).ok()?)))
 }
 
-/// All bits folded into 32, since machine-ids need not be random: those of one maker of machines may begin alike.
+/// Shortens an id to 32 bits.
 fn short(id: HexId) -> u32 {
+    // All bits count: machine-ids need not be random, and those of one manufacturer may begin alike.
     let (words, _none) = id.0.as_chunks();
     words.iter().fold(0, |all, word| all ^ u32::from_be_bytes(*word))
 }

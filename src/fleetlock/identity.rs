@@ -10,7 +10,7 @@ use crate::cluster::{HexId, MachineId};
 /// Zincati's application id, `de35106b6ec24688b63afddaa156679b`.
 const ZINCATI: [u8; 16] = [0xde, 0x35, 0x10, 0x6b, 0x6e, 0xc2, 0x46, 0x88, 0xb6, 0x3a, 0xfd, 0xda, 0xa1, 0x56, 0x67, 0x9b];
 
-/// The id Zincati sends from the machine `machine`: HMAC-SHA256 of the application id, keyed by the machine-id, cut
+/// Returns the id that Zincati sends from `machine`: HMAC-SHA256 of the application id, keyed by the machine-id, cut
 /// to 16 bytes and given the version and variant bits of a random UUID.
 pub fn zincati_id(machine: MachineId) -> HexId {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &machine.0.0);

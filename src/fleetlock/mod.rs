@@ -6,12 +6,10 @@
 
 mod fleet;
 mod identity;
-mod refusal;
 mod reply;
 mod request;
 
 pub use fleet::{Fleet, Found, NodeRef, WatchError};
 pub use identity::{answers_to, zincati_id};
-pub use refusal::Refusal;
-pub use reply::{Kind, Reply};
+pub use reply::{Kind, Refusal, Reply};
 pub use request::{Endpoint, GroupName, Head, Request, endpoint, parse};

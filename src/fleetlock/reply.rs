@@ -5,8 +5,6 @@
 
 use serde_json::json;
 
-use super::Refusal;
-
 /// Defines [`Kind`]: one row a kind, with its word on the wire and its HTTP status, in the order of the words.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $status:literal;)*) => {
@@ -20,14 +18,14 @@ macro_rules! kinds {
             /// All of them, in order of their names.
             pub const ALL: [Self; [$($status),*].len()] = [$(Self::$kind),*];
 
-            /// The word on the wire.
+            /// Returns the word on the wire.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
                 }
             }
 
-            /// The HTTP status of the answer.
+            /// Returns the HTTP status of the answer.
             pub fn status(self) -> u16 {
                 match self {
                     $(Self::$kind => $status,)*
@@ -88,6 +86,24 @@ kinds! {
     UnknownNode = "unknown_node", 404;
 }
 
+/// Reason for which a request is not granted: an answer to a client, never an error of this program.
+///
+/// A decision that may be refused is a `ControlFlow<Refusal, …>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For machines.
+    pub kind: Kind,
+    /// For a person: which node, the reason, and the remedy. No secret that a client sent is repeated.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Makes a refusal.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
 /// An answer: [`Kind`] and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -96,7 +112,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A 200. Only `reboot::outcome` may call this: a test reads the sources to see that nothing else does.
+    /// Makes a 200. Only `reboot::outcome` may call this, which an architecture test checks.
     pub fn ok(kind: Kind, value: String) -> Self {
         Self { kind, value }
     }

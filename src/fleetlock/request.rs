@@ -52,7 +52,7 @@ pub struct Head<'a> {
     pub protocol: Option<&'a str>,
 }
 
-/// The endpoint that `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
+/// Returns the endpoint that `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
 /// query is ignored.
 pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
     let path = target.split(['?', '#']).next().unwrap_or_default();
@@ -69,7 +69,7 @@ pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
     }
 }
 
-/// Judges a request by its head.
+/// Checks the head of a request.
 fn check(head: Head<'_>, base: &str) -> ControlFlow<Refusal, Endpoint> {
     let Some(endpoint) = endpoint(head.target, base) else { return Break(not_found(head.target, base)) };
     if head.method != "POST" {
@@ -97,23 +97,21 @@ pub fn parse(head: Head<'_>, body: &[u8], base: &str) -> ControlFlow<Refusal, Re
     }
 }
 
-/// Reads an id. White space around it is forgiven: `$(cat /etc/machine-id)` and the like may leave a line feed.
 fn id(text: &str) -> ControlFlow<Refusal, HexId> {
-    let invalid = || {
-        let text = clip(text);
-        bad(format!(
-            "client_params.id is {text:?}; it must be Zincati's id or a machine-id: 32 hexadecimal digits, dashes and case ignored"
-        ))
+    // White space is ignored: `$(cat /etc/machine-id)` and the like may leave a line feed.
+    let Some(id) = HexId::parse(text.trim()) else {
+        let rule = "it must be Zincati's id or a machine-id: 32 hexadecimal digits, dashes and case ignored";
+        return bad(format!("client_params.id is {:?}; {rule}", clip(text)));
     };
-    HexId::parse(text.trim()).map_or_else(invalid, Continue)
+    Continue(id)
 }
 
 fn group(text: &str) -> ControlFlow<Refusal, GroupName> {
-    let invalid = || {
-        let text = clip(text);
-        bad(format!("client_params.group is {text:?}; it must have 1 to {GROUP_MAX} letters, digits, dots or dashes"))
+    let Some(group) = GroupName::parse(text) else {
+        let rule = format!("it must have 1 to {GROUP_MAX} letters, digits, dots or dashes");
+        return bad(format!("client_params.group is {:?}; {rule}", clip(text)));
     };
-    GroupName::parse(text).map_or_else(invalid, Continue)
+    Continue(group)
 }
 
 fn bad<T>(message: impl Into<String>) -> ControlFlow<Refusal, T> {
@@ -137,7 +135,7 @@ fn not_allowed(method: &str) -> Refusal {
 }
 
 impl GroupName {
-    /// Reads a group's name.
+    /// Parses a group's name.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
         let is_name = !text.is_empty() && text.len() <= GROUP_MAX && text.bytes().all(allowed);
@@ -152,7 +150,7 @@ impl fmt::Display for GroupName {
 }
 
 impl Endpoint {
-    /// The last segment of its path, also its name in logs and metrics.
+    /// Returns the last segment of the path, which is also the name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::PreReboot => "pre-reboot",
