@@ -62,7 +62,7 @@ impl Drop for Kubelet {
         self.shared.stopped.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A kubelet that panicked has said so.
+            // A panic of the kubelet is already printed.
             let _ = thread.join();
         }
     }
@@ -111,7 +111,7 @@ impl Rounds {
         }
     }
 
-    /// Looks at all pods once. Whatever fails is tried again in the next round.
+    /// Handles all pods once. A call that fails is repeated in the next round.
     fn round(&mut self) {
         // Version 0: what the API server has in its cache will do; each write names the UID it means.
         let Ok(list) = self.api.try_call("GET", "/api/v1/pods?resourceVersion=0", "", None) else { return };

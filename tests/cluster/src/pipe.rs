@@ -147,7 +147,7 @@ impl Shared {
 mod tests {
     use super::*;
 
-    /// Says everything back.
+    /// Starts a server that sends every byte back.
     fn echo() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address").to_string();
@@ -164,7 +164,7 @@ mod tests {
         address
     }
 
-    fn asked(mut stream: &TcpStream, wait: Duration) -> Option<u8> {
+    fn echoed(mut stream: &TcpStream, wait: Duration) -> Option<u8> {
         stream.set_read_timeout(Some(wait)).expect("a time-out");
         let mut byte = [0];
         stream.write_all(b"x").ok()?;
@@ -174,28 +174,28 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn bytes_pass_until_it_is_frozen_and_again_after_it() {
+    fn bytes_pass_except_while_the_pipe_is_frozen() {
         let pipe = Pipe::to(&echo());
         let stream = TcpStream::connect(pipe.address()).expect("it listens");
-        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        assert_eq!(echoed(&stream, LONG), Some(b'x'));
         pipe.freeze();
-        assert_eq!(asked(&stream, Duration::from_millis(200)), None);
+        assert_eq!(echoed(&stream, Duration::from_millis(200)), None);
         pipe.thaw();
         let mut byte = [0];
         stream.set_read_timeout(Some(LONG)).expect("a time-out");
         (&stream).read_exact(&mut byte).expect("what was frozen comes");
-        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        assert_eq!(echoed(&stream, LONG), Some(b'x'));
         assert_eq!(pipe.opened(), 1);
     }
 
     #[test]
-    fn a_cut_ends_what_is_open_and_nothing_else() {
+    fn cut_closes_open_connections_and_accepts_new_ones() {
         let pipe = Pipe::to(&echo());
         let stream = TcpStream::connect(pipe.address()).expect("it listens");
-        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        assert_eq!(echoed(&stream, LONG), Some(b'x'));
         pipe.cut();
-        assert_eq!(asked(&stream, LONG), None);
+        assert_eq!(echoed(&stream, LONG), None);
         let stream = TcpStream::connect(pipe.address()).expect("it listens");
-        assert_eq!(asked(&stream, LONG), Some(b'x'));
+        assert_eq!(echoed(&stream, LONG), Some(b'x'));
     }
 }

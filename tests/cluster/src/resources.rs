@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_names_its_object() {
+    fn path_is_split_into_its_parts() {
         check("/api/v1/nodes", "", "nodes", "");
         check("/api/v1/nodes/a/status", "", "nodes/status", "a");
         check("/api/v1/pods", "", "pods", "");

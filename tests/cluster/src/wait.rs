@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Looks until it sees what it wants, and says so with `Ok`.
+/// Polls until `look` returns `Ok`.
 #[track_caller]
 pub fn wait_for<T, S: Display>(description: &str, deadline: Duration, look: impl FnMut() -> Result<T, S>) -> T {
     match poll(deadline, look) {

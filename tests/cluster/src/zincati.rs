@@ -170,7 +170,7 @@ mod tests {
     const RECORDED: &[u8] = include_bytes!("../../data/requests/zincati");
 
     #[test]
-    fn a_request_is_the_one_that_was_recorded_from_zincati() {
+    fn request_equals_the_recorded_request_of_zincati() {
         let sent = Zincati::new("10.96.0.20", "978a225b3d7b40e9acd7ce9b62f68444").request("pre-reboot");
         assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(RECORDED));
     }

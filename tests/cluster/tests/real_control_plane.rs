@@ -1,4 +1,4 @@
-//! The real control plane itself: it schedules, controls, refuses and comes back. Runs where its programs are.
+//! The real control plane: scheduling, controllers, refusals and restarts. Not run where its programs are absent.
 #![expect(clippy::disallowed_methods, reason = "it measures how long a reset takes")]
 
 use std::fs;
@@ -12,13 +12,13 @@ use test_cluster::kubelet::Kubelet;
 use test_cluster::objects::Placement;
 use test_cluster::real::{ControlPlane, Guard};
 
-/// Says it past the harness, which hides what a passing test prints.
+/// Prints a line past the harness, which hides the output of a passing test.
 fn say(line: &str) {
     // The reader may have gone, which is no error.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// The cluster of one test with its kubelets, or nothing, said aloud.
+/// Prepares the cluster of one test with its kubelets; prints a line and returns `None` where the programs are absent.
 fn cluster(test: &str) -> Option<(Kubelet, Fleet, Guard)> {
     if !ControlPlane::is_available() {
         say(&format!("NOT RUN: {test}: neither REBOOT_MANAGER_CONTROL_PLANE nor KUBEBUILDER_ASSETS is set"));
@@ -58,8 +58,8 @@ fn evict(api: &Api, pod: &Value) -> Answer {
 }
 
 #[test]
-fn a_budget_holds_and_the_api_server_comes_back() {
-    let Some((_kubelet, fleet, plane)) = cluster("a_budget_holds_and_the_api_server_comes_back") else { return };
+fn budget_holds_and_the_api_server_restarts() {
+    let Some((_kubelet, fleet, plane)) = cluster("budget_holds_and_the_api_server_restarts") else { return };
     nodes(&fleet, &["n1", "n2"]);
     fleet.budget("shop", "web", 3, "web");
     fleet.deployment("shop", "web", 4, Placement::On("n1"));
@@ -94,8 +94,8 @@ fn a_budget_holds_and_the_api_server_comes_back() {
 }
 
 #[test]
-fn etcd_keeps_what_was_written() {
-    let Some((_kubelet, fleet, plane)) = cluster("etcd_keeps_what_was_written") else { return };
+fn etcd_keeps_its_data_over_a_restart() {
+    let Some((_kubelet, fleet, plane)) = cluster("etcd_keeps_its_data_over_a_restart") else { return };
     nodes(&fleet, &["n1"]);
     plane.stop_etcd();
     assert!(!plane.pids().contains_key("etcd"));
@@ -106,8 +106,8 @@ fn etcd_keeps_what_was_written() {
 }
 
 #[test]
-fn the_service_account_may_do_what_its_manifest_says() {
-    let Some((_kubelet, fleet, plane)) = cluster("the_service_account_may_do_what_its_manifest_says") else { return };
+fn service_account_has_the_rights_of_its_manifest() {
+    let Some((_kubelet, fleet, plane)) = cluster("service_account_has_the_rights_of_its_manifest") else { return };
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../kubernetes/deployment.yaml")).expect("the manifest");
     let objects: Vec<Value> = serde_saphyr::from_multiple(&manifest).expect("documents of YAML");
     let is_access = |object: &&Value| {
@@ -181,5 +181,5 @@ fn two_hundred_pods_start_and_a_reset_is_quick() {
     assert!(reset < Duration::from_secs(15), "{reset:?}");
 }
 
-/// For one thing to happen; most take a tenth of a second.
+/// Limit of one wait; most take a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(30);

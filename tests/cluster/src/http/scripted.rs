@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 
 use super::{Reply, Request, Server};
 
-/// Server that records its requests and answers each as a script says.
+/// Server that records its requests and answers each by a script.
 pub struct Scripted {
     server: Server,
     received: Arc<Mutex<Vec<Request>>>,

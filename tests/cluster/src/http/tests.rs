@@ -30,7 +30,7 @@ fn exchange(server: &Server, bytes: &[u8], piece: usize) -> String {
 }
 
 #[test]
-fn one_connection_carries_many_requests_and_both_framings() {
+fn one_connection_carries_many_requests_in_both_framings() {
     let server = Server::start(None, echo()).unwrap();
     let requests = b"POST /a?q=x%2Fy+z HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\
         POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1;x=y\r\nf\r\n0\r\n\r\n\
@@ -44,14 +44,14 @@ fn one_connection_carries_many_requests_and_both_framings() {
 }
 
 #[test]
-fn an_answer_can_be_missing_or_half() {
+fn answer_may_be_absent_or_incomplete() {
     let server = Server::start(None, echo()).unwrap();
     assert_eq!(exchange(&server, b"GET /cut HTTP/1.1\r\n\r\n", 100), "");
     assert!(exchange(&server, b"GET /half HTTP/1.1\r\n\r\n", 100).ends_with("\r\n\r\nab"));
 }
 
 #[test]
-fn a_dropped_server_closes_its_connections_and_frees_its_port() {
+fn dropped_server_closes_its_connections_and_frees_its_port() {
     let server = Server::start(None, echo()).unwrap();
     let address = server.address();
     let mut idle = TcpStream::connect(address).unwrap();
@@ -67,7 +67,7 @@ fn a_dropped_server_closes_its_connections_and_frees_its_port() {
 }
 
 #[test]
-fn a_client_that_trusts_the_certificate_is_served_over_tls() {
+fn client_is_served_over_tls_if_it_trusts_the_certificate() {
     let certificate = certificate::self_signed();
     let server = Server::start(Some(certificate.server(None)), echo()).unwrap();
     let base = format!("https://{}", server.address());

@@ -51,7 +51,7 @@ impl Fault {
 
     /// Answers with this code after the API server executed the call.
     pub fn status_after(code: u16) -> Self {
-        Self::StatusAfter(refusal(code, "", "the proxy says so"))
+        Self::StatusAfter(refusal(code, "", "fault of the proxy"))
     }
 
     /// Another client has written the object.
@@ -68,7 +68,7 @@ impl Fault {
     }
 
     pub fn internal500() -> Self {
-        Self::Status(refusal(500, "InternalError", "Internal error occurred: the proxy says so"))
+        Self::Status(refusal(500, "InternalError", "Internal error occurred: fault of the proxy"))
     }
 }
 

@@ -50,7 +50,7 @@ fn create(api: &Api, name: &str) -> Option<u16> {
 }
 
 #[test]
-fn a_smooth_road_passes_everything_on_and_counts_it() {
+fn calls_without_a_fault_are_forwarded_and_counted() {
     let fixture = fixture();
     assert_eq!(fixture.create("a"), Some(201));
     fixture.api.merge("/api/v1/nodes/a?fieldManager=x", &json!({"spec": {"unschedulable": true}})).ok();
@@ -75,7 +75,7 @@ fn a_smooth_road_passes_everything_on_and_counts_it() {
 }
 
 #[test]
-fn a_tls_server_can_be_at_the_other_end() {
+fn upstream_api_server_may_serve_tls() {
     let certificate = certificate::self_signed();
     let cluster = Simulated::start_tls(certificate.server(None), certificate.pem.as_bytes());
     let admin = cluster.admin();
@@ -85,7 +85,7 @@ fn a_tls_server_can_be_at_the_other_end() {
 }
 
 #[test]
-fn the_road_answers_instead_of_the_server() {
+fn status_fault_answers_in_place_of_the_api_server() {
     fixture().check(Fault::conflict409(), Some(409), false);
     fixture().check(Fault::internal500(), Some(500), false);
     fixture().check(Fault::toomany429(7), Some(429), false);
@@ -93,18 +93,18 @@ fn the_road_answers_instead_of_the_server() {
 }
 
 #[test]
-fn a_connection_is_cut_before_or_after_the_deed() {
+fn connection_is_cut_before_or_after_the_call_is_executed() {
     fixture().check(Fault::CutBefore, None, false);
     fixture().check(Fault::CutAfter, None, true);
 }
 
 #[test]
-fn a_deed_is_done_and_denied() {
+fn executed_call_is_answered_with_another_status() {
     fixture().check(Fault::status_after(504), Some(504), true);
 }
 
 #[test]
-fn hooks_run_on_both_sides_of_the_deed() {
+fn hooks_run_before_and_after_the_api_server() {
     let fixture = fixture();
     let admin = fixture.cluster.admin();
     let watch = |seen: &Arc<AtomicU16>| {
@@ -119,7 +119,7 @@ fn hooks_run_on_both_sides_of_the_deed() {
 }
 
 #[test]
-fn a_frozen_call_waits_until_it_is_released() {
+fn frozen_call_waits_until_it_is_released() {
     for (fault, done) in [(Fault::Freeze, false), (Fault::FreezeAfter, true)] {
         let fixture = fixture();
         fixture.proxy.plan(Rule::on("create", "nodes").inject(fault));
@@ -136,7 +136,7 @@ fn a_frozen_call_waits_until_it_is_released() {
 }
 
 #[test]
-fn a_dropped_road_ends_what_waits_on_it() {
+fn dropped_proxy_cuts_the_calls_that_wait() {
     for fault in [Fault::Freeze, Fault::Slow(Duration::from_secs(3600)), Fault::FreezeAfter] {
         let Fixture { cluster: _cluster, proxy, api } = fixture();
         proxy.plan(Rule::any().inject(fault));
@@ -148,7 +148,7 @@ fn a_dropped_road_ends_what_waits_on_it() {
 }
 
 #[test]
-fn a_slow_call_arrives_late_and_whole() {
+fn slow_call_is_forwarded_late_and_whole() {
     let fixture = fixture();
     fixture.proxy.plan(Rule::any_write().with_path("nodes").inject(Fault::Slow(Duration::from_millis(30))));
     let started = Instant::now();
@@ -157,7 +157,7 @@ fn a_slow_call_arrives_late_and_whole() {
 }
 
 #[test]
-fn occurrences_count_only_what_fits_and_from_when_they_were_planned() {
+fn occurrences_count_matching_calls_since_the_rule_was_added() {
     let fixture = fixture();
     fixture.create("x");
     fixture.proxy.plan(Rule::on("create", "nodes").from(2).inject(Fault::internal500()));
@@ -168,7 +168,7 @@ fn occurrences_count_only_what_fits_and_from_when_they_were_planned() {
 }
 
 #[test]
-fn a_server_that_is_away_cuts_and_one_that_is_back_answers() {
+fn stopped_api_server_cuts_and_restarted_one_answers() {
     let mut fixture = fixture();
     assert_eq!(fixture.create("a"), Some(201));
     fixture.cluster.stop();
@@ -194,7 +194,7 @@ fn watch(fixture: &Fixture) -> mpsc::Receiver<Value> {
 }
 
 #[test]
-fn watches_pass_as_they_come_and_are_held_falsified_and_cut() {
+fn watches_are_forwarded_held_falsified_and_cut() {
     let fixture = fixture();
     let events = watch(&fixture);
     let next = || events.recv_timeout(Duration::from_secs(20)).map(|event| event["object"]["metadata"]["name"].clone());

@@ -182,7 +182,7 @@ impl ControlPlane {
         self.wait("the API server to be ready", || {
             self.run_api_server();
             let ready = self.admin.try_call("GET", "/readyz", "", None).map_err(|error| error.to_string())?;
-            if ready.status == 200 { Ok(()) } else { Err(format!("/readyz says {}", ready.status)) }
+            if ready.status == 200 { Ok(()) } else { Err(format!("/readyz answered {}", ready.status)) }
         });
     }
 

@@ -31,7 +31,7 @@ impl Program {
             .expect("a shell to start programs with");
         let mut line = String::new();
         let answer = guard.stdout.take().expect("the guard's output is piped");
-        BufReader::new(answer).read_line(&mut line).expect("the guard says the program's process id");
+        BufReader::new(answer).read_line(&mut line).expect("the guard prints the program's process id");
         let pid = line.trim().parse().unwrap_or_else(|_| panic!("{} was not started: {line:?}", binary.display()));
         Self { guard, pid }
     }
@@ -79,7 +79,7 @@ impl Drop for Sweeper {
     }
 }
 
-/// Runs "$@", says its process id, and kills it when standard input ends. Ctrl-C is for the test, not for the guard.
+/// Runs "$@", prints its process id, and kills it when standard input ends. Ctrl-C is for the test, not for the guard.
 const GUARD: &str = r#"
 trap '' INT HUP
 exec 3<&0

@@ -18,7 +18,7 @@ pub(super) fn empty(admin: &Api) {
     });
 }
 
-/// Asks for the end of all objects of a kind, everywhere; says how many there were.
+/// Deletes all objects of a kind in all namespaces; returns their number as a message.
 fn sweep(admin: &Api, (group, kind): (&str, &str)) -> Option<String> {
     let items = items(admin, &format!("{group}/{kind}"));
     let namespaces: BTreeSet<Option<&str>> = items.iter().map(|item| item["metadata"]["namespace"].as_str()).collect();

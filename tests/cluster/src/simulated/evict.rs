@@ -13,7 +13,7 @@ use super::status::{self, Refusal};
 use super::store::{Key, Store, finished, now, number, ready, terminating, text};
 use crate::resources::Resource;
 
-/// Evicts the pod, or says why not.
+/// Evicts the pod, or returns the refusal.
 pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &Value, dry_run: bool) -> Result<Value, Refusal> {
     if text(eviction, "/metadata/name") != name {
         return Err(Refusal::bad_request("name in URL does not match name in Eviction object"));

@@ -1,9 +1,8 @@
 //! A Kubernetes API server in this process, with the controllers and the scheduler that draining a node meets.
 //!
-//! It keeps whole JSON objects and knows as much of each kind as a program that drains nodes, and the administrator who watches it, can see.
-//! Controllers run to the end after every write, before its answer: what they do is in the next read. There is no kubelet: pods become Ready
-//! and go away only through the API. Nodes can be watched. Left
-//! out: other watches, managed fields, admission, quotas, preemption, rollouts in steps.
+//! The server keeps whole JSON objects and simulates what a program that drains nodes, and its administrator, can observe. The controllers run
+//! after every write, before its answer: the next read shows their changes. There is no kubelet: pods become Ready, and end, only through
+//! the API. Nodes can be watched. Left out: other watches, admission, quotas, preemption, rollouts, and most field managers.
 
 mod controllers;
 mod defaults;

@@ -47,7 +47,7 @@ fn undecodable(resource: &Resource, path: &str, value: &Value) -> Refusal {
     ))
 }
 
-/// An empty holderIdentity is let through: the real server does not look at it.
+/// An empty holderIdentity is valid, as for the real server.
 fn lease(resource: &Resource, name: &str, object: &Value) -> Result<(), Refusal> {
     let field = |field: &str, why: &str| Err(Refusal::invalid(resource, name, field, why));
     if let Some(seconds) = number(object, "/spec/leaseDurationSeconds").filter(|seconds| *seconds <= 0) {

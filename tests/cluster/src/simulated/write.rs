@@ -139,7 +139,7 @@ fn keep(resource: &Resource, subresource: &str, current: &Value, object: &mut Va
     }
 }
 
-/// Checks that this is an object of the resource, and says so in it.
+/// Checks that this is an object of the resource, and sets its kind and apiVersion.
 fn shape(resource: &Resource, object: &mut Value) -> Result<(), Refusal> {
     let kind = text(object, "/kind");
     if !object.is_object() || !kind.is_empty() && kind != resource.kind {

@@ -1,4 +1,4 @@
-//! The controllers: each looks at the whole store and writes what is missing; they run in turn until none has anything left to write.
+//! The controllers: each reads the whole store and writes its changes. They run in turn until none has a change.
 
 mod budgets;
 mod daemons;

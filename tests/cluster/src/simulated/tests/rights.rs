@@ -1,4 +1,4 @@
-//! Who may do what, with the rights that the shipped manifest gives.
+//! Authorization with the rights of the shipped manifest.
 
 use super::*;
 use crate::apply;
@@ -16,7 +16,7 @@ fn installed() -> (Simulated, Api) {
 }
 
 #[test]
-fn the_service_account_may_what_the_manifest_says_and_no_more() {
+fn service_account_has_the_rights_of_the_manifest_and_no_others() {
     let (cluster, api) = installed();
     node(&cluster.admin(), "a");
     pod(&cluster.admin(), "p", "a");
@@ -42,7 +42,7 @@ fn the_service_account_may_what_the_manifest_says_and_no_more() {
 }
 
 #[test]
-fn a_refusal_reads_like_the_real_one() {
+fn refusal_is_worded_as_by_the_real_api_server() {
     let (cluster, _) = installed();
     let api = cluster.client(&cluster.token_for("default", "default"));
     let answer = api.get("/api/v1/nodes");
@@ -58,7 +58,7 @@ fn a_refusal_reads_like_the_real_one() {
 }
 
 #[test]
-fn a_token_counts_as_long_as_its_account() {
+fn token_is_valid_until_revoked_or_its_account_is_deleted() {
     let (cluster, api) = installed();
     let admin = cluster.admin();
     assert_eq!(cluster.client("made up").get("/api/v1/nodes").body["message"], "Unauthorized");

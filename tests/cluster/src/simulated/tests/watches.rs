@@ -1,4 +1,4 @@
-//! Watches: what they bring, in which order, and how they end.
+//! Watches: their events, the order of events, and their end.
 
 use std::io::{BufRead, BufReader};
 
@@ -21,7 +21,7 @@ fn brief(event: &Value) -> (String, String, u64) {
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 #[test]
-fn a_watch_brings_what_happens_after_its_version_and_ends_in_order() {
+fn watch_sends_the_changes_after_its_version_and_ends() {
     let cluster = Simulated::start();
     let api = cluster.admin();
     ["a", "b"].iter().for_each(|name| node(&api, name));
@@ -50,7 +50,7 @@ fn a_watch_brings_what_happens_after_its_version_and_ends_in_order() {
 }
 
 #[test]
-fn a_version_that_is_no_longer_kept_is_answered_410() {
+fn watch_from_a_forgotten_version_is_answered_410() {
     let cluster = Simulated::start();
     let api = cluster.admin();
     node(&api, "a");
@@ -63,7 +63,7 @@ fn a_version_that_is_no_longer_kept_is_answered_410() {
 }
 
 #[test]
-fn a_watch_is_cut_when_the_listener_closes_and_denied_without_the_right() {
+fn watch_is_cut_when_the_listener_closes_and_forbidden_without_the_right() {
     let mut cluster = Simulated::start();
     let api = cluster.admin();
     node(&api, "a");
