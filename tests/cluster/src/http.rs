@@ -52,6 +52,12 @@ impl Request {
             .map(|(_, value)| decode(value))
     }
 
+    /// Returns the request line and the header fields.
+    pub fn head(&self) -> String {
+        let fields = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        format!("{} {} HTTP/1.1\r\n{}", self.method, self.target, fields.collect::<String>())
+    }
+
     /// Returns the first header field of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())

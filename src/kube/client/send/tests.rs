@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use test_cluster::certificate::Authority;
+use test_cluster::http::{Reply, Scripted};
 
 use super::*;
 use crate::kube::client::call::{Detail, Verb};
 use crate::kube::config::{ConnectOptions, Environment};
-use crate::kube::testing::{Authority, Reply, Scratch, Server, base64, chain, closed_port, http, json as answer};
+use crate::kube::testing::{Scratch, base64, chain, closed_port, http, json as answer};
 
 const BUDGET: &str =
     r#"{"kind":"Status","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"needs 2"}]},"code":429}"#;
@@ -39,7 +41,7 @@ fn connect(location: &Location) -> (Client, Seen) {
     (client, seen)
 }
 
-fn client(server: &Server) -> (Client, Seen) {
+fn client(server: &Scripted) -> (Client, Seen) {
     connect(&location(&server.url(), "", "token: s3cr3t"))
 }
 
@@ -72,14 +74,14 @@ fn list(client: &Client) -> Result<Vec<String>, ApiError> {
 
 #[test]
 fn a_request_says_what_it_should() {
-    let server = Server::start(|_, _| answer(200, r#"{"a":1}"#));
+    let server = Scripted::start(None, |_, _| answer(200, r#"{"a":1}"#));
     let (client, seen) = client(&server);
     assert_eq!(get(&client).unwrap(), json!({"a": 1}));
     let patch = Call { detail: Detail::Metadata, ..call(Verb::Patch, "/api/v1/nodes/a") };
     client.write::<IgnoredAny>(&patch, &json!({"b": 2})).unwrap();
     create(&client).unwrap();
     let received = server.received();
-    let head = received[0].head.to_ascii_lowercase();
+    let head = received[0].head().to_ascii_lowercase();
     assert!(head.starts_with("get /api/v1/nodes/worker-3 http/1.1\r\n"), "{head}");
     for line in [
         "accept: application/json\r\n",
@@ -89,11 +91,11 @@ fn a_request_says_what_it_should() {
         assert!(head.contains(line), "{head}");
     }
     assert!(!head.contains("accept-encoding"));
-    let head = received[1].head.to_ascii_lowercase();
+    let head = received[1].head().to_ascii_lowercase();
     assert!(head.starts_with("patch ") && head.contains("content-type: application/merge-patch+json\r\n"));
     assert!(head.contains("accept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"));
-    assert_eq!(received[1].body, r#"{"b":2}"#);
-    assert!(received[2].head.starts_with("POST ") && received[2].head.contains("application/json"));
+    assert_eq!(received[1].body, br#"{"b":2}"#);
+    assert!(received[2].head().starts_with("POST ") && received[2].head().contains("application/json"));
     assert!(received.iter().all(|request| request.connection == 0), "one connection serves all");
     let seen = seen.lock().unwrap();
     assert_eq!((seen[0].verb, seen[0].resource, seen[0].code), (Verb::Get, "nodes", Some(200)));
@@ -101,10 +103,10 @@ fn a_request_says_what_it_should() {
 
 #[test]
 fn a_read_is_repeated_until_the_server_can() {
-    let server = Server::start(|number, _| match number {
+    let server = Scripted::start(None, |number, _| match number {
         0 => answer(503, ""),
-        1 => Reply::Last(Vec::new()),
-        2 => Reply::Last(http(200, "", r#"{"a":1}"#)[..40].to_vec()),
+        1 => Reply::Cut,
+        2 => Reply::CutAfter(http(200, "", r#"{"a":1}"#)[..40].to_vec()),
         _ => answer(200, r#"{"a":1}"#),
     });
     let (client, seen) = client(&server);
@@ -115,7 +117,7 @@ fn a_read_is_repeated_until_the_server_can() {
 #[test]
 fn a_write_the_server_may_have_done_is_not_repeated() {
     for reply in ["503", "cut", "408"] {
-        let server = Server::start(move |_, _| if reply == "cut" { Reply::Last(Vec::new()) } else { answer(reply.parse().unwrap(), "") });
+        let server = Scripted::start(None, move |_, _| if reply == "cut" { Reply::Cut } else { answer(reply.parse().unwrap(), "") });
         let (client, _) = client(&server);
         let error = create(&client).map(|_| ()).unwrap_err();
         assert!(matches!((reply, &error), ("cut", ApiError::Unreachable { .. }) | ("503" | "408", ApiError::Failed { .. })), "{error:?}");
@@ -125,7 +127,7 @@ fn a_write_the_server_may_have_done_is_not_repeated() {
 
 #[test]
 fn an_eviction_refused_by_a_budget_comes_back_at_once() {
-    let server = Server::start(|_, _| Reply::More(http(429, "retry-after: 10\r\n", BUDGET)));
+    let server = Scripted::start(None, |_, _| Reply::Raw(http(429, "retry-after: 10\r\n", BUDGET)));
     let (client, _) = client(&server);
     let error = create(&client).map(|_| ()).unwrap_err();
     assert!(matches!(&error, ApiError::Busy(_, status) if status.names_a_budget() && status.retry_after_seconds == Some(10)));
@@ -134,10 +136,9 @@ fn an_eviction_refused_by_a_budget_comes_back_at_once() {
 
 #[test]
 fn a_write_turned_away_by_priority_and_fairness_is_repeated() {
-    let server =
-        Server::start(
-            |number, _| if number == 0 { Reply::More(http(429, "Retry-After: 1\r\n", "Too many requests")) } else { answer(201, "{}") },
-        );
+    let server = Scripted::start(None, |number, _| {
+        if number == 0 { Reply::Raw(http(429, "Retry-After: 1\r\n", "Too many requests")) } else { answer(201, "{}") }
+    });
     let (client, seen) = client(&server);
     create(&client).unwrap();
     assert_eq!(codes(&seen), [Some(429), Some(201)]);
@@ -145,7 +146,7 @@ fn a_write_turned_away_by_priority_and_fairness_is_repeated() {
 
 #[test]
 fn a_write_on_a_connection_closed_meanwhile_uses_another() {
-    let server = Server::start(|number, _| if number == 0 { Reply::Last(http(200, "", "{}")) } else { answer(201, "{}") });
+    let server = Scripted::start(None, |number, _| if number == 0 { Reply::CutAfter(http(200, "", "{}")) } else { answer(201, "{}") });
     let (client, _) = client(&server);
     get(&client).unwrap();
     // The end of the connection is on its way; what is awaited is that the kernel has it.
@@ -167,9 +168,9 @@ fn a_refused_connection_is_reported_after_all_attempts() {
 
 #[test]
 fn a_frozen_server_is_left_in_time() {
-    let server = Server::start(|_, _| {
+    let server = Scripted::start(None, |_, _| {
         std::thread::park();
-        Reply::Last(Vec::new())
+        Reply::Cut
     });
     let limits = Limits { call: Duration::from_millis(300), ..Limits::default() };
     let client = Client::connect(&location(&server.url(), "", ""), limits, Arc::new(|_| ())).unwrap();
@@ -181,7 +182,7 @@ fn a_frozen_server_is_left_in_time() {
 
 #[test]
 fn a_redirect_is_not_followed() {
-    let server = Server::start(|_, _| Reply::More(http(302, "location: /elsewhere\r\n", "")));
+    let server = Scripted::start(None, |_, _| Reply::Raw(http(302, "location: /elsewhere\r\n", "")));
     let (client, _) = client(&server);
     assert!(matches!(get(&client).unwrap_err(), ApiError::Unreadable(_, DecodeError::Code(302))));
     assert_eq!(server.received().len(), 1);
@@ -189,7 +190,7 @@ fn a_redirect_is_not_followed() {
 
 #[test]
 fn answers_have_a_size_limit() {
-    let server = Server::start(|number, _| {
+    let server = Scripted::start(None, |number, _| {
         let long = "x".repeat(usize::try_from(OBJECT_BYTES_MAX).unwrap() + 1);
         if number == 0 { answer(403, &long) } else { answer(201, &format!("{{\"a\":\"{long}\"}}")) }
     });
@@ -203,13 +204,13 @@ fn a_refused_credential_is_renewed_once() {
     let scratch = Scratch::new();
     let token = scratch.file("token", "old");
     let kept = token.clone();
-    let server = Server::start(move |number, _| {
+    let server = Scripted::start(None, move |number, _| {
         std::fs::write(&kept, if number < 1 { "new" } else { "newest" }).unwrap();
         if number == 1 { answer(201, "{}") } else { answer(401, "") }
     });
     let (client, seen) = connect(&location(&server.url(), "", &format!("tokenFile: {}", token.display())));
     create(&client).unwrap();
-    assert!(server.received()[1].head.contains("Bearer new\r\n"));
+    assert!(server.received()[1].head().contains("Bearer new\r\n"));
     let error = get(&client).unwrap_err();
     assert!(
         error
@@ -225,24 +226,24 @@ fn a_refused_credential_is_renewed_once() {
 
 #[test]
 fn a_list_is_all_its_pages() {
-    let server = Server::start(|number, _| match number {
+    let server = Scripted::start(None, |number, _| match number {
         0 => answer(200, r#"{"metadata":{"continue":"a b"},"items":[{"name":"a"}]}"#),
         1 => answer(503, ""),
         _ => answer(200, r#"{"metadata":{},"items":[{"name":"b"},{"name":"c"}]}"#),
     });
     let (client, _) = client(&server);
     assert_eq!(list(&client).unwrap(), ["a", "b", "c"]);
-    let paths: Vec<_> = server.received().iter().map(|request| request.head.split(' ').nth(1).unwrap().to_owned()).collect();
+    let paths: Vec<_> = server.received().iter().map(|request| request.head().split(' ').nth(1).unwrap().to_owned()).collect();
     let second = "/api/v1/nodes?watch=false&limit=500&continue=a%20b";
     assert_eq!(paths, ["/api/v1/nodes?watch=false&limit=500", second, second]);
 }
 
 #[test]
 fn an_expired_or_cut_list_is_started_over() {
-    let server = Server::start(|number, _| match number {
+    let server = Scripted::start(None, |number, _| match number {
         0 | 2 => answer(200, r#"{"metadata":{"continue":"x"},"items":[{"name":"a"}]}"#),
         1 => answer(410, r#"{"kind":"Status","reason":"Expired","code":410}"#),
-        3 => Reply::Last(b"HTTP/1.1 200 OK\r\n\r\n{\"items\":[{\"name\":\"b\"}".to_vec()),
+        3 => Reply::CutAfter(b"HTTP/1.1 200 OK\r\n\r\n{\"items\":[{\"name\":\"b\"}".to_vec()),
         _ => answer(200, r#"{"items":[{"name":"c"}]}"#),
     });
     let (client, _) = client(&server);
@@ -251,61 +252,61 @@ fn an_expired_or_cut_list_is_started_over() {
 
 #[test]
 fn a_list_that_never_ends_well_is_an_error() {
-    let gone = Server::start(|_, _| answer(410, ""));
+    let gone = Scripted::start(None, |_, _| answer(410, ""));
     assert!(matches!(list(&client(&gone).0).unwrap_err(), ApiError::Gone { .. }));
     assert_eq!(gone.received().len(), 4);
-    let circle = Server::start(|_, _| answer(200, r#"{"metadata":{"continue":"x"},"items":[]}"#));
+    let circle = Scripted::start(None, |_, _| answer(200, r#"{"metadata":{"continue":"x"},"items":[]}"#));
     assert!(chain(&list(&client(&circle).0).unwrap_err()).ends_with("expected a list, got the same page again"));
-    let status = Server::start(|number, _| {
+    let status = Scripted::start(None, |number, _| {
         answer(
             200,
             if number == 0 { r#"{"metadata":{"continue":"x"},"items":[{"name":"a"}]}"# } else { r#"{"kind":"Status","message":"no"}"# },
         )
     });
     assert!(chain(&list(&client(&status).0).unwrap_err()).contains("expected a list, got kind \"Status\", “no”"));
-    let odd = Server::start(|_, _| answer(200, r#"{"items":[{"name":null}]}"#));
+    let odd = Scripted::start(None, |_, _| answer(200, r#"{"items":[{"name":null}]}"#));
     assert!(chain(&list(&client(&odd).0).unwrap_err()).starts_with(
         "could not list node worker-3: the answer of the API server is invalid: the list does not have the expected form, at item 1"
     ));
 }
 
-fn tls(server: &Server, authority: &Authority, host: &str, cluster: &str, user: &str) -> Result<Value, String> {
+fn tls(server: &Scripted, authority: &Authority, host: &str, cluster: &str, user: &str) -> Result<Value, String> {
     let ca = format!("certificate-authority-data: {}, {cluster}", base64(authority.pem()));
-    let url = format!("https://{host}:{}", server.address.port());
+    let url = format!("https://{host}:{}", server.address().port());
     get(&connect(&location(&url, &ca, user)).0).map_err(|error| chain(&error))
 }
 
 #[test]
 fn the_servers_certificate_is_checked_by_name_address_and_ca() {
     let (authority, stranger) = (Authority::new(), Authority::new());
-    let by_address = Server::start_tls(&authority.issue(&["127.0.0.1"]), None, |_, _| answer(200, "{}"));
+    let by_address = Scripted::start(Some(authority.issue(&["127.0.0.1"]).server(None)), |_, _| answer(200, "{}"));
     tls(&by_address, &authority, "127.0.0.1", "", "").unwrap();
     assert!(
         tls(&by_address, &stranger, "127.0.0.1", "", "")
             .unwrap_err()
             .contains("no trusted connection could be made: the TLS handshake failed; check the CA")
     );
-    let by_name = Server::start_tls(&authority.issue(&["kubernetes.default.svc"]), None, |_, _| answer(200, "{}"));
+    let by_name = Scripted::start(Some(authority.issue(&["kubernetes.default.svc"]).server(None)), |_, _| answer(200, "{}"));
     assert!(tls(&by_name, &authority, "127.0.0.1", "", "").unwrap_err().contains("the TLS handshake failed"));
     tls(&by_name, &authority, "127.0.0.1", "tls-server-name: kubernetes.default.svc", "").unwrap();
     assert!(
         tls(&by_name, &authority, "127.0.0.1", "tls-server-name: kubernetes.other", "").unwrap_err().contains("the TLS handshake failed")
     );
-    let unchecked = location(&format!("https://{}", by_name.address), "insecure-skip-tls-verify: true", "");
+    let unchecked = location(&format!("https://{}", by_name.address()), "insecure-skip-tls-verify: true", "");
     get(&connect(&unchecked).0).unwrap();
 }
 
 #[test]
 fn a_client_certificate_is_shown() {
     let authority = Authority::new();
-    let server = Server::start_tls(&authority.issue(&["127.0.0.1"]), Some(&authority), |_, _| answer(200, "{}"));
+    let server = Scripted::start(Some(authority.issue(&["127.0.0.1"]).server(Some(&authority))), |_, _| answer(200, "{}"));
     let pair = authority.issue(&["client"]);
-    let user = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.certificate), base64(&pair.key));
+    let user = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.pem), base64(&pair.key_pem));
     tls(&server, &authority, "127.0.0.1", "", &user).unwrap();
     tls(&server, &authority, "127.0.0.1", "", "").unwrap();
     assert_eq!(server.received().iter().map(|request| request.certified).collect::<Vec<_>>(), [true, false]);
     let other = authority.issue(&["client"]);
-    let unfit = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.certificate), base64(&other.key));
+    let unfit = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.pem), base64(&other.key_pem));
     let error =
         Client::connect(&location("https://a", "insecure-skip-tls-verify: true", &unfit), Limits::default(), Arc::new(|_| ())).unwrap_err();
     assert!(chain(&error).contains("the client certificate and its key do not fit together"), "{}", chain(&error));
@@ -315,11 +316,11 @@ fn a_client_certificate_is_shown() {
 fn another_certificate_makes_another_connection() {
     let (scratch, authority) = (Scratch::new(), Authority::new());
     let (old, new) = (authority.issue(&["old"]), authority.issue(&["new"]));
-    let (certificate, key) = (scratch.file("crt", &old.certificate), scratch.file("key", &old.key));
+    let (certificate, key) = (scratch.file("crt", &old.pem), scratch.file("key", &old.key_pem));
     let user = format!("client-certificate: {}, client-key: {}", certificate.display(), key.display());
-    let server = Server::start_tls(&authority.issue(&["127.0.0.1"]), Some(&authority), move |number, _| {
-        std::fs::write(&certificate, &new.certificate).unwrap();
-        std::fs::write(&key, &new.key).unwrap();
+    let server = Scripted::start(Some(authority.issue(&["127.0.0.1"]).server(Some(&authority))), move |number, _| {
+        std::fs::write(&certificate, &new.pem).unwrap();
+        std::fs::write(&key, &new.key_pem).unwrap();
         answer(if number == 0 { 401 } else { 200 }, "{}")
     });
     tls(&server, &authority, "127.0.0.1", "", &user).unwrap();
@@ -329,22 +330,22 @@ fn another_certificate_makes_another_connection() {
 #[test]
 fn a_connection_over_tls_is_used_again() {
     let authority = Authority::new();
-    let server = Server::start_tls(&authority.issue(&["127.0.0.1"]), None, |_, _| answer(200, "{}"));
+    let server = Scripted::start(Some(authority.issue(&["127.0.0.1"]).server(None)), |_, _| answer(200, "{}"));
     let ca = format!("certificate-authority-data: {}", base64(authority.pem()));
-    let (client, _) = connect(&location(&format!("https://{}", server.address), &ca, ""));
+    let (client, _) = connect(&location(&format!("https://{}", server.address()), &ca, ""));
     (0..3).for_each(|_| drop(get(&client).unwrap()));
     assert!(server.received().iter().all(|request| request.connection == 0));
 }
 
 #[test]
 fn a_proxy_is_asked_to_connect_and_never_sees_the_token() {
-    let proxy = Server::start(|_, _| Reply::Last(http(502, "", "")));
+    let proxy = Scripted::start(None, |_, _| Reply::CutAfter(http(502, "", "")));
     let cluster = format!("insecure-skip-tls-verify: true, proxy-url: '{}'", proxy.url());
     let (client, _) = connect(&location("https://api.invalid:6443", &cluster, "token: s3cr3t"));
     create(&client).map(|_| ()).unwrap_err();
     let received = proxy.received();
-    assert!(received[0].head.starts_with("CONNECT api.invalid:6443 HTTP/1.1\r\n"), "{}", received[0].head);
-    assert!(!received[0].head.contains("s3cr3t"));
+    assert!(received[0].head().starts_with("CONNECT api.invalid:6443 HTTP/1.1\r\n"), "{}", received[0].head());
+    assert!(!received[0].head().contains("s3cr3t"));
 }
 
 /// Counts what is logged, and what of it must not be.
@@ -372,11 +373,11 @@ impl log::Log for Spy {
 fn the_token_is_never_shown() {
     log::set_logger(&Spy).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
-    let server = Server::start(|number, _| if number < 2 { answer(503, "") } else { answer(403, r#"{"message":"no"}"#) });
+    let server = Scripted::start(None, |number, _| if number < 2 { answer(503, "") } else { answer(403, r#"{"message":"no"}"#) });
     let location = location(&server.url(), "", "token: s3cr3t");
     let (client, _) = connect(&location);
     let error = get(&client).unwrap_err();
-    assert!(server.received()[0].head.contains("s3cr3t"));
+    assert!(server.received()[0].head().contains("s3cr3t"));
     for shown in [format!("{location:?}"), location.describe(), format!("{client:?}"), format!("{error:?}"), chain(&error)] {
         assert!(!shown.contains("s3cr3t"), "{shown}");
     }
@@ -387,7 +388,7 @@ fn the_token_is_never_shown() {
 #[test]
 fn a_list_has_a_version_when_all_its_pages_have_the_same() {
     for (second, version) in [("7", Some(7)), ("8", None)] {
-        let server = Server::start(move |number, _| match number {
+        let server = Scripted::start(None, move |number, _| match number {
             0 => answer(200, r#"{"kind":"List","metadata":{"continue":"c","resourceVersion":"7"},"items":[{"name":"a"}]}"#),
             _ => answer(200, &format!(r#"{{"kind":"List","metadata":{{"resourceVersion":"{second}"}},"items":[]}}"#)),
         });
@@ -400,7 +401,7 @@ fn a_list_has_a_version_when_all_its_pages_have_the_same() {
 /// The head of an answer that has no end yet, and one event.
 fn one_event() -> Reply {
     let event = "{\"name\":\"a\"}\n";
-    Reply::More(format!("HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n", event.len()).into_bytes())
+    Reply::Raw(format!("HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n", event.len()).into_bytes())
 }
 
 fn watch(client: &Client, take: impl FnMut(Item) -> std::ops::ControlFlow<()>) -> Result<bool, ApiError> {
@@ -415,7 +416,7 @@ fn watch(client: &Client, take: impl FnMut(Item) -> std::ops::ControlFlow<()>) -
 
 #[test]
 fn an_event_is_taken_when_it_comes_and_not_when_the_next_does() {
-    let server = Server::start(|_, _| one_event());
+    let server = Scripted::start(None, |_, _| one_event());
     let (client, seen) = client(&server);
     let mut names = Vec::new();
     let opened = watch(&client, |item: Item| {
@@ -425,14 +426,14 @@ fn an_event_is_taken_when_it_comes_and_not_when_the_next_does() {
     assert_eq!((opened.unwrap(), names), (true, vec!["a".to_owned()]));
     assert_eq!(codes(&seen), [Some(200)]);
     assert_eq!(seen.lock().unwrap()[0].verb, Verb::Watch);
-    let head = server.received()[0].head.to_ascii_lowercase();
+    let head = server.received()[0].head().to_ascii_lowercase();
     assert!(head.starts_with("get /api/v1/nodes?watch=true&timeoutseconds=7 "), "{head}");
     assert!(head.contains("accept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"), "{head}");
 }
 
 #[test]
 fn a_watch_that_is_not_wanted_any_more_when_it_is_granted_takes_nothing() {
-    let server = Server::start(|_, _| one_event());
+    let server = Scripted::start(None, |_, _| one_event());
     let (client, _) = client(&server);
     let take = |_: Item| -> std::ops::ControlFlow<()> { panic!("an event was taken") };
     client.watch(&call(Verb::Watch, "/api/v1/nodes?watch=true"), Duration::from_secs(7), || false, take).unwrap();
@@ -440,7 +441,7 @@ fn a_watch_that_is_not_wanted_any_more_when_it_is_granted_takes_nothing() {
 
 #[test]
 fn a_watch_that_brings_nothing_for_too_long_is_given_up() {
-    let server = Server::start(|_, _| one_event());
+    let server = Scripted::start(None, |_, _| one_event());
     let limits = Limits { silence: Duration::from_millis(200), ..Limits::default() };
     let client = Client::connect(&location(&server.url(), "", "token: x"), limits, Arc::new(|_: &_| {})).unwrap();
     let mut taken = 0;
@@ -454,7 +455,7 @@ fn a_watch_that_brings_nothing_for_too_long_is_given_up() {
 
 #[test]
 fn a_watch_that_is_denied_is_not_open() {
-    let server = Server::start(|_, _| answer(403, ""));
+    let server = Scripted::start(None, |_, _| answer(403, ""));
     let (client, _) = client(&server);
     assert!(matches!(watch(&client, |_| panic!("an event")), Err(ApiError::Refused { .. })));
 }

@@ -33,6 +33,11 @@ impl Scripted {
         self.server.address()
     }
 
+    /// Returns the URL of the server, without TLS.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
     /// Returns the requests so far.
     pub fn received(&self) -> Vec<Request> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
