@@ -1,7 +1,7 @@
 //! The threads that answer requests.
 //!
 //! A worker that takes a request starts another worker if none waits. A worker that gets no request for a second ends. An
-//! idle server keeps one worker, whose stack no request has filled.
+//! idle server keeps one worker, whose stack no request has filled. A stack that a reboot has filled takes 0.1 MiB (scripts/measure-memory).
 
 use std::io;
 use std::sync::Arc;

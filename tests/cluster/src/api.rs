@@ -9,20 +9,16 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
-/// What the API server answered.
+/// Answer of the API server.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The HTTP status.
     pub status: u16,
-    /// The body, `Null` when it is not JSON.
+    /// Body, or `Null` if the body is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The body of a 2xx answer.
-    ///
-    /// # Panics
-    /// When the answer is anything else; the message holds it whole.
+    /// Returns the body of a 2xx answer; panics with the whole answer if the status is another.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
@@ -30,18 +26,16 @@ impl Answer {
     }
 }
 
-/// An answer with nothing done to it.
+/// Answer as received.
 #[derive(Debug, Clone)]
 pub struct Raw {
-    /// The HTTP status.
     pub status: u16,
-    /// The header fields, names in lower case.
+    /// Header fields, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-/// A client with one identity on one API server.
+/// Client with one identity on one API server.
 #[derive(Debug, Clone)]
 pub struct Api {
     agent: Agent,
@@ -50,7 +44,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client for `base` (`http://…` or `https://…`, no trailing slash); `ca` is the PEM of the server's authority.
+    /// Makes a client for `base` (`https://…`, no trailing slash); `ca` is the PEM of the server's authority.
     pub fn new(base: &str, ca: Option<&[u8]>, token: Option<&str>) -> Self {
         let roots: Vec<Certificate<'static>> =
             ca.map(|pem| Certificate::from_pem(pem).expect("a CA in PEM").to_owned()).into_iter().collect();
@@ -69,20 +63,15 @@ impl Api {
         Self { agent: config.new_agent(), base: base.to_owned(), token: token.map(str::to_owned) }
     }
 
-    /// The server's address as given to [`Api::new`].
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// The bearer token, where this identity has one.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// One request. `content` is the Content-Type of `body`.
-    ///
-    /// # Panics
-    /// When the server cannot be reached.
+    /// Sends a request; `content` is the Content-Type of `body`.
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Answer {
         match self.try_call(method, path, content, body) {
@@ -91,7 +80,7 @@ impl Api {
         }
     }
 
-    /// The same, for a server that may be away.
+    /// Sends a request to a server that may be unavailable.
     pub fn try_call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Result<Answer, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
@@ -109,9 +98,6 @@ impl Api {
     }
 
     /// Sends a request of another client unchanged: the header fields are the ones given, the own token is not added.
-    ///
-    /// # Errors
-    /// When the server cannot be reached or breaks off.
     pub fn pass_on(&self, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> Result<Raw, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{target}", self.base));
         for (name, value) in headers {
@@ -129,9 +115,6 @@ impl Api {
     }
 
     /// Sends another client's request for a stream, and passes on the body as it comes.
-    ///
-    /// # Errors
-    /// When the server cannot be reached.
     pub fn pass_on_stream(&self, target: &str, headers: &[(String, String)]) -> Result<(Raw, impl Read + Send + use<>), ureq::Error> {
         let mut request = ureq::http::Request::builder().method("GET").uri(format!("{}{target}", self.base));
         for (name, value) in headers {
@@ -143,31 +126,28 @@ impl Api {
         Ok((raw, response.into_body().into_with_config().limit(u64::MAX).reader()))
     }
 
-    /// GET.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.call("GET", path, "", None)
     }
 
-    /// POST of a JSON object.
     #[track_caller]
     pub fn create(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path, "application/json", Some(body))
     }
 
-    /// PUT of a JSON object.
     #[track_caller]
     pub fn replace(&self, path: &str, body: &Value) -> Answer {
         self.call("PUT", path, "application/json", Some(body))
     }
 
-    /// A JSON merge patch.
+    /// Sends a JSON merge patch.
     #[track_caller]
     pub fn merge(&self, path: &str, body: &Value) -> Answer {
         self.call("PATCH", path, "application/merge-patch+json", Some(body))
     }
 
-    /// DELETE, at once when `grace` is 0, else after that many seconds.
+    /// Deletes an object, with a grace period in seconds.
     #[track_caller]
     pub fn delete(&self, path: &str, grace: Option<u32>) -> Answer {
         let options = grace.map(|seconds| serde_json::json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": seconds}));

@@ -8,9 +8,6 @@ use crate::resources::Resource;
 /// Applies a YAML file of one or several documents, leaving out the kinds named.
 ///
 /// Works on any API server. A merge replaces lists whole and removes nothing.
-///
-/// # Panics
-/// When the text is not YAML, names a kind that is not known here, or the API server refuses a document.
 #[track_caller]
 pub fn apply(api: &Api, yaml_text: &str, skip_kinds: &[&str]) {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml_text).expect("YAML documents");

@@ -1,4 +1,4 @@
-//! Where a scenario plays: a cluster (simulated or real), a kubelet, a proxy with faults, and this program's rights.
+//! The environment of a scenario: a cluster (simulated or real), a kubelet, a proxy with faults, and this program's rights.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,29 +18,27 @@ use crate::{Proxy, Simulated, apply};
 /// The namespace of kubernetes/deployment.yaml.
 pub const NAMESPACE: &str = "reboot-manager";
 
-/// How long anything that should happen may take on a loaded machine.
+/// Limit of any wait, for a loaded machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// Which cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     /// etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
     Real,
-    /// In this process.
+    /// API server in this process.
     Simulated,
 }
 
-/// One scenario's world.
+/// Cluster of one scenario.
 pub struct TestCluster {
-    /// Nodes and workloads.
     pub fleet: Fleet,
-    /// Plays the kubelet of every node.
+    /// Kubelets of all nodes.
     pub kubelet: Kubelet,
-    /// What the program's calls pass through.
+    /// Proxy between the program and the API server.
     pub proxy: Proxy,
-    /// As the administrator.
+    /// Client with all rights.
     pub admin: Api,
-    /// The program's token.
+    /// Token of the program.
     pub token: String,
     folder: PathBuf,
     files: AtomicU32,
@@ -53,7 +51,7 @@ enum ApiServer {
 }
 
 impl Backend {
-    /// The variable `CLUSTER`: `real`, or `simulated` (also when it is not set).
+    /// Reads the variable `CLUSTER`: `real` or `simulated` (default).
     pub fn chosen() -> Self {
         match std::env::var("CLUSTER").as_deref() {
             Ok("real") => Self::Real,
@@ -62,19 +60,18 @@ impl Backend {
         }
     }
 
-    /// The word for it.
     pub fn name(self) -> &'static str {
         if self == Self::Real { "real" } else { "simulated" }
     }
 }
 
 impl TestCluster {
-    /// An empty cluster of the chosen kind, with the rights of `manifest` (kubernetes/deployment.yaml) granted.
+    /// Starts an empty cluster of the chosen kind, and grants the rights of `manifest` (kubernetes/deployment.yaml).
     pub fn new(manifest: &str) -> Self {
         Self::on(Backend::chosen(), manifest)
     }
 
-    /// The same on a given kind.
+    /// Starts an empty cluster of a given kind.
     pub fn on(backend: Backend, manifest: &str) -> Self {
         let api_server = match backend {
             Backend::Real => ApiServer::Real(ControlPlane::exclusive()),
@@ -92,47 +89,47 @@ impl TestCluster {
         Self { fleet, kubelet, proxy, admin, token, folder, files: AtomicU32::new(0), api_server }
     }
 
-    /// A server whose calls pass through the proxy, with the rights of the manifest.
+    /// Prepares a server whose calls pass through the proxy.
     pub fn server(&self, binary: &Path) -> Start {
         self.server_through(&self.proxy, binary)
     }
 
-    /// The same through another proxy to the same cluster.
+    /// Prepares a server whose calls pass through another proxy to this cluster.
     pub fn server_through(&self, proxy: &Proxy, binary: &Path) -> Start {
         let kubeconfig = self.kubeconfig(&proxy.base(), None);
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
-    /// A server that calls the API server itself, over TLS where it has TLS.
+    /// Prepares a server that calls the API server directly, over TLS on the real cluster.
     pub fn server_direct(&self, binary: &Path) -> Start {
         let kubeconfig = self.kubeconfig(self.admin.base(), self.ca().as_deref());
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
-    /// The same through a pipe to it.
+    /// Prepares a server that calls the API server through a pipe.
     pub fn server_via(&self, pipe: &Pipe, binary: &Path) -> Start {
         let scheme = self.admin.base().split("://").next().unwrap_or_default();
         self.server_at(&format!("{scheme}://{}", pipe.address()), self.ca().as_deref(), binary)
     }
 
-    /// A server that finds the API at `base`.
+    /// Prepares a server that calls the API at `base`.
     pub fn server_at(&self, base: &str, ca: Option<&Path>, binary: &Path) -> Start {
         let kubeconfig = self.kubeconfig(base, ca);
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
-    /// A server that reads its token from a file.
+    /// Prepares a server that reads its token from a file.
     pub fn server_with_token_file(&self, file: &Path, binary: &Path) -> Start {
         let kubeconfig = self.kubeconfig_of(self.admin.base(), self.ca().as_deref(), &json!({"tokenFile": file}));
         Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
     }
 
-    /// `host:port` of the API server.
+    /// Returns `host:port` of the API server.
     pub fn api_address(&self) -> String {
         self.admin.base().split("://").nth(1).unwrap_or_default().to_owned()
     }
 
-    /// A token of the program's account that can be made invalid.
+    /// Creates a token of the program's account that can be revoked.
     pub fn revocable_token(&self) -> Revocable {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         match &self.api_server {
@@ -144,7 +141,7 @@ impl TestCluster {
         }
     }
 
-    /// The API server itself, for the bearer of `token`.
+    /// Makes a client of the API server with `token`.
     pub fn api_with(&self, token: &str) -> Api {
         let ca = match &self.api_server {
             ApiServer::Real(plane) => Some(plane.ca_pem().as_bytes()),
@@ -153,7 +150,7 @@ impl TestCluster {
         Api::new(self.admin.base(), ca, Some(token))
     }
 
-    /// A folder for files of the test; it goes with the cluster.
+    /// Returns a folder for files of the test, removed with the cluster.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -173,23 +170,23 @@ impl TestCluster {
         self.admin.delete(LEASE, None).ok();
     }
 
-    /// The annotation `rebootmanager/status` of a node.
+    /// Reads the annotation `rebootmanager/status` of a node.
     pub fn status(&self, node: &str) -> Option<String> {
         self.fleet.read_node(node)["metadata"]["annotations"]["rebootmanager/status"].as_str().map(str::to_owned)
     }
 
-    /// Sets the annotation by hand.
+    /// Sets the annotation `rebootmanager/status` of a node.
     pub fn set_status(&self, node: &str, status: &str) {
         let patch = json!({"metadata": {"annotations": {"rebootmanager/status": status}}});
         self.admin.merge(&format!("/api/v1/nodes/{node}"), &patch).ok();
     }
 
-    /// `spec.unschedulable` of a node.
+    /// Reads `spec.unschedulable` of a node.
     pub fn is_cordoned(&self, node: &str) -> bool {
         self.fleet.read_node(node)["spec"]["unschedulable"] == json!(true)
     }
 
-    /// `kubectl cordon` or `uncordon`.
+    /// Cordons or uncordons a node, as kubectl does.
     pub fn set_cordon(&self, node: &str, unschedulable: bool) {
         self.admin.merge(&format!("/api/v1/nodes/{node}"), &json!({"spec": {"unschedulable": unschedulable}})).ok();
     }
@@ -210,7 +207,6 @@ impl TestCluster {
         wait_for("no node holds a slot", SOON, || if self.holders().is_empty() { Ok(()) } else { Err(self.lock().to_string()) });
     }
 
-    /// Takes the API server away.
     pub fn stop_api_server(&mut self) {
         match &mut self.api_server {
             ApiServer::Real(plane) => plane.stop_api_server(),
@@ -218,7 +214,6 @@ impl TestCluster {
         }
     }
 
-    /// Brings it back.
     pub fn start_api_server(&mut self) {
         match &mut self.api_server {
             ApiServer::Real(plane) => plane.start_api_server(),
@@ -226,7 +221,7 @@ impl TestCluster {
         }
     }
 
-    /// Takes away what the API server keeps everything in; it stays up itself.
+    /// Stops etcd; the API server keeps running.
     pub fn stop_store(&mut self) {
         match &mut self.api_server {
             ApiServer::Real(plane) => plane.stop_etcd(),
@@ -234,7 +229,6 @@ impl TestCluster {
         }
     }
 
-    /// Brings it back.
     pub fn start_store(&mut self) {
         match &mut self.api_server {
             ApiServer::Real(plane) => plane.start_etcd(),
@@ -242,7 +236,7 @@ impl TestCluster {
         }
     }
 
-    /// `kubectl` as the administrator; only a real cluster comes with one.
+    /// Returns `kubectl` with all rights; the simulated cluster has none.
     pub fn kubectl(&self) -> Option<std::process::Command> {
         match &self.api_server {
             ApiServer::Real(plane) => Some(plane.kubectl()),
@@ -250,7 +244,7 @@ impl TestCluster {
         }
     }
 
-    /// A kubeconfig with the program's token.
+    /// Writes a kubeconfig with the program's token.
     pub fn kubeconfig(&self, server: &str, ca: Option<&Path>) -> PathBuf {
         self.kubeconfig_of(server, ca, &json!({"token": self.token}))
     }
@@ -269,7 +263,7 @@ impl TestCluster {
         path
     }
 
-    /// The CA of the API server, as a file, where it has TLS.
+    /// Writes the CA of the API server to a file; the simulated cluster has no TLS.
     pub fn ca(&self) -> Option<PathBuf> {
         let ApiServer::Real(plane) = &self.api_server else { return None };
         let path = self.folder.join("ca.pem");
@@ -285,20 +279,19 @@ pub(crate) fn lock(admin: &Api) -> Value {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// A token that can be made invalid.
+/// Token that can be revoked.
 pub struct Revocable {
     token: String,
-    /// The Secret it goes with, on a real cluster.
+    /// Secret to which the token is bound, on the real cluster.
     secret: String,
 }
 
 impl Revocable {
-    /// The token itself.
     pub fn text(&self) -> &str {
         &self.token
     }
 
-    /// From now on, or from soon on where the API server remembers it for a few seconds, it is refused.
+    /// Revokes the token. The real API server may accept a revoked token for some more seconds.
     pub fn revoke(&self, cluster: &TestCluster) {
         match &cluster.api_server {
             ApiServer::Real(_) => cluster.admin.delete(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/{}", self.secret), None).ok(),

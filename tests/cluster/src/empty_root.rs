@@ -10,25 +10,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The user and the group of the image.
+/// User and group of the image.
 pub const USER: u32 = 65532;
 
-/// Where the root says that a name server is.
+/// Name server in the root's resolv.conf.
 pub const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 153);
 
 const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The folder. It goes when this is dropped, which must be after the programs in it have ended.
+/// Root file system, removed on drop. The programs in it must have ended by then.
 pub struct EmptyRoot {
     folder: PathBuf,
     emulated: bool,
 }
 
 impl EmptyRoot {
-    /// A root with the program and, if need be, what runs it.
-    ///
-    /// # Panics
-    /// When a file cannot be written.
+    /// Makes a root with the program and an optional emulator.
     #[track_caller]
     pub fn with(program: &Path, emulator: Option<&Path>) -> Self {
         let folder = std::env::temp_dir().join(format!("empty-root-{}", std::process::id()));
@@ -41,7 +38,7 @@ impl EmptyRoot {
         Self { folder, emulated: emulator.is_some() }
     }
 
-    /// How to start the program in this root, as its user.
+    /// Returns the command that starts the program in this root, as its user.
     pub fn command(&self) -> Vec<OsString> {
         let user = format!("--userspec={USER}:{USER}");
         let mut command = vec!["/usr/sbin/chroot".into(), user.into(), self.folder.clone().into_os_string()];
@@ -53,9 +50,6 @@ impl EmptyRoot {
     }
 
     /// Adds what a kubelet mounts into a pod, and makes the root read-only.
-    ///
-    /// # Panics
-    /// When a file cannot be written, or we may not mount.
     #[track_caller]
     pub fn mount(&self, token: &str, authority: &str, namespace: &str) {
         let write = |path: &str, text: &str| {
@@ -76,10 +70,7 @@ impl EmptyRoot {
         }
     }
 
-    /// Not even root can write.
-    ///
-    /// # Panics
-    /// When it is not so.
+    /// Checks that not even root can write.
     #[track_caller]
     pub fn is_read_only(&self) {
         let error = fs::write(self.folder.join("x"), "").expect_err("the root is writable");

@@ -12,13 +12,13 @@ use crate::objects::{self, Placement};
 
 pub use crate::wait::wait_for;
 
-/// Makes nodes and workloads as an administrator.
+/// Creates nodes and workloads.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     api: Api,
 }
 
-/// A node to be.
+/// Node that [`NodeMaker::create`] creates.
 #[derive(Debug)]
 #[must_use = "a node is made by `create`"]
 pub struct NodeMaker<'a> {
@@ -31,31 +31,31 @@ pub struct NodeMaker<'a> {
 }
 
 impl NodeMaker<'_> {
-    /// With one more label.
+    /// Adds a label.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.to_owned(), json!(value));
         self
     }
 
-    /// With a taint of effect `NoSchedule`.
+    /// Adds a taint of effect `NoSchedule`.
     pub fn taint(mut self, key: &str) -> Self {
         self.taints.push(json!({"key": key, "effect": "NoSchedule"}));
         self
     }
 
-    /// With this as its `InternalIP` and no other address.
+    /// Sets the only `InternalIP`.
     pub fn address(mut self, address: &str) -> Self {
         self.status["addresses"] = json!([{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": self.name}]);
         self
     }
 
-    /// With a network for its pods, such as `10.244.1.0/24`.
+    /// Sets the network of the node's pods, such as `10.244.1.0/24`.
     pub fn pod_network(mut self, cidr: &str) -> Self {
         self.pod_network = Some(cidr.to_owned());
         self
     }
 
-    /// With the images of a node that has run for a while: about 11 KB.
+    /// Adds the images of a node that has run for a while, about 11 KB.
     pub fn padded(mut self) -> Self {
         self.status["images"] = objects::images();
         self
@@ -77,12 +77,12 @@ impl NodeMaker<'_> {
     }
 }
 
-/// The machine-id of the node of that number: what [`Fleet::padded_nodes`] gives them.
+/// Returns the machine-id of the n-th node of [`Fleet::padded_nodes`].
 pub fn machine_id(number: usize) -> String {
     format!("{:032x}", number + 1)
 }
 
-/// What Zincati makes of a machine-id: systemd's application-specific id, <https://www.freedesktop.org/software/systemd/man/sd-id128.html>.
+/// Returns Zincati's id of a machine-id: systemd's application-specific id, <https://www.freedesktop.org/software/systemd/man/sd-id128.html>.
 pub fn zincati_id(machine_id: &str) -> String {
     let key = u128::from_str_radix(machine_id, 16).unwrap_or_default().to_be_bytes();
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &ZINCATI.to_be_bytes());
@@ -94,27 +94,25 @@ pub fn zincati_id(machine_id: &str) -> String {
 }
 
 impl Fleet {
-    /// Works through `api`, which must be allowed everything.
     pub fn new(api: Api) -> Self {
         Self { api }
     }
 
-    /// The client.
     pub fn api(&self) -> &Api {
         &self.api
     }
 
-    /// A node; finish it with [`NodeMaker::create`].
+    /// Describes a node; [`NodeMaker::create`] creates the node.
     pub fn node(&self, name: &str, machine_id: &str, boot_id: &str) -> NodeMaker<'_> {
         let status = objects::node_status(name, machine_id, boot_id);
         NodeMaker { api: &self.api, name: name.to_owned(), labels: Map::new(), taints: Vec::new(), pod_network: None, status }
     }
 
-    /// Nodes `n0`, `n1`, … of realistic size, by number.
+    /// Creates nodes `n0`, `n1`, … of realistic size.
     pub fn padded_nodes(&self, numbers: Range<usize>) {
         std::thread::scope(|scope| {
-            for first in 0..HANDS {
-                let numbers = numbers.clone().skip(first).step_by(HANDS);
+            for first in 0..THREADS {
+                let numbers = numbers.clone().skip(first).step_by(THREADS);
                 scope.spawn(move || {
                     for number in numbers {
                         self.node(&format!("n{number}"), &machine_id(number), "boot").padded().create();
@@ -139,8 +137,8 @@ impl Fleet {
         self.patch_node_status(node, &json!({"conditions": objects::node_conditions(if ready { "True" } else { "False" })}));
     }
 
-    /// What a kubelet reports every five minutes though nothing has changed: another time, which has whole seconds only, so
-    /// here a message that is another each time.
+    /// Writes the status that a kubelet reports every five minutes though nothing has changed. The message differs each time, because times
+    /// have whole seconds only.
     #[track_caller]
     pub fn heartbeat(&self, node: &str) {
         static COUNT: AtomicU64 = AtomicU64::new(1);
@@ -149,25 +147,24 @@ impl Fleet {
         self.patch_node_status(node, &json!({"conditions": conditions}));
     }
 
-    /// The Node as it is now.
     #[track_caller]
     pub fn read_node(&self, name: &str) -> Value {
         self.api.get(&format!("/api/v1/nodes/{name}")).ok()
     }
 
-    /// The pods of all namespaces that are bound to the node.
+    /// Lists the pods of all namespaces on a node.
     #[track_caller]
     pub fn pods_on(&self, node: &str) -> Vec<Value> {
         items(self.api.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName={node}")))
     }
 
-    /// The pods of one namespace whose label `app` is `app`.
+    /// Lists the pods of a namespace whose label `app` is `app`.
     #[track_caller]
     pub fn pods_of(&self, namespace: &str, app: &str) -> Vec<Value> {
         self.pods_of_labels(namespace, &format!("app={app}"))
     }
 
-    /// The pods of one namespace that fit a label selector.
+    /// Lists the pods of a namespace that match a label selector.
     #[track_caller]
     pub fn pods_of_labels(&self, namespace: &str, selector: &str) -> Vec<Value> {
         items(self.api.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={}", selector.replace('=', "%3D"))))
@@ -179,7 +176,7 @@ impl Fleet {
         self.api.create(&objects::collection(object), object).ok()
     }
 
-    /// The same; what is there already stays as it is.
+    /// Creates an object unless it exists.
     #[track_caller]
     pub fn ensure(&self, object: &Value) {
         let answer = self.api.create(&objects::collection(object), object);
@@ -195,31 +192,29 @@ impl Fleet {
         assert!(matches!(answer.status, 201 | 404 | 409), "{} {}", answer.status, answer.body);
     }
 
-    /// Makes a Deployment. Its pods carry the label `app` with its name.
+    /// Creates a Deployment whose pods have the label `app` with the same name.
     #[track_caller]
     pub fn deployment(&self, namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
         self.create(&objects::deployment(namespace, name, replicas, placement))
     }
 
-    /// Makes a StatefulSet.
     #[track_caller]
     pub fn stateful_set(&self, namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
         self.create(&objects::stateful_set(namespace, name, replicas, placement))
     }
 
-    /// Makes a DaemonSet.
     #[track_caller]
     pub fn daemon_set(&self, namespace: &str, name: &str) -> Value {
         self.create(&objects::daemon_set(namespace, name))
     }
 
-    /// Makes a Job of one pod.
+    /// Creates a Job of one pod.
     #[track_caller]
     pub fn job(&self, namespace: &str, name: &str, placement: Placement<'_>) -> Value {
         self.create(&objects::job(namespace, name, placement))
     }
 
-    /// Makes a pod without an owner.
+    /// Creates a pod without an owner.
     #[track_caller]
     pub fn bare_pod(&self, namespace: &str, name: &str, placement: Placement<'_>) -> Value {
         self.create(&objects::bare_pod(namespace, name, placement))
@@ -269,10 +264,9 @@ fn items(list: Answer) -> Vec<Value> {
     }
 }
 
-/// How many nodes are made at a time.
-const HANDS: usize = 8;
+/// Threads that create nodes.
+const THREADS: usize = 8;
 
-/// Zincati's application id.
 const ZINCATI: u128 = 0xde35_106b_6ec2_4688_b63a_fdda_a156_679b;
 
 #[cfg(test)]

@@ -19,16 +19,14 @@ use rustls::ServerConfig;
 
 pub use scripted::Scripted;
 
-/// What a client asked.
+/// Request of a client.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The method, as sent.
     pub method: String,
-    /// The request target, as sent: path and query.
+    /// Path and query, as sent.
     pub target: String,
-    /// The header fields in the order sent.
     pub headers: Vec<(String, String)>,
-    /// The body, whole and without its framing.
+    /// Body without its framing.
     pub body: Vec<u8>,
     /// Number of the connection, counted from 0.
     pub connection: u64,
@@ -37,17 +35,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// The path, without the query.
     pub fn path(&self) -> &str {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
-    /// The query as sent, empty when there is none.
     pub fn raw_query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The decoded value of the first query parameter of this name.
+    /// Returns the decoded value of the first query parameter of this name.
     pub fn query(&self, name: &str) -> Option<String> {
         self.raw_query()
             .split('&')
@@ -56,27 +52,23 @@ impl Request {
             .map(|(_, value)| decode(value))
     }
 
-    /// The first header field of this name, in any case.
+    /// Returns the first header field of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
-/// An answer to send.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
-    /// The HTTP status.
     pub status: u16,
-    /// Header fields besides Content-Length and Transfer-Encoding.
+    /// Header fields other than Content-Length and Transfer-Encoding.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
-    /// Whether the body is sent in chunks instead of with a Content-Length.
+    /// True if the body is sent in chunks.
     pub chunked: bool,
 }
 
 impl Response {
-    /// A JSON answer.
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         Self {
             status,
@@ -87,14 +79,14 @@ impl Response {
     }
 }
 
-/// Takes the next bytes of a body, which are sent at once; an error when the client has gone.
+/// Sends bytes of a body at once; fails once the client has closed the connection.
 pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
-/// Makes a body. It ends in order with `true`; with `false` the connection is cut.
-pub type Speaker = dyn FnOnce(&mut Sink<'_>) -> io::Result<bool> + Send;
+/// Writes a body. `true` ends the body, `false` cuts the connection.
+pub type WriteBody = dyn FnOnce(&mut Sink<'_>) -> io::Result<bool> + Send;
 
-/// A body that is made while it is sent.
-pub struct Stream(pub Box<Speaker>);
+/// Body that is written while it is sent.
+pub struct Stream(pub Box<WriteBody>);
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,25 +94,24 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// What the server does with a request.
+/// Reaction to a request.
 #[derive(Debug)]
 pub enum Reply {
-    /// Closes the connection without an answer.
+    /// Close the connection without an answer.
     Cut,
-    /// Sends these raw bytes, then closes the connection.
+    /// Send these raw bytes, then close the connection.
     CutAfter(Vec<u8>),
-    /// Sends these raw bytes, then waits for the next request.
+    /// Send these raw bytes, then wait for the next request.
     Raw(Vec<u8>),
-    /// Answers.
     Send(Response),
-    /// Sends the head of this answer, and then the stream in place of its body.
+    /// Send the head of this answer, then the stream as the body.
     Stream(Response, Stream),
 }
 
 /// Answers requests; called by many threads at once.
 pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
-/// A server that runs until it is dropped; then its listener and all its connections are closed.
+/// Server whose listener and connections are closed on drop.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -128,12 +119,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on a port of 127.0.0.1 that the kernel chooses.
+    /// Starts a server on a free port of 127.0.0.1.
     pub fn start(tls: Option<Arc<ServerConfig>>, handler: Arc<Handler>) -> io::Result<Self> {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls, handler)
     }
 
-    /// A server on this address, for one that comes back where it was.
+    /// Starts a server on this address, for a server that restarts.
     pub fn start_at(address: SocketAddr, tls: Option<Arc<ServerConfig>>, handler: Arc<Handler>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -145,7 +136,6 @@ impl Server {
         Ok(Self { address, shared, acceptor: Some(acceptor) })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -154,7 +144,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Accepting blocks; one more connection lets it see that it has to stop.
+        // `accept` blocks; one more connection wakes it so that it ends.
         let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(5)).is_ok();
         if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
             let _ = acceptor.join();
@@ -178,7 +168,7 @@ impl Shared {
     }
 }
 
-/// Takes the connection off the list and closes it, however its thread ends.
+/// Guard that closes a connection however its thread ends.
 struct Registered {
     id: u64,
     shared: Arc<Shared>,

@@ -25,7 +25,7 @@ pub const START_MS: &str = "test/start-ms";
 /// A Job's pod's annotation: how long it runs before it succeeds, in milliseconds.
 pub const RUN_MS: &str = "test/run-ms";
 
-/// The kubelets of all nodes. Dropping it stops them.
+/// Kubelets of all nodes, stopped on drop.
 #[derive(Debug)]
 pub struct Kubelet {
     shared: Arc<Shared>,
@@ -39,25 +39,25 @@ struct Shared {
 }
 
 impl Kubelet {
-    /// Plays the kubelets; a pod takes 300 ms to end.
+    /// Starts the kubelets.
     pub fn start(api: Api) -> Self {
         Self::start_with(api, Duration::from_millis(300))
     }
 
-    /// The same with another time that a pod takes to end.
+    /// Starts the kubelets with another time that a pod takes to end.
     pub fn start_with(api: Api, termination: Duration) -> Self {
         let shared = Arc::<Shared>::default();
         let mut rounds = Rounds { api, shared: Arc::clone(&shared), termination, since: HashMap::new() };
-        let thread = thread::spawn(move || rounds.go());
+        let thread = thread::spawn(move || rounds.run());
         Self { shared, thread: Some(thread) }
     }
 
-    /// From now on nothing happens to the pods of this node.
+    /// Stops the kubelet of a node.
     pub fn power_off(&self, node: &str) {
         self.shared.powered_off().insert(node.to_owned());
     }
 
-    /// Its pods are looked after again.
+    /// Starts the kubelet of a node again.
     pub fn power_on(&self, node: &str) {
         self.shared.powered_off().remove(node);
     }
@@ -84,16 +84,15 @@ impl Shared {
     }
 }
 
-/// What is done to a pod in one round.
 #[derive(Debug, PartialEq)]
-enum Deed {
-    /// Its containers have ended: the object goes.
+enum Action {
+    /// Delete the object: the containers have ended.
     Remove,
-    /// Its status is reported.
+    /// Write the status.
     Report(Value),
 }
 
-/// The kubelets' memory: since when each pod, by UID, has been seen in each stage.
+/// The kubelets' loop. `since` has the time at which a pod, by UID, was first seen in a stage.
 struct Rounds {
     api: Api,
     shared: Arc<Shared>,
@@ -109,7 +108,7 @@ enum Stage {
 }
 
 impl Rounds {
-    fn go(&mut self) {
+    fn run(&mut self) {
         while self.shared.continues() {
             let start = Instant::now();
             self.round();
@@ -126,36 +125,36 @@ impl Rounds {
         self.since.retain(|(uid, _), _| pods.iter().any(|pod| pod["metadata"]["uid"] == uid.as_str()));
         let off = self.shared.powered_off().clone();
         let is_powered = |pod: &Value| pod["spec"]["nodeName"].as_str().is_some_and(|node| !off.contains(node));
-        let deeds: Vec<(&Value, Deed)> =
-            pods.iter().filter(|pod| is_powered(pod)).filter_map(|pod| self.next(pod).map(|deed| (pod, deed))).collect();
+        let actions: Vec<(&Value, Action)> =
+            pods.iter().filter(|pod| is_powered(pod)).filter_map(|pod| self.next(pod).map(|action| (pod, action))).collect();
         let (api, shared) = (&self.api, &self.shared);
         thread::scope(|scope| {
-            for share in deeds.chunks(deeds.len().div_ceil(HANDS).max(1)) {
-                scope.spawn(move || share.iter().take_while(|_| shared.continues()).for_each(|(pod, deed)| perform(api, pod, deed)));
+            for share in actions.chunks(actions.len().div_ceil(THREADS).max(1)) {
+                scope.spawn(move || share.iter().take_while(|_| shared.continues()).for_each(|(pod, action)| perform(api, pod, action)));
             }
         });
     }
 
-    /// What this pod needs now.
-    fn next(&mut self, pod: &Value) -> Option<Deed> {
+    /// Returns the next action for a pod.
+    fn next(&mut self, pod: &Value) -> Option<Action> {
         let phase = pod["status"]["phase"].as_str().unwrap_or("Pending");
         if pod["metadata"]["deletionTimestamp"].is_string() {
             let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().map_or(Duration::MAX, Duration::from_secs);
             let wanted = milliseconds(pod, TERMINATION_MS).unwrap_or(self.termination);
-            return (self.age(pod, Stage::Ending) >= wanted.min(grace)).then_some(Deed::Remove);
+            return (self.age(pod, Stage::Ending) >= wanted.min(grace)).then_some(Action::Remove);
         }
         match phase {
             "Failed" | "Succeeded" => None,
             "Running" if is_reported(pod) => {
                 let run = milliseconds(pod, RUN_MS).unwrap_or(RUN);
-                (is_of_job(pod) && self.age(pod, Stage::Running) >= run).then(|| Deed::Report(succeeded(pod)))
+                (is_of_job(pod) && self.age(pod, Stage::Running) >= run).then(|| Action::Report(succeeded(pod)))
             }
             "Pending" if self.age(pod, Stage::Starting) < milliseconds(pod, START_MS).unwrap_or_default() => None,
-            _ => Some(Deed::Report(running(pod))),
+            _ => Some(Action::Report(running(pod))),
         }
     }
 
-    /// How long the pod has been seen in this stage.
+    /// Returns the time since the pod was first seen in this stage.
     fn age(&mut self, pod: &Value, stage: Stage) -> Duration {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         self.since.entry((uid.to_owned(), stage)).or_insert_with(Instant::now).elapsed()
@@ -163,18 +162,18 @@ impl Rounds {
 }
 
 /// Does it, to the pod of that UID. The answer does not matter: the next round sees what has become of it.
-fn perform(api: &Api, pod: &Value, deed: &Deed) {
+fn perform(api: &Api, pod: &Value, action: &Action) {
     let metadata = &pod["metadata"];
     let (Some(namespace), Some(name)) = (metadata["namespace"].as_str(), metadata["name"].as_str()) else { return };
     let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-    let _ = match deed {
-        Deed::Remove => {
+    let _ = match action {
+        Action::Remove => {
             let options = json!({
                 "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]},
             });
             api.try_call("DELETE", &path, "application/json", Some(&options))
         }
-        Deed::Report(status) => {
+        Action::Report(status) => {
             let patch = json!({"metadata": {"uid": metadata["uid"]}, "status": status});
             api.try_call("PATCH", &format!("{path}/status"), "application/merge-patch+json", Some(&patch))
         }
@@ -197,7 +196,7 @@ fn wanted_readiness(pod: &Value) -> &'static str {
     if annotation(pod, NEVER_READY) == Some("true") { "False" } else { "True" }
 }
 
-/// Whether the condition Ready is as it should be.
+/// Reports whether the condition Ready is already written.
 fn is_reported(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == wanted_readiness(pod))
@@ -230,11 +229,11 @@ fn containers(pod: &Value, state: &Value) -> Value {
     pod["spec"]["containers"].as_array().into_iter().flatten().map(status).collect()
 }
 
-/// Between two rounds, at least.
+/// Shortest pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many pods are looked after at a time.
-const HANDS: usize = 4;
+/// Threads that write to the API.
+const THREADS: usize = 4;
 
-/// How long the pod of a Job runs.
+/// Time for which the pod of a Job runs.
 const RUN: Duration = Duration::from_millis(500);

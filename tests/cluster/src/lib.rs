@@ -1,5 +1,9 @@
-//! A Kubernetes cluster for tests: simulated in this process, or a real control plane on loopback; the proxy to it, on
-//! which faults are met; nodes and pods to put in it; the program under test, and clients that speak as Zincati does.
+//! A Kubernetes cluster for tests: simulated in this process, or a real control plane on loopback. With it: a proxy that injects faults,
+//! nodes and pods, the program under test, and clients that send what Zincati sends.
+#![expect(
+    missing_docs,
+    reason = "names say what most items are; a doc comment says what a name cannot. Every function panics if an expectation fails."
+)]
 #![expect(
     clippy::disallowed_methods,
     clippy::expect_used,

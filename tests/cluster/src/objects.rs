@@ -6,19 +6,16 @@ use serde_json::{Map, Value, json};
 
 use crate::kubelet::TERMINATION_MS;
 
-/// Where pods may run.
+/// Nodes on which pods may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement<'a> {
-    /// Wherever the scheduler wants.
+    /// Any node.
     Free,
-    /// Only on this node, by its hostname label.
+    /// Only this node, by its hostname label.
     On(&'a str),
 }
 
-/// Where objects of this kind and namespace are created.
-///
-/// # Panics
-/// When the kind is none that tests use.
+/// Returns the path at which objects of this kind and namespace are created.
 pub fn collection(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or_default();
     let plural = KINDS.iter().find(|(name, _)| *name == kind).map(|(_, plural)| *plural);
@@ -37,7 +34,7 @@ pub fn deployment(namespace: &str, name: &str, replicas: u32, placement: Placeme
     object("apps/v1", "Deployment", Some(namespace), name, &spec)
 }
 
-/// A StatefulSet; all its pods start at once.
+/// A StatefulSet whose pods all start at once.
 pub fn stateful_set(namespace: &str, name: &str, replicas: u32, placement: Placement<'_>) -> Value {
     let spec = json!({
         "replicas": replicas, "selector": selector(name), "template": template(name, placement),
@@ -66,7 +63,7 @@ pub fn bare_pod(namespace: &str, name: &str, placement: Placement<'_>) -> Value 
     pod
 }
 
-/// The same, which takes `ends_after` to end, and has ten seconds more than that.
+/// A bare pod that takes `ends_after` to end, and has ten seconds more than that.
 pub fn slow_pod(namespace: &str, name: &str, placement: Placement<'_>, ends_after: Duration) -> Value {
     let mut pod = bare_pod(namespace, name, placement);
     pod["metadata"]["annotations"] = json!({ TERMINATION_MS: ends_after.as_millis().to_string() });
@@ -74,7 +71,7 @@ pub fn slow_pod(namespace: &str, name: &str, placement: Placement<'_>, ends_afte
     pod
 }
 
-/// The API's picture of a static pod of `node`, which is the Node object as it was read.
+/// The mirror pod of a static pod of `node`, which is the Node object as it was read.
 pub fn mirror_pod(namespace: &str, name: &str, node: &Value) -> Value {
     let node_name = node["metadata"]["name"].as_str().unwrap_or_default();
     let mut pod = bare_pod(namespace, &format!("{name}-{node_name}"), Placement::Free);
@@ -92,12 +89,10 @@ pub fn budget(namespace: &str, name: &str, min_available: u32, app: &str) -> Val
     object("policy/v1", "PodDisruptionBudget", Some(namespace), name, &spec)
 }
 
-/// An empty namespace.
 pub fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
-/// A ServiceAccount.
 pub fn service_account(namespace: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}})
 }
@@ -112,7 +107,7 @@ pub fn node(name: &str, more_labels: &Map<String, Value>, taints: &[Value]) -> V
     node
 }
 
-/// What the kubelet of a node reports.
+/// The status that the kubelet of a node reports.
 pub fn node_status(name: &str, machine_id: &str, boot_id: &str) -> Value {
     let resources = json!({"cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "100Gi"});
     json!({
@@ -152,7 +147,7 @@ pub fn images() -> Value {
     (0..30).map(image).collect()
 }
 
-/// The time as the API writes it.
+/// The current time as the API writes it.
 pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

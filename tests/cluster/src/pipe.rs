@@ -8,10 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long a connection to the other end may take.
+/// Limit of a connection attempt to the target.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// A proxy that runs until it is dropped; then all of its connections end.
+/// Proxy whose connections end on drop.
 pub struct Pipe {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -32,10 +32,7 @@ struct State {
 }
 
 impl Pipe {
-    /// A pipe to `target`, `host:port`.
-    ///
-    /// # Panics
-    /// When there is no port to listen on.
+    /// Opens a pipe to `target`, `host:port`.
     pub fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of 127.0.0.1");
         let address = listener.local_addr().expect("its address");
@@ -55,17 +52,17 @@ impl Pipe {
         Self { address, shared }
     }
 
-    /// `host:port` of its near end.
+    /// Returns `host:port` of the near end.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// Each piece that passes takes so much longer.
+    /// Delays each piece that passes.
     pub fn slow(&self, delay: Duration) {
         self.shared.change(|state| state.delay = delay);
     }
 
-    /// Nothing passes any more in either direction; connections stay open, and new ones are accepted.
+    /// Stops all bytes in both directions; connections stay open, and new ones are accepted.
     pub fn freeze(&self) {
         self.shared.change(|state| state.frozen = true);
     }
@@ -75,19 +72,19 @@ impl Pipe {
         self.shared.change(|state| state.frozen = false);
     }
 
-    /// Ends all connections at once.
+    /// Closes all connections.
     pub fn cut(&self) {
         self.shared.change(|state| state.open.drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both))));
     }
 
-    /// From now on connections lead to `target`; those that are open end.
+    /// Connects to `target` from now on, and closes the open connections.
     pub fn lead_to(&self, target: &str) {
         let target = target.parse().expect("an address with a port");
         self.shared.change(|state| state.target = target);
         self.cut();
     }
 
-    /// How many connections there have been.
+    /// Returns the number of connections so far.
     pub fn opened(&self) -> usize {
         self.shared.state().opened
     }
@@ -97,7 +94,7 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         self.shared.change(|state| state.closing = true);
         self.cut();
-        // Accepting blocks; one more connection lets it see that it has to stop.
+        // `accept` blocks; one more connection wakes it so that it ends.
         let _ = TcpStream::connect_timeout(&self.address, CONNECT_MAX);
     }
 }
@@ -112,7 +109,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Joins a connection with one to the target, until either ends.
+    /// Joins a connection with one to the target until either ends.
     fn join(&self, near: &TcpStream) {
         self.wait_until_thawed();
         let target = self.state().target;

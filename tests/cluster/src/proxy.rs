@@ -21,41 +21,40 @@ use crate::certificate::Certificate;
 use crate::http::{Reply, Request, Response, Server};
 use crate::resources::Target;
 
-/// One call of the program, as the proxy saw it.
+/// Call of the program, as the proxy saw it.
 #[derive(Debug, Clone)]
 pub struct Passed {
-    /// Counts the calls, from 1.
+    /// Number of the call, from 1.
     pub n: usize,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; the method in lower case for paths outside the API.
     pub verb: String,
-    /// As RBAC names it: `nodes`, `pods/eviction`; the path itself for paths outside the API.
+    /// Resource as RBAC names it: `nodes`, `pods/eviction`; the path itself for paths outside the API.
     pub resource: String,
-    /// The HTTP method.
     pub method: String,
     /// Path and query, as sent.
     pub path: String,
-    /// When it arrived, counted from the start of the proxy.
+    /// Arrival, counted from the start of the proxy.
     pub at: Duration,
     /// Bytes of the request's body.
     pub sent: usize,
-    /// Bytes of the body that the program was answered.
+    /// Bytes of the answer's body.
     pub received: usize,
-    /// What the API server answered; `None` while it has not, or when it was not asked.
+    /// Status of the API server's answer; `None` before the answer, and if the API server was not called.
     pub upstream: Option<u16>,
-    /// What the program was answered; `None` while it has not been, or when the connection was cut.
+    /// Status of the answer to the program; `None` before the answer, and if the connection was cut.
     pub status: Option<u16>,
-    /// Whether the proxy is through with this call.
+    /// True once the proxy has finished with the call.
     pub done: bool,
 }
 
 impl Passed {
-    /// Whether this call may have changed something.
+    /// Reports whether this call may have changed an object.
     pub fn is_write(&self) -> bool {
         !["get", "list", "watch", "head"].contains(&self.verb.as_str()) && self.resource != "selfsubjectaccessreviews"
     }
 }
 
-/// The proxy. It ends, with all that waits on it, when this is dropped.
+/// Proxy that cuts everything that waits on it on drop.
 pub struct Proxy {
     shared: Arc<Shared>,
     server: Server,
@@ -72,32 +71,26 @@ struct Shared {
 struct State {
     rules: Vec<Rule>,
     log: Vec<Passed>,
-    /// Grows when everything that waits is let go.
+    /// Number of releases so far.
     released: u64,
     closing: bool,
     watches: watches::State,
 }
 
-/// What a call met when it arrived.
-struct Met {
+/// Faults that apply to a call.
+struct Arrival {
     faults: Vec<Arc<Fault>>,
     /// [`State::released`] at that moment: a release that comes before the call has begun to wait counts, too.
     released: u64,
 }
 
 impl Proxy {
-    /// Opens a proxy to this API server. The program's own token is passed on; that of `upstream` is not used.
-    ///
-    /// # Panics
-    /// When there is no port to listen on.
+    /// Opens a proxy to this API server. The proxy forwards the program's token and does not use the token of `upstream`.
     pub fn to(upstream: &Api) -> Self {
         Self::open(upstream, None)
     }
 
-    /// The same, over TLS with this certificate.
-    ///
-    /// # Panics
-    /// When there is no port to listen on.
+    /// Opens a proxy that serves TLS with this certificate.
     pub fn secured(upstream: &Api, certificate: &Certificate) -> Self {
         Self::open(upstream, Some(certificate.server(None)))
     }
@@ -106,16 +99,15 @@ impl Proxy {
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { upstream: upstream.clone(), opened: Instant::now(), state, changed: Condvar::new() });
         let handler = Arc::clone(&shared);
-        let server = Server::start(tls, Arc::new(move |request| handler.travel(request))).expect("a port of 127.0.0.1");
+        let server = Server::start(tls, Arc::new(move |request| handler.handle(request))).expect("a port of 127.0.0.1");
         Self { shared, server }
     }
 
-    /// The address for the program under test, where it is not TLS.
+    /// Returns the URL for the program, unless the proxy serves TLS.
     pub fn base(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    /// `host:port`.
     pub fn address(&self) -> String {
         self.server.address().to_string()
     }
@@ -125,43 +117,40 @@ impl Proxy {
         self.shared.state().rules.push(rule);
     }
 
-    /// Puts one rule in the place of all others; no call passes in between.
+    /// Replaces all rules by one; no call passes in between.
     pub fn replan(&self, rule: Rule) {
         self.shared.state().rules = vec![rule];
         self.release();
     }
 
-    /// Removes all rules and lets everything that waits go on.
+    /// Removes all rules and releases everything that waits.
     pub fn clear(&self) {
         self.shared.state().rules.clear();
         self.release();
     }
 
-    /// Lets go on what is frozen or slow at this moment. A frozen call is then passed on, or answered, as if nothing had been.
+    /// Releases the calls that are frozen or slow at this moment, as if there had been no fault.
     pub fn release(&self) {
         self.shared.state().released += 1;
         self.shared.changed.notify_all();
     }
 
-    /// All calls so far, also those under way.
+    /// Returns all calls so far, including those in progress.
     pub fn log(&self) -> Vec<Passed> {
         self.shared.state().log.clone()
     }
 
-    /// How many calls of this verb and resource there were.
+    /// Returns the number of calls of this verb and resource.
     pub fn count(&self, verb: &str, resource: &str) -> usize {
         self.shared.state().log.iter().filter(|passed| passed.verb == verb && passed.resource == resource).count()
     }
 
-    /// Bytes of bodies in both directions so far.
+    /// Returns the bytes of bodies in both directions so far.
     pub fn bytes(&self) -> usize {
         self.shared.state().log.iter().map(|passed| passed.sent + passed.received).sum()
     }
 
-    /// Waits until the calls so far are as wanted.
-    ///
-    /// # Panics
-    /// When `limit` passes first; the message holds the calls.
+    /// Waits until the calls so far are as wanted; panics with the calls after `limit`.
     #[track_caller]
     pub fn block_until(&self, wanted: impl Fn(&[Passed]) -> bool, limit: Duration) {
         let state = self.shared.state();
@@ -185,13 +174,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The whole way of one call.
-    fn travel(self: &Arc<Self>, request: &Request) -> Reply {
-        let (passed, met) = self.arrive(request);
-        let reply = match self.on_the_way_there(&passed, &met) {
+    /// Handles one call from its arrival to its answer.
+    fn handle(self: &Arc<Self>, request: &Request) -> Reply {
+        let (passed, arrival) = self.arrive(request);
+        let reply = match self.before_upstream(&passed, &arrival) {
             Some(reply) => reply,
-            None if passed.verb == "watch" => self.pass_on_watch(request, passed.n, &met),
-            None => self.pass_on(request, passed.n, &met),
+            None if passed.verb == "watch" => self.pass_on_watch(request, passed.n, &arrival),
+            None => self.pass_on(request, passed.n, &arrival),
         };
         let answer = match &reply {
             Reply::Send(response) => Some((response.status, response.body.len())),
@@ -206,7 +195,7 @@ impl Shared {
         reply
     }
 
-    fn arrive(&self, request: &Request) -> (Passed, Met) {
+    fn arrive(&self, request: &Request) -> (Passed, Arrival) {
         let target = Target::parse(request.path());
         let (verb, resource) = match &target {
             Some(target) => (target.verb(&request.method, request.raw_query()).to_owned(), target.resource()),
@@ -226,22 +215,22 @@ impl Shared {
             status: None,
             done: false,
         };
-        let faults = state.rules.iter_mut().filter_map(|rule| rule.meets(&passed)).collect();
-        let met = Met { faults, released: state.released };
+        let faults = state.rules.iter_mut().filter_map(|rule| rule.apply(&passed)).collect();
+        let arrival = Arrival { faults, released: state.released };
         state.log.push(passed.clone());
         drop(state);
         self.changed.notify_all();
-        (passed, met)
+        (passed, arrival)
     }
 
-    /// What happens before the API server is asked; an answer when it never is.
-    fn on_the_way_there(&self, passed: &Passed, met: &Met) -> Option<Reply> {
-        for fault in &met.faults {
+    /// Applies the faults before the API server; returns an answer if the API server is not called.
+    fn before_upstream(&self, passed: &Passed, arrival: &Arrival) -> Option<Reply> {
+        for fault in &arrival.faults {
             match &**fault {
                 Fault::Before(hook) => hook(passed),
                 Fault::CutBefore => return Some(Reply::Cut),
-                Fault::Freeze => self.wait(met, None),
-                Fault::Slow(time) => self.wait(met, Some(*time)),
+                Fault::Freeze => self.wait(arrival, None),
+                Fault::Slow(time) => self.wait(arrival, Some(*time)),
                 Fault::Status(response) => return Some(Reply::Send(response.clone())),
                 Fault::After(_) | Fault::CutAfter | Fault::FreezeAfter | Fault::StatusAfter(_) => {}
             }
@@ -252,16 +241,16 @@ impl Shared {
         None
     }
 
-    fn pass_on(&self, request: &Request, n: usize, met: &Met) -> Reply {
+    fn pass_on(&self, request: &Request, n: usize, arrival: &Arrival) -> Reply {
         let headers = kept(request);
         let Ok(answer) = self.upstream.pass_on(&request.method, &request.target, &headers, &request.body) else { return Reply::Cut };
         let Some(passed) = self.note(n, |passed| passed.upstream = Some(answer.status)) else { return Reply::Cut };
         let mut response = Response { status: answer.status, headers: returned(answer.headers), body: answer.body, chunked: false };
-        for fault in &met.faults {
+        for fault in &arrival.faults {
             match &**fault {
                 Fault::After(hook) => hook(&passed),
                 Fault::CutAfter => return Reply::Cut,
-                Fault::FreezeAfter => self.wait(met, None),
+                Fault::FreezeAfter => self.wait(arrival, None),
                 Fault::StatusAfter(other) => response = other.clone(),
                 Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
             }
@@ -272,10 +261,10 @@ impl Shared {
         Reply::Send(response)
     }
 
-    /// Waits until this time has passed, or for ever; until it is released or the proxy closes in any case.
-    fn wait(&self, met: &Met, time: Option<Duration>) {
+    /// Waits until this time has passed, the call is released or the proxy closes.
+    fn wait(&self, arrival: &Arrival, time: Option<Duration>) {
         let state = self.state();
-        let waits = |state: &mut State| state.released == met.released && !state.closing;
+        let waits = |state: &mut State| state.released == arrival.released && !state.closing;
         match time {
             Some(time) => drop(self.changed.wait_timeout_while(state, time, waits)),
             None => drop(self.changed.wait_while(state, waits)),
@@ -293,13 +282,13 @@ impl Shared {
     }
 }
 
-/// The header fields of a request that are passed on.
+/// Returns the header fields of a request that are forwarded.
 fn kept(request: &Request) -> Vec<(String, String)> {
     let kept = |name: &str| ["accept", "authorization", "content-type", "user-agent"].contains(&name.to_ascii_lowercase().as_str());
     request.headers.iter().filter(|(name, _)| kept(name)).cloned().collect()
 }
 
-/// The header fields of an answer that are passed on.
+/// Returns the header fields of an answer that are forwarded.
 fn returned(headers: Vec<(String, String)>) -> Vec<(String, String)> {
     headers.into_iter().filter(|(name, _)| ["content-type", "retry-after", "warning"].contains(&name.as_str())).collect()
 }

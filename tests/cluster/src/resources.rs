@@ -1,47 +1,43 @@
 //! The kinds of objects that are known, and where in the API each is: one table, and the way a path is read.
 
-/// One kind of object and its place in the API.
+/// Kind of object and its place in the API.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// The API group; empty for the core group.
+    /// API group, empty for the core group.
     pub group: &'static str,
-    /// The version served.
     pub version: &'static str,
-    /// The name in paths and in RBAC rules.
+    /// Name in paths and in RBAC rules.
     pub plural: &'static str,
-    /// The name in objects.
+    /// Name in objects.
     pub kind: &'static str,
-    /// Whether its objects are in namespaces.
     pub namespaced: bool,
 }
 
 impl Resource {
-    /// The resource that a group, a version and a plural name.
     pub fn named(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|known| known.group == group && known.version == version && known.plural == plural)
     }
 
-    /// The resource of an object's `apiVersion` and `kind`.
     pub fn of_kind(api_version: &str, kind: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|known| known.kind == kind && known.api_version() == api_version)
     }
 
-    /// The resource of this plural; no two groups here share one.
+    /// Returns the resource of this plural; no two groups here share a plural.
     pub(crate) fn plural(plural: &str) -> &'static Self {
         RESOURCES.iter().find(|known| known.plural == plural).expect("a plural of the table")
     }
 
-    /// `group/version`, as objects say it.
+    /// Returns `group/version`, as in objects.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// `plural.group`, as the API server's messages say it.
+    /// Returns `plural.group`, as in the API server's messages.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
-    /// The path of the collection; the namespace is left out for kinds that have none.
+    /// Returns the path of the collection.
     pub fn path(&self, namespace: &str) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
         let scope = if self.namespaced && !namespace.is_empty() { format!("namespaces/{namespace}/") } else { String::new() };
@@ -49,20 +45,14 @@ impl Resource {
     }
 }
 
-/// What a path of the API names. Empty strings are parts that are absent.
+/// Parts of an API path. A part that is absent is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The API group.
     pub group: String,
-    /// The version.
     pub version: String,
-    /// The namespace; empty also for all of them.
     pub namespace: String,
-    /// The resource.
     pub plural: String,
-    /// The object; empty for the collection.
     pub name: String,
-    /// Its part, such as `status`.
     pub subresource: String,
 }
 
@@ -99,12 +89,12 @@ impl Target {
         })
     }
 
-    /// `resource` or `resource/subresource`, as RBAC rules name it.
+    /// Returns `resource` or `resource/subresource`, as in RBAC rules.
     pub fn resource(&self) -> String {
         if self.subresource.is_empty() { self.plural.clone() } else { format!("{}/{}", self.plural, self.subresource) }
     }
 
-    /// The verb that a method on this target, with this query, is for RBAC.
+    /// Returns the RBAC verb of a method on this target, with this query.
     pub fn verb(&self, method: &str, query: &str) -> &'static str {
         match (method, self.name.is_empty()) {
             ("GET" | "HEAD", false) => "get",
@@ -127,7 +117,6 @@ const fn resource(group: &'static str, version: &'static str, plural: &'static s
 const ADMISSION: &str = "admissionregistration.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Every resource that is served.
 pub const RESOURCES: &[Resource] = &[
     resource("", "v1", "configmaps", "ConfigMap", true),
     resource("", "v1", "events", "Event", true),

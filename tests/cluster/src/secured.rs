@@ -13,17 +13,14 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::cluster::NAMESPACE;
 
-/// A client of the port that nodes call.
+/// Client of the port that nodes call.
 pub struct Secured {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
 impl Secured {
-    /// One that trusts the published CA, for the address of the Service.
-    ///
-    /// # Panics
-    /// When there is no such CA or Service.
+    /// Makes a client that trusts the published CA, for the address of the Service.
     pub fn new(admin: &Api) -> Self {
         let object = |path: &str| admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/{path}")).ok();
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -39,10 +36,7 @@ impl Secured {
         Self { config: Arc::new(config), name: ServerName::try_from(name).expect("an address") }
     }
 
-    /// Sends what an agent sends to `steady-state` or `pre-reboot`; the whole answer.
-    ///
-    /// # Panics
-    /// When the server shows another certificate, or does not answer.
+    /// Sends an agent's request to `steady-state` or `pre-reboot`; returns the whole answer.
     #[track_caller]
     pub fn call(&self, address: &str, endpoint: &str, id: &str) -> String {
         let body = json!({"client_params": {"id": id, "group": "default"}}).to_string();

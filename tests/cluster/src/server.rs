@@ -1,4 +1,4 @@
-//! The program under test, as a process of its own.
+//! The program under test, as a process.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -12,16 +12,14 @@ use crate::empty_root::EmptyRoot;
 use crate::usage;
 use crate::wait::wait_for;
 
-/// How long the program may take to listen.
+/// Limit until the program listens.
 const START_MAX: Duration = Duration::from_secs(20);
 
-/// A running server; killed when dropped.
+/// Running server, killed on drop.
 pub struct Server {
     process: Mutex<Child>,
     log: Arc<Log>,
-    /// `host:port` of the FleetLock port.
     pub address: String,
-    /// `host:port` of the ops port.
     pub ops: String,
 }
 
@@ -31,7 +29,7 @@ struct Log {
     grown: Condvar,
 }
 
-/// How to start a server.
+/// Command that starts a server.
 pub struct Start {
     command: Vec<OsString>,
     arguments: Vec<String>,
@@ -40,12 +38,12 @@ pub struct Start {
 }
 
 impl Start {
-    /// `binary` with `kubeconfig`, on ports of the kernel's choice.
+    /// Prepares `binary` with `kubeconfig`, on free ports.
     pub fn new(binary: &Path, kubeconfig: &Path) -> Self {
         Self::of(vec![binary.into()]).arg("--kubeconfig").arg(&kubeconfig.to_string_lossy())
     }
 
-    /// The program in this root as a pod has it: it finds the API server by the service account that is mounted there.
+    /// Prepares the program in this root, with the service account that is mounted there.
     pub fn in_root(root: &EmptyRoot, host: &str, port: u16) -> Self {
         Self::of(root.command()).env("KUBERNETES_SERVICE_HOST", host).env("KUBERNETES_SERVICE_PORT", &port.to_string())
     }
@@ -55,14 +53,12 @@ impl Start {
         Self { command, arguments, environment: Vec::new(), open_files: None }
     }
 
-    /// One more argument.
     #[must_use]
     pub fn arg(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
     }
 
-    /// One more variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -70,11 +66,8 @@ impl Start {
     }
 
     /// Shows it another time of day: `clock` holds an offset as `+86400` or `-3600`, in seconds, and may be rewritten while it
-    /// runs. Deadlines, which count from the start of the machine, are not changed. The binary has to be linked
+    /// runs. Deadlines, which count from the start of the machine, are not changed. The binary must be linked
     /// dynamically, and libfaketime installed.
-    ///
-    /// # Panics
-    /// When there is no libfaketime.
     #[must_use]
     pub fn clock(self, clock: &Path) -> Self {
         let library = ["x86_64", "aarch64"].map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketimeMT.so.1"));
@@ -92,7 +85,7 @@ impl Start {
         self
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts the server and waits until it listens.
     #[track_caller]
     pub fn start(self) -> Server {
         let mut server = self.launch();
@@ -101,7 +94,7 @@ impl Start {
         server
     }
 
-    /// Starts it and waits for nothing; its addresses are not known.
+    /// Starts the server without waiting; its addresses are unknown.
     #[track_caller]
     pub fn launch(self) -> Server {
         let mut command = match self.open_files {
@@ -128,31 +121,28 @@ impl Start {
 }
 
 impl Server {
-    /// An agent that calls this server.
     pub fn zincati(&self, id: &str) -> Zincati {
         Zincati::new(&self.address, id)
     }
 
-    /// SIGKILL.
     pub fn kill(&self) {
         let mut process = self.process.lock().expect("the process");
         let _ = process.kill();
         let _ = process.wait();
     }
 
-    /// Sends a signal by its name, as `TERM` or `STOP`.
+    /// Sends a signal by its name, such as `TERM` or `STOP`.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
         assert!(sent.success(), "kill -{name} {pid}");
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.lock().expect("the process").id()
     }
 
-    /// Waits for it to end by itself; its exit code.
+    /// Waits until the server ends; returns its exit code.
     #[track_caller]
     pub fn exit_code(&self, deadline: Duration) -> Option<i32> {
         wait_for("the server ends", deadline, || {
@@ -161,24 +151,23 @@ impl Server {
         .code()
     }
 
-    /// What it has logged.
     pub fn log(&self) -> Vec<String> {
         self.log.lines.lock().expect("the log").clone()
     }
 
-    /// Waits for a line that holds `text`.
+    /// Waits for a line that contains `text`.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str, deadline: Duration) -> String {
         let lines = self.log.lines.lock().expect("the log");
         let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
         let (lines, _) = self.log.grown.wait_timeout_while(lines, deadline, |lines| found(lines).is_none()).expect("the log");
         let (line, all) = (found(&lines), lines.join("\n"));
-        // A panic that holds the lock would end all tests.
+        // A panic that holds the lock ends all tests.
         drop(lines);
         line.unwrap_or_else(|| panic!("no line with {text:?} in:\n{all}"))
     }
 
-    /// A page of the ops port: status and body.
+    /// Reads a page of the ops port: status and body.
     #[track_caller]
     pub fn page(&self, path: &str) -> (u16, String) {
         let mut agent = ureq::Agent::config_builder()
@@ -191,27 +180,23 @@ impl Server {
         (agent.status().as_u16(), agent.body_mut().read_to_string().expect("a page"))
     }
 
-    /// Peak resident memory in KiB.
     pub fn peak_rss_kib(&self) -> u64 {
         usage::memory_kib(self.pid(), "VmHWM:")
     }
 
-    /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         usage::memory_kib(self.pid(), "VmRSS:")
     }
 
-    /// Processor time so far, of threads that have ended, too; in the kernel's steps of 10 ms.
+    /// Returns the processor time so far, including ended threads, in steps of 10 ms.
     pub fn cpu_time(&self) -> Duration {
         usage::cpu_time(self.pid())
     }
 
-    /// How many threads it has.
     pub fn threads(&self) -> usize {
         usage::count(self.pid(), "task")
     }
 
-    /// How many files and sockets it has open.
     pub fn descriptors(&self) -> usize {
         usage::count(self.pid(), "fd")
     }

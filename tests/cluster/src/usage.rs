@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Processor time so far, of threads that have ended, too; in the kernel's steps of 10 ms.
+/// Returns the processor time so far, including ended threads, in steps of 10 ms.
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc");
     // The second field is the name, in brackets, and may hold spaces; of what follows the 12th and 13th are wanted.
@@ -18,7 +18,7 @@ pub fn memory_kib(pid: u32, row: &str) -> u64 {
     line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
 }
 
-/// How many entries `task` or `fd` has.
+/// Counts the entries of `task` or `fd`.
 pub fn count(pid: u32, folder: &str) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/{folder}")).expect("/proc").count()
 }

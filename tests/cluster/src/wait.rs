@@ -5,9 +5,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Looks until it sees what it wants, and says so with `Ok`.
-///
-/// # Panics
-/// When the deadline passes; the message has the description and the last `Err`, which should say what was seen instead.
 #[track_caller]
 pub fn wait_for<T, S: Display>(description: &str, deadline: Duration, look: impl FnMut() -> Result<T, S>) -> T {
     match poll(deadline, look) {
@@ -16,7 +13,7 @@ pub fn wait_for<T, S: Display>(description: &str, deadline: Duration, look: impl
     }
 }
 
-/// The same for callers with more to say: the last `Err` when the deadline has passed.
+/// Polls until `look` succeeds; returns the last `Err` after the deadline.
 pub fn poll<T, S>(deadline: Duration, mut look: impl FnMut() -> Result<T, S>) -> Result<T, S> {
     let end = Instant::now() + deadline;
     loop {
@@ -28,5 +25,5 @@ pub fn poll<T, S>(deadline: Duration, mut look: impl FnMut() -> Result<T, S>) ->
     }
 }
 
-/// Between two looks: short against what a scenario takes, long against what a look costs.
+/// Pause between two polls: short compared with a scenario, long compared with a poll.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -14,19 +14,16 @@ use crate::http::{Handler, Reply, Request, Response, Server};
 use crate::proxy::{Fault, Rule};
 use crate::wait::wait_for;
 
-/// A webhook in force. Dropping it takes its server away, not its registration.
+/// Registered webhook. Dropping it stops its server and keeps its registration.
 pub struct Webhook<'a> {
     cluster: &'a TestCluster,
-    /// The pod, `namespaces/NAMESPACE/pods/NAME`, by whose eviction it is seen whether the webhook is in force.
+    /// Pod, `namespaces/NAMESPACE/pods/NAME`, whose eviction shows whether the webhook is active.
     probe: String,
     server: Option<Server>,
 }
 
 impl<'a> Webhook<'a> {
-    /// From now on every eviction is denied with this code and message. `probe` is a pod that exists, as `namespaces/NAMESPACE/pods/NAME`.
-    ///
-    /// # Panics
-    /// No port to listen on, or the API server does not take the webhook.
+    /// Denies every eviction with this code and message. `probe` is an existing pod, as `namespaces/NAMESPACE/pods/NAME`.
     pub fn deny(cluster: &'a TestCluster, probe: &str, code: u16, message: &str) -> Self {
         let server = (cluster.kubectl().is_some()).then(|| register(cluster, code, message));
         if server.is_none() {
@@ -40,7 +37,7 @@ impl<'a> Webhook<'a> {
         webhook
     }
 
-    /// Evictions are not denied any more.
+    /// Stops denying evictions.
     pub fn withdraw(self) {
         if self.server.is_some() {
             self.cluster.admin.delete(&format!("{REGISTRATIONS}/{NAME}"), None).ok();
@@ -49,7 +46,7 @@ impl<'a> Webhook<'a> {
         self.cluster.proxy.clear();
     }
 
-    /// The API server learns of a registration, and of its end, a moment later.
+    /// Waits until the API server has read the registration, or its deletion.
     fn wait_until(&self, code: u16) {
         if self.server.is_none() {
             return;

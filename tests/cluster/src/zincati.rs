@@ -8,62 +8,52 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-/// One machine's agent.
+/// Agent of one machine.
 #[derive(Debug, Clone)]
 pub struct Zincati {
-    /// `host:port` of the server.
     pub address: String,
-    /// The path before `v1/`, with a slash at both ends.
+    /// Path before `v1/`, with a slash at both ends.
     pub base: String,
-    /// The id it sends.
     pub id: String,
-    /// Its group.
     pub group: String,
     /// `user:password`, as from `https://user:password@host/`.
     pub credential: Option<String>,
 }
 
-/// An answer as the agent gets it.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// HTTP status.
     pub status: u16,
-    /// `kind` of the body.
     pub kind: String,
-    /// `value` of the body.
     pub value: String,
-    /// The head, lower case.
+    /// Head in lower case.
     pub head: String,
-    /// From the connection to the end of the answer.
+    /// Time from the connection to the end of the answer.
     pub took: Duration,
 }
 
-/// A request that was sent and is not answered yet.
+/// Request that is not answered yet.
 pub struct Pending {
     stream: TcpStream,
     begun: Instant,
 }
 
 impl Zincati {
-    /// An agent of the group `default`.
     pub fn new(address: &str, id: &str) -> Self {
         Self { address: address.to_owned(), base: "/".to_owned(), id: id.to_owned(), group: "default".to_owned(), credential: None }
     }
 
-    /// The same agent with a user and a password in its `base_url`.
+    /// Adds a user and a password to the `base_url`.
     #[must_use]
     pub fn with_credential(mut self, pair: &str) -> Self {
         self.credential = Some(pair.to_owned());
         self
     }
 
-    /// Asks for a reboot and waits for the answer.
     #[track_caller]
     pub fn pre_reboot(&self) -> Answer {
         self.send("pre-reboot").answer()
     }
 
-    /// Checks in and waits for the answer.
     #[track_caller]
     pub fn steady_state(&self) -> Answer {
         self.send("steady-state").answer()
@@ -75,7 +65,7 @@ impl Zincati {
         send(&self.address, &self.request(endpoint))
     }
 
-    /// The same, to a server that may be gone.
+    /// Sends a request to a server that may have stopped.
     pub fn try_send(&self, endpoint: &str) -> Option<Pending> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(120))).ok()?;
@@ -83,7 +73,7 @@ impl Zincati {
         Some(Pending { stream, begun: Instant::now() })
     }
 
-    /// What it sends for `pre-reboot` or `steady-state`.
+    /// Returns the bytes of a request to `pre-reboot` or `steady-state`.
     pub fn request(&self, endpoint: &str) -> Vec<u8> {
         let (id, group) = (json!(self.id), json!(self.group));
         let body = format!("{{\n  \"client_params\": {{\n    \"id\": {id},\n    \"group\": {group}\n  }}\n}}");
@@ -117,7 +107,7 @@ impl Pending {
         self.try_answer().expect("an answer")
     }
 
-    /// Waits for the answer; `None` when the connection ends without one.
+    /// Waits for the answer; `None` if the connection ends without an answer.
     pub fn try_answer(mut self) -> Option<Answer> {
         let mut received = Vec::new();
         let (head, length) = loop {
@@ -135,12 +125,12 @@ impl Pending {
         Some(Answer { status, kind: text("kind"), value: text("value"), head, took: self.begun.elapsed() })
     }
 
-    /// Hangs up, as an agent does that is restarted.
+    /// Closes the connection, as an agent that restarts does.
     pub fn hang_up(self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Whether the answer has not come within `wait`.
+    /// Reports whether the request is still unanswered after `wait`.
     pub fn is_held(&self, wait: Duration) -> bool {
         self.stream.set_read_timeout(Some(wait)).expect("a time-out");
         let held = self.stream.peek(&mut [0]).is_err();
@@ -150,10 +140,7 @@ impl Pending {
 }
 
 impl Answer {
-    /// The same answer, after a check of its status and kind.
-    ///
-    /// # Panics
-    /// When it is another.
+    /// Checks the status and the kind, and returns the answer.
     #[track_caller]
     pub fn expect(self, status: u16, kind: &str) -> Self {
         assert!(self.status == status && self.kind == kind, "wanted {status} {kind}, got {self:?}");

@@ -51,7 +51,6 @@ pub(super) fn serve(stream: TcpStream, id: u64, tls: Option<Arc<ServerConfig>>, 
     Ok(())
 }
 
-/// How the body of a request is framed.
 enum Framing {
     Chunked,
     Length(usize),
@@ -155,7 +154,7 @@ fn head(response: &Response) -> Vec<u8> {
     out
 }
 
-/// Whether it ended in order.
+/// Reports whether the body was sent to its end.
 fn send_stream(wire: &mut dyn Wire, response: &Response, stream: Stream) -> io::Result<bool> {
     let mut out = head(response);
     out.extend(b"Transfer-Encoding: chunked\r\n\r\n");
@@ -163,7 +162,7 @@ fn send_stream(wire: &mut dyn Wire, response: &Response, stream: Stream) -> io::
     wire.flush()?;
     let in_order = (stream.0)(&mut |bytes| {
         if bytes.is_empty() {
-            // An empty chunk would end the body.
+            // An empty chunk ends the body.
             return Ok(());
         }
         wire.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;

@@ -4,56 +4,55 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
-use super::{Fault, Met, Proxy, Shared, kept, returned};
+use super::{Arrival, Fault, Proxy, Shared, kept, returned};
 use crate::http::{Reply, Request, Response, Sink, Stream};
 
-/// All watches of a proxy, those that are open and those to come.
+/// All watches of a proxy, open ones and later ones.
 pub struct Watches(pub(super) Arc<Shared>);
 
 #[derive(Default)]
 pub(super) struct State {
     held: bool,
-    /// Grows when all that are open are cut.
+    /// Number of cuts so far.
     cut: u64,
-    /// What the API server, or the test, has said in each that is open, by the number of its call.
+    /// Events for each open watch, by the number of the call.
     open: Vec<(usize, Pipe)>,
 }
 
 #[derive(Default)]
 struct Pipe {
     waiting: VecDeque<Vec<u8>>,
-    /// Gets through before what waits, even when that is held up.
+    /// Events that are sent first, even while events are held.
     overtaking: VecDeque<Vec<u8>>,
-    /// The API server has ended it: in order, or not.
+    /// End of the API server's stream: `true` if complete.
     over: Option<bool>,
 }
 
 impl Proxy {
-    /// The watches that pass here.
     pub fn watches(&self) -> Watches {
         Watches(Arc::clone(&self.shared))
     }
 }
 
 impl Watches {
-    /// From now on no event gets through, as when a connection has died without a word. What comes waits.
+    /// Holds all events, as if the connection had died silently.
     pub fn hold(&self) {
         self.0.state().watches.held = true;
     }
 
-    /// What waits gets through, and whatever comes.
+    /// Sends the held events, and all later ones.
     pub fn flow(&self) {
         self.0.state().watches.held = false;
         self.0.changed.notify_all();
     }
 
-    /// Cuts those that are open.
+    /// Cuts the open watches.
     pub fn cut(&self) {
         self.0.state().watches.cut += 1;
         self.0.changed.notify_all();
     }
 
-    /// Puts this event into those that are open.
+    /// Adds an event to the open watches.
     pub fn say(&self, event: &serde_json::Value) {
         for (_, pipe) in &mut self.0.state().watches.open {
             pipe.waiting.push_back(format!("{event}\n").into_bytes());
@@ -61,7 +60,7 @@ impl Watches {
         self.0.changed.notify_all();
     }
 
-    /// Puts this event before all that has not got through yet.
+    /// Adds an event that is sent before all waiting events.
     pub fn overtake(&self, event: &serde_json::Value) {
         for (_, pipe) in &mut self.0.state().watches.open {
             pipe.overtaking.push_back(format!("{event}\n").into_bytes());
@@ -71,15 +70,15 @@ impl Watches {
 }
 
 impl Shared {
-    pub(super) fn pass_on_watch(self: &Arc<Self>, request: &Request, n: usize, met: &Met) -> Reply {
+    pub(super) fn pass_on_watch(self: &Arc<Self>, request: &Request, n: usize, arrival: &Arrival) -> Reply {
         let Ok((answer, reader)) = self.upstream.pass_on_stream(&request.target, &kept(request)) else { return Reply::Cut };
         let Some(passed) = self.note(n, |passed| passed.upstream = Some(answer.status)) else { return Reply::Cut };
         let mut response = Response { status: answer.status, headers: returned(answer.headers), ..Response::default() };
-        for fault in &met.faults {
+        for fault in &arrival.faults {
             match &**fault {
                 Fault::After(hook) => hook(&passed),
                 Fault::CutAfter => return Reply::Cut,
-                Fault::FreezeAfter => self.wait(met, None),
+                Fault::FreezeAfter => self.wait(arrival, None),
                 Fault::StatusAfter(other) => return Reply::Send(other.clone()),
                 Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
             }
@@ -95,13 +94,13 @@ impl Shared {
         let cut = state.watches.cut;
         drop(state);
         let listener = Arc::clone(self);
-        std::thread::spawn(move || listener.listen(n, reader));
+        std::thread::spawn(move || listener.read_events(n, reader));
         let shared = Arc::clone(self);
-        Reply::Stream(response, Stream(Box::new(move |sink| shared.speak(n, cut, sink))))
+        Reply::Stream(response, Stream(Box::new(move |sink| shared.send_events(n, cut, sink))))
     }
 
-    /// Fills the pipe with what the API server says.
-    fn listen(&self, n: usize, mut reader: impl Read) {
+    /// Reads the API server's stream into the pipe.
+    fn read_events(&self, n: usize, mut reader: impl Read) {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let read = reader.read(&mut buffer);
@@ -120,8 +119,8 @@ impl Shared {
         }
     }
 
-    /// Empties the pipe towards the program.
-    fn speak(&self, n: usize, cut: u64, sink: &mut Sink<'_>) -> io::Result<bool> {
+    /// Writes the pipe to the program.
+    fn send_events(&self, n: usize, cut: u64, sink: &mut Sink<'_>) -> io::Result<bool> {
         let result = loop {
             let waits = |state: &mut super::State| {
                 let held = state.watches.held;

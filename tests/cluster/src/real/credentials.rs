@@ -8,24 +8,21 @@ use rcgen::KeyPair;
 
 use crate::certificate::Authority;
 
-/// The administrator's token and where the keys lie.
+/// The administrator's token, and the files of the keys.
 #[derive(Debug)]
 pub(super) struct Credentials {
     /// The certificate of the authority behind [`Credentials::certificate`], in PEM.
     pub(super) authority_pem: String,
-    /// The same as a file.
     pub(super) authority: PathBuf,
-    /// What every server on loopback shows.
+    /// Certificate of every server on loopback.
     pub(super) certificate: PathBuf,
-    /// Its key.
     pub(super) key: PathBuf,
-    /// Signs the tokens of ServiceAccounts.
+    /// Key that signs the tokens of ServiceAccounts.
     pub(super) account_key: PathBuf,
-    /// Checks the tokens of ServiceAccounts.
+    /// Key that verifies the tokens of ServiceAccounts.
     pub(super) account_public_key: PathBuf,
-    /// The token of a member of `system:masters`.
+    /// Token of a member of `system:masters`.
     pub(super) admin_token: String,
-    /// The API server's list of tokens.
     pub(super) tokens: PathBuf,
 }
 
@@ -54,7 +51,7 @@ impl Credentials {
     }
 }
 
-/// 128 bits of the kernel's, in hex.
+/// Returns 128 random bits in hexadecimal.
 fn random_word() -> String {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)).expect("random bytes");

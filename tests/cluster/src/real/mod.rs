@@ -41,15 +41,12 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Whether this environment names a folder of programs. Tests of the real thing say so aloud when it does not.
+    /// Reports whether the environment names a folder with the programs.
     pub fn is_available() -> bool {
         programs_folder().is_some()
     }
 
-    /// Starts a control plane of its own and waits until it serves, schedules and controls.
-    ///
-    /// # Panics
-    /// When the programs are missing (the message says which command builds them) or do not come up; then with their logs.
+    /// Starts a control plane and waits until its API server, scheduler and controllers work.
     pub fn start() -> Self {
         let layout = layout();
         let sweeper = Sweeper::of(&layout.folder);
@@ -63,22 +60,20 @@ impl ControlPlane {
         plane
     }
 
-    /// A client that may do everything.
     pub fn admin(&self) -> Api {
         self.admin.clone()
     }
 
-    /// The certificate of the authority that signed the API server's, in PEM.
+    /// Returns the CA of the API server, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.credentials.authority_pem
     }
 
-    /// The folder of the programs, for kubectl.
     pub fn programs(&self) -> &Path {
         &self.layout.programs
     }
 
-    /// A token of a ServiceAccount, good for an hour.
+    /// Creates a token of a ServiceAccount that is valid for an hour.
     pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
         self.token(namespace, service_account, &json!({"expirationSeconds": 3600}))
     }
@@ -90,7 +85,7 @@ impl ControlPlane {
         answer["status"]["token"].as_str().expect("a TokenRequest is answered with a token").to_owned()
     }
 
-    /// A token of a ServiceAccount that ends when the Secret `secret` does, which is made for it.
+    /// Creates a token of a ServiceAccount, and a Secret `secret` whose deletion revokes the token.
     pub fn token_bound_to(&self, namespace: &str, service_account: &str, secret: &str) -> String {
         let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}});
         let made = self.admin.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &object).ok();
@@ -98,14 +93,14 @@ impl ControlPlane {
         self.token(namespace, service_account, &json!({"expirationSeconds": 3600, "boundObjectRef": bound}))
     }
 
-    /// A kubeconfig file for a bearer of `token`. It is removed with the control plane.
+    /// Writes a kubeconfig with this token, removed with the control plane.
     pub fn kubeconfig(&self, token: &str) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kubeconfig-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.write(&name, &programs::kubeconfig(&self.layout, &self.credentials, token))
     }
 
-    /// kubectl as the administrator, without arguments yet.
+    /// Returns kubectl with all rights, without arguments.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.layout.program("kubectl"));
         let kubeconfig = self.layout.folder.join(ADMIN_KUBECONFIG);
@@ -123,7 +118,7 @@ impl ControlPlane {
         }
     }
 
-    /// Ends etcd at once; what it holds is kept. The API server stays up and cannot do much.
+    /// Kills etcd and keeps its data. The API server keeps running.
     pub fn stop_etcd(&self) {
         self.end("etcd");
     }
@@ -138,17 +133,17 @@ impl ControlPlane {
         }
     }
 
-    /// Ends the API server at once, as a crash would: no connection is closed in order.
+    /// Kills the API server: no connection is closed properly, as in a crash.
     pub fn stop_api_server(&self) {
         self.end("kube-apiserver");
     }
 
-    /// The process ids of the running programs, by name.
+    /// Returns the process ids of the running programs, by name.
     pub fn pids(&self) -> BTreeMap<&'static str, u32> {
         self.running().iter().map(|(name, program)| (*name, program.pid())).collect()
     }
 
-    /// The last lines of each program's log.
+    /// Returns the last lines of each program's log.
     pub fn log_tail(&self) -> String {
         let tail = |name| {
             let log = fs::read_to_string(self.layout.log(name)).unwrap_or_default();
@@ -165,14 +160,14 @@ impl ControlPlane {
         self.run("kube-scheduler", || programs::scheduler(&self.layout, &self.credentials, &configuration));
     }
 
-    /// Writes what the scheduler, the controllers and kubectl read.
+    /// Writes the files that the scheduler, the controllers and kubectl read.
     fn write_configuration(&self) {
         let token = &self.credentials.admin_token;
         let kubeconfig = self.write(ADMIN_KUBECONFIG, &programs::kubeconfig(&self.layout, &self.credentials, token));
         self.write(SCHEDULER_CONFIGURATION, &programs::scheduler_configuration(&kubeconfig));
     }
 
-    /// Ends the scheduler and the controllers, where they run, and starts them again.
+    /// Restarts the scheduler and the controllers if they run.
     fn renew_controllers(&self) {
         let ended: Vec<Program> =
             ["kube-controller-manager", "kube-scheduler"].iter().filter_map(|name| self.running().remove(name)).collect();
@@ -216,7 +211,7 @@ impl ControlPlane {
         }
     }
 
-    /// Starts a program, unless it runs. Says whether it had to.
+    /// Starts a program unless it runs; reports whether the program was started.
     fn run(&self, name: &'static str, arguments: impl FnOnce() -> Vec<String>) -> bool {
         let mut running = self.running();
         let is_away = running.get_mut(name).is_none_or(Program::has_ended);
@@ -248,7 +243,7 @@ impl ControlPlane {
     }
 }
 
-/// A new folder, three ports that were free a moment ago, and the programs.
+/// Chooses a new folder, three free ports, and the folder of the programs.
 fn layout() -> Layout {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let programs = programs_folder().unwrap_or_else(|| panic!("there is no control plane to start; {HINT}"));
@@ -278,18 +273,18 @@ fn programs_folder() -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// What a start needs, in the order of their logs.
+/// The programs, in the order of their logs.
 const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-/// These ports lie below what Linux gives away by itself (`net.ipv4.ip_local_port_range`, from 32768 on).
+/// First port, below the ports that Linux assigns (`net.ipv4.ip_local_port_range`, from 32768 on).
 const PORTS_FIRST: u16 = 20_000;
 
 const PORTS_COUNT: u16 = 4096;
 
-/// How long a start may take; on two busy cores it takes a sixth of it.
+/// Limit of a start; on two busy cores a start takes a sixth of it.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// How much of each log a failure shows.
+/// Lines of each log that a failure shows.
 const LOG_LINES: usize = 20;
 
 const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::{ControlPlane, reset};
 
-/// A control plane for as long as one scenario holds this.
+/// Exclusive use of a control plane by one scenario.
 #[derive(Debug)]
 pub struct Guard(&'static ControlPlane);
 
@@ -21,9 +21,6 @@ static FREED: Condvar = Condvar::new();
 impl ControlPlane {
     /// A control plane for one scenario: all programs running, no Node, no workload, no pod, no budget left, and no Lease or
     /// Secret in namespace `reboot-manager`. The process keeps it for the next scenario, and ends it when it ends itself.
-    ///
-    /// # Panics
-    /// When it cannot be started or emptied.
     pub fn exclusive() -> Guard {
         let guard = Guard(take());
         guard.start_etcd();
@@ -57,7 +54,7 @@ fn take() -> &'static ControlPlane {
             return plane;
         }
         if pool.started < at_once() {
-            // Under the lock: two starts at once would share the processors, and the time that each may take.
+            // Under the lock: starts at the same time share the processors, and each may then exceed its limit.
             let plane = Box::leak(Box::new(ControlPlane::start()));
             pool.started += 1;
             return plane;
@@ -66,7 +63,7 @@ fn take() -> &'static ControlPlane {
     }
 }
 
-/// How many control planes may run at once.
+/// Returns the number of control planes that may run at once.
 fn at_once() -> usize {
     std::env::var("CONTROL_PLANES").map_or(1, |value| match value.parse() {
         Ok(number) if number > 0 => number,

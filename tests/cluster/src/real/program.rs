@@ -1,7 +1,7 @@
 //! One program of the control plane, which cannot outlive the process that started it.
 //!
 //! Between the two is a shell that reads a pipe whose other end only we hold. The kernel closes it when this process
-//! ends, however it ends; the shell then kills the program. (A "parent died" signal would be simpler, but it comes when
+//! ends, however it ends; the shell then kills the program. (A "parent died" signal is simpler, but arrives when
 //! the *thread* that started the program ends.)
 
 use std::fs::OpenOptions;
@@ -36,12 +36,10 @@ impl Program {
         Self { guard, pid }
     }
 
-    /// The program's process id.
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether the program has ended by itself.
     pub(super) fn has_ended(&mut self) -> bool {
         matches!(self.guard.try_wait(), Ok(Some(_)))
     }
@@ -60,7 +58,6 @@ impl Drop for Program {
 pub(super) struct Sweeper(Child);
 
 impl Sweeper {
-    /// Will remove `folder`.
     pub(super) fn of(folder: &Path) -> Self {
         let sweeper = Command::new("sh")
             .args(["-c", SWEEP, "sweeper"])

@@ -4,33 +4,26 @@ use std::path::{Path, PathBuf};
 
 use super::credentials::Credentials;
 
-/// Where things are and which ports they have.
+/// Folders and ports.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// The folder of the programs.
     pub(super) programs: PathBuf,
-    /// The folder of this run; removed at its end.
+    /// Folder of this run, removed at its end.
     pub(super) folder: PathBuf,
-    /// What kube-apiserver listens on.
     pub(super) api_port: u16,
-    /// What kube-controller-manager answers /healthz on.
     pub(super) controllers_port: u16,
-    /// What kube-scheduler answers /readyz on.
     pub(super) scheduler_port: u16,
 }
 
 impl Layout {
-    /// The base URL of the API server.
     pub(super) fn api_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.api_port)
     }
 
-    /// The program with that name.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
 
-    /// The log of the program with that name.
     pub(super) fn log(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.log"))
     }

@@ -38,7 +38,7 @@ fn secrets(admin: &Api) -> Vec<String> {
     places.into_iter().filter(|place| !items(admin, place).is_empty()).inspect(|place| delete(admin, place)).map(str::to_owned).collect()
 }
 
-/// A pod of a Job whose controller is gone would keep its finalizer, and so would a node to which a test gave one.
+/// Removes the finalizers of a pod or node. Without its controller, a pod of a Job keeps its finalizer.
 fn release(admin: &Api, kind: &str, item: &Value) {
     let metadata = &item["metadata"];
     if let (true, Some(name)) = (metadata["finalizers"].is_array(), metadata["name"].as_str()) {
@@ -59,7 +59,7 @@ fn delete(admin: &Api, path: &str) {
     admin.call("DELETE", path, "application/json", Some(&options)).ok();
 }
 
-/// From what makes others to what is made; budgets and Nodes belong to nothing.
+/// Owners come before the objects that they own.
 const KINDS: [(&str, &str); 13] = [
     ("/apis/admissionregistration.k8s.io/v1", "validatingwebhookconfigurations"),
     ("/apis/admissionregistration.k8s.io/v1", "validatingadmissionpolicybindings"),
@@ -76,5 +76,5 @@ const KINDS: [(&str, &str); 13] = [
     ("/api/v1", "pods"),
 ];
 
-/// It takes less than two seconds; the rest is for a busy machine.
+/// Limit of a reset, which takes less than two seconds on an idle machine.
 const EMPTY_MAX: Duration = Duration::from_secs(30);

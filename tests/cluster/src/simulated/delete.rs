@@ -6,7 +6,7 @@ use super::status::{self, Refusal};
 use super::store::{Key, Store, finished, in_seconds, number, terminating, text};
 use crate::resources::Resource;
 
-/// What a `DeleteOptions` object asks.
+/// Fields of a `DeleteOptions` object.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Options {
     pub(super) grace: Option<i64>,
@@ -16,7 +16,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Reads the object; `null` asks nothing.
+    /// Reads the object, which may be `null`.
     pub(super) fn read(options: &Value) -> Self {
         Self {
             grace: number(options, "/gracePeriodSeconds"),
@@ -26,7 +26,7 @@ impl Options {
         }
     }
 
-    /// Why the preconditions do not hold for this object.
+    /// Returns the precondition that this object violates, as a message.
     pub(super) fn unmet(&self, object: &Value) -> Option<String> {
         let (uid, version) = (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"));
         if !self.uid.is_empty() && self.uid != uid {

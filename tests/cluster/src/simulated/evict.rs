@@ -6,10 +6,11 @@
 
 use serde_json::{Value, json};
 
+use super::controllers::set_condition;
 use super::delete::{self, Options};
 use super::selector;
 use super::status::{self, Refusal};
-use super::store::{Key, Store, finished, items, now, number, ready, terminating, text};
+use super::store::{Key, Store, finished, now, number, ready, terminating, text};
 use crate::resources::Resource;
 
 /// Evicts the pod, or says why not.
@@ -29,7 +30,9 @@ pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &V
         return Err(Refusal::eviction_conflict(name, &why));
     }
     if !options.dry_run {
-        store.change(&key, mark_disrupted);
+        store.change(&key, |pod| {
+            set_condition(&mut pod["status"], "DisruptionTarget", true, "EvictionByEvictionAPI", "Eviction API: evicting");
+        });
         options.version.clear();
     }
     delete::delete(store, Resource::plural("pods"), &key, &options)?;
@@ -50,15 +53,11 @@ fn ask_budget(store: &mut Store, pod: &Value, options: &Options) -> Result<(), R
         _ => return Err(Refusal::two_budgets()),
     };
     let [healthy, desired, allowed] = ["currentHealthy", "desiredHealthy", "disruptionsAllowed"].map(|field| status_number(budget, field));
-    if !ready(pod) && (text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow" || healthy >= desired && desired > 0) {
+    if !ready(pod) && healthy >= desired && desired > 0 {
         return Ok(());
     }
-    if status_number(budget, "observedGeneration") < number(budget, "/metadata/generation").unwrap_or(0) {
-        let cause = format!("The disruption budget {} is still being processed by the server.", key.name);
-        return Err(Refusal::budget(10, &cause));
-    }
     if allowed <= 0 {
-        return Err(Refusal::budget(0, &cause(&key.name, budget, healthy, desired)));
+        return Err(Refusal::budget(&cause(&key.name, healthy, desired)));
     }
     if !options.dry_run {
         let name = text(pod, "/metadata/name").to_owned();
@@ -70,32 +69,11 @@ fn ask_budget(store: &mut Store, pod: &Value, options: &Options) -> Result<(), R
     Ok(())
 }
 
-fn cause(name: &str, budget: &Value, healthy: i64, desired: i64) -> String {
-    let no = |condition: &&Value| condition["type"] == "DisruptionAllowed" && condition["status"] == "False";
-    let condition = items(budget, "/status/conditions").iter().find(no).filter(|found| !text(found, "/message").is_empty());
-    match condition.map(|found| (text(found, "/reason"), text(found, "/message"))) {
-        Some(("SyncFailed", message)) => {
-            format!("The disruption budget {name} does not allow evicting pods currently because it failed sync: {message}")
-        }
-        _ if healthy <= desired => format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
-        Some((reason, message)) => format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {message}"),
-        None => format!("The disruption budget {name} does not allow evicting pods currently"),
+fn cause(name: &str, healthy: i64, desired: i64) -> String {
+    if healthy <= desired {
+        return format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
     }
-}
-
-fn mark_disrupted(pod: &mut Value) {
-    let mark = json!({
-        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
-        "lastTransitionTime": now(),
-    });
-    match pod["status"]["conditions"].as_array_mut() {
-        Some(conditions) => {
-            if !conditions.iter().any(|condition| condition["type"] == "DisruptionTarget") {
-                conditions.push(mark);
-            }
-        }
-        None => pod["status"]["conditions"] = json!([mark]),
-    }
+    format!("The disruption budget {name} does not allow evicting pods currently")
 }
 
 fn status_number(budget: &Value, field: &str) -> i64 {

@@ -32,7 +32,7 @@ use crate::api::Api;
 use crate::http::{Handler, Reply, Server};
 use store::{Caller, Store};
 
-/// The cluster. It ends when this is dropped.
+/// Simulated cluster, stopped on drop.
 pub struct Simulated {
     cluster: Arc<Cluster>,
     front: Option<Server>,
@@ -43,15 +43,14 @@ pub struct Simulated {
 
 struct Cluster {
     state: Mutex<State>,
-    /// Something was written, or the listener closes.
+    /// Notified after a write, and when the listener closes.
     changed: Condvar,
 }
 
 struct State {
     store: Store,
-    controllers: bool,
     store_lost: bool,
-    /// How often the listener was closed: open watches are cut then.
+    /// Number of times the listener was closed, which cuts open watches.
     stops: u64,
 }
 
@@ -62,18 +61,12 @@ impl Cluster {
 }
 
 impl Simulated {
-    /// A cluster without nodes, served over plain HTTP on a port of 127.0.0.1.
-    ///
-    /// # Panics
-    /// When there is no port to listen on.
+    /// Starts a cluster without nodes, served over plain HTTP on a port of 127.0.0.1.
     pub fn start() -> Self {
         Self::start_with(None)
     }
 
-    /// The same over TLS; `ca` is the PEM that [`Simulated::admin`] trusts.
-    ///
-    /// # Panics
-    /// When there is no port to listen on.
+    /// Starts a cluster whose API is served over TLS; `ca` is the PEM that [`Simulated::admin`] trusts.
     pub fn start_tls(config: Arc<ServerConfig>, ca: &[u8]) -> Self {
         Self::start_with(Some((config, ca.to_vec())))
     }
@@ -89,7 +82,7 @@ impl Simulated {
             routes::default_account(&mut store, namespace);
         }
         let admin_token = store.new_token(Caller::Admin);
-        let state = State { store, controllers: true, store_lost: false, stops: 0 };
+        let state = State { store, store_lost: false, stops: 0 };
         let cluster = Arc::new(Cluster { state: Mutex::new(state), changed: Condvar::new() });
         let config = tls.as_ref().map(|(config, _)| Arc::clone(config));
         let front = Server::start(config, handler(&cluster)).expect("a port of 127.0.0.1");
@@ -97,34 +90,31 @@ impl Simulated {
         Self { cluster, front: Some(front), address, tls, admin_token }
     }
 
-    /// The address of the API server, as clients write it.
     pub fn base(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
-    /// A client that may do everything.
     pub fn admin(&self) -> Api {
         self.client(&self.admin_token)
     }
 
-    /// A client with this token.
     pub fn client(&self, token: &str) -> Api {
         Api::new(&self.base(), self.tls.as_ref().map(|(_, ca)| ca.as_slice()), Some(token))
     }
 
-    /// A fresh token of a service account; it counts for as long as the account exists.
+    /// Creates a token of a service account, valid as long as the account exists.
     pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
         let caller = Caller::ServiceAccount { namespace: namespace.to_owned(), name: service_account.to_owned() };
         self.cluster.state().store.new_token(caller)
     }
 
-    /// Makes every token given out invalid, but the administrator's.
+    /// Revokes every token except the administrator's.
     pub fn revoke_tokens(&self) {
         self.cluster.state().store.revoke_tokens();
     }
 
-    /// Whether every request is answered as when etcd is away.
+    /// Answers every request as while etcd is unavailable, or no longer does.
     pub fn lose_store(&self, lost: bool) {
         self.cluster.state().store_lost = lost;
     }
@@ -137,9 +127,6 @@ impl Simulated {
     }
 
     /// Listens on the same port again.
-    ///
-    /// # Panics
-    /// When the port stays taken for ten seconds.
     pub fn restart(&mut self) {
         self.stop();
         let deadline = Instant::now() + RESTART_LIMIT;
@@ -155,21 +142,6 @@ impl Simulated {
             }
         });
     }
-
-    /// Makes every `continue` token given out so far too old.
-    pub fn expire_continues(&self) {
-        self.cluster.state().store.age += 1;
-    }
-
-    /// Stops or starts the controllers and the scheduler. Stopped, they leave everything as it is written, so that a PodDisruptionBudget
-    /// stays unobserved; started, they catch up at once.
-    pub fn run_controllers(&self, on: bool) {
-        let mut state = self.cluster.state();
-        state.controllers = on;
-        if on {
-            controllers::settle(&mut state.store);
-        }
-    }
 }
 
 fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
@@ -177,8 +149,7 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
     Arc::new(move |request| {
         let mut state = cluster.state();
         if state.store_lost {
-            let refusal = status::Refusal::store_away();
-            return Reply::Send(crate::http::Response::json(refusal.code, &refusal.body));
+            return Reply::Send(status::Refusal::store_away().response());
         }
         if let Some(watch) = routes::watch(&state.store, request) {
             let stops = state.stops;
@@ -186,9 +157,7 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
             return watch.map_or_else(Reply::Send, |watch| watch.reply(&cluster, stops));
         }
         let response = routes::answer(&mut state.store, request);
-        if state.controllers {
-            controllers::settle(&mut state.store);
-        }
+        controllers::settle(&mut state.store);
         drop(state);
         cluster.changed.notify_all();
         Reply::Send(response)

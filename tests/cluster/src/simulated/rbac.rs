@@ -8,13 +8,12 @@ use super::status::Refusal;
 use super::store::{Caller, Key, Store, items, text};
 use crate::resources::Target;
 
-/// One question to the authorizer; `target.resource()` is what the rules name.
+/// Question to the authorizer; rules name `target.resource()`.
 pub(super) struct Question<'a> {
     pub(super) verb: &'a str,
     pub(super) target: &'a Target,
 }
 
-/// Whether this caller may.
 pub(super) fn allowed(store: &Store, caller: &Caller, question: &Question<'_>) -> bool {
     match caller {
         Caller::Admin => true,
@@ -29,7 +28,6 @@ pub(super) fn allowed(store: &Store, caller: &Caller, question: &Question<'_>) -
     }
 }
 
-/// The refusal for a caller who may not.
 pub(super) fn refusal(caller: &Caller, question: &Question<'_>) -> Refusal {
     let target = question.target;
     let qualified = if target.group.is_empty() { target.plural.clone() } else { format!("{}.{}", target.plural, target.group) };
@@ -82,20 +80,13 @@ fn user(caller: &Caller) -> String {
     }
 }
 
+/// Reports whether a binding names this service account. Users and groups are not simulated.
 fn binds(binding: &Value, caller: &Caller) -> bool {
-    items(binding, "/subjects").iter().any(|subject| {
-        let named = text(subject, "/name");
-        match (text(subject, "/kind"), caller) {
-            ("ServiceAccount", Caller::ServiceAccount { namespace, name }) => named == name && text(subject, "/namespace") == namespace,
-            ("User", _) => named == user(caller),
-            ("Group", Caller::ServiceAccount { namespace, .. }) => {
-                named == format!("system:serviceaccounts:{namespace}")
-                    || ["system:serviceaccounts", "system:authenticated"].contains(&named)
-            }
-            ("Group", Caller::Anonymous) => named == "system:unauthenticated",
-            _ => false,
-        }
-    })
+    let Caller::ServiceAccount { namespace, name } = caller else { return false };
+    let named = |subject: &Value| {
+        text(subject, "/kind") == "ServiceAccount" && text(subject, "/name") == name && text(subject, "/namespace") == namespace
+    };
+    items(binding, "/subjects").iter().any(named)
 }
 
 fn grants(store: &Store, namespace: &str, binding: &Value, question: &Question<'_>) -> bool {
@@ -111,10 +102,9 @@ fn grants(store: &Store, namespace: &str, binding: &Value, question: &Question<'
 fn covers(rule: &Value, question: &Question<'_>) -> bool {
     let holds = |list: &str, wanted: &str| items(rule, list).iter().any(|entry| entry == "*" || entry == wanted);
     let target = question.target;
-    let part = format!("*/{}", target.subresource);
     let names = items(rule, "/resourceNames");
     holds("/verbs", question.verb)
         && holds("/apiGroups", &target.group)
-        && (holds("/resources", &target.resource()) || !target.subresource.is_empty() && holds("/resources", &part))
+        && holds("/resources", &target.resource())
         && (names.is_empty() || !target.name.is_empty() && names.iter().any(|name| *name == target.name.as_str()))
 }

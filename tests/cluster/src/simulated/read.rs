@@ -4,13 +4,13 @@
 
 use serde_json::{Value, json};
 
-use super::selector;
+use super::selector::Terms;
 use super::status::Refusal;
 use super::store::{Key, Store};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
 
-/// How the caller wants objects, from its Accept header.
+/// Representation of objects that the Accept header asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Metadata,
@@ -41,7 +41,6 @@ impl Form {
         ))
     }
 
-    /// The object in this form.
     pub(super) fn show(self, object: &Value) -> Value {
         match self {
             Self::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}),
@@ -53,24 +52,24 @@ impl Form {
 /// Answers a LIST.
 pub(super) fn list(store: &Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
     let form = Form::of(request, true)?;
-    let fields = selector::fields(resource.plural, &request.query("fieldSelector").unwrap_or_default())
-        .map_err(|why| Refusal::bad_request(&format!("Unable to find {:?} that match: {why}", resource.qualified())))?;
-    let labels = request.query("labelSelector").unwrap_or_default();
+    let refuse = |why| Refusal::bad_request(&format!("Unable to find {:?} that match: {why}", resource.qualified()));
+    let query = |name| request.query(name).unwrap_or_default();
+    let fields = Terms::fields(resource.plural, &query("fieldSelector")).map_err(refuse)?;
+    let labels = Terms::labels(&query("labelSelector")).map_err(refuse)?;
     let limit = request.query("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let start = match request.query("continue").filter(|token| !token.is_empty()) {
-        Some(token) => resume(store, resource, &token)?,
+        Some(token) => resume(resource, &token)
+            .ok_or_else(|| Refusal::bad_request("continue key is not valid: encoded continue value is malformed"))?,
         None => Key::new(resource.plural, &target.namespace, ""),
     };
-    let wanted = |object: &Value| {
-        fields.iter().all(|field| field.fits(object)) && (labels.is_empty() || selector::labels_fit(&labels, &object["metadata"]["labels"]))
-    };
+    let wanted = |object: &Value| fields.match_object(object) && labels.match_object(object);
     let mut matching = store.list_after(resource.plural, &target.namespace, start).filter(|(_, object)| wanted(object));
     let page: Vec<(&Key, &Value)> = matching.by_ref().take(limit).collect();
     let left = matching.count();
     let mut metadata = json!({"resourceVersion": store.revision().to_string()});
     if let (true, Some((last, _))) = (left > 0, page.last()) {
-        metadata["continue"] = json!(token(store.age, last));
-        // The real server does not count what a selector would leave out.
+        metadata["continue"] = json!(token(last));
+        // The real server does not count the remaining items of a list with a selector.
         if fields.is_empty() && labels.is_empty() {
             metadata["remainingItemCount"] = json!(left);
         }
@@ -113,22 +112,15 @@ fn bare(object: &Value) -> String {
     text
 }
 
-fn token(age: u64, last: &Key) -> String {
-    let plain = format!("{age} {} {}", last.namespace, last.name);
-    plain.bytes().map(|byte| format!("{byte:02x}")).collect()
+/// Returns the `continue` token of a page that ends with this key, in hexadecimal so that no client needs to escape it.
+fn token(last: &Key) -> String {
+    format!("{} {}", last.namespace, last.name).bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn resume(store: &Store, resource: &'static Resource, given: &str) -> Result<Key, Refusal> {
-    let bad = || Refusal::bad_request("continue key is not valid: encoded continue value is malformed");
-    let pairs = given.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()));
-    let plain = pairs.collect::<Option<Vec<u8>>>().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)?;
-    let [age, namespace, name] = plain.splitn(3, ' ').collect::<Vec<_>>()[..] else { return Err(bad()) };
-    let key = Key::new(resource.plural, namespace, name);
-    match age.parse::<u64>() {
-        Ok(age) if age == store.age => Ok(key),
-        Ok(_) => Err(Refusal::expired(&token(store.age, &key))),
-        Err(_) => Err(bad()),
-    }
+fn resume(resource: &'static Resource, token: &str) -> Option<Key> {
+    let pairs = token.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let plain = String::from_utf8(pairs.collect::<Option<_>>()?).ok()?;
+    plain.split_once(' ').map(|(namespace, name)| Key::new(resource.plural, namespace, name))
 }
 
 /// Bytes of a list from which on it is sent in chunks.

@@ -8,9 +8,9 @@ use super::patch::{self, Kind};
 use super::rbac::{self, Question};
 use super::read::{self, Form};
 use super::status::{self, Refusal};
-use super::store::{Caller, Key, Store, in_seconds, number, terminating, text};
+use super::store::{Caller, Key, Store, terminating, text};
 use super::watch::Watch;
-use super::write::{self, Place, Way};
+use super::write::{self, Method, Place};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
 
@@ -23,31 +23,23 @@ pub(super) fn answer(store: &mut Store, request: &Request) -> Response {
         }
         _ => {}
     }
-    serve(store, request).unwrap_or_else(|refusal| refused(&refusal))
+    serve(store, request).unwrap_or_else(|refusal| refusal.response())
 }
 
-/// What is watched from where on, when the request is for a watch and may be.
+/// Returns the watch that a request asks for, or a refusal; `None` if the request is no watch.
 pub(super) fn watch(store: &Store, request: &Request) -> Option<Result<Watch, Response>> {
     let target = Target::parse(request.path())?;
     let verb = target.verb(&request.method, request.raw_query());
-    let asked = || {
+    let parse = || {
         let caller = caller(store, request)?;
         let question = Question { verb, target: &target };
         if !rbac::allowed(store, &caller, &question) {
             return Err(rbac::refusal(&caller, &question));
         }
         let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
-        Watch::asked(resource, request)
+        Watch::parse(resource, request)
     };
-    (verb == "watch").then(|| asked().map_err(|refusal| refused(&refusal)))
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let mut response = Response::json(refusal.code, &refusal.body);
-    if let Some(seconds) = number(&refusal.body, "/details/retryAfterSeconds") {
-        response.headers.push(("Retry-After".to_owned(), seconds.to_string()));
-    }
-    response
+    (verb == "watch").then(|| parse().map_err(|refusal| refusal.response()))
 }
 
 fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
@@ -69,7 +61,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
     }
     match verb {
         "create" => create(store, &caller, resource, &target, request),
-        "delete" | "deletecollection" => remove(store, resource, &target, request),
+        "delete" => remove(store, resource, &target, request),
         "get" => {
             let form = Form::of(request, false)?;
             let key = Key::new(resource.plural, &target.namespace, &target.name);
@@ -81,7 +73,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
         "update" => {
             let place = place(resource, &target, request);
             let status = if store.get(&place.key()).is_some() { 200 } else { 201 };
-            let stored = write::update(store, &place, Way::Put, json_body(request)?)?;
+            let stored = write::update(store, &place, Method::Put, json_body(request)?)?;
             shown(status, request, &stored)
         }
         _ => Err(Refusal::method_not_allowed()),
@@ -112,7 +104,6 @@ fn create(
             evict::evict(store, &target.namespace, &target.name, &body, dry_run(request)).map(|answer| Response::json(201, &answer))
         }
         ("selfsubjectaccessreviews", "") => Ok(Response::json(201, &rbac::review(store, caller, &body))),
-        ("serviceaccounts", "token") => token(store, target, &body),
         (_, "") if target.name.is_empty() => {
             let stored = write::create(store, &place(resource, target, request), body)?;
             if resource.plural == "namespaces" && !dry_run(request) {
@@ -147,20 +138,6 @@ fn bind(store: &mut Store, target: &Target, binding: &Value) -> Result<Response,
     Ok(Response::json(201, &status::success(&Value::Null)))
 }
 
-fn token(store: &mut Store, target: &Target, body: &Value) -> Result<Response, Refusal> {
-    let account = Key::new("serviceaccounts", &target.namespace, &target.name);
-    if store.get(&account).is_none() {
-        return Err(Refusal::not_found(Resource::plural("serviceaccounts"), &target.name));
-    }
-    let seconds = number(body, "/spec/expirationSeconds").unwrap_or(3600);
-    let token = store.new_token(Caller::ServiceAccount { namespace: target.namespace.clone(), name: target.name.clone() });
-    let answer = json!({
-        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {"name": target.name, "namespace": target.namespace},
-        "spec": body["spec"], "status": {"token": token, "expirationTimestamp": in_seconds(seconds)},
-    });
-    Ok(Response::json(201, &answer))
-}
-
 fn patch(store: &mut Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
     let place = place(resource, target, request);
     let kind = Kind::of(request.header("Content-Type").unwrap_or_default())?;
@@ -172,8 +149,12 @@ fn patch(store: &mut Store, resource: &'static Resource, target: &Target, reques
         let stored = write::create(store, &place, change)?;
         return shown(201, request, &stored);
     };
-    let patched = patch::apply(kind, current, &change)?;
-    let stored = write::update(store, &place, Way::Patch, patched)?;
+    if !change.is_object() {
+        return Err(Refusal::bad_request("the patch is not a JSON object"));
+    }
+    let mut patched = current.clone();
+    patch::merge(&mut patched, &change);
+    let stored = write::update(store, &place, Method::Patch, patched)?;
     shown(200, request, &stored)
 }
 
@@ -181,18 +162,8 @@ fn remove(store: &mut Store, resource: &'static Resource, target: &Target, reque
     let mut options = Options::read(&if request.body.is_empty() { Value::Null } else { json_body(request)? });
     options.dry_run |= dry_run(request);
     options.grace = options.grace.or_else(|| request.query("gracePeriodSeconds").and_then(|seconds| seconds.parse().ok()));
-    if !target.name.is_empty() {
-        let key = Key::new(resource.plural, &target.namespace, &target.name);
-        return delete::delete(store, resource, &key, &options).map(|answer| Response::json(200, &answer));
-    }
-    let labels = request.query("labelSelector").unwrap_or_default();
-    let fits = |object: &Value| super::selector::labels_fit(&labels, &object["metadata"]["labels"]);
-    let all = store.list(resource.plural, &target.namespace).filter(|(_, object)| fits(object));
-    let keys: Vec<Key> = all.map(|(key, _)| key.clone()).collect();
-    for key in keys {
-        delete::delete(store, resource, &key, &options)?;
-    }
-    Ok(Response::json(200, &status::success(&Value::Null)))
+    let key = Key::new(resource.plural, &target.namespace, &target.name);
+    delete::delete(store, resource, &key, &options).map(|answer| Response::json(200, &answer))
 }
 
 fn shown(status: u16, request: &Request, object: &Value) -> Result<Response, Refusal> {

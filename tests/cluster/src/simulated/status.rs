@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::http::Response;
 use crate::resources::Resource;
 
-/// A refusal: the HTTP status and the `Status` object.
+/// Refusal: the HTTP status and the `Status` object.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub(super) code: u16,
@@ -23,7 +24,11 @@ impl Refusal {
         Self { code, body }
     }
 
-    /// What is answered when etcd does not.
+    pub(super) fn response(&self) -> Response {
+        Response::json(self.code, &self.body)
+    }
+
+    /// The error while etcd is unavailable.
     pub(super) fn store_away() -> Self {
         Self::new(500, "", "etcdserver: request timed out", &Value::Null)
     }
@@ -37,7 +42,6 @@ impl Refusal {
         Self::new(403, "Forbidden", &format!("{resource}{name} is forbidden: {why}"), details)
     }
 
-    /// Nothing is served at this path.
     pub(super) fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource", &json!({}))
     }
@@ -76,21 +80,10 @@ impl Refusal {
         Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
     }
 
-    /// The list that this `continue` token belongs to is gone; `fresh` continues with an inconsistent one.
-    pub(super) fn expired(fresh: &str) -> Self {
-        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
-             the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
-             the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the \
-             first chunk was returned and now may show up in the list.";
-        let mut refusal = Self::new(410, "Expired", message, &Value::Null);
-        refusal.body["metadata"] = json!({"continue": fresh});
-        refusal
-    }
-
     pub(super) fn unsupported_media_type(given: &str) -> Self {
         let message = format!(
             "the body of the request was in an unknown format ({given}) - accepted media types include: \
-             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+             application/merge-patch+json, application/apply-patch+yaml"
         );
         Self::new(415, "UnsupportedMediaType", &message, &json!({}))
     }
@@ -99,7 +92,6 @@ impl Refusal {
         Self::new(400, "BadRequest", message, &Value::Null)
     }
 
-    /// One field is not valid.
     pub(super) fn invalid(resource: &Resource, name: &str, field: &str, why: &str) -> Self {
         let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
         let message = format!("{}{group} \"{name}\" is invalid: {field}: {why}", resource.kind);
@@ -113,11 +105,8 @@ impl Refusal {
     }
 
     /// A disruption budget blocks an eviction.
-    pub(super) fn budget(retry_after: u32, cause: &str) -> Self {
-        let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
-        if retry_after > 0 {
-            details["retryAfterSeconds"] = json!(retry_after);
-        }
+    pub(super) fn budget(cause: &str) -> Self {
+        let details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
         Self::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", &details)
     }
 
@@ -128,7 +117,7 @@ impl Refusal {
     }
 }
 
-/// What every deletion and eviction that worked answers.
+/// Returns the answer to a successful deletion or eviction.
 pub(super) fn success(details: &Value) -> Value {
     let mut body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     if !details.is_null() {
@@ -137,7 +126,6 @@ pub(super) fn success(details: &Value) -> Value {
     body
 }
 
-/// The `details` that name an object.
 pub(super) fn details(resource: &Resource, name: &str) -> Value {
     let mut details = json!({"kind": resource.plural});
     if !name.is_empty() {

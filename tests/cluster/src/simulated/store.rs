@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Where an object is. The namespace is empty for kinds that have none.
+/// Key of an object. The namespace is empty for kinds without namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) plural: &'static str,
@@ -22,20 +22,18 @@ impl Key {
         Self { plural, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// The key of an object of this resource.
     pub(super) fn of(plural: &'static str, object: &Value) -> Self {
         Self::new(plural, text(object, "/metadata/namespace"), text(object, "/metadata/name"))
     }
 }
 
-/// An object that is no more.
+/// Deleted object.
 #[derive(Debug)]
 pub(super) struct Removed {
     pub(super) key: Key,
     pub(super) uid: String,
 }
 
-/// Who sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
     Admin,
@@ -49,21 +47,19 @@ pub(super) struct Store {
     revision: u64,
     made: u64,
     tokens: HashMap<String, Caller>,
-    /// `continue` tokens of an earlier age are too old.
-    pub(super) age: u64,
-    /// The resources written since the controllers last looked.
+    /// Resources written since the controllers last ran.
     touched: BTreeSet<&'static str>,
-    /// What was removed since the controllers last looked.
+    /// Objects removed since the controllers last ran.
     removed: Vec<Removed>,
-    /// What happened to objects that can be watched, the oldest first.
-    happened: VecDeque<Happened>,
-    /// What was up to this revision is not kept any more.
+    /// Changes of objects that can be watched, the oldest first.
+    changes: VecDeque<Change>,
+    /// Changes up to this revision are no longer kept.
     pub(super) forgotten: u64,
 }
 
-/// One change of an object, for those who watch.
+/// Change of an object, for watches.
 #[derive(Debug, Clone)]
-pub(super) struct Happened {
+pub(super) struct Change {
     pub(super) plural: &'static str,
     pub(super) revision: u64,
     /// `ADDED`, `DELETED` or `MODIFIED`.
@@ -71,7 +67,6 @@ pub(super) struct Happened {
     pub(super) object: Value,
 }
 
-/// The resources that can be watched.
 pub(super) const WATCHED: &[&str] = &["nodes"];
 
 impl Store {
@@ -83,12 +78,12 @@ impl Store {
         self.revision
     }
 
-    /// The objects of a resource in the order of their names, of one namespace or, when that is empty, of all.
+    /// Lists the objects of a resource by name, in one namespace or, if that is empty, in all.
     pub(super) fn list<'a>(&'a self, plural: &'static str, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Value)> {
         self.list_after(plural, namespace, Key::new(plural, namespace, ""))
     }
 
-    /// The same, from behind this key on.
+    /// Lists the objects of a resource behind this key.
     pub(super) fn list_after<'a>(
         &'a self,
         plural: &'static str,
@@ -119,16 +114,16 @@ impl Store {
         if !WATCHED.contains(&plural) {
             return;
         }
-        self.happened.push_back(Happened { plural, revision: self.revision, kind, object: object.clone() });
-        if self.happened.len() > HAPPENED_MAX {
-            self.forgotten = self.happened.pop_front().map_or(self.forgotten, |oldest| oldest.revision);
+        self.changes.push_back(Change { plural, revision: self.revision, kind, object: object.clone() });
+        if self.changes.len() > CHANGES_MAX {
+            self.forgotten = self.changes.pop_front().map_or(self.forgotten, |oldest| oldest.revision);
         }
     }
 
-    /// What happened to this resource after this revision, as far as it is kept.
-    pub(super) fn happened_after(&self, plural: &str, revision: u64) -> impl Iterator<Item = &Happened> {
-        let start = self.happened.partition_point(|happened| happened.revision <= revision);
-        self.happened.iter().skip(start).filter(move |happened| happened.plural == plural)
+    /// Returns the changes of this resource after this revision.
+    pub(super) fn changes_after(&self, plural: &str, revision: u64) -> impl Iterator<Item = &Change> {
+        let start = self.changes.partition_point(|change| change.revision <= revision);
+        self.changes.iter().skip(start).filter(move |change| change.plural == plural)
     }
 
     /// Changes a stored object in place, under a new resourceVersion when that makes a difference.
@@ -151,7 +146,7 @@ impl Store {
         }
     }
 
-    /// What was written and what was removed since this was last asked.
+    /// Returns what was written and removed since the last call.
     pub(super) fn take_changes(&mut self) -> (BTreeSet<&'static str>, Vec<Removed>) {
         (std::mem::take(&mut self.touched), std::mem::take(&mut self.removed))
     }
@@ -205,47 +200,41 @@ fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('/').skip(1).try_fold(object, |value, field| value.get(field))
 }
 
-/// The text at this JSON pointer, empty when there is none.
+/// Returns the text at this JSON pointer, or the empty text.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The number at this JSON pointer.
 pub(super) fn number(object: &Value, pointer: &str) -> Option<i64> {
     at(object, pointer).and_then(Value::as_i64)
 }
 
-/// The elements of the list at this JSON pointer.
 pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     at(object, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The reference to the controller that owns this object.
+/// Returns the reference to the controller that owns this object.
 pub(super) fn controller(object: &Value) -> Option<&Value> {
     items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)
 }
 
-/// Whether an object is on its way out.
 pub(super) fn terminating(object: &Value) -> bool {
     at(object, "/metadata/deletionTimestamp").is_some()
 }
 
-/// Whether a pod has ended by itself.
 pub(super) fn finished(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
-/// Whether a pod's Ready condition is True.
 pub(super) fn ready(pod: &Value) -> bool {
     items(pod, "/status/conditions").iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-/// The time as objects say it: whole seconds.
+/// Returns the time in whole seconds, as in objects.
 pub(super) fn now() -> String {
     in_seconds(0)
 }
 
-/// The time this many seconds from now.
 pub(super) fn in_seconds(seconds: i64) -> String {
     Timestamp::from_second(Timestamp::now().as_second() + seconds).expect("a time of this century").to_string()
 }
@@ -258,7 +247,7 @@ fn mix(count: u64) -> u64 {
     word ^ word >> 31
 }
 
-/// Changes that are kept for those who watch.
-const HAPPENED_MAX: usize = 2000;
+/// Limit of changes kept for watches.
+const CHANGES_MAX: usize = 2000;
 /// No vowels, so that no words come out.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -1,4 +1,4 @@
-//! The few validations whose absence would let a broken client pass: names, labels, annotations, Lease fields, immutable metadata.
+//! The validations that reveal an invalid client: names, labels, annotations, Lease fields, immutable metadata.
 
 use serde_json::Value;
 

@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use super::Cluster;
 use super::read::Form;
 use super::status::Refusal;
-use super::store::{Happened, Store, WATCHED};
+use super::store::{Change, Store, WATCHED};
 use crate::http::{Reply, Request, Response, Stream};
 use crate::resources::Resource;
 
-/// A watch that was asked for.
 pub(super) struct Watch {
     plural: &'static str,
     form: Form,
@@ -25,7 +24,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn asked(resource: &'static Resource, request: &Request) -> Result<Self, Refusal> {
+    pub(super) fn parse(resource: &'static Resource, request: &Request) -> Result<Self, Refusal> {
         let not_simulated = |what: &str| Refusal::bad_request(&format!("a watch {what} is not simulated"));
         if !WATCHED.contains(&resource.plural) {
             return Err(not_simulated(&format!("of {}", resource.plural)));
@@ -40,7 +39,7 @@ impl Watch {
         Ok(Self { plural: resource.plural, form: Form::of(request, false)?, after, bookmarks, limit: Duration::from_secs(seconds) })
     }
 
-    /// Streams for as long as it was asked for. `stops`: how often the listener has been closed so far.
+    /// Streams events until the time limit. `stops`: number of times the listener has been closed so far.
     pub(super) fn reply(mut self, cluster: &Arc<Cluster>, stops: u64) -> Reply {
         let cluster = Arc::clone(cluster);
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
@@ -83,7 +82,7 @@ impl Watch {
             return line("ERROR", &status);
         }
         let mut lines = String::new();
-        for Happened { revision, kind, object, .. } in store.happened_after(self.plural, self.after) {
+        for Change { revision, kind, object, .. } in store.changes_after(self.plural, self.after) {
             lines.push_str(&line(kind, &self.form.show(object)));
             self.after = *revision;
         }
@@ -91,7 +90,7 @@ impl Watch {
     }
 }
 
-/// In the order of fields in which the real server writes it.
+/// Writes the fields in the order of the real server.
 fn line(kind: &str, object: &Value) -> String {
     format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
@@ -101,5 +100,5 @@ fn bookmark(revision: u64, plural: &str) -> Value {
     json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null}})
 }
 
-/// The real server sends one about every minute.
+/// Interval of bookmarks; the real server sends a bookmark about every minute.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);

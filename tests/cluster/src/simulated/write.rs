@@ -7,14 +7,14 @@ use super::store::{Key, Store, number, terminating, text};
 use super::{defaults, validate};
 use crate::resources::Resource;
 
-/// How an update was asked for; the real server checks a uid differently in each.
+/// Method of an update; the real server checks a UID differently in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Method {
     Patch,
     Put,
 }
 
-/// Where an update goes.
+/// Target of an update.
 pub(super) struct Place<'a> {
     pub(super) resource: &'static Resource,
     pub(super) namespace: &'a str,
@@ -57,7 +57,7 @@ pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) ->
 }
 
 /// Replaces an object or its status; returns it as stored.
-pub(super) fn update(store: &mut Store, place: &Place<'_>, way: Way, mut object: Value) -> Result<Value, Refusal> {
+pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
     shape(resource, &mut object)?;
     same_name(place, &object)?;
@@ -68,7 +68,7 @@ pub(super) fn update(store: &mut Store, place: &Place<'_>, way: Way, mut object:
     let Some(current) = store.get(&place.key()).cloned() else {
         return missing(store, place, object);
     };
-    preconditions(resource, way, &current, &object)?;
+    preconditions(resource, method, &current, &object)?;
     keep(resource, place.subresource, &current, &mut object);
     normal(resource, &mut object);
     validate::object(resource, &object)?;
@@ -102,11 +102,11 @@ fn missing(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Va
     create(store, place, object)
 }
 
-fn preconditions(resource: &Resource, way: Way, current: &Value, object: &Value) -> Result<(), Refusal> {
+fn preconditions(resource: &Resource, method: Method, current: &Value, object: &Value) -> Result<(), Refusal> {
     let name = text(current, "/metadata/name");
     let (uid, current_uid) = (text(object, "/metadata/uid"), text(current, "/metadata/uid"));
     let other_uid = !uid.is_empty() && uid != current_uid;
-    if way == Way::Put && other_uid {
+    if method == Method::Put && other_uid {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current_uid}");
         return Err(Refusal::conflict(resource, name, &why));
     }

@@ -1,5 +1,7 @@
 //! The status of PodDisruptionBudgets, counted as the disruption controller counts it
 //! (Kubernetes, `pkg/controller/disruption/disruption.go`), except that a disruption is never forgotten by time.
+//!
+//! Left out: percentages, and pods whose controller is no ReplicaSet or StatefulSet.
 
 use std::collections::BTreeMap;
 
@@ -14,92 +16,58 @@ pub(super) fn run(store: &mut Store) {
         let namespace = text(&budget, "/metadata/namespace");
         let selected = |pod: &&Value| selector::matches(&budget["spec"]["selector"], &pod["metadata"]["labels"]);
         let pods: Vec<&Value> = store.list("pods", namespace).map(|(_, pod)| pod).filter(selected).collect();
-        let counted = count(store, &budget, &pods);
+        let (expected, desired) = count(store, &budget, &pods);
         let disrupted = still_disrupted(&budget, &pods);
         let healthy = pods.iter().filter(|pod| !terminating(pod) && ready(pod) && !disrupted.contains_key(text(pod, "/metadata/name")));
         let healthy = i64::try_from(healthy.count()).unwrap_or(i64::MAX);
-        store.change(&Key::of("poddisruptionbudgets", &budget), |budget| write(budget, healthy, disrupted, counted));
+        let allowed = if expected > 0 { (healthy - desired).max(0) } else { 0 };
+        store.change(&Key::of("poddisruptionbudgets", &budget), |budget| {
+            let mut status = json!({
+                "conditions": budget["status"]["conditions"], "currentHealthy": healthy, "desiredHealthy": desired,
+                "disruptionsAllowed": allowed, "expectedPods": expected, "observedGeneration": budget["metadata"]["generation"],
+            });
+            if !disrupted.is_empty() {
+                status["disruptedPods"] = Value::Object(disrupted);
+            }
+            let reason = if allowed > 0 { "SufficientPods" } else { "InsufficientPods" };
+            set_condition(&mut status, "DisruptionAllowed", allowed > 0, reason, "");
+            budget["status"] = status;
+        });
     }
 }
 
-/// The pods of the budget that were evicted and are not yet going.
+/// Returns the pods of the budget that were evicted and are not terminating yet.
 fn still_disrupted(budget: &Value, pods: &[&Value]) -> Map<String, Value> {
     let before = budget["status"]["disruptedPods"].as_object().cloned().unwrap_or_default();
     let waits = |name: &str| pods.iter().any(|pod| text(pod, "/metadata/name") == name && !terminating(pod));
     before.into_iter().filter(|(name, _)| waits(name)).collect()
 }
 
-fn write(budget: &mut Value, healthy: i64, disrupted: Map<String, Value>, counted: Result<(i64, i64), String>) {
-    let generation = budget["metadata"]["generation"].clone();
-    let status = &mut budget["status"];
-    let (expected, desired, failure) = match counted {
-        Ok((expected, desired)) => (expected, desired, None),
-        Err(why) => (0, 0, Some(why)),
-    };
-    let allowed = if failure.is_some() || expected <= 0 { 0 } else { (healthy - desired).max(0) };
-    for (field, value) in
-        [("currentHealthy", healthy), ("desiredHealthy", desired), ("disruptionsAllowed", allowed), ("expectedPods", expected)]
-    {
-        status[field] = json!(value);
-    }
-    status["observedGeneration"] = generation;
-    status["disruptedPods"] = Value::Object(disrupted);
-    if status["disruptedPods"] == json!({})
-        && let Some(fields) = status.as_object_mut()
-    {
-        fields.remove("disruptedPods");
-    }
-    match failure {
-        Some(why) => set_condition(status, "DisruptionAllowed", false, "SyncFailed", &why),
-        None if allowed > 0 => set_condition(status, "DisruptionAllowed", true, "SufficientPods", ""),
-        None => set_condition(status, "DisruptionAllowed", false, "InsufficientPods", ""),
-    }
-}
-
-/// How many pods there should be, and how many of them have to stay healthy.
-fn count(store: &Store, budget: &Value, pods: &[&Value]) -> Result<(i64, i64), String> {
+/// Counts the pods that are expected, and those of them that must stay healthy.
+fn count(store: &Store, budget: &Value, pods: &[&Value]) -> (i64, i64) {
     let present = i64::try_from(pods.len()).unwrap_or(i64::MAX);
-    let spec = &budget["spec"];
-    if let Some(most) = spec.get("maxUnavailable").filter(|value| !value.is_null()) {
-        let expected = scale(store, pods)?;
-        return Ok((expected, (expected - part(most, expected)).max(0)));
-    }
-    match spec.get("minAvailable").filter(|value| !value.is_null()) {
-        Some(Value::Number(least)) => Ok((present, least.as_i64().unwrap_or(0))),
-        Some(least) => scale(store, pods).map(|expected| (expected, part(least, expected))),
-        None => Ok((present, 1)),
-    }
-}
-
-/// A number, or a percentage of the whole rounded up.
-fn part(value: &Value, whole: i64) -> i64 {
-    match value {
-        Value::String(percent) => {
-            let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
-            (whole * percent + 99) / 100
+    match (number(budget, "/spec/maxUnavailable"), number(budget, "/spec/minAvailable")) {
+        (Some(most), _) => {
+            let expected = scale(store, pods);
+            (expected, (expected - most).max(0))
         }
-        value => value.as_i64().unwrap_or(0),
+        (None, least) => (present, least.unwrap_or(1)),
     }
 }
 
-/// The sum of the replicas that the controllers of these pods are asked for. Pods without a controller do not count.
-fn scale(store: &Store, pods: &[&Value]) -> Result<i64, String> {
-    let mut asked = BTreeMap::new();
+/// Returns the sum of the replicas that the controllers of these pods must have. Pods without a controller do not count.
+fn scale(store: &Store, pods: &[&Value]) -> i64 {
+    let mut wanted = BTreeMap::new();
     for pod in pods {
         let Some(owner) = controller(pod) else { continue };
         let namespace = text(pod, "/metadata/namespace");
-        let plural = match text(owner, "/kind") {
-            "ReplicaSet" => "replicasets",
-            "StatefulSet" => "statefulsets",
-            kind => return Err(format!("{} does not implement the scale subresource", kind.to_lowercase() + "s.apps")),
-        };
-        let name = text(owner, "/name");
-        let Some(mut scaled) = store.get(&Key::new(plural, namespace, name)) else { continue };
+        let plural = if text(owner, "/kind") == "StatefulSet" { "statefulsets" } else { "replicasets" };
+        let Some(mut scaled) = store.get(&Key::new(plural, namespace, text(owner, "/name"))) else { continue };
         let above = controller(scaled).and_then(|above| store.get(&Key::new("deployments", namespace, text(above, "/name"))));
         if let Some(deployment) = above {
             scaled = deployment;
         }
-        asked.insert(text(scaled, "/metadata/uid").to_owned(), number(scaled, "/spec/replicas").unwrap_or(1));
+        wanted.insert(text(scaled, "/metadata/uid").to_owned(), number(scaled, "/spec/replicas").unwrap_or(1));
     }
-    Ok(asked.values().sum())
+    wanted.values().sum()
 }

@@ -1,4 +1,4 @@
-//! DaemonSets: one pod on every node whose taints it tolerates, cordoned ones too. Node selectors are not looked at.
+//! DaemonSets: one pod on every node whose taints it tolerates, also on cordoned nodes. Node selectors are not simulated.
 
 use std::collections::HashMap;
 

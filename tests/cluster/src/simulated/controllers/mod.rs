@@ -18,9 +18,6 @@ use crate::resources::Resource;
 pub(super) use scheduler::assign;
 
 /// Runs until nothing changes any more.
-///
-/// # Panics
-/// When the controllers work against each other for ever.
 pub(super) fn settle(store: &mut Store) {
     for _ in 0..ROUNDS {
         let (touched, removed) = store.take_changes();
@@ -102,13 +99,13 @@ fn delete_pod(store: &mut Store, pod: &Value) {
     let _ = delete::delete(store, Resource::plural("pods"), &Key::of("pods", pod), &Options::default());
 }
 
-/// Whether a pod counts as one of its owner's.
+/// Reports whether a pod counts as a replica of its owner.
 fn active(pod: &Value) -> bool {
     !terminating(pod) && !finished(pod)
 }
 
 /// Writes a condition, keeping the time of its last change.
-fn set_condition(status: &mut Value, name: &str, value: bool, reason: &str, message: &str) {
+pub(super) fn set_condition(status: &mut Value, name: &str, value: bool, reason: &str, message: &str) {
     let value = if value { "True" } else { "False" };
     if !status["conditions"].is_array() {
         status["conditions"] = json!([]);

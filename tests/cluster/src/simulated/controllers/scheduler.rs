@@ -55,7 +55,7 @@ fn choose<'a>(store: &Store, pod: &Value, nodes: &BTreeMap<&'a str, &'a Value>) 
     nodes.iter().filter(|(_, node)| fits(node)).map(|(name, _)| *name).min_by_key(|name| (load(name), *name))
 }
 
-/// Whether a pod (or a pod template) tolerates the taints of a node that keep pods away.
+/// Reports whether a pod (or a pod template) tolerates the `NoSchedule` and `NoExecute` taints of a node.
 pub(super) fn tolerates_taints(pod: &Value, node: &Value) -> bool {
     let hard = |taint: &&Value| ["NoSchedule", "NoExecute"].contains(&text(taint, "/effect"));
     items(node, "/spec/taints").iter().filter(hard).all(|taint| tolerates(pod, taint))
@@ -81,7 +81,7 @@ fn selected(pod: &Value, node: &Value) -> bool {
     wanted.into_iter().all(|(key, value)| value.as_str() == Some(domain(node, key)))
 }
 
-/// Whether a required anti-affinity of `pod`, on or bound for `node`, keeps it away from `other`, on or bound for `there`.
+/// Reports whether a required anti-affinity of `pod`, on `node`, excludes `other`, on `there`.
 fn apart(pod: &Value, other: &Value, node: &Value, there: &Value) -> bool {
     let own_namespace = text(pod, "/metadata/namespace");
     let rules = items(pod, ANTI_AFFINITY);

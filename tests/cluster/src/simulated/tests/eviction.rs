@@ -1,67 +1,81 @@
-//! Every answer of the eviction subresource.
+//! Every answer of the eviction subresource. The scenarios run against the same answers of the real API server.
 
 use super::*;
 
-fn evict(api: &Api, name: &str, options: &Value) -> crate::api::Answer {
-    evict_with(api, name, options, "")
+/// Cluster of one node with ready pods whose label `app` is `web`.
+struct Evictions {
+    _cluster: Simulated,
+    api: Api,
 }
 
-fn evict_with(api: &Api, name: &str, options: &Value, query: &str) -> crate::api::Answer {
-    let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}, "deleteOptions": options});
-    api.create(&format!("{PODS}/{name}/eviction{query}"), &body)
-}
+impl Evictions {
+    fn of_pods(names: &[&str]) -> Self {
+        let cluster = Simulated::start();
+        let api = cluster.admin();
+        node(&api, "a");
+        names.iter().for_each(|name| drop(pod(&api, name, "a")));
+        Self { _cluster: cluster, api }
+    }
 
-fn cluster() -> (Simulated, Api) {
-    let cluster = Simulated::start();
-    let api = cluster.admin();
-    node(&api, "a");
-    (cluster, api)
+    fn evict(&self, name: &str, options: &Value, query: &str) -> crate::api::Answer {
+        let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}, "deleteOptions": options});
+        self.api.create(&format!("{PODS}/{name}/eviction{query}"), &body)
+    }
+
+    fn status(&self, name: &str) -> u16 {
+        self.evict(name, &Value::Null, "").status
+    }
+
+    fn budget(&self, name: &str, field: &str, value: u32) -> Value {
+        let spec = json!({field: value, "selector": {"matchLabels": {"app": "web"}}});
+        let budget = json!({"kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec});
+        self.api.create(BUDGETS, &budget).ok();
+        self.api.get(&format!("{BUDGETS}/{name}")).ok()["status"].clone()
+    }
 }
 
 #[test]
-fn a_pod_without_a_budget_terminates_with_its_grace() {
-    let (_cluster, api) = cluster();
-    let uid = pod(&api, "p", "a")["metadata"]["uid"].clone();
-    let answer = evict(&api, "p", &json!({"preconditions": {"uid": uid}}));
+fn pod_without_budget_terminates_with_its_grace_period() {
+    let cluster = Evictions::of_pods(&["p"]);
+    let read = || cluster.api.get(&format!("{PODS}/p"));
+    let uid = read().ok()["metadata"]["uid"].clone();
+    let answer = cluster.evict("p", &json!({"preconditions": {"uid": uid}}), "");
     assert_eq!((answer.status, &answer.body["status"]), (201, &json!("Success")));
-    let left = api.get(&format!("{PODS}/p")).ok();
+    let left = read().ok();
     assert_eq!(left["metadata"]["deletionGracePeriodSeconds"], 30);
     assert!(left["metadata"]["deletionTimestamp"].is_string());
-    let marked = left["status"]["conditions"].as_array().unwrap().iter().any(|condition| condition["type"] == "DisruptionTarget");
-    assert!(marked);
-    assert_eq!(evict(&api, "p", &Value::Null).status, 201, "once more");
-    api.delete(&format!("{PODS}/p"), Some(0)).ok();
-    assert_eq!(evict(&api, "p", &Value::Null).status, 404);
+    assert!(left["status"]["conditions"].as_array().unwrap().iter().any(|condition| condition["type"] == "DisruptionTarget"));
+    assert_eq!(cluster.status("p"), 201, "a second eviction of a terminating pod");
+    cluster.api.delete(&format!("{PODS}/p"), Some(0)).ok();
+    assert_eq!(cluster.status("p"), 404);
 }
 
 #[test]
-fn another_uid_is_a_conflict() {
-    let (_cluster, api) = cluster();
-    pod(&api, "p", "a");
-    let answer = evict(&api, "p", &json!({"preconditions": {"uid": "other"}}));
+fn other_uid_is_a_conflict() {
+    let answer = Evictions::of_pods(&["p"]).evict("p", &json!({"preconditions": {"uid": "other"}}), "");
     assert_eq!((answer.status, &answer.body["reason"]), (409, &json!("Conflict")));
     let message = answer.body["message"].as_str().unwrap();
     assert!(message.contains("the UID in the precondition (other) does not match the UID in record"), "{message}");
 }
 
 #[test]
-fn a_dry_run_evicts_nothing_and_spends_nothing() {
-    let (_cluster, api) = cluster();
-    budget(&api, "b", &json!({"minAvailable": 0}));
-    pod(&api, "p", "a");
-    assert_eq!(evict_with(&api, "p", &Value::Null, "?dryRun=All").status, 201);
-    assert_eq!(evict(&api, "p", &json!({"dryRun": ["All"]})).status, 201);
-    assert!(pods(&api)[0]["metadata"].get("deletionTimestamp").is_none());
-    assert_eq!(api.get(&format!("{BUDGETS}/b")).ok()["status"]["disruptionsAllowed"], 1);
+fn dry_run_evicts_nothing_and_spends_no_budget() {
+    let cluster = Evictions::of_pods(&["p"]);
+    cluster.budget("b", "minAvailable", 0);
+    assert_eq!(cluster.evict("p", &Value::Null, "?dryRun=All").status, 201);
+    assert_eq!(cluster.evict("p", &json!({"dryRun": ["All"]}), "").status, 201);
+    assert!(cluster.api.get(&format!("{PODS}/p")).ok()["metadata"].get("deletionTimestamp").is_none());
+    assert_eq!(cluster.api.get(&format!("{BUDGETS}/b")).ok()["status"]["disruptionsAllowed"], 1);
 }
 
 #[test]
-fn a_spent_budget_refuses_and_says_what_it_needs() {
-    let (_cluster, api) = cluster();
-    budget(&api, "b", &json!({"minAvailable": 1}));
-    pod(&api, "p", "a");
+fn spent_budget_refuses_and_names_what_it_needs() {
+    let cluster = Evictions::of_pods(&["p", "q"]);
+    let status = cluster.budget("b", "minAvailable", 1);
+    assert_eq!(["expectedPods", "desiredHealthy", "disruptionsAllowed"].map(|field| status[field].as_i64()), [Some(2), Some(1), Some(1)]);
+    assert_eq!(cluster.status("p"), 201);
     for query in ["", "?dryRun=All"] {
-        let answer = evict_with(&api, "p", &Value::Null, query);
+        let answer = cluster.evict("q", &Value::Null, query);
         assert_eq!((answer.status, &answer.body["reason"]), (429, &json!("TooManyRequests")));
         assert_eq!(answer.body["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
         let cause = json!({"reason": "DisruptionBudget", "message": "The disruption budget b needs 1 healthy pods and has 1 currently"});
@@ -70,68 +84,43 @@ fn a_spent_budget_refuses_and_says_what_it_needs() {
 }
 
 #[test]
-fn a_budget_without_a_status_answers_too_many_requests() {
-    let (cluster, api) = cluster();
-    pod(&api, "p", "a");
-    cluster.run_controllers(false);
-    budget(&api, "b", &json!({"minAvailable": 0}));
-    let answer = evict(&api, "p", &Value::Null);
-    assert_eq!((answer.status, &answer.body["details"]["retryAfterSeconds"]), (429, &json!(10)));
-    assert_eq!(answer.body["details"]["causes"][0]["message"], "The disruption budget b is still being processed by the server.");
-    cluster.run_controllers(true);
-    assert_eq!(evict(&api, "p", &Value::Null).status, 201);
+fn max_unavailable_counts_from_the_replicas_of_the_controller() {
+    let cluster = Evictions::of_pods(&[]);
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}});
+    let spec = json!({"replicas": 5, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    let deployment = json!({"kind": "Deployment", "metadata": {"name": "web"}, "spec": spec});
+    cluster.api.create("/apis/apps/v1/namespaces/default/deployments", &deployment).ok();
+    let pods = cluster.api.get(PODS).ok()["items"].take();
+    pods.as_array().unwrap().iter().for_each(|pod| run(&cluster.api, pod["metadata"]["name"].as_str().unwrap(), true));
+    let status = cluster.budget("b", "maxUnavailable", 1);
+    assert_eq!(["expectedPods", "desiredHealthy", "disruptionsAllowed"].map(|field| status[field].as_i64()), [Some(5), Some(4), Some(1)]);
 }
 
 #[test]
-fn two_budgets_are_too_many() {
-    let (_cluster, api) = cluster();
-    budget(&api, "b", &json!({"minAvailable": 0}));
-    budget(&api, "c", &json!({"minAvailable": 0}));
-    pod(&api, "p", "a");
-    let answer = evict(&api, "p", &Value::Null);
+fn two_budgets_for_one_pod_are_an_error() {
+    let cluster = Evictions::of_pods(&["p"]);
+    ["b", "c"].iter().for_each(|name| drop(cluster.budget(name, "minAvailable", 0)));
+    let answer = cluster.evict("p", &Value::Null, "");
     assert_eq!((answer.status, answer.body.get("reason")), (500, None));
     assert!(answer.body["message"].as_str().unwrap().starts_with("This pod has more than one PodDisruptionBudget"));
 }
 
 #[test]
-fn a_budget_with_room_is_spent_once_until_the_pod_is_gone() {
-    let (cluster, api) = cluster();
-    pod(&api, "p", "a");
-    pod(&api, "q", "a");
-    budget(&api, "b", &json!({"minAvailable": 1}));
-    cluster.run_controllers(false);
-    assert_eq!(evict(&api, "p", &Value::Null).status, 201);
-    let status = api.get(&format!("{BUDGETS}/b")).ok()["status"].clone();
-    assert_eq!(status["disruptionsAllowed"], 0);
-    assert!(status["disruptedPods"]["p"].is_string());
-    assert_eq!(evict(&api, "q", &Value::Null).status, 429);
-    cluster.run_controllers(true);
-    assert_eq!(api.get(&format!("{BUDGETS}/b")).ok()["status"].get("disruptedPods"), None);
-    assert_eq!(evict(&api, "q", &Value::Null).status, 429);
-}
-
-#[test]
-fn finished_and_pending_pods_go_without_asking_the_budget() {
-    let (_cluster, api) = cluster();
-    budget(&api, "b", &json!({"minAvailable": 3}));
+fn finished_and_pending_pods_are_evicted_whatever_the_budget_allows() {
+    let cluster = Evictions::of_pods(&["p", "q", "r"]);
+    cluster.budget("b", "minAvailable", 3);
     for (name, phase) in [("p", "Succeeded"), ("q", "Failed"), ("r", "Pending")] {
-        pod(&api, name, "a");
-        api.merge(&format!("{PODS}/{name}/status"), &json!({"status": {"phase": phase}})).ok();
-        assert_eq!(evict(&api, name, &Value::Null).status, 201, "{phase}");
+        cluster.api.merge(&format!("{PODS}/{name}/status"), &json!({"status": {"phase": phase}})).ok();
+        assert_eq!(cluster.status(name), 201, "{phase}");
     }
-    assert_eq!(placed(&api).len(), 1, "only the Pending one has a kubelet to wait for");
 }
 
 #[test]
-fn unready_pods_follow_the_policy_of_the_budget() {
-    let (_cluster, api) = cluster();
-    pod(&api, "p", "a");
-    run(&api, "p", false);
-    budget(&api, "b", &json!({"minAvailable": 1}));
-    assert_eq!(evict(&api, "p", &Value::Null).status, 429, "the budget is not met");
-    pod(&api, "q", "a");
-    assert_eq!(evict_with(&api, "p", &Value::Null, "?dryRun=All").status, 201, "the budget is met without it");
-    run(&api, "q", false);
-    api.merge(&format!("{BUDGETS}/b"), &json!({"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}})).ok();
-    assert_eq!(evict(&api, "p", &Value::Null).status, 201);
+fn unready_pod_is_evicted_only_while_the_budget_is_met_without_it() {
+    let cluster = Evictions::of_pods(&["p"]);
+    run(&cluster.api, "p", false);
+    cluster.budget("b", "minAvailable", 1);
+    assert_eq!(cluster.status("p"), 429);
+    pod(&cluster.api, "q", "a");
+    assert_eq!(cluster.status("p"), 201);
 }

