@@ -13,17 +13,11 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::objects;
 
-/// A pod's annotation: how long it takes to end, in milliseconds. Its grace period still ends it earlier.
+/// Annotation of a pod: time until the pod ends, in milliseconds, at most its grace period.
 pub const TERMINATION_MS: &str = "test/termination-ms";
 
-/// A pod's annotation: with the value `true` it runs and is never ready.
-pub const NEVER_READY: &str = "test/never-ready";
-
-/// A pod's annotation: how long it takes from its node to Running, in milliseconds.
+/// Annotation of a pod: time from its binding to Running, in milliseconds.
 pub const START_MS: &str = "test/start-ms";
-
-/// A Job's pod's annotation: how long it runs before it succeeds, in milliseconds.
-pub const RUN_MS: &str = "test/run-ms";
 
 /// Kubelets of all nodes, stopped on drop.
 #[derive(Debug)]
@@ -146,8 +140,7 @@ impl Rounds {
         match phase {
             "Failed" | "Succeeded" => None,
             "Running" if is_reported(pod) => {
-                let run = milliseconds(pod, RUN_MS).unwrap_or(RUN);
-                (is_of_job(pod) && self.age(pod, Stage::Running) >= run).then(|| Action::Report(succeeded(pod)))
+                (is_of_job(pod) && self.age(pod, Stage::Running) >= RUN).then(|| Action::Report(succeeded(pod)))
             }
             "Pending" if self.age(pod, Stage::Starting) < milliseconds(pod, START_MS).unwrap_or_default() => None,
             _ => Some(Action::Report(running(pod))),
@@ -180,33 +173,25 @@ fn perform(api: &Api, pod: &Value, action: &Action) {
     };
 }
 
-fn annotation<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
-    pod["metadata"]["annotations"][name].as_str()
-}
-
-fn milliseconds(pod: &Value, name: &str) -> Option<Duration> {
-    annotation(pod, name).and_then(|text| text.parse().ok()).map(Duration::from_millis)
+fn milliseconds(pod: &Value, annotation: &str) -> Option<Duration> {
+    pod["metadata"]["annotations"][annotation].as_str().and_then(|text| text.parse().ok()).map(Duration::from_millis)
 }
 
 fn is_of_job(pod: &Value) -> bool {
     pod["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Job"))
 }
 
-fn wanted_readiness(pod: &Value) -> &'static str {
-    if annotation(pod, NEVER_READY) == Some("true") { "False" } else { "True" }
-}
-
 /// Reports whether the condition Ready is already written.
 fn is_reported(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
-    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == wanted_readiness(pod))
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn running(pod: &Value) -> Value {
     let now = objects::now();
     let start = pod["status"]["startTime"].as_str().unwrap_or(&now);
     let state = json!({"running": {"startedAt": start}});
-    json!({"phase": "Running", "startTime": start, "conditions": conditions(wanted_readiness(pod)), "containerStatuses": containers(pod, &state)})
+    json!({"phase": "Running", "startTime": start, "conditions": conditions("True"), "containerStatuses": containers(pod, &state)})
 }
 
 fn succeeded(pod: &Value) -> Value {
@@ -221,7 +206,7 @@ fn conditions(ready: &str) -> Value {
 }
 
 fn containers(pod: &Value, state: &Value) -> Value {
-    let ready = state["running"].is_object() && wanted_readiness(pod) == "True";
+    let ready = state["running"].is_object();
     let status = |container: &Value| {
         let (name, image) = (&container["name"], &container["image"]);
         json!({"name": name, "image": image, "imageID": "", "ready": ready, "started": true, "restartCount": 0, "state": state})

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::kubelet::TERMINATION_MS;
+use crate::resources::Resource;
 
 /// Nodes on which pods may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +18,10 @@ pub enum Placement<'a> {
 
 /// Returns the path at which objects of this kind and namespace are created.
 pub fn collection(object: &Value) -> String {
-    let kind = object["kind"].as_str().unwrap_or_default();
-    let plural = KINDS.iter().find(|(name, _)| *name == kind).map(|(_, plural)| *plural);
-    let plural = plural.unwrap_or_else(|| panic!("objects::KINDS does not know the plural of {kind:?}"));
-    let version = object["apiVersion"].as_str().unwrap_or_default();
-    let root = if version.contains('/') { "apis" } else { "api" };
-    match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => format!("/{root}/{version}/namespaces/{namespace}/{plural}"),
-        None => format!("/{root}/{version}/{plural}"),
-    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+    let resource = Resource::of_kind(&version, &kind).unwrap_or_else(|| panic!("{version} {kind} is no kind of resources::RESOURCES"));
+    resource.path(&text(&object["metadata"]["namespace"]))
 }
 
 /// A Deployment whose pods carry the label `app` with its name.
@@ -179,24 +175,3 @@ fn template(app: &str, placement: Placement<'_>) -> Value {
     }
     json!({"metadata": {"labels": labels(app)}, "spec": spec})
 }
-
-/// The kinds that tests create, and their plurals in paths.
-const KINDS: [(&str, &str); 17] = [
-    ("ClusterRole", "clusterroles"),
-    ("ClusterRoleBinding", "clusterrolebindings"),
-    ("ConfigMap", "configmaps"),
-    ("DaemonSet", "daemonsets"),
-    ("Deployment", "deployments"),
-    ("Job", "jobs"),
-    ("Lease", "leases"),
-    ("Namespace", "namespaces"),
-    ("Node", "nodes"),
-    ("Pod", "pods"),
-    ("PodDisruptionBudget", "poddisruptionbudgets"),
-    ("Role", "roles"),
-    ("RoleBinding", "rolebindings"),
-    ("Secret", "secrets"),
-    ("Service", "services"),
-    ("ServiceAccount", "serviceaccounts"),
-    ("StatefulSet", "statefulsets"),
-];

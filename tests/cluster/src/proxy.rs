@@ -246,19 +246,21 @@ impl Shared {
         let Ok(answer) = self.upstream.pass_on(&request.method, &request.target, &headers, &request.body) else { return Reply::Cut };
         let Some(passed) = self.note(n, |passed| passed.upstream = Some(answer.status)) else { return Reply::Cut };
         let mut response = Response { status: answer.status, headers: returned(answer.headers), body: answer.body, chunked: false };
+        if self.after_upstream(&passed, arrival, &mut response) { Reply::Send(response) } else { Reply::Cut }
+    }
+
+    /// Applies the faults between the API server's answer and the answer to the program; returns `false` if the connection is cut.
+    fn after_upstream(&self, passed: &Passed, arrival: &Arrival, response: &mut Response) -> bool {
         for fault in &arrival.faults {
             match &**fault {
-                Fault::After(hook) => hook(&passed),
-                Fault::CutAfter => return Reply::Cut,
+                Fault::After(hook) => hook(passed),
+                Fault::CutAfter => return false,
                 Fault::FreezeAfter => self.wait(arrival, None),
-                Fault::StatusAfter(other) => response = other.clone(),
+                Fault::StatusAfter(other) => *response = other.clone(),
                 Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
             }
-            if self.state().closing {
-                return Reply::Cut;
-            }
         }
-        Reply::Send(response)
+        !self.state().closing
     }
 
     /// Waits until this time has passed, the call is released or the proxy closes.

@@ -30,7 +30,7 @@ impl<'a> Webhook<'a> {
             let message = format!("admission webhook \"{NAME}\" denied the request: {message}");
             let status =
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code});
-            cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::status(code, &status)));
+            cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::status(code, &status)));
         }
         let webhook = Self { cluster, probe: probe.to_owned(), server };
         webhook.wait_until(code);

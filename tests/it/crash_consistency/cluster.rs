@@ -59,12 +59,12 @@ impl Small {
         let (proxy, current) = (Proxy::to(&self.cluster.admin), Arc::<Current>::default());
         let promises = Arc::new(Promises::new(&self.cluster, 1));
         let (met, checks) = (Arc::new(AtomicBool::new(false)), Arc::clone(&promises));
-        proxy.plan(Rule::any_write().meet(Fault::after(move |_| checks.check_lease())));
+        proxy.plan(Rule::any_write().inject(Fault::after(move |_| checks.check_lease())));
         let calls = || if reach == Reach::EveryCall { Rule::any() } else { Rule::any_write() };
         let meets = Arc::clone(&met);
-        proxy.plan(calls().nth(call).meet(Fault::before(move |_| meets.store(true, Ordering::Release))));
+        proxy.plan(calls().nth(call).inject(Fault::before(move |_| meets.store(true, Ordering::Release))));
         current.server.lock().unwrap().replace(Arc::new(self.start(&proxy)));
-        proxy.plan(calls().nth(call).meet((fault.fault)(&current)));
+        proxy.plan(calls().nth(call).inject((fault.fault)(&current)));
         let asking = self.machines.iter().filter(|machine| reboot.nodes.contains(&machine.node.as_str()));
         let done = thread::scope(|scope| {
             let agents: Vec<_> = asking.map(|machine| scope.spawn(|| self.reboots(machine, reboot, &current, &promises))).collect();

@@ -101,7 +101,7 @@ fn asks_until(one: &Machine, server: &Server, text: &str) -> String {
 
 /// Replacements are of a later second than the slot: creation times have whole seconds.
 fn evictions_wait_for_the_next_second(cluster: &TestCluster) {
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::before(|_| next_second())));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::before(|_| next_second())));
 }
 
 fn names(pods: &[Value]) -> Vec<String> {

@@ -49,7 +49,7 @@ fn a_server_killed_after_any_call_of_a_reboot_is_followed_by_one_that_finishes()
         let first = Arc::new(cluster.server_through(&proxy, &binary()).arg("--pre-reboot-wait=30s").start());
         *victim.lock().unwrap() = Some(Arc::clone(&first));
         let kill = move |_: &_| victim.lock().unwrap().iter().for_each(|server| server.kill());
-        proxy.plan(Rule::any().nth(call).meet(Fault::after(kill)));
+        proxy.plan(Rule::any().nth(call).inject(Fault::after(kill)));
         let stage = continues(&cluster, &one, &first, Stage::Asking);
         drop(first);
         let second = server(&cluster, "30s");
@@ -85,7 +85,7 @@ fn any_write_may_fail_or_lose_its_answer_once() {
             cluster.fleet.bare_pod("shop", &pod, Placement::On("n1"));
             cluster.wait_for_running("n1", 1);
             let server = server(&cluster, "30s");
-            cluster.proxy.plan(Rule::any_write().nth(write).meet(fault()));
+            cluster.proxy.plan(Rule::any_write().nth(write).inject(fault()));
             one.until_approved(&server);
             assert_eq!(one.pods(&cluster), Vec::<String>::new(), "approved with pods left");
             cluster.fleet.reboot("n1");
@@ -125,7 +125,7 @@ fn a_replica_frozen_before_its_last_check_approves_nothing() {
     let frozen = Arc::new(cluster.server_through(&proxy, &binary()).arg("--pre-reboot-wait=30s").start());
     let victim = Arc::clone(&frozen);
     // The fourth write is the approval: lease (take), node (mark), node (drained), lease (approve).
-    proxy.plan(Rule::any_write().nth(4).meet(Fault::Freeze));
+    proxy.plan(Rule::any_write().nth(4).inject(Fault::Freeze));
     let held = one.agent(&frozen).send("pre-reboot");
     proxy.block_until(|calls| calls.iter().filter(|call| call.is_write()).count() == 4, SOON);
     victim.signal("STOP");

@@ -106,11 +106,11 @@ fn every_refusal_of_an_eviction_is_retried_and_reported() {
     cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
     cluster.wait_for_running("n1", 1);
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": "admission webhook \"vm\" denied the request: migrating"});
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::status(418, &webhook)));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(2).meet(Fault::internal500()));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(3).meet(Fault::CutBefore));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(4).meet(Fault::toomany429(1)));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").from(5).meet(Fault::status(418, &webhook)));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).inject(Fault::status(418, &webhook)));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(2).inject(Fault::internal500()));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(3).inject(Fault::CutBefore));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(4).inject(Fault::toomany429(1)));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").from(5).inject(Fault::status(418, &webhook)));
     let server = server(&cluster, "2s");
     one.agent(&server).pre_reboot();
     cluster.proxy.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
@@ -147,13 +147,13 @@ fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered
     let evictions = || Rule::on("create", "pods/eviction");
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "pods \"kept\" not found",
         "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
-    cluster.proxy.plan(evictions().meet(Fault::status(404, &not_found)));
+    cluster.proxy.plan(evictions().inject(Fault::status(404, &not_found)));
     let server = server(&cluster, "1s");
     one.until_blocked(&server, "is not evicted: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
     let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
-    cluster.proxy.replan(evictions().meet(Fault::Status(text)));
+    cluster.proxy.replan(evictions().inject(Fault::Status(text)));
     one.until_blocked(&server, "is not evicted: the eviction has no clear answer (404, default backend - 404) since");
-    cluster.proxy.replan(evictions().nth(1).meet(Fault::status(404, &not_found)));
+    cluster.proxy.replan(evictions().nth(1).inject(Fault::status(404, &not_found)));
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
@@ -181,7 +181,7 @@ fn a_pod_of_the_same_name_with_another_uid_is_not_evicted() {
     cluster.set_cordon("n2", false);
     let server = server(&cluster, "60s");
     // The first eviction is carried out, but its answer is lost: by the time it is asked for again db-0 runs on n2.
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).meet(Fault::CutAfter));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).inject(Fault::CutAfter));
     one.until_approved(&server);
     wait_for("db-0 runs on n2", SOON, || if two.pods(&cluster) == ["db-0"] { Ok(()) } else { Err("not yet") });
     assert!(one.pods(&cluster).is_empty());

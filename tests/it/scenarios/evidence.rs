@@ -29,7 +29,7 @@ fn the_404_of_a_proxy_frees_no_slot() {
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     let backend = || Fault::status(404, &json!("default backend - 404"));
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").from(1).meet(backend()));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").from(1).inject(backend()));
     wait_for_reads(&cluster, "n1", 8);
     for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
         let answer = answer.expect(503, "kubernetes_unavailable");
@@ -40,7 +40,7 @@ fn the_404_of_a_proxy_frees_no_slot() {
     assert_eq!((cluster.status("n1").as_deref(), cluster.is_cordoned("n1")), (Some("Rebooting"), true));
     cluster.proxy.clear();
     // For once it is met by asking again.
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(backend()));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).inject(backend()));
     one.comes_back(&cluster, &server);
     two.until_approved(&server);
 }
@@ -138,7 +138,7 @@ fn a_node_that_is_there_after_all_is_not_given_up_later() {
     // Kubernetes says so itself, once, and is wrong; as an API server of an older state might be.
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
         "message": "nodes \"n1\" not found", "details": {"name": "n1", "kind": "nodes"}});
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).meet(Fault::status(404, &not_found)));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).inject(Fault::status(404, &not_found)));
     server.wait_for_log("Node object is gone while the node may be rebooting", SOON);
     server.wait_for_log("Node object found again", SOON);
     assert_eq!(cluster.lock()["holders"][0].get("missing_since"), None);

@@ -70,7 +70,7 @@ fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     let server = server(&cluster, "20s");
-    cluster.proxy.plan(Rule::on("list", "pods").nth(1).meet(Fault::Freeze));
+    cluster.proxy.plan(Rule::on("list", "pods").nth(1).inject(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
     cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "list" && call.resource == "pods"), SOON);
     pending.hang_up();
@@ -86,7 +86,7 @@ fn a_client_that_hung_up_before_anything_was_written_takes_no_slot() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
     let server = server(&cluster, "20s");
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
     cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
     pending.hang_up();
@@ -104,7 +104,7 @@ fn a_check_in_counts_though_its_client_hangs_up() {
     let server = server(&cluster, "20s");
     one.until_approved(&server);
     cluster.fleet.reboot("n1");
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
     let before = cluster.proxy.log().len();
     let pending = one.agent(&server).send("steady-state");
     cluster.proxy.block_until(|calls| calls.iter().skip(before).any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);

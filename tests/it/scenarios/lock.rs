@@ -18,7 +18,7 @@ fn the_gap_between_the_last_check_and_the_answer_is_small() {
     let server = server(&cluster, "20s");
     let checked: Arc<Mutex<Option<Instant>>> = Arc::default();
     let check = Arc::clone(&checked);
-    cluster.proxy.plan(Rule::on("patch", "leases").meet(Fault::after(move |_| *check.lock().unwrap() = Some(Instant::now()))));
+    cluster.proxy.plan(Rule::on("patch", "leases").inject(Fault::after(move |_| *check.lock().unwrap() = Some(Instant::now()))));
     let mut gaps: Vec<Duration> = (0..21)
         .map(|_| {
             one.agent(&server).pre_reboot().expect(200, "approved");
@@ -114,7 +114,7 @@ fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
             let annotation = serde_json::json!({"metadata": {"annotations": {"rebootmanager/status": "Rebooting"}}});
             admin.merge(&path, &annotation).ok();
         });
-        cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).meet(mark));
+        cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).inject(mark));
         two.agent(&server).pre_reboot().expect(404, "other_rebooting");
         assert_eq!(cluster.is_cordoned("n2"), stays, "rival {rival}");
         assert_eq!(cluster.holders().len(), usize::from(stays));

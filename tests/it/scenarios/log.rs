@@ -17,7 +17,7 @@ fn no_stranger_and_no_webhook_can_forge_a_line() {
     cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
     cluster.wait_for_running("n1", 1);
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": format!("denied {FORGED}")});
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::status(418, &webhook)));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::status(418, &webhook)));
     let server = server(&cluster, "2s");
     server.zincati(&format!("id {FORGED}")).steady_state().expect(400, "bad_request");
     let mut agent = one.agent(&server);

@@ -62,7 +62,7 @@ fn a_second_of_delay_on_each_call_changes_only_the_time() {
     let [one, two] = machines(&cluster);
     cluster.fleet.deployment("shop", "web", 6, Placement::Free);
     let server = server(&cluster, "100s");
-    cluster.proxy.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(1))));
+    cluster.proxy.plan(Rule::any().inject(Fault::Slow(Duration::from_secs(1))));
     let begun = Instant::now();
     let pending = [&one, &two].map(|machine| machine.agent(&server).send("pre-reboot"));
     let answers = pending.map(test_cluster::zincati::Pending::answer);
@@ -82,7 +82,7 @@ fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
     let server = server(&cluster, "10s");
     one.agent(&server).steady_state().expect(200, "steady_state");
     two.agent(&server).steady_state().expect(200, "steady_state");
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").meet(Fault::Freeze));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
     let frozen = one.agent(&server).send("steady-state");
     assert!(frozen.is_held(Duration::from_millis(300)));
     for _ in 0..5 {
@@ -125,7 +125,7 @@ fn a_missing_right_is_named() {
 #[test]
 fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
     let cluster = cluster();
-    cluster.proxy.plan(Rule::any().meet(Fault::Slow(Duration::from_secs(3))));
+    cluster.proxy.plan(Rule::any().inject(Fault::Slow(Duration::from_secs(3))));
     let server = server(&cluster, "10s");
     let over = AtomicBool::new(false);
     let answers = std::thread::scope(|scope| {

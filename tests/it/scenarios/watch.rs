@@ -182,7 +182,7 @@ fn a_version_that_jumps_over_the_own_mark_proves_nothing() {
     let server = watching(&cluster, "5s");
     let (proxy, said) = (cluster.proxy.watches(), ahead());
     proxy.hold();
-    cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).meet(Fault::after(move |_| proxy.overtake(&said))));
+    cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).inject(Fault::after(move |_| proxy.overtake(&said))));
     cluster.set_status("n2", "Rebooting");
     one.agent(&server).pre_reboot().expect(404, "other_rebooting");
     cluster.set_status("n2", "Ready");
@@ -258,7 +258,7 @@ fn a_watch_that_is_granted_too_late_to_continue_is_followed_by_a_list() {
     let [_one] = machines(&cluster);
     let server = watching(&cluster, "5s");
     catch_up(&cluster, &server);
-    cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::Slow(Duration::from_secs(7))));
+    cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::Slow(Duration::from_secs(7))));
     let followed = calls(&cluster, || {
         cluster.proxy.watches().cut();
         wait_for("a list and a third watch", SOON, || match cluster.proxy.count("watch", "nodes") {
@@ -319,8 +319,8 @@ fn a_stranger_costs_no_list_while_the_nodes_are_watched() {
 fn without_a_watch_everything_is_found_by_lists() {
     let cluster = cluster();
     let [one, two] = machines(&cluster);
-    cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).meet(Fault::status_after(410)));
-    cluster.proxy.plan(Rule::on("watch", "nodes").from(2).meet(Fault::internal500()));
+    cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::status_after(410)));
+    cluster.proxy.plan(Rule::on("watch", "nodes").from(2).inject(Fault::internal500()));
     let server = server(&cluster, "5s");
     wait_for("it is refused", SOON, || match (watches(&server, "gone"), watches(&server, "refused")) {
         ((1, false), (1.., false)) => Ok(()),

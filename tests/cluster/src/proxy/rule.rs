@@ -88,7 +88,7 @@ enum Occurrence {
     Nth(usize),
 }
 
-/// Calls to which [`Calls::meet`] adds a fault.
+/// Calls to which [`Calls::inject`] adds a fault.
 pub struct Calls {
     fits: Box<dyn Fn(&Passed) -> bool + Send + Sync>,
     when: Occurrence,
@@ -117,7 +117,7 @@ impl Calls {
     }
 
     /// Adds the fault.
-    pub fn meet(self, fault: Fault) -> Rule {
+    pub fn inject(self, fault: Fault) -> Rule {
         Rule { calls: self, fault: Arc::new(fault), count: 0 }
     }
 }

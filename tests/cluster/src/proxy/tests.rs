@@ -35,7 +35,7 @@ impl Fixture {
 
     #[track_caller]
     fn check(&self, fault: Fault, answered: Option<u16>, done: bool) {
-        self.proxy.plan(Rule::on("create", "nodes").nth(1).meet(fault));
+        self.proxy.plan(Rule::on("create", "nodes").nth(1).inject(fault));
         assert_eq!(self.create("a"), answered);
         assert_eq!(self.exists("a"), done);
         let passed = self.proxy.log().pop().unwrap();
@@ -112,8 +112,8 @@ fn hooks_run_on_both_sides_of_the_deed() {
         move |_: &Passed| seen.store(admin.get("/api/v1/nodes/a").status, Ordering::SeqCst)
     };
     let [before, after] = [Arc::new(AtomicU16::new(0)), Arc::new(AtomicU16::new(0))];
-    fixture.proxy.plan(Rule::any_write().meet(Fault::before(watch(&before))));
-    fixture.proxy.plan(Rule::any().meet(Fault::after(watch(&after))));
+    fixture.proxy.plan(Rule::any_write().inject(Fault::before(watch(&before))));
+    fixture.proxy.plan(Rule::any().inject(Fault::after(watch(&after))));
     assert_eq!(fixture.create("a"), Some(201));
     assert_eq!((before.load(Ordering::SeqCst), after.load(Ordering::SeqCst)), (404, 200));
 }
@@ -122,7 +122,7 @@ fn hooks_run_on_both_sides_of_the_deed() {
 fn a_frozen_call_waits_until_it_is_released() {
     for (fault, done) in [(Fault::Freeze, false), (Fault::FreezeAfter, true)] {
         let fixture = fixture();
-        fixture.proxy.plan(Rule::on("create", "nodes").meet(fault));
+        fixture.proxy.plan(Rule::on("create", "nodes").inject(fault));
         let api = fixture.api.clone();
         let (sender, answers) = mpsc::channel();
         let caller = thread::spawn(move || sender.send(create(&api, "a")));
@@ -139,7 +139,7 @@ fn a_frozen_call_waits_until_it_is_released() {
 fn a_dropped_road_ends_what_waits_on_it() {
     for fault in [Fault::Freeze, Fault::Slow(Duration::from_secs(3600)), Fault::FreezeAfter] {
         let Fixture { cluster: _cluster, proxy, api } = fixture();
-        proxy.plan(Rule::any().meet(fault));
+        proxy.plan(Rule::any().inject(fault));
         let caller = thread::spawn(move || create(&api, "a"));
         proxy.block_until(|log| log.len() == 1, LIMIT);
         drop(proxy);
@@ -150,7 +150,7 @@ fn a_dropped_road_ends_what_waits_on_it() {
 #[test]
 fn a_slow_call_arrives_late_and_whole() {
     let fixture = fixture();
-    fixture.proxy.plan(Rule::any_write().with_path("nodes").meet(Fault::Slow(Duration::from_millis(30))));
+    fixture.proxy.plan(Rule::any_write().with_path("nodes").inject(Fault::Slow(Duration::from_millis(30))));
     let started = Instant::now();
     assert_eq!(fixture.create("a"), Some(201));
     assert!(started.elapsed() >= Duration::from_millis(30));
@@ -160,7 +160,7 @@ fn a_slow_call_arrives_late_and_whole() {
 fn occurrences_count_only_what_fits_and_from_when_they_were_planned() {
     let fixture = fixture();
     fixture.create("x");
-    fixture.proxy.plan(Rule::on("create", "nodes").from(2).meet(Fault::internal500()));
+    fixture.proxy.plan(Rule::on("create", "nodes").from(2).inject(Fault::internal500()));
     fixture.api.get("/api/v1/nodes").ok();
     assert_eq!(["a", "b", "c"].map(|name| fixture.create(name)), [Some(201), Some(500), Some(500)]);
     fixture.proxy.clear();
@@ -214,6 +214,6 @@ fn watches_pass_as_they_come_and_are_held_falsified_and_cut() {
     let passed = fixture.proxy.log().remove(0);
     assert_eq!((passed.verb.as_str(), passed.status, passed.done, passed.is_write()), ("watch", Some(200), true, false));
     assert!(passed.received > 100);
-    fixture.proxy.plan(Rule::on("watch", "nodes").meet(Fault::internal500()));
+    fixture.proxy.plan(Rule::on("watch", "nodes").inject(Fault::internal500()));
     assert_eq!(fixture.api.get("/api/v1/nodes?watch=true&resourceVersion=1").status, 500);
 }

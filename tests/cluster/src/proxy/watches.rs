@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
-use super::{Arrival, Fault, Proxy, Shared, kept, returned};
+use super::{Arrival, Proxy, Shared, kept, returned};
 use crate::http::{Reply, Request, Response, Sink, Stream};
 
 /// All watches of a proxy, open ones and later ones.
@@ -74,14 +74,12 @@ impl Shared {
         let Ok((answer, reader)) = self.upstream.pass_on_stream(&request.target, &kept(request)) else { return Reply::Cut };
         let Some(passed) = self.note(n, |passed| passed.upstream = Some(answer.status)) else { return Reply::Cut };
         let mut response = Response { status: answer.status, headers: returned(answer.headers), ..Response::default() };
-        for fault in &arrival.faults {
-            match &**fault {
-                Fault::After(hook) => hook(&passed),
-                Fault::CutAfter => return Reply::Cut,
-                Fault::FreezeAfter => self.wait(arrival, None),
-                Fault::StatusAfter(other) => return Reply::Send(other.clone()),
-                Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
-            }
+        if !self.after_upstream(&passed, arrival, &mut response) {
+            return Reply::Cut;
+        }
+        if !response.body.is_empty() {
+            // A fault has replaced the API server's answer.
+            return Reply::Send(response);
         }
         if !(200..300).contains(&answer.status) {
             let mut reader = reader;

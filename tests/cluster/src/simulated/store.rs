@@ -45,7 +45,8 @@ pub(super) enum Caller {
 pub(super) struct Store {
     objects: BTreeMap<Key, Value>,
     revision: u64,
-    made: u64,
+    /// Number of names and UIDs generated so far.
+    created: u64,
     tokens: HashMap<String, Caller>,
     /// Resources written since the controllers last ran.
     touched: BTreeSet<&'static str>,
@@ -151,29 +152,21 @@ impl Store {
         (std::mem::take(&mut self.touched), std::mem::take(&mut self.removed))
     }
 
-    /// Five letters that no object made before has got, the same in every run.
+    /// Returns the end of a generated name, the same in every run.
     pub(super) fn suffix(&mut self) -> String {
-        self.made += 1;
-        let mut mixed = mix(self.made);
-        let mut letter = || {
-            let index = usize::try_from(mixed % ALPHABET.len() as u64).unwrap_or(0);
-            mixed /= ALPHABET.len() as u64;
-            char::from(ALPHABET[index])
-        };
-        (0..5).map(|_| letter()).collect()
+        self.created += 1;
+        format!("{:05x}", self.created)
     }
 
-    /// A uid, unique in this cluster and the same in every run.
+    /// Returns a UID that is unique in this cluster, the same in every run.
     fn new_uid(&mut self) -> String {
-        self.made += 1;
-        let (high, low) = (mix(self.made), mix(self.made ^ u64::MAX));
-        let (a, b, c) = (high >> 32, high >> 16 & 0xffff, high & 0xfff);
-        format!("{a:08x}-{b:04x}-4{c:03x}-8{:03x}-{:012x}", low >> 52, low & 0xffff_ffff_ffff)
+        self.created += 1;
+        format!("{:08x}-0000-4000-8000-{:012x}", self.created, self.created)
     }
 
     /// A random token for this caller.
     pub(super) fn new_token(&mut self, caller: Caller) -> String {
-        let words = [(); 4].map(|()| RandomState::new().hash_one(self.made));
+        let words = [(); 4].map(|()| RandomState::new().hash_one(self.created));
         let token: String = words.iter().map(|word| format!("{word:016x}")).collect();
         self.tokens.insert(token.clone(), caller);
         token
@@ -239,15 +232,5 @@ pub(super) fn in_seconds(seconds: i64) -> String {
     Timestamp::from_second(Timestamp::now().as_second() + seconds).expect("a time of this century").to_string()
 }
 
-/// Spreads a counter over 64 bits (the finalizer of `SplitMix64`).
-fn mix(count: u64) -> u64 {
-    let mut word = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ word >> 31
-}
-
 /// Limit of changes kept for watches.
 const CHANGES_MAX: usize = 2000;
-/// No vowels, so that no words come out.
-const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

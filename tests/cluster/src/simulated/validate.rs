@@ -40,18 +40,10 @@ fn strings(resource: &Resource, name: &str, object: &Value, field: &str) -> Resu
 }
 
 fn undecodable(resource: &Resource, path: &str, value: &Value) -> Refusal {
-    let found = match value {
-        Value::Array(_) => "array",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Null | Value::Object(_) => "object",
-    };
+    let kind = resource.kind;
     Refusal::bad_request(&format!(
-        "{kind} in version \"{version}\" cannot be handled as a {kind}: json: cannot unmarshal {found} into Go struct field \
-         ObjectMeta.{path} of type string",
-        kind = resource.kind,
-        version = resource.version
+        "{kind} in version \"v1\" cannot be handled as a {kind}: json: cannot unmarshal {value} into Go struct field ObjectMeta.{path} of type \
+         string"
     ))
 }
 

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let watch = Arc::new(Watch::new(&cluster, output));
     let observer = Arc::clone(&watch);
     // The proxy delays each answer until the cluster is read, so that no violation of a budget is missed.
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").meet(Fault::after(move |passed| observer.eviction(passed))));
+    cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::after(move |passed| observer.eviction(passed))));
     let begun = Instant::now();
     let agents = stage::NODES.map(|(node, machine_id)| Agent::new(node, machine_id, &servers));
     let finished = run(&agents, &cluster, &watch);
