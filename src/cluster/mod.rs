@@ -58,7 +58,7 @@ impl<T> Complete<T> {
     }
 }
 
-/// Names as a person reads them: `a`, `a and b`, `a, b and 3 more`. At most three are spelled out.
+/// Joins names for a message: `a`, `a and b`, `a, b and 3 more`. At most three are shown.
 pub fn join_names<T: fmt::Display>(names: &[T]) -> String {
     let all: Vec<String> = names.iter().map(T::to_string).collect();
     match all.as_slice() {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_spoken_as_a_person_would() {
+    fn names_are_joined_and_at_most_three_are_shown() {
         let all = ["a", "b", "c", "d", "e"];
         let cases = [(0, "none"), (1, "a"), (2, "a and b"), (3, "a, b and c"), (5, "a, b and 3 more")];
         for (count, want) in cases {

@@ -115,18 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_read_as_it_is_written() {
-        let pair = Pair { certificate: "C".to_owned(), key: KeyPem::new("hush".to_owned()) };
-        let object = json!({"metadata": {"resourceVersion": "7"}, "data": pair.data()});
-        let read: TlsSecret = serde_json::from_value(object).unwrap();
-        assert_eq!(read.pair, pair);
-        assert!(format!("{read:?}").contains("key: (hidden)"), "{read:?}");
-        let object = json!({"metadata": {"resourceVersion": "7"}, "data": CaMap::data("C")});
-        assert_eq!(serde_json::from_value::<CaMap>(object).unwrap().certificate, "C");
-    }
-
-    #[test]
-    fn what_is_not_there_or_unreadable_is_empty() {
+    fn absent_or_unreadable_data_is_empty() {
         for data in [json!(null), json!({}), json!({"tls.crt": "%%%", "tls.key": "/w=="})] {
             let read: TlsSecret = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "data": data})).unwrap();
             assert_eq!((read.pair.certificate.as_str(), read.pair.key.reveal()), ("", ""));

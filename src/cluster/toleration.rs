@@ -56,13 +56,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(toleration: &Value, taint: &Taint, tolerates: bool) {
-        let read: Toleration = serde_json::from_value(toleration.clone()).unwrap();
-        assert_eq!(read.tolerates(taint), tolerates, "{toleration} {taint:?}");
+    fn check(taint: &Taint, cases: impl IntoIterator<Item = (Value, bool)>) {
+        for (toleration, tolerates) in cases {
+            let read: Toleration = serde_json::from_value(toleration.clone()).unwrap();
+            assert_eq!(read.tolerates(taint), tolerates, "{toleration} {taint:?}");
+        }
     }
 
     #[test]
-    fn a_toleration_matches_the_cordon_as_the_scheduler_matches_it() {
+    fn the_cordon_is_tolerated_as_by_the_scheduler() {
         let cordon = Taint::of_cordon();
         let key = &cordon.key;
         let cases = [
@@ -83,13 +85,11 @@ mod tests {
             (json!({"key": key, "operator": "exists"}), false),
             (json!({}), true),
         ];
-        for (toleration, tolerates) in cases {
-            check(&toleration, &cordon, tolerates);
-        }
+        check(&cordon, cases);
     }
 
     #[test]
-    fn a_toleration_matches_a_taint_with_a_value_as_the_scheduler_matches_it() {
+    fn a_taint_with_a_value_is_tolerated_as_by_the_scheduler() {
         let taint: Taint = serde_json::from_value(json!({"key": "pool", "value": "web", "effect": "NoExecute"})).unwrap();
         let cases = [
             (json!({"key": "pool", "operator": "Equal", "value": "web", "effect": "NoExecute"}), true),
@@ -103,8 +103,6 @@ mod tests {
             (json!({"key": "pool", "value": "web", "effect": "NoSchedule"}), false),
             (json!({"key": "pool", "operator": "Gt", "value": "web"}), false),
         ];
-        for (toleration, tolerates) in cases {
-            check(&toleration, &taint, tolerates);
-        }
+        check(&taint, cases);
     }
 }

@@ -173,12 +173,11 @@ mod tests {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).unwrap()
     }
 
-    /// Pods of one controller.
-    fn owned(names: &[&str], controller: &str) -> Vec<Pod> {
+    /// Makes pods of the ReplicaSet `web`.
+    fn owned(names: &[&str]) -> Vec<Pod> {
         let mut pods = plan(names).evict;
         for pod in &mut pods {
-            pod.controller =
-                Some(Controller { api_version: "apps/v1".to_owned(), kind: "ReplicaSet".to_owned(), name: controller.to_owned() });
+            pod.controller = Some(Controller { api_version: "apps/v1".to_owned(), kind: "ReplicaSet".to_owned(), name: "web".to_owned() });
         }
         pods
     }
@@ -231,7 +230,7 @@ mod tests {
     #[test]
     fn a_budget_that_has_refused_has_one_eviction_in_flight() {
         let (mut schedule, start) = (Schedule::default(), start());
-        let evict = [owned(&["a", "b", "c"], "web"), plan(&["d"]).evict].concat();
+        let evict = [owned(&["a", "b", "c"]), plan(&["d"]).evict].concat();
         let plan = DrainPlan { evict, ..DrainPlan::default() };
         schedule.record(&plan.evict[0], by_budget(), start, CLOCK, 0.5);
         let later = start + BUDGET_WAIT_FIRST;
@@ -241,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_counts_for_all_pods_of_a_controller_and_another_is_next() {
+    fn a_refusal_counts_for_all_pods_of_the_controller() {
         let (mut schedule, start) = (Schedule::default(), start());
-        let plan = DrainPlan { evict: owned(&["a", "b", "c"], "web"), ..DrainPlan::default() };
+        let plan = DrainPlan { evict: owned(&["a", "b", "c"]), ..DrainPlan::default() };
         schedule.record(&plan.evict[0], by_budget(), start, CLOCK, 0.5);
         assert!(schedule.due(&plan, start).is_empty(), "b and c are taken to have the same budget");
         assert_eq!(schedule.rest(&plan, start, WAIT_MAX), BUDGET_WAIT_FIRST);

@@ -50,8 +50,7 @@ fn read(schemas: &Schemas) -> Vec<String> {
         ("io.k8s.api.core.v1.ConfigMap", shape::<CaMap>()),
         ("io.k8s.api.coordination.v1.Lease", shape::<Lease>()),
     ];
-    let fields: usize = types.iter().map(|(_, shape)| shape.fields()).sum();
-    assert!(fields > 60, "only {fields} fields were found");
+    assert!(types.iter().all(|(_, shape)| matches!(shape, Shape::Object(fields) if !fields.is_empty())), "{types:?}");
     types.iter().flat_map(|(name, shape)| schemas.faults(name, shape)).chain(hand_read(schemas)).collect()
 }
 

@@ -47,18 +47,6 @@ impl From<&Value> for Shape {
     }
 }
 
-impl Shape {
-    /// Returns the number of fields, at every depth.
-    pub(crate) fn fields(&self) -> usize {
-        match self {
-            Self::Object(fields) => fields.iter().map(|(_, shape)| 1 + shape.fields()).sum(),
-            Self::List(items) => items.iter().map(Self::fields).sum(),
-            Self::Map(of) => of.fields(),
-            Self::Flag | Self::Ignored | Self::Moment | Self::Number | Self::Text => 0,
-        }
-    }
-}
-
 type Error = serde::de::value::Error;
 
 /// Gives a value of each requested type, and records that type.
