@@ -80,7 +80,9 @@ impl TestCluster {
         let admin = api_server.admin();
         apply(&admin, manifest, &["Deployment", "PodDisruptionBudget"]);
         let token = api_server.token();
-        let folder = std::env::temp_dir().join(format!("reboot-manager-{}-{:x}", std::process::id(), unique()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("reboot-manager-{}-{number:x}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder for kubeconfigs");
         let fleet = Fleet::new(admin.clone());
         fleet.ensure_namespace("shop");
@@ -96,14 +98,12 @@ impl TestCluster {
 
     /// Prepares a server whose calls pass through another proxy to this cluster.
     pub fn server_through(&self, proxy: &Proxy, binary: &Path) -> Start {
-        let kubeconfig = self.kubeconfig(&proxy.base(), None);
-        Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
+        self.server_at(&proxy.base(), None, binary)
     }
 
     /// Prepares a server that calls the API server directly, over TLS on the real cluster.
     pub fn server_direct(&self, binary: &Path) -> Start {
-        let kubeconfig = self.kubeconfig(self.admin.base(), self.ca().as_deref());
-        Start::new(binary, &kubeconfig).arg("--namespace").arg(NAMESPACE)
+        self.server_at(self.admin.base(), self.ca().as_deref(), binary)
     }
 
     /// Prepares a server that calls the API server through a pipe.
@@ -326,8 +326,3 @@ impl Drop for TestCluster {
 }
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
-
-fn unique() -> u128 {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    u128::from(COUNT.fetch_add(1, Ordering::Relaxed))
-}

@@ -1,6 +1,6 @@
 //! What the program sees as `/` in a container without a base image: itself, and what a kubelet mounts; read-only, and not for root.
 //!
-//! The caller must be root, in a mount namespace of its own (`unshare --mount`).
+//! The caller must be root, in a separate mount namespace (`unshare --mount`).
 
 use std::ffi::OsString;
 use std::fs;
