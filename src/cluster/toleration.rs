@@ -5,11 +5,12 @@
 use serde::Deserialize;
 
 /// An entry of a Node's `spec.taints`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+// A Node is read even if one of its taints is incomplete.
+#[serde(default)]
 pub(super) struct Taint {
     key: String,
     effect: String,
-    #[serde(default)]
     value: String,
 }
 
