@@ -55,7 +55,7 @@ impl Moves<'_> {
         }
         self.of_flights();
         if let Some(machine) = self.stage.older {
-            self.of_older_manager(machine);
+            self.of_annotation_manager(machine);
         }
     }
 
@@ -157,7 +157,7 @@ impl Moves<'_> {
 
     /// The annotation-only manager looks who is marked, cordons and marks its node, looks again, and goes back when one that comes
     /// before it is marked, too.
-    fn of_older_manager(&mut self, machine: usize) {
+    fn of_annotation_manager(&mut self, machine: usize) {
         let name = &self.stage.names[machine];
         let others: Vec<usize> = (0..self.stage.setup.nodes).filter(|other| self.world.marked() >> other & 1 == 1).collect();
         let before = others.iter().any(|other| self.stage.names[*other] < *name);

@@ -202,7 +202,7 @@ mod tests {
             0
         }
 
-        fn moves(&self, state: &u8, _told: Describe) -> Vec<Move<u8>> {
+        fn moves(&self, state: &u8, _describe: Describe) -> Vec<Move<u8>> {
             let step = |to: u8| Move { what: format!("to {to}"), to, broken: None };
             let up = (*state < self.top).then(|| step(state + 1));
             let hole = (*state == 3 && self.hole).then(|| step(100));

@@ -57,9 +57,9 @@ impl Model for Stage {
 }
 
 impl Stage {
-    /// "Never more nodes than slots": nodes that were approved and have not checked in since. An older
-    /// manager's node counts when that manager, too, looked and saw no marked node; when it comes in between by its name, it is
-    /// the hole that `seed` shows, and nothing of ours can close it.
+    /// "Never more nodes than slots": nodes that were approved and have not checked in since. The node of
+    /// an annotation-only manager counts if that manager, too, found no marked node. If it was approved by its name, this is the hole that
+    /// `seed` shows, which reboot-manager cannot close.
     fn too_many_out(&self, world: &World) -> Option<String> {
         let counts = |at: &usize| world.machines[*at].out && (self.is_ours(*at) || world.older_rightly);
         let out: Vec<_> = (0..self.names.len()).filter(counts).map(|at| self.names[at].as_str()).collect();

@@ -36,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn promises_hold_beside_an_older_manager(numbers in numbers()) {
+    fn promises_hold_beside_an_annotation_only_manager(numbers in numbers()) {
         prop_assert_eq!(play(Beside::OlderManager, None, &numbers), Ok(()));
     }
 }

@@ -180,7 +180,7 @@ fn one_node_that_reboots_twice_with_faults() {
 }
 
 #[test]
-fn beside_an_older_manager_whose_node_comes_last() {
+fn beside_an_annotation_only_manager_whose_node_comes_last() {
     let may = Allowance { older: 1, second_calls: 1, ..CALM };
     let small = Setup { may, ..OLDER };
     let may = Allowance { deaths: 1, ..may };
@@ -188,7 +188,7 @@ fn beside_an_older_manager_whose_node_comes_last() {
 }
 
 #[test]
-fn beside_an_older_manager_whose_node_comes_first() {
+fn beside_an_annotation_only_manager_whose_node_comes_first() {
     let may = Allowance { older: 1, second_calls: 1, ..CALM };
     let small = Setup { older: Some("a"), may, ..OLDER };
     let small = Setup { reconcilers: 0, prompt: true, ..small };
@@ -240,7 +240,7 @@ fn rules_that_are_broken_are_found_out() {
 /// One rule can be broken and nothing comes of it, because two others protect it: a node that takes a slot that is not
 /// there is seen to be beyond the slots, and sees the mark of the other.
 #[test]
-fn a_slot_taken_beyond_the_slots_is_given_back_before_anybody_is_approved() {
+fn a_slot_taken_beyond_the_slots_is_given_back_before_any_approval() {
     attempt(&Setup { mutation: Some(Mutation::TakesBeyondTheSlots), ..PAIR }).unwrap();
 }
 

@@ -27,7 +27,7 @@ impl Model for Seed {
         [At::Idle; 2]
     }
 
-    fn moves(&self, state: &[At; 2], _told: Describe) -> Vec<Move<[At; 2]>> {
+    fn moves(&self, state: &[At; 2], _describe: Describe) -> Vec<Move<[At; 2]>> {
         let is_marked = |node: usize| matches!(state[node], At::Marked | At::Approved);
         let step = |node: usize| {
             let other = 1 - node;
@@ -65,7 +65,7 @@ impl Model for Seed {
 }
 
 #[test]
-fn the_rule_of_older_managers_has_a_hole_and_it_is_found() {
+fn the_rule_of_annotation_only_managers_has_a_hole_and_it_is_found() {
     let found = explore(&Seed, 100).unwrap_err();
     println!("the rule of annotations and names alone: {found}");
     assert!(found.broken.contains("may reboot at once"), "{found}");

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Marked for the term after the one it is marked for.
-fn marked_anew(mut node: Node) -> Node {
+fn marked_again(mut node: Node) -> Node {
     node.meta.record.as_mut().unwrap().term.term += 1;
     node
 }
@@ -54,9 +54,9 @@ fn reconcile_restores_no_mark_that_may_be_newer_than_the_lock() {
     lock.state = lock.state.check_in(&fixture.uid, fixture.now.clock);
     let holder = |node, node_tick, lock_tick| fixture.holder(&fixture.observed(node, node_tick, lock.clone(), lock_tick));
     assert!(matches!(holder(fixture.node(), 2, 1), reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
-    assert!(matches!(holder(marked_anew(fixture.node()), 2, 1), reconcile::Step::Look(Question::Lock)));
+    assert!(matches!(holder(marked_again(fixture.node()), 2, 1), reconcile::Step::Look(Question::Lock)));
     assert!(matches!(
-        holder(marked_anew(fixture.node()), 1, 2),
+        holder(marked_again(fixture.node()), 1, 2),
         reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)
     ));
 }

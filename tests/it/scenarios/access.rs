@@ -103,7 +103,7 @@ fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_oth
 }
 
 #[test]
-fn a_stranger_is_refused_by_the_head_alone() {
+fn an_unknown_caller_is_refused_by_the_head_alone() {
     let cluster = cluster();
     let [_one] = machines::<1>(&cluster);
     let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: ['*']"));
@@ -209,7 +209,7 @@ fn an_invalid_file_at_the_start_ends_the_program() {
 }
 
 #[test]
-fn without_credentials_the_start_says_what_anybody_can_do() {
+fn without_credentials_the_start_warns_of_open_access() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     let server = cluster.server(&binary()).start();

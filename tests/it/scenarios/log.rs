@@ -11,7 +11,7 @@ use super::{SOON, cluster, machines, server};
 const FORGED: &str = "x\n2026-01-01T00:00:00.000Z ERROR forged\r\u{1b}[31m\u{9b}2J\u{2028}\u{202e}";
 
 #[test]
-fn no_stranger_and_no_webhook_can_forge_a_line() {
+fn no_caller_and_no_webhook_can_forge_a_line() {
     let cluster = cluster();
     let [one] = machines(&cluster);
     cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));

@@ -62,7 +62,7 @@ fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
 }
 
 #[test]
-fn a_granted_node_that_asks_again_is_granted_cheaply_and_looked_at_again() {
+fn a_granted_node_that_asks_again_is_granted_cheaply_and_checked_again() {
     let cluster = cluster();
     let [one, _two] = machines(&cluster);
     let server = server(&cluster, "20s");

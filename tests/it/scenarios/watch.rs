@@ -300,7 +300,7 @@ fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
 }
 
 #[test]
-fn a_stranger_costs_no_list_while_the_nodes_are_watched() {
+fn an_unknown_caller_costs_no_list_while_the_nodes_are_watched() {
     let cluster = cluster();
     let [_one] = machines(&cluster);
     let server = watching(&cluster, "1s");
