@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use test_cluster::objects::Placement;
 use test_cluster::{Server, TestCluster};
 
 use super::install::uninstall;
@@ -45,7 +46,7 @@ fn the_commands_of_the_documents_work() {
         eprintln!("CLUSTER=simulated has no kubectl: {} blocks were read and none was run", run.len());
         return;
     }
-    let [one, _two] = machines(&cluster);
+    let [one, _two, _three] = machines(&cluster);
     Walk::begin(cluster, one).through(&run);
 }
 
@@ -179,6 +180,34 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     assert_eq!(cluster.holders(), [one.node.as_str()]);
     drop(server);
     assert!(!ask(&ids[1], "pre-reboot").0, "{} gets no answer", two.node);
+}
+
+/// The commands of the README, with `sudo` and the machine-id of the node.
+#[test]
+fn a_drain_is_cancelled_by_the_commands_of_the_readme() {
+    let cluster = cluster();
+    let [one] = machines(&cluster);
+    let server = cluster.server(&binary()).arg("--pre-reboot-wait=0s").start();
+    cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+    cluster.fleet.budget("shop", "web", 1, "web");
+    cluster.wait_for_running("n1", 1);
+    one.until_blocked(&server, "shop/web");
+    assert!(cluster.is_cordoned("n1"));
+
+    let write = |name: &str, text: &str| {
+        let path = cluster.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let block = blocks("README.md").into_iter().find(|block| block.text.contains("stop zincati.service")).unwrap();
+    let commands = block.text.replace("/etc/machine-id", &write("machine-id", &format!("{:032x}\n", 1)));
+    let commands =
+        commands.replace("sudo systemctl stop zincati.service", "true").replace("https://", "http://").replace(ADDRESS, &server.address);
+    let output = Command::new("bash").args(["-euo", "pipefail", "-c", &commands]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && printed.contains("200 OK"), "{printed}");
+    one.is_in_service(&cluster);
+    cluster.wait_for_no_holder();
 }
 
 /// The lines of /opt/bin/reboot-manager-ask in docs/flatcar.md.
