@@ -23,7 +23,7 @@ use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use thiserror::Error;
 
 use super::loaded::{Loaded, PairError, unix, verifier};
-use super::renewal::{self, Validity, Why};
+use super::renewal::{self, Renewal, Validity};
 use crate::cluster::{KeyPem, Pair};
 
 /// Validity of a CA.
@@ -115,7 +115,7 @@ impl Authority {
     }
 
     /// Returns why a stored certificate is replaced; `None` if it is kept.
-    pub fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Option<Why>, PairError> {
+    pub fn examine(&self, pair: &Pair, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Option<Renewal>, PairError> {
         let held = Loaded::of(pair)?;
         let verifier = verifier(self.loaded.leaf()).ok_or(PairError::Form)?;
         let mut names = BTreeSet::new();
@@ -126,7 +126,7 @@ impl Authority {
                 Err(rustls::Error::InvalidCertificate(
                     CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
                 )) => {}
-                Err(error) => return Ok(Some(Why::Foreign(error.to_string()))),
+                Err(error) => return Ok(Some(Renewal::Foreign(error.to_string()))),
             }
         }
         Ok(renewal::next(&held.validity, &names, wanted, self.loaded.validity.not_after, now))

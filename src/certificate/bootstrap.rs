@@ -16,7 +16,7 @@ use super::THREAD;
 use super::alarm::Alarm;
 use super::authority::{Authority, IssueError};
 use super::loaded::{Loaded, PairError};
-use super::renewal::{LIFE, Why};
+use super::renewal::{LIFE, Renewal};
 use super::served::Served;
 use crate::cluster::Pair;
 use crate::kube::{self, ApiError, Kube, error_chain};
@@ -149,11 +149,11 @@ impl Bootstrap {
     fn certificate(&self, authority: &Authority, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, BootstrapError> {
         let stored = self.kube.tls_secret(kube::TLS)?;
         let why = match &stored {
-            None => Why::New,
+            None => Renewal::New,
             Some(stored) => match authority.examine(&stored.pair, wanted, now) {
                 Ok(None) => return Ok(stored.pair.clone()),
                 Ok(Some(why)) => why,
-                Err(error) => Why::Foreign(error_chain(&error)),
+                Err(error) => Renewal::Foreign(error_chain(&error)),
             },
         };
         let made = authority.issue(wanted, now).map_err(|error| BootstrapError::Authority(self.object(kube::CA), error))?;

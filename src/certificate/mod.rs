@@ -29,7 +29,7 @@ use served::Served;
 
 pub use authority::{Authority, IssueError};
 pub use loaded::{Loaded, PairError};
-pub use renewal::{Validity, Why};
+pub use renewal::{Renewal, Validity};
 
 /// The source of the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::Source;
 use super::authority::Authority;
 use super::files::load;
 use super::loaded::{Loaded, PairError, verifier};
-use super::renewal::Why;
+use super::renewal::Renewal;
 use super::served::{Served, config};
 use crate::cluster::{KeyPem, Pair};
 use crate::metrics::Metrics;
@@ -154,16 +154,16 @@ fn a_certificate_of_ours_is_kept_until_it_is_old_or_lacks_a_name() {
     let examine = |wanted: &[&str], hours: i64| authority.examine(&pair, &names(wanted), now + hours.hours()).unwrap();
     assert_eq!(examine(&NAMES, 0), None);
     assert_eq!(examine(&NAMES, 240 * 24), None);
-    assert!(matches!(examine(&NAMES, 250 * 24), Some(Why::Age(_))));
-    assert!(matches!(examine(&NAMES, 366 * 24), Some(Why::Foreign(why)) if why.contains("expired")));
-    assert_eq!(examine(&["10.96.0.7", "10.96.0.9"], 0), Some(Why::Missing(vec!["10.96.0.9".to_owned()])));
+    assert!(matches!(examine(&NAMES, 250 * 24), Some(Renewal::Age(_))));
+    assert!(matches!(examine(&NAMES, 366 * 24), Some(Renewal::Foreign(why)) if why.contains("expired")));
+    assert_eq!(examine(&["10.96.0.7", "10.96.0.9"], 0), Some(Renewal::Missing(vec!["10.96.0.9".to_owned()])));
 }
 
 #[test]
 fn a_certificate_of_another_ca_is_foreign() {
     let (one, other) = (ca().1, ca().1);
     let renewal = one.examine(&server_pair(&other), &names(&NAMES), clock::now().clock).unwrap();
-    assert!(matches!(renewal, Some(Why::Foreign(_))), "{renewal:?}");
+    assert!(matches!(renewal, Some(Renewal::Foreign(_))), "{renewal:?}");
     let empty = Pair { certificate: String::new(), key: KeyPem::new(String::new()) };
     assert!(matches!(one.examine(&empty, &names(&NAMES), clock::now().clock), Err(PairError::None)));
 }
