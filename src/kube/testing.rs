@@ -56,8 +56,3 @@ pub(super) fn json(code: u16, body: &str) -> Reply {
 pub(super) fn closed_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1))
 }
-
-/// Returns `error` and all its sources, as people read them.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

@@ -6,7 +6,7 @@ use super::*;
 use crate::kube::client::TransportError;
 
 #[derive(Debug, PartialEq, Deserialize)]
-struct Thing {
+struct Item {
     metadata: Metadata,
 }
 
@@ -20,7 +20,7 @@ const PAGE: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceV
 
 fn read_whole(page: &str) -> (Vec<String>, usize, Result<PageEnd, Failure>) {
     let (mut names, mut items) = (Vec::new(), 0);
-    let result = read_page(page.as_bytes(), &mut items, |thing: Thing| names.push(thing.metadata.name));
+    let result = read_page(page.as_bytes(), &mut items, |item: Item| names.push(item.metadata.name));
     (names, items, result)
 }
 
@@ -32,7 +32,7 @@ fn read(page: &str) -> (Vec<String>, usize, Result<Option<String>, Failure>) {
 #[track_caller]
 fn refused(page: &str) -> String {
     match read(page).2 {
-        Err(Failure::Decode(error)) => crate::kube::testing::chain(&error),
+        Err(Failure::Decode(error)) => crate::kube::error_chain(&error),
         other => panic!("{other:?}"),
     }
 }

@@ -1,8 +1,7 @@
-//! Answers of real API servers, and the sentences they become.
+//! Answers of real API servers, and the messages they become.
 
 use super::*;
 use crate::kube::client::call::{Detail, Verb};
-use crate::kube::testing::chain;
 
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;
 const CONFLICT: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Operation cannot be fulfilled on leases.coordination.k8s.io \"reboot-manager\": the object has been modified; please apply your changes to the latest version and try again","reason":"Conflict","details":{"name":"reboot-manager","group":"coordination.k8s.io","kind":"leases"},"code":409}"#;
@@ -54,8 +53,8 @@ fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
     assert!(!is_gone(410, NOT_FOUND));
     let proxy = error(404, None, "default backend - 404");
     assert!(matches!(&proxy, ApiError::Unreadable(_, DecodeError::NotKubernetes(_))));
-    let sentence = chain(&proxy);
-    assert!(sentence.contains("worker-3") && sentence.contains("proxy") && sentence.contains("default backend - 404"), "{sentence}");
+    let message = error_chain(&proxy);
+    assert!(message.contains("worker-3") && message.contains("proxy") && message.contains("default backend - 404"), "{message}");
 }
 
 #[test]
@@ -71,8 +70,8 @@ fn what_the_server_said_is_kept() {
 }
 
 #[test]
-fn sentences_name_the_object_and_what_to_do() {
-    let said = [error(403, None, FORBIDDEN), error(409, None, CONFLICT), error(429, None, BUDGET)].map(|error| chain(&error));
+fn messages_name_the_object_and_what_to_do() {
+    let said = [error(403, None, FORBIDDEN), error(409, None, CONFLICT), error(429, None, BUDGET)].map(|error| error_chain(&error));
     assert_eq!(
         said[0],
         "could not get node worker-3, the API server refuses it because a permission is missing; see the ClusterRole: \

@@ -12,7 +12,8 @@ use test_cluster::http::{Reply, Scripted};
 use super::*;
 use crate::kube::client::call::{Detail, Verb};
 use crate::kube::config::{ConnectOptions, Environment};
-use crate::kube::testing::{Scratch, base64, chain, closed_port, http, json as answer};
+use crate::kube::error_chain;
+use crate::kube::testing::{Scratch, base64, closed_port, http, json as answer};
 
 const BUDGET: &str =
     r#"{"kind":"Status","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"needs 2"}]},"code":429}"#;
@@ -159,7 +160,7 @@ fn a_refused_connection_is_reported_after_all_attempts() {
     let (client, seen) = connect(&location(&format!("http://{}", closed_port()), "", ""));
     let error = create(&client).map(|_| ()).unwrap_err();
     assert!(
-        chain(&error).starts_with(
+        error_chain(&error).starts_with(
             "could not create node worker-3: no answer from the API server: the connection was refused; is the API server up?: "
         )
     );
@@ -256,16 +257,16 @@ fn a_list_that_never_ends_well_is_an_error() {
     assert!(matches!(list(&client(&gone).0).unwrap_err(), ApiError::Gone { .. }));
     assert_eq!(gone.received().len(), 4);
     let circle = Scripted::start(None, |_, _| answer(200, r#"{"metadata":{"continue":"x"},"items":[]}"#));
-    assert!(chain(&list(&client(&circle).0).unwrap_err()).ends_with("expected a list, got the same page again"));
+    assert!(error_chain(&list(&client(&circle).0).unwrap_err()).ends_with("expected a list, got the same page again"));
     let status = Scripted::start(None, |number, _| {
         answer(
             200,
             if number == 0 { r#"{"metadata":{"continue":"x"},"items":[{"name":"a"}]}"# } else { r#"{"kind":"Status","message":"no"}"# },
         )
     });
-    assert!(chain(&list(&client(&status).0).unwrap_err()).contains("expected a list, got kind \"Status\", “no”"));
+    assert!(error_chain(&list(&client(&status).0).unwrap_err()).contains("expected a list, got kind \"Status\", “no”"));
     let odd = Scripted::start(None, |_, _| answer(200, r#"{"items":[{"name":null}]}"#));
-    assert!(chain(&list(&client(&odd).0).unwrap_err()).starts_with(
+    assert!(error_chain(&list(&client(&odd).0).unwrap_err()).starts_with(
         "could not list node worker-3: the answer of the API server is invalid: the list does not have the expected form, at item 1"
     ));
 }
@@ -273,7 +274,7 @@ fn a_list_that_never_ends_well_is_an_error() {
 fn tls(server: &Scripted, authority: &Authority, host: &str, cluster: &str, user: &str) -> Result<Value, String> {
     let ca = format!("certificate-authority-data: {}, {cluster}", base64(authority.pem()));
     let url = format!("https://{host}:{}", server.address().port());
-    get(&connect(&location(&url, &ca, user)).0).map_err(|error| chain(&error))
+    get(&connect(&location(&url, &ca, user)).0).map_err(|error| error_chain(&error))
 }
 
 #[test]
@@ -309,7 +310,7 @@ fn a_client_certificate_is_shown() {
     let unfit = format!("client-certificate-data: {}, client-key-data: {}", base64(&pair.pem), base64(&other.key_pem));
     let error =
         Client::connect(&location("https://a", "insecure-skip-tls-verify: true", &unfit), Limits::default(), Arc::new(|_| ())).unwrap_err();
-    assert!(chain(&error).contains("the client certificate and its key do not fit together"), "{}", chain(&error));
+    assert!(error_chain(&error).contains("the client certificate and its key do not fit together"), "{}", error_chain(&error));
 }
 
 #[test]
@@ -379,7 +380,7 @@ fn the_token_is_never_shown() {
     let (client, _) = connect(&location);
     let error = get(&client).unwrap_err();
     assert!(server.received()[0].head().contains("s3cr3t"));
-    for shown in [format!("{location:?}"), location.describe(), format!("{client:?}"), format!("{error:?}"), chain(&error)] {
+    for shown in [format!("{location:?}"), location.describe(), format!("{client:?}"), format!("{error:?}"), error_chain(&error)] {
         assert!(!shown.contains("s3cr3t"), "{shown}");
     }
     assert!(LOGGED.load(Ordering::Relaxed) > 0);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::*;
-use crate::kube::testing::{Scratch, chain};
+use crate::kube::error_chain;
+use crate::kube::testing::Scratch;
 use crate::system::clock;
 
 fn later(moment: Now, seconds: u64) -> Now {
@@ -85,10 +86,10 @@ fn a_file_without_a_token_is_an_error() {
     let scratch = Scratch::new();
     for (text, said) in [(&b" \n"[..], "is empty"), (b"a\nb", "holds no token"), (b"\xff", "holds no token")] {
         let path = scratch.file("token", text);
-        assert!(chain(&credentials(AuthMethod::TokenFile(path)).current(clock::now()).unwrap_err()).ends_with(said));
+        assert!(error_chain(&credentials(AuthMethod::TokenFile(path)).current(clock::now()).unwrap_err()).ends_with(said));
     }
     let absent = credentials(AuthMethod::TokenFile("/nowhere/token".into()));
-    assert!(chain(&absent.current(clock::now()).unwrap_err()).starts_with("cannot read /nowhere/token: No such file"));
+    assert!(error_chain(&absent.current(clock::now()).unwrap_err()).starts_with("cannot read /nowhere/token: No such file"));
 }
 
 #[test]

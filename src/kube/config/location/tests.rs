@@ -1,7 +1,8 @@
 //! Where the API server is found.
 
 use super::*;
-use crate::kube::testing::{Scratch, chain};
+use crate::kube::error_chain;
+use crate::kube::testing::Scratch;
 
 fn config(server: &str, more: &str) -> String {
     format!(
@@ -62,7 +63,7 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
     let environment = everything(&scratch);
     let absent =
         ConnectOptions { kubeconfig: Some("/nowhere/config".into()), environment: environment.clone(), ..ConnectOptions::default() };
-    assert!(chain(&Location::find(&absent).unwrap_err()).starts_with("cannot read the kubeconfig /nowhere/config: No such file"));
+    assert!(error_chain(&Location::find(&absent).unwrap_err()).starts_with("cannot read the kubeconfig /nowhere/config: No such file"));
     let listed = ConnectOptions {
         environment: Environment { kubeconfig: Some("/nowhere/a:/nowhere/b".into()), ..environment.clone() },
         ..ConnectOptions::default()
@@ -112,7 +113,7 @@ fn of_server(server: &str, more: &str) -> Result<Location, String> {
         environment,
         ..ConnectOptions::default()
     })
-    .map_err(|error| chain(&error))
+    .map_err(|error| error_chain(&error))
 }
 
 #[test]
