@@ -128,8 +128,8 @@ fn approved() -> Path {
 /// Folds the facts as a request does, then returns the next step.
 fn decide(caller: &Caller, rules: &Rules, facts: &[Fact]) -> Step {
     let instant = Instant::now();
-    let mut seen = Observed::nothing(caller.uid.clone(), None);
-    facts.iter().for_each(|fact| seen.fold(black_box(fact.clone()), instant));
+    let mut seen = Observed::new(caller.uid.clone(), None);
+    facts.iter().for_each(|fact| seen.record(black_box(fact.clone()), instant));
     pre_reboot::next(caller, &seen, rules, Now { clock: clock(), instant })
 }
 

@@ -7,14 +7,14 @@ use crate::reboot::{Caller, Fact, Observed, Outcome};
 use crate::system::clock;
 
 /// The refusal; `None`: the request may act for its node. Checks the credential first, which costs nothing; then, if configured,
-/// reads the Node, which is recorded in `seen`. Its addresses are read each time: kept in the view of the fleet they could be old
+/// reads the Node, which is recorded in `observed`. Its addresses are read each time: kept in the view of the fleet they could be old
 /// when a node gets a new address.
 pub(super) fn refuses(
     kube: &Kube,
     verify_source: VerifySource,
     caller: &Caller,
     origin: &Origin,
-    seen: &mut Observed,
+    observed: &mut Observed,
 ) -> Result<Option<Outcome>, Error> {
     if let Some(refusal) = origin.permit.refuses_node(&caller.node) {
         return Ok(Some(Outcome::Refused(refusal)));
@@ -31,7 +31,7 @@ pub(super) fn refuses(
         Some(refusal) => log::warn!("{} (--verify-source=log, so it is answered)", refusal.message),
         None => {}
     }
-    seen.fold(Fact::Meta(Some(node.meta.clone())), at);
-    seen.fold(Fact::Node(Some(node), None), at);
+    observed.record(Fact::Meta(Some(node.meta.clone())), at);
+    observed.record(Fact::Node(Some(node), None), at);
     Ok(None)
 }

@@ -125,7 +125,7 @@ impl NodeCache {
     }
 
     /// The facts as far as they are known; without a watch, those of a list that was complete no earlier than this call began.
-    pub(super) fn facts_lately(&self, kube: &Kube) -> Result<FleetFacts, Error> {
+    pub(super) fn cached_facts(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
         // The program has just started: the watch begins with a list, and a second one only delays it.
         drop(self.state.wait(FIRST_WATCH_MAX, |state| state.tried));

@@ -36,7 +36,7 @@ const STANDSTILL: u32 = 30;
 const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
 
 /// The nodes that may run our own pods are read at most this often: a list of nodes costs much.
-const ELSEWHERE_AGE_MAX: Duration = Duration::from_secs(30);
+const OTHER_HOSTS_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Number of lists after which the Node is read again, to notice that an administrator uncordoned it.
 const LISTS_A_NODE: u32 = 8;
@@ -67,7 +67,7 @@ struct NodeDrain<'a> {
     /// Lists since anything has moved.
     standing: u32,
     /// The nodes that may run our own pods, and when they were read.
-    elsewhere: Option<(Instant, Hosts)>,
+    other_hosts: Option<(Instant, Hosts)>,
     /// The pods that came back and were logged.
     logged: BTreeSet<Uid>,
 }
@@ -86,7 +86,7 @@ impl Drainer {
     pub(super) fn run(&self, drains: &Drains, caller: &Caller, drain: &Drain) -> End {
         let (node, uid) = (&caller.node, &caller.uid);
         let (schedule, logged) = (Guarded::default(), BTreeSet::new());
-        NodeDrain { drainer: self, drains, node, uid, drain, schedule, lists: 0, standing: 0, elsewhere: None, logged }.run()
+        NodeDrain { drainer: self, drains, node, uid, drain, schedule, lists: 0, standing: 0, other_hosts: None, logged }.run()
     }
 
     fn evict(&self, pod: &Pod) -> Eviction {
@@ -185,15 +185,15 @@ impl NodeDrain<'_> {
     fn plan(&mut self) -> Result<DrainPlan, ApiError> {
         let Drainer { kube, ours, .. } = self.drainer;
         let (pods, since) = (kube.pods_on(self.node, |pod| ours.is(pod))?.into_inner(), self.drain.since);
-        if !DrainPlan::asks_elsewhere(&pods, ours, since) {
+        if !DrainPlan::needs_other_hosts(&pods, ours, since) {
             return Ok(DrainPlan::of(&pods, ours, since, None));
         }
         let now = clock::now().instant;
-        let hosts = match self.elsewhere.take() {
-            Some((at, hosts)) if now.saturating_duration_since(at) < ELSEWHERE_AGE_MAX => (at, hosts),
+        let hosts = match self.other_hosts.take() {
+            Some((at, hosts)) if now.saturating_duration_since(at) < OTHER_HOSTS_AGE_MAX => (at, hosts),
             _ => (now, kube.hosts_besides(self.node)?),
         };
-        let (_, hosts) = self.elsewhere.insert(hosts);
+        let (_, hosts) = self.other_hosts.insert(hosts);
         Ok(DrainPlan::of(&pods, ours, since, Some(hosts)))
     }
 

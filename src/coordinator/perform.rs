@@ -57,7 +57,12 @@ pub(super) struct Performer {
 
 impl Performer {
     /// Follows `next` until it answers or waits.
-    pub(super) fn decide(&self, caller: &Caller, seen: &mut Observed, next: impl Fn(&Observed, Now) -> Step) -> Result<Decision, Error> {
+    pub(super) fn decide(
+        &self,
+        caller: &Caller,
+        observed: &mut Observed,
+        next: impl Fn(&Observed, Now) -> Step,
+    ) -> Result<Decision, Error> {
         let begun = clock::now().instant;
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {
@@ -65,12 +70,12 @@ impl Performer {
             if now.instant.saturating_duration_since(begun) > DECISION_MAX {
                 return Err(Error::Contended);
             }
-            match next(seen, now) {
+            match next(observed, now) {
                 Step::Answer(outcome) => return Ok(Decision::Answer(outcome)),
-                Step::Change(change) => self.change(caller, &change, seen, &mut doubts)?,
-                Step::Look(question) => self.look(caller, question, seen)?,
+                Step::Change(change) => self.change(caller, &change, observed, &mut doubts)?,
+                Step::Read(question) => self.look(caller, question, observed)?,
                 Step::Wait(wait) => {
-                    let waiting = Waiting { wait, caller: caller.clone(), term: seen.term.clone() };
+                    let waiting = Waiting { wait, caller: caller.clone(), term: observed.term.clone() };
                     return Ok(Decision::Wait(Box::new(waiting)));
                 }
             }
@@ -79,32 +84,32 @@ impl Performer {
     }
 
     /// Reads what is asked and folds it in.
-    pub(super) fn look(&self, caller: &Caller, question: Question, seen: &mut Observed) -> Result<(), Error> {
+    pub(super) fn look(&self, caller: &Caller, question: Question, observed: &mut Observed) -> Result<(), Error> {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
-            Question::Elsewhere => Fact::Elsewhere(kube.hosts_besides(node)?),
-            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(seen.own_write.as_ref(), kube)?),
-            Question::FleetLately => Fact::FleetLately(self.node_cache.facts_lately(kube)?),
+            Question::OtherHosts => Fact::OtherHosts(kube.hosts_besides(node)?),
+            Question::Fleet => Fact::Fleet(self.node_cache.facts_since(observed.own_write.as_ref(), kube)?),
+            Question::FleetCached => Fact::FleetCached(self.node_cache.cached_facts(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // The rules ask for the whole Node next when it is marked, so it is read whole at once.
             Question::Meta if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
-                seen.fold(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
+                observed.record(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
                 Fact::Node(node, None)
             }
             Question::Meta => Fact::Meta(kube.node_meta(node)?),
             Question::Node => Fact::Node(kube.node(node)?, None),
             Question::Pods => Fact::Pods(kube.pods_on(node, |pod| self.ours.is(pod))?),
-            Question::Renamed => Fact::Renamed(self.renamed(caller, seen)?),
+            Question::Renamed => Fact::Renamed(self.renamed(caller, observed)?),
         };
-        seen.fold(fact, at);
+        observed.record(fact, at);
         Ok(())
     }
 
     /// Writes, and records what was written. After a conflicting write, or one whose outcome is unknown, the objects that the write
     /// was based on are forgotten, so that the next step reads them again.
-    pub(super) fn change(&self, caller: &Caller, change: &Change, seen: &mut Observed, doubts: &mut u32) -> Result<(), Error> {
+    pub(super) fn change(&self, caller: &Caller, change: &Change, observed: &mut Observed, doubts: &mut u32) -> Result<(), Error> {
         let now = clock::now();
         let result = match change {
             Change::Lock { why, next, basis } => self
@@ -122,8 +127,8 @@ impl Performer {
         match result {
             Ok(fact) => {
                 info!("node {}: {}", caller.node, change.purpose());
-                seen.fold(fact, now.instant);
-                if let Some(lock) = &seen.lock {
+                observed.record(fact, now.instant);
+                if let Some(lock) = &observed.lock {
                     self.drains.end_void(&lock.value.state);
                 }
                 return Ok(());
@@ -134,15 +139,15 @@ impl Performer {
         // The other writer may not have finished.
         drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
         match change {
-            Change::Lock { .. } => seen.forget_lock(),
-            Change::Node { .. } => seen.forget_node(),
+            Change::Lock { .. } => observed.forget_lock(),
+            Change::Node { .. } => observed.forget_node(),
         }
         Ok(())
     }
 
     /// The Node that has the machine-id of a holder whose own Node is gone. The view of the fleet has those that have joined since.
-    fn renamed(&self, caller: &Caller, seen: &Observed) -> Result<Option<Node>, Error> {
-        let holder = seen.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
+    fn renamed(&self, caller: &Caller, observed: &Observed) -> Result<Option<Node>, Error> {
+        let holder = observed.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
         let Some(name) = self.node_cache.known(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))

@@ -49,7 +49,7 @@ impl Presence {
     /// place is free as soon as the current call has ended.
     pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
         match step {
-            Step::Change(_) | Step::Look(_) if self.is_gone() => Step::Answer(Outcome::refused(Kind::BadRequest, hung_up(node))),
+            Step::Change(_) | Step::Read(_) if self.is_gone() => Step::Answer(Outcome::refused(Kind::BadRequest, hung_up(node))),
             step => step,
         }
     }

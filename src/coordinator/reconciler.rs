@@ -57,20 +57,20 @@ impl Reconciler {
         let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
         self.metrics.slots(self.capacity, &lock.state);
         for holder in lock.state.holders {
-            self.node(&holder.node, &holder.uid, |seen, now| reconcile::holder(&holder.uid, seen, now.clock));
+            self.node(&holder.node, &holder.uid, |observed, now| reconcile::holder(&holder.uid, observed, now.clock));
         }
         Ok(())
     }
 
     fn orphans(&self) -> Result<(), Error> {
         let Performer { kube, node_cache, .. } = &*self.performer;
-        for member in node_cache.facts_lately(kube)?.members.into_iter().filter(Member::is_marked) {
+        for member in node_cache.cached_facts(kube)?.members.into_iter().filter(Member::is_marked) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
                 info!("node {name} is marked Rebooting by hand or by another manager; it counts as unavailable");
                 continue;
             }
-            self.node(name, &uid, |seen, now| reconcile::orphan(name, &uid, seen, now.clock));
+            self.node(name, &uid, |observed, now| reconcile::orphan(name, &uid, observed, now.clock));
         }
         Ok(())
     }
@@ -87,18 +87,18 @@ impl Reconciler {
     fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) -> Result<Option<KeepReason>, Error> {
         let Some(group) = GroupName::parse("reconcile") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
-        let mut seen = Observed::nothing(uid.clone(), None);
+        let mut observed = Observed::new(uid.clone(), None);
         let mut doubts = 0;
         for _ in 0..STEPS_MAX {
-            match next(&seen, clock::now()) {
+            match next(&observed, clock::now()) {
                 Step::Change(change, why) => {
                     if let Some(why) = why {
                         info!("node {node}: its slot can be freed: {why}");
                     }
-                    self.performer.change(&caller, &change, &mut seen, &mut doubts)?;
+                    self.performer.change(&caller, &change, &mut observed, &mut doubts)?;
                 }
                 Step::Done(why) => return Ok(why),
-                Step::Look(question) => self.performer.look(&caller, question, &mut seen)?,
+                Step::Read(question) => self.performer.look(&caller, question, &mut observed)?,
             }
         }
         Ok(None)

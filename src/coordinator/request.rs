@@ -30,8 +30,8 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn steady_state(&self, request: &Request, origin: &Origin) -> Reply {
-        let decision = self.decide_for_caller(request, origin, |caller, seen| {
-            self.performer.decide(caller, seen, |seen, now| steady_state::next(caller, seen, now))
+        let decision = self.decide_for_caller(request, origin, |caller, observed| {
+            self.performer.decide(caller, observed, |observed, now| steady_state::next(caller, observed, now))
         });
         match decision {
             Ok(Decision::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
@@ -43,15 +43,15 @@ impl Requests {
 
     pub(super) fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         let deadline = clock::now().instant + self.pre_reboot_wait;
-        let decision = self.decide_for_caller(request, origin, |caller, seen| self.decide_pre_reboot(caller, seen, &presence));
+        let decision = self.decide_for_caller(request, origin, |caller, observed| self.decide_pre_reboot(caller, observed, &presence));
         self.conclude(decision, deadline, presence, responder);
     }
 
     /// Decides a held request again.
     fn resume(self: &Arc<Self>, request: HeldRequest) {
         let HeldRequest { caller, term, deadline, presence, responder } = request;
-        let mut seen = Observed::nothing(caller.uid.clone(), term);
-        let decision = self.decide_pre_reboot(&caller, &mut seen, &presence);
+        let mut observed = Observed::new(caller.uid.clone(), term);
+        let decision = self.decide_pre_reboot(&caller, &mut observed, &presence);
         self.conclude(decision, deadline, presence, responder);
     }
 
@@ -67,8 +67,9 @@ impl Requests {
         }
     }
 
-    fn decide_pre_reboot(&self, caller: &Caller, seen: &mut Observed, presence: &Presence) -> Result<Decision, Error> {
-        self.performer.decide(caller, seen, |seen, now| presence.permits(pre_reboot::next(caller, seen, &self.rules, now), &caller.node))
+    fn decide_pre_reboot(&self, caller: &Caller, observed: &mut Observed, presence: &Presence) -> Result<Decision, Error> {
+        self.performer
+            .decide(caller, observed, |observed, now| presence.permits(pre_reboot::next(caller, observed, &self.rules, now), &caller.node))
     }
 
     /// Finds the caller, sees whether the request may act for it, and decides. When the node turns out to be another
@@ -89,10 +90,10 @@ impl Requests {
                 Found::Node(node) => node,
             };
             let caller = Caller { node: node.name.clone(), uid: node.uid.clone(), id, group: request.group.clone(), arrived };
-            let mut seen = Observed::nothing(caller.uid.clone(), None);
-            let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut seen)? {
+            let mut observed = Observed::new(caller.uid.clone(), None);
+            let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut observed)? {
                 Some(refused) => Decision::Answer(refused),
-                None => decide(&caller, &mut seen)?,
+                None => decide(&caller, &mut observed)?,
             };
             if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);

@@ -47,13 +47,13 @@ pub struct DrainPlan {
 }
 
 impl DrainPlan {
-    /// Sorts `pods`. `since` is when the node's slot was taken, before the cordon; `elsewhere` the nodes that may run our own pods
-    /// (read only if [`DrainPlan::asks_elsewhere`]).
-    pub fn of(pods: &[Pod], ours: &Ours, since: Timestamp, elsewhere: Option<&Hosts>) -> Self {
+    /// Sorts `pods`. `since` is when the node's slot was taken, before the cordon; `other_hosts` the nodes that may run our own pods
+    /// (read only if [`DrainPlan::needs_other_hosts`]).
+    pub fn of(pods: &[Pod], ours: &Ours, since: Timestamp, other_hosts: Option<&Hosts>) -> Self {
         let mut plan = Self::default();
         for pod in pods {
             let own = ours.is(pod);
-            match skipped(pod, own, since, elsewhere) {
+            match skipped(pod, own, since, other_hosts) {
                 Some(why) => plan.skipped.push((pod.clone(), why)),
                 None if pod.ends.is_some() => plan.terminating.push(pod.clone()),
                 None if own => plan.own.push(pod.clone()),
@@ -66,7 +66,7 @@ impl DrainPlan {
     }
 
     /// Reports whether only our own pods are left, so that it matters whether another node can run them.
-    pub fn asks_elsewhere(pods: &[Pod], ours: &Ours, since: Timestamp) -> bool {
+    pub fn needs_other_hosts(pods: &[Pod], ours: &Ours, since: Timestamp) -> bool {
         let plan = Self::of(pods, ours, since, None);
         plan.evict.is_empty() && plan.terminating.is_empty() && !plan.own.is_empty()
     }
@@ -111,7 +111,7 @@ impl Ours {
 /// Returns the reason to skip a pod, with the filters in kubectl's order.
 ///
 /// All other pods are evicted, including pods with `emptyDir` volumes and unmanaged pods (as `kubectl drain --delete-emptydir-data --force`).
-fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: Option<&Hosts>) -> Option<Skipped> {
+fn skipped(pod: &Pod, own: bool, since: Timestamp, other_hosts: Option<&Hosts>) -> Option<Skipped> {
     let daemon = pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
     // Creation times have whole seconds: a pod of the second in which the slot was taken counts as older.
     let is_newer = pod.created.is_some_and(|created| created > since);
@@ -123,7 +123,7 @@ fn skipped(pod: &Pod, own: bool, since: Timestamp, elsewhere: Option<&Hosts>) ->
         Some(Skipped::Finished)
     } else if is_newer && (pod.tolerates_cordon || pod.bound_at_creation) {
         Some(Skipped::CameBack)
-    } else if own && pod.ends.is_none() && elsewhere.is_some_and(|hosts| !hosts.can_run(pod)) {
+    } else if own && pod.ends.is_none() && other_hosts.is_some_and(|hosts| !hosts.can_run(pod)) {
         Some(Skipped::Own)
     } else {
         None
@@ -168,8 +168,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(patch: &Value, elsewhere: bool, want: &str) {
-        let hosts = if elsewhere { other_host() } else { Hosts::default() };
+    fn check(patch: &Value, other_hosts: bool, want: &str) {
+        let hosts = if other_hosts { other_host() } else { Hosts::default() };
         let plan = DrainPlan::of(&[pod(patch)], &ours(), SINCE.parse().unwrap(), Some(&hosts));
         let got = match (plan.evict.len(), plan.terminating.len(), plan.own.len(), plan.skipped.first()) {
             (1, 0, 0, None) => "evict".to_owned(),
@@ -252,7 +252,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_pod_is_in_exactly_one_list(kinds in proptest::collection::vec(0u8..6, 0..30), elsewhere: bool) {
+        fn every_pod_is_in_exactly_one_list(kinds in proptest::collection::vec(0u8..6, 0..30), other_hosts: bool) {
             let pods: Vec<Pod> = kinds.iter().map(|kind| pod(&match kind {
                 0 => owned("apps/v1", "DaemonSet"),
                 1 => json!({"status": {"phase": "Succeeded"}}),
@@ -261,7 +261,7 @@ mod tests {
                 4 => json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": ""}}}),
                 _ => json!({}),
             })).collect();
-            let hosts = elsewhere.then(Hosts::default);
+            let hosts = other_hosts.then(Hosts::default);
             let plan = DrainPlan::of(&pods, &ours(), SINCE.parse().unwrap(), hosts.as_ref());
             prop_assert_eq!(plan.left() + plan.skipped.len(), pods.len());
             prop_assert_eq!(plan.is_empty(), plan.candidates().is_empty() && plan.terminating.is_empty());

@@ -30,13 +30,13 @@ pub enum Change {
 /// Purpose of a write to the Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockChange {
-    /// A node with our annotation and cordon has no slot because the Lease was deleted: it gets one, since it may be rebooting.
+    /// The node gets a slot, because it was marked under a Lease that was deleted, and may be rebooting.
     Adopt,
     /// The reboot is approved.
     Approve,
     /// The node is up again.
     CheckIn,
-    /// The Node of an approved holder is there after all.
+    /// The missing Node of an approved holder exists again.
     Found,
     /// The slot is free.
     Free,
@@ -49,11 +49,11 @@ pub enum LockChange {
 /// Purpose of a write to a Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeChange {
-    /// The time at which the node was seen empty is recorded. The write is also the barrier for what is known of the fleet.
+    /// The time at which the node was seen empty is recorded. The write is also the barrier for the view of the fleet.
     Drained,
     /// The node gets the rebooting annotation, and is cordoned.
     Mark,
-    /// The node is marked `Ready`, and its cordon is as before.
+    /// The node is marked `Ready`, and gets its former cordon.
     Restore,
 }
 
@@ -74,7 +74,7 @@ impl Change {
         Self::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }
     }
 
-    /// The purpose, for the log.
+    /// Returns the purpose, for the log.
     pub fn purpose(&self) -> &'static str {
         match self {
             Self::Lock { why: LockChange::Adopt, .. } => "slot taken for a node that was marked under a deleted Lease",
@@ -95,7 +95,7 @@ impl Change {
 }
 
 impl Lock {
-    /// Writes `next` over this lock.
+    /// Creates the write of `next` over the version of this lock.
     pub(super) fn change(&self, why: LockChange, next: LockState) -> Change {
         Change::Lock { why, next, basis: self.version.clone() }
     }

@@ -1,13 +1,13 @@
-//! The proofs behind a 200 to a pre-reboot. Each is a value that only its check can make, and none can be copied,
-//! kept or read from anywhere: without all three there is no [`Approval`], and without an approval no 200.
+//! Proofs behind a 200 to a pre-reboot. Only its check can make a proof, and no proof can be copied or stored. Without all three there
+//! is no [`Approval`], and without an approval no 200.
 
 use std::time::{Duration, Instant};
 
-use super::{Lock, LockChange, Seen};
+use super::{Lock, LockChange, Reading};
 use crate::cluster::{Complete, Node, Pod, PodKey, Uid};
 use crate::drain::DrainPlan;
 
-/// No proof older than this counts. A replica that was frozen in between wakes up with stale proofs and reads again.
+/// Maximum age of a proof. A replica that was frozen finds its proofs too old, and reads again.
 pub const PROOF_AGE_MAX: Duration = Duration::from_secs(15);
 
 /// The slot is held: this request wrote the approval into the Lease, over the version that named the node a holder.
@@ -24,7 +24,7 @@ pub struct Cordoned {
     at: Instant,
 }
 
-/// A complete list of the node's pods, begun after the cordon was seen, holds none that must go.
+/// A complete list of the node's pods, begun after the cordon was seen, holds no pod to evict.
 #[derive(Debug)]
 pub struct Emptied {
     tick: u64,
@@ -38,13 +38,13 @@ pub struct Approval {
     came_back: Vec<PodKey>,
 }
 
-/// A proof is too old, or they were not made in this order: cordon, empty, slot.
+/// A proof is too old, or the proofs were not made in the order cordon, empty, slot.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stale;
 
 impl HeldSlot {
     /// Makes the proof from the answer to the write that approved the node `uid`.
-    pub fn of(lock: &Seen<Lock>, uid: &Uid) -> Option<Self> {
+    pub fn of(lock: &Reading<Lock>, uid: &Uid) -> Option<Self> {
         let holder = lock.value.state.holder(uid)?;
         let approved = lock.value.written == Some(LockChange::Approve) && holder.approved.is_some() && holder.checked_in.is_none();
         approved.then_some(Self { tick: lock.tick, at: lock.at })
@@ -52,17 +52,17 @@ impl HeldSlot {
 }
 
 impl Cordoned {
-    /// Makes the proof from the Node as read; `None` when it is not cordoned under the term `term` of `lock`.
-    pub fn of(node: &Seen<Option<Node>>, lock: &Lock, term: u64) -> Option<Self> {
+    /// Makes the proof from the Node as read; `None` if the node is not cordoned under the term `term` of `lock`.
+    pub fn of(node: &Reading<Option<Node>>, lock: &Lock, term: u64) -> Option<Self> {
         let cordoned = node.value.as_ref()?.is_cordoned_for(&lock.term(term));
         cordoned.then_some(Self { tick: node.tick, at: node.at })
     }
 }
 
 impl Emptied {
-    /// Makes the proof from a complete list of pods. When pods are left, returns the plan for them instead.
+    /// Makes the proof from a complete list of pods. `Err`: the list is too old, or pods are left, with the plan for them.
     pub fn of(
-        pods: &Seen<Complete<Vec<Pod>>>,
+        pods: &Reading<Complete<Vec<Pod>>>,
         cordoned: &Cordoned,
         plan: impl FnOnce(&[Pod]) -> DrainPlan,
     ) -> Result<Self, Option<DrainPlan>> {
@@ -78,15 +78,15 @@ impl Emptied {
 }
 
 impl Approval {
-    /// Puts the proofs together at the moment `now`.
+    /// Combines the proofs at the moment `now`.
     #[expect(clippy::needless_pass_by_value, reason = "the proofs are used up")]
     pub fn of(cordoned: Cordoned, emptied: Emptied, slot: HeldSlot, now: Instant) -> Result<Self, Stale> {
         let ordered = cordoned.tick < emptied.tick && emptied.tick < slot.tick;
-        let young = [cordoned.at, emptied.at, slot.at].iter().all(|at| now.saturating_duration_since(*at) <= PROOF_AGE_MAX);
-        if ordered && young { Ok(Self { came_back: emptied.came_back }) } else { Err(Stale) }
+        let recent = [cordoned.at, emptied.at, slot.at].iter().all(|at| now.saturating_duration_since(*at) <= PROOF_AGE_MAX);
+        if ordered && recent { Ok(Self { came_back: emptied.came_back }) } else { Err(Stale) }
     }
 
-    /// The pods that stay because they came back to the cordoned node: the reboot ends them.
+    /// Returns the pods that came back to the cordoned node, which the reboot ends.
     pub fn came_back(&self) -> &[PodKey] {
         &self.came_back
     }

@@ -1,24 +1,24 @@
-//! Gates in front of a free slot: the node's own kubelet, and the other nodes of the control plane.
+//! Checks before a free slot is taken: the node's own kubelet, and the other nodes of the control plane.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Rules, Seen, Step};
+use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Reading, Rules, Step};
 use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, join_names};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
-/// Maximum time that an asking node may have been not Ready. A node whose kubelet does not report cannot be drained: its pods do not
-/// end, and it holds the slot to no use.
+/// Time after which a node that is not Ready takes no slot. Without its kubelet its pods do not end, so it cannot be drained and would
+/// block the slot.
 const NOT_READY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
-/// Returns the next step of a node that asks for a slot and is refused for now; `None` if no gate refuses.
-pub(super) fn closed(caller: &Caller, seen: &Observed, lock: &Seen<Lock>, node: &Node, rules: &Rules, now: Now) -> Option<Step> {
+/// Returns the next step of a node that must not take a slot now; `None` if it may.
+pub(super) fn closed(caller: &Caller, observed: &Observed, lock: &Reading<Lock>, node: &Node, rules: &Rules, now: Now) -> Option<Step> {
     not_ready(node, now.clock).or_else(|| {
         if !is_protected(node, rules) {
             return None;
         }
-        match seen.newest_fleet() {
-            None => Some(Step::Look(Question::FleetLately)),
+        match observed.newest_fleet() {
+            None => Some(Step::Read(Question::FleetCached)),
             Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, |_| true)),
         }
     })
@@ -54,8 +54,8 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
     Some(Step::Answer(Outcome::refused(Kind::NodeNotReady, message)))
 }
 
-/// The other control-plane nodes that are unavailable, each with the reason. A holder of a slot is, if it `counts`; one whose
-/// Node is deleted is known from the Lease.
+/// Lists the other control-plane nodes that are unavailable, each with the reason. A holder of a slot is unavailable if it `counts`; a
+/// holder whose Node is deleted is known from the Lease.
 fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
     let nodes = || fleet.members.iter().filter(|member| member.control_plane);
     let is_in_plane = |holder: &&Holder| holder.control_plane || nodes().any(|node| node.name == holder.node);

@@ -1,24 +1,24 @@
-//! The result of the rules, and its reply to the client. Nothing else makes a 200.
+//! Result of the rules, and the reply to the client. Only this module makes a 200.
 
 use super::Approval;
 use crate::cluster::{HexId, NodeName, join_names};
 use crate::drain::{Progress, came_back_clause};
 use crate::fleetlock::{Kind, Refusal, Reply};
 
-/// The answer of the rules to a caller.
+/// Answer of the rules to a caller.
 #[derive(Debug)]
 pub enum Outcome {
     /// Pre-reboot: the node may reboot. Only an [`Approval`] makes one.
     Approved(Approval, NodeName),
-    /// Not now, or not at all.
+    /// The request is refused.
     Refused(Refusal),
     /// Steady-state: the node is in service.
     Settled(Settled),
-    /// No node has the id of the caller, or not any more: the view of the fleet may be late.
+    /// No node has the id of the caller. The view of the fleet may have shown an older node.
     UnknownNode(HexId),
 }
 
-/// Reason for which steady-state is answered 200.
+/// Reason to answer steady-state with 200.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// The node is marked Ready and holds no slot.
@@ -30,24 +30,24 @@ pub enum Settled {
 }
 
 impl Outcome {
-    /// A refusal of `kind`.
+    /// Refuses with `kind`.
     pub fn refused(kind: Kind, message: impl Into<String>) -> Self {
         Self::Refused(Refusal::new(kind, message))
     }
 
-    /// The node is still being drained when the time of its request is over.
+    /// Refuses a request whose time is over while its node is still being drained.
     pub fn draining(node: &NodeName, progress: Option<&Progress>) -> Self {
         let kind = if progress.is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
         let clause = progress.map_or_else(|| "is being drained".to_owned(), Progress::to_string);
         Self::refused(kind, format!("node {node} {clause}; the drain continues, ask again"))
     }
 
-    /// The drain of the node was ended while its request was held.
+    /// Refuses a held request whose drain was stopped.
     pub fn drain_ended(node: &NodeName) -> Self {
         Self::refused(Kind::Superseded, format!("the drain of node {node} was ended: it has checked in, or its slot was freed"))
     }
 
-    /// Two nodes or more have the caller's id.
+    /// Refuses an id that two or more nodes have.
     pub fn duplicate(id: HexId, nodes: &[NodeName]) -> Self {
         let nodes = join_names(nodes);
         let message = format!("the nodes {nodes} have the same machine-id (id {id}), as cloned machines do; give each its own");

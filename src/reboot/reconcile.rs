@@ -1,39 +1,39 @@
-//! Reconcile: finishes what a crash or an administrator has left, one node at a time, on evidence alone.
+//! Reconcile: finishes what a crash or an administrator has interrupted, one node at a time, on evidence only.
 //!
-//! Every replica does this, without a leader: each step is conditional on the state that it was decided from.
+//! Every replica reconciles, without a leader, because each step is conditional on the state from which it was decided.
 
 use jiff::Timestamp;
 
 use super::observed::may_be_marked_since;
-use super::{Change, Lock, LockChange, Observed, Question, Seen};
+use super::{Change, Lock, LockChange, Observed, Question, Reading};
 use crate::cluster::{Node, NodeName, Uid};
 use crate::fleetlock::GroupName;
 use crate::lock::{Approved, FreeReason, KeepReason, Release, is_searched_for, release};
 
-/// The next step for a node.
+/// Next step for a node.
 #[derive(Debug)]
 #[must_use]
 pub enum Step {
-    /// A conditional write; if it frees a slot, with the evidence.
+    /// A conditional write. If the write frees a slot, the reason.
     Change(Change, Option<FreeReason>),
-    /// Nothing; for a slot that is kept, with the reason.
+    /// Nothing is left to do. If a slot is kept, the reason.
     Done(Option<KeepReason>),
     /// Read something.
-    Look(Question),
+    Read(Question),
 }
 
-/// The next step for the holder `uid`.
-pub fn holder(uid: &Uid, seen: &Observed, now: Timestamp) -> Step {
-    // The Lease before the Node: a slot is freed over the version that is older than the evidence, so that any change in
+/// Returns the next step for the holder `uid`.
+pub fn holder(uid: &Uid, observed: &Observed, now: Timestamp) -> Step {
+    // The Lease is read before the Node. The slot is then freed over a version that is older than the evidence, so any change in
     // between makes the write fail.
-    let Some(lock) = &seen.lock else { return Step::Look(Question::Lock) };
+    let Some(lock) = &observed.lock else { return Step::Read(Question::Lock) };
     let Some(holder) = lock.value.state.holder(uid) else { return Step::Done(None) };
-    let Some(node) = seen.node.as_ref().filter(|node| node.tick > lock.tick || holder.checked_in.is_some()) else {
-        return Step::Look(Question::Node);
+    let Some(node) = observed.node.as_ref().filter(|node| node.tick > lock.tick || holder.checked_in.is_some()) else {
+        return Step::Read(Question::Node);
     };
-    let renamed = seen.renamed.as_ref().filter(|renamed| renamed.tick > lock.tick);
+    let renamed = observed.renamed.as_ref().filter(|renamed| renamed.tick > lock.tick);
     if renamed.is_none() && is_searched_for(holder, node.value.as_ref()) {
-        return Step::Look(Question::Renamed);
+        return Step::Read(Question::Renamed);
     }
     let renamed = renamed.and_then(|renamed| renamed.value.as_ref());
     match release(holder, node.value.as_ref(), renamed, now) {
@@ -41,16 +41,16 @@ pub fn holder(uid: &Uid, seen: &Observed, now: Timestamp) -> Step {
         Release::Found => Step::Change(lock.value.change(LockChange::Found, lock.value.state.missing(uid, None)), None),
         Release::Free(why) => Step::Change(lock.value.change(LockChange::Free, lock.value.state.free(uid)), Some(why)),
         Release::Missing => Step::Change(lock.value.change(LockChange::Missing, lock.value.state.missing(uid, Some(now))), None),
-        Release::RestoreFirst if may_be_marked_since(node, lock, Some(holder)) => Step::Look(Question::Lock),
+        Release::RestoreFirst if may_be_marked_since(node, lock, Some(holder)) => Step::Read(Question::Lock),
         Release::RestoreFirst => node.value.as_ref().map_or(Step::Done(None), restore),
     }
 }
 
-/// The next step for a node that was seen with our annotation and cordon. Without a slot both are undone, unless the Lease they
-/// were made under is gone: then the node may be rebooting and gets a slot.
-pub fn orphan(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> Step {
-    let Some(node) = &seen.node else { return Step::Look(Question::Node) };
-    let Some(lock) = seen.lock.as_ref().filter(|lock| lock.tick > node.tick) else { return Step::Look(Question::Lock) };
+/// Returns the next step for a node that has our annotation and cordon, and perhaps no slot. Without a slot both are removed. If their
+/// Lease was deleted, the node may be rebooting and gets a slot instead.
+pub fn orphan(name: &NodeName, uid: &Uid, observed: &Observed, now: Timestamp) -> Step {
+    let Some(node) = &observed.node else { return Step::Read(Question::Node) };
+    let Some(lock) = observed.lock.as_ref().filter(|lock| lock.tick > node.tick) else { return Step::Read(Question::Lock) };
     let Some(node) = node.value.as_ref().filter(|node| node.meta.uid == *uid && !node.meta.is_in_service()) else {
         return Step::Done(None);
     };
@@ -62,11 +62,11 @@ pub fn orphan(name: &NodeName, uid: &Uid, seen: &Observed, now: Timestamp) -> St
     if same_lease { restore(node) } else { adopt(name, lock, node, now) }
 }
 
-fn adopt(name: &NodeName, lock: &Seen<Lock>, node: &Node, now: Timestamp) -> Step {
+fn adopt(name: &NodeName, lock: &Reading<Lock>, node: &Node, now: Timestamp) -> Step {
     let Some(group) = GroupName::parse("unknown") else { return Step::Done(None) };
     let mut next = lock.value.state.take(name, &node.meta.uid, &group, now).describe(node);
     for holder in next.holders.iter_mut().filter(|holder| holder.uid == node.meta.uid) {
-        // The boot in which it was approved is not known, so being in service again is evidence enough.
+        // The boot in which it was approved is not known. Therefore it is enough evidence that the node is in service again.
         holder.approved = Some(Approved { at: now, boot: String::new() });
     }
     Step::Change(lock.value.change(LockChange::Adopt, next), None)

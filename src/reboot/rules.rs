@@ -9,22 +9,22 @@ use crate::drain::Ours;
 use crate::fleetlock::{GroupName, answers_to};
 use crate::lock::Capacity;
 
-/// The node that a request is for, and the words of the request.
+/// Node that a request is for, and the contents of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The node's name.
     pub node: NodeName,
-    /// The node's UID, as the view of the fleet has it.
+    /// The node's UID in the view of the fleet.
     pub uid: Uid,
     /// The id in the request.
     pub id: HexId,
     /// The group in the request.
     pub group: GroupName,
-    /// Time when the request arrived.
+    /// Time at which the request arrived.
     pub arrived: Timestamp,
 }
 
-/// The settings that all decisions share.
+/// Settings that all decisions share.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Maximum number of nodes unavailable at once.
@@ -35,7 +35,7 @@ pub struct Rules {
     pub ours: Ours,
 }
 
-/// The time, in both forms.
+/// Current time, in both forms.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// For times that are written and shown.
@@ -45,7 +45,7 @@ pub struct Now {
 }
 
 impl Caller {
-    /// Reports whether `node`, as just read, is still the node that the fleet view meant.
+    /// Reports whether `node`, as just read, is the node that the view of the fleet found.
     pub fn is(&self, node: &Node) -> bool {
         node.meta.uid == self.uid && node.machine_id.is_some_and(|machine| answers_to(machine, self.id))
     }

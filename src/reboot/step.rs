@@ -1,4 +1,4 @@
-//! The next step: an answer, a write, a reading, or a wait.
+//! The next step of a request: an answer, a write, a read, or a wait.
 
 use jiff::Timestamp;
 
@@ -7,7 +7,7 @@ use crate::cluster::NodeName;
 use crate::drain::DrainPlan;
 use crate::fleetlock::Kind;
 
-/// The one thing to do next.
+/// Next step of a request.
 #[derive(Debug)]
 #[must_use]
 pub enum Step {
@@ -16,52 +16,52 @@ pub enum Step {
     /// A conditional write.
     Change(Change),
     /// Read something.
-    Look(Question),
-    /// Wait for an event, and ask again.
+    Read(Question),
+    /// Wait for an event, then ask the rules again.
     Wait(Wait),
 }
 
-/// Something to read.
+/// Fact to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// The nodes other than the caller's that may run our own pods.
-    Elsewhere,
+    OtherHosts,
     /// The fleet, with no change missing up to the moment that [`FleetFacts`](super::FleetFacts) names.
     Fleet,
-    /// The fleet as far as is known.
-    FleetLately,
+    /// The fleet, possibly late.
+    FleetCached,
     /// The Lease.
     Lock,
-    /// The caller's Node, its metadata alone.
+    /// The metadata of the caller's Node.
     Meta,
-    /// The caller's Node, whole.
+    /// The caller's Node.
     Node,
     /// The pods of the caller's node.
     Pods,
-    /// The Node that has the machine-id of the caller's, whose own Node is gone.
+    /// The Node with the caller's machine-id, if the caller's own Node is gone.
     Renamed,
 }
 
-/// An event that a request may wait for.
+/// Event for which a request may wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// The node is drained. The pods must be evicted meanwhile.
+    /// The end of the drain, which must be started if it is not running.
     Drain(Drain),
 }
 
 /// An order to drain a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
-    /// The drain ends when the node's slot is not held under this term any more.
+    /// Term of the slot. The drain ends when the slot is no longer held under this term.
     pub term: u64,
-    /// Time when the slot was taken.
+    /// Time at which the slot was taken.
     pub since: Timestamp,
-    /// The pods at the beginning.
+    /// Pods at the beginning.
     pub plan: DrainPlan,
 }
 
 impl Step {
-    /// The answer to a request that a later one of the same node has overtaken.
+    /// Answers a request of which a newer one of the same node exists.
     pub(super) fn superseded(node: &NodeName) -> Self {
         let message = format!("superseded by a newer request from node {node}");
         Self::Answer(Outcome::refused(Kind::Superseded, message))

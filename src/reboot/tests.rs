@@ -1,15 +1,15 @@
 //! Single rules at their edges, on values made by hand. How the rules work together, `tests/model` walks in every order there is, and
 //! at random.
 
+mod after_reboot;
 mod answers;
-mod asked;
+mod before_reboot;
 mod caller;
-mod checked_in;
 mod evidence;
 mod fleet;
 mod gates;
-mod reconciled;
-mod remembered;
+mod reconciling;
+mod recording;
 
 use std::time::{Duration, Instant};
 
@@ -64,15 +64,15 @@ impl Fixture {
         Lock { state: self.state.clone(), version: Some(self.version.clone()), written: None }
     }
 
-    fn seen<T>(&self, value: T, tick: u64) -> Seen<T> {
-        Seen { value, tick, at: self.now.instant }
+    fn reading<T>(&self, value: T, tick: u64) -> Reading<T> {
+        Reading { value, tick, at: self.now.instant }
     }
 
     /// Node and lock, read at these ticks.
     fn observed(&self, node: Node, node_tick: u64, lock: Lock, lock_tick: u64) -> Observed {
-        let mut observed = Observed::nothing(self.uid.clone(), None);
-        observed.node = Some(self.seen(Some(node), node_tick));
-        observed.lock = Some(self.seen(lock, lock_tick));
+        let mut observed = Observed::new(self.uid.clone(), None);
+        observed.node = Some(self.reading(Some(node), node_tick));
+        observed.lock = Some(self.reading(lock, lock_tick));
         observed
     }
 

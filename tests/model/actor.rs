@@ -26,7 +26,7 @@ pub(crate) enum Work {
 pub(crate) struct Actor {
     pub(crate) work: Work,
     pub(crate) machine: usize,
-    pub(crate) seen: Observed,
+    pub(crate) observed: Observed,
     /// The agent waits for the answer.
     pub(crate) heard: bool,
     /// The term of the drain that it waits for, if it waits for one.
@@ -48,7 +48,7 @@ pub(crate) enum Next {
     Drain(Drain),
     /// A reconciler has nothing to do.
     Idle,
-    Look(Question),
+    Read(Question),
 }
 
 impl Actor {
@@ -58,7 +58,7 @@ impl Actor {
         Self {
             work,
             machine,
-            seen: Observed::nothing(uid, None),
+            observed: Observed::new(uid, None),
             heard,
             drain: None,
             marks_since: 0,
@@ -84,10 +84,10 @@ impl Actor {
     /// What the shipped rules say; with a mutation, what it makes of that.
     pub(crate) fn next(&self, stage: &Stage, now: Now) -> Next {
         let next = match &self.work {
-            Work::PreReboot(caller) => pre_reboot::next(caller, &self.seen, &stage.rules, now).into(),
-            Work::SteadyState(caller) => steady_state::next(caller, &self.seen, now).into(),
-            Work::Holder(uid) => reconcile::holder(uid, &self.seen, now.clock).into(),
-            Work::Orphan(name, uid) => reconcile::orphan(name, uid, &self.seen, now.clock).into(),
+            Work::PreReboot(caller) => pre_reboot::next(caller, &self.observed, &stage.rules, now).into(),
+            Work::SteadyState(caller) => steady_state::next(caller, &self.observed, now).into(),
+            Work::Holder(uid) => reconcile::holder(uid, &self.observed, now.clock).into(),
+            Work::Orphan(name, uid) => reconcile::orphan(name, uid, &self.observed, now.clock).into(),
         };
         match stage.setup.mutation {
             None => next,
@@ -96,31 +96,31 @@ impl Actor {
     }
 
     /// Takes in what was read or written.
-    pub(crate) fn fold(&mut self, fact: Fact, world: &World, now: Now) {
+    pub(crate) fn record(&mut self, fact: Fact, world: &World, now: Now) {
         match &fact {
             Fact::Node(..) => {
                 self.uncordoned = false;
                 self.marks_since = 1 << world.marked();
             }
             Fact::Pods(_) => self.pods_came = false,
-            Fact::Elsewhere(_) | Fact::Fleet(_) | Fact::FleetLately(_) | Fact::Lock(_) | Fact::Meta(_) | Fact::Renamed(_) => {}
+            Fact::OtherHosts(_) | Fact::Fleet(_) | Fact::FleetCached(_) | Fact::Lock(_) | Fact::Meta(_) | Fact::Renamed(_) => {}
         }
-        self.seen.fold(fact, now.instant);
+        self.observed.record(fact, now.instant);
     }
 
     /// What was written, or was to be written, is not known.
     pub(crate) fn forget(&mut self, change: &Change) {
         match change {
-            Change::Lock { .. } => self.seen.forget_lock(),
-            Change::Node { .. } => self.seen.forget_node(),
+            Change::Lock { .. } => self.observed.forget_lock(),
+            Change::Node { .. } => self.observed.forget_node(),
         }
     }
 
     /// Continues after its drain: everything is read again, under the same term.
     pub(crate) fn resume(&mut self) {
-        let term = self.seen.term.clone();
+        let term = self.observed.term.clone();
         if let Work::PreReboot(caller) = &self.work {
-            self.seen = Observed::nothing(caller.uid.clone(), term);
+            self.observed = Observed::new(caller.uid.clone(), term);
         }
         self.drain = None;
         self.uncordoned = false;
@@ -162,11 +162,11 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
         Question::Lock if world.annotation_lost => {
             Fact::Lock(Lock { state: LockState::default(), version: world.lock.version.clone(), written: None })
         }
-        Question::Elsewhere => Fact::Elsewhere(Hosts::default()),
+        Question::OtherHosts => Fact::OtherHosts(Hosts::default()),
         Question::Lock => Fact::Lock(Lock { written: None, ..(*world.lock).clone() }),
         Question::Meta => Fact::Meta(world.node(machine).map(|node| node.meta.clone())),
         Question::Fleet => Fact::Fleet(fleet(stage, world, world.marked())),
-        Question::FleetLately => Fact::FleetLately(fleet(stage, world, world.marked())),
+        Question::FleetCached => Fact::FleetCached(fleet(stage, world, world.marked())),
         Question::Node => Fact::Node(world.node(machine).cloned(), None),
         Question::Pods => Fact::Pods(pods(world.machines[machine].pods)),
     }
@@ -235,7 +235,7 @@ impl From<Step> for Next {
             Step::Answer(outcome) => Self::Answer(outcome),
             Step::Change(change) => Self::Change(change),
             Step::Wait(Wait::Drain(drain)) => Self::Drain(drain),
-            Step::Look(question) => Self::Look(question),
+            Step::Read(question) => Self::Read(question),
         }
     }
 }
@@ -245,7 +245,7 @@ impl From<reconcile::Step> for Next {
         match step {
             reconcile::Step::Change(change, _why) => Self::Change(change),
             reconcile::Step::Done(_) => Self::Idle,
-            reconcile::Step::Look(question) => Self::Look(question),
+            reconcile::Step::Read(question) => Self::Read(question),
         }
     }
 }

@@ -91,7 +91,7 @@ impl Moves<'_> {
                 |world| {
                     world.may.arrivals -= 1;
                     world.machine(machine).pods += 1;
-                    disturb(world, machine, |actor| actor.pods_came |= actor.seen.pods.is_some());
+                    disturb(world, machine, |actor| actor.pods_came |= actor.observed.pods.is_some());
                     None
                 },
             );

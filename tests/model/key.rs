@@ -13,7 +13,7 @@
 use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMeta, NodePatch, Term};
 use reboot_manager::lock::{Approved, Holder, LockState};
-use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Seen};
+use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Reading};
 
 use crate::actor::{Actor, Work};
 use crate::world::{Flight, Machine, Stage, View, World};
@@ -203,20 +203,20 @@ impl<'a> Key<'a> {
     }
 
     fn actor(&mut self, actor: &Actor) {
-        let Actor { work, machine, seen, heard, drain, marks_since, uncordoned, pods_came, pods_at_first } = actor;
+        let Actor { work, machine, observed, heard, drain, marks_since, uncordoned, pods_came, pods_at_first } = actor;
         self.number(*machine);
         self.work(*machine, work);
         for flag in [*heard, *uncordoned, *pods_came] {
             self.flag(flag);
         }
         self.some(drain.as_ref(), |key, term| key.term(*term));
-        if self.stage.setup.view == View::Late && seen.own_write.is_some() {
+        if self.stage.setup.view == View::Late && observed.own_write.is_some() {
             self.bytes.extend(marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {
             self.byte(*pods_at_first);
         }
-        self.observed(*machine, seen);
+        self.observed(*machine, observed);
     }
 
     fn work(&mut self, machine: usize, work: &Work) {
@@ -235,22 +235,22 @@ impl<'a> Key<'a> {
 
     fn observed(&mut self, machine: usize, observed: &Observed) {
         // `uid` is that of the work. Of the own write the rules ask for the record; only the watch needs the version.
-        let Observed { uid: _, ticks: _, own_write, term, first, elsewhere, fleet, fleet_lately, lock, meta, node, pods, renamed } =
+        let Observed { uid: _, ticks: _, own_write, term, first, other_hosts, fleet, fleet_cached, lock, meta, node, pods, renamed } =
             observed;
         self.some(own_write.as_ref(), |key, own| key.record(own.record.as_ref()));
         self.some(term.as_ref(), |key, held| key.held_term(machine, held));
         self.some(first.as_ref(), |key, first| key.some(first.as_ref(), |key, held| key.held_term(machine, held)));
         let mut order = Vec::new();
-        self.seen(&mut order, lock.as_ref(), |key, lock| key.lock(lock));
-        self.seen(&mut order, meta.as_ref(), |key, meta| key.some(meta.as_ref(), |key, meta| key.meta(machine, meta)));
-        self.seen(&mut order, node.as_ref(), |key, node| key.some(node.as_ref(), |key, node| key.node(machine, node)));
-        for fleet in [fleet, fleet_lately] {
-            self.seen(&mut order, fleet.as_ref(), |key, FleetFacts { members }| members.iter().for_each(|member| key.member(member)));
+        self.reading(&mut order, lock.as_ref(), |key, lock| key.lock(lock));
+        self.reading(&mut order, meta.as_ref(), |key, meta| key.some(meta.as_ref(), |key, meta| key.meta(machine, meta)));
+        self.reading(&mut order, node.as_ref(), |key, node| key.some(node.as_ref(), |key, node| key.node(machine, node)));
+        for fleet in [fleet, fleet_cached] {
+            self.reading(&mut order, fleet.as_ref(), |key, FleetFacts { members }| members.iter().for_each(|member| key.member(member)));
         }
-        self.seen(&mut order, pods.as_ref(), |key, pods| key.number(pods.items().len()));
-        self.seen(&mut order, elsewhere.as_ref(), |key, elsewhere| key.text(&format!("{elsewhere:?}")));
+        self.reading(&mut order, pods.as_ref(), |key, pods| key.number(pods.items().len()));
+        self.reading(&mut order, other_hosts.as_ref(), |key, other_hosts| key.text(&format!("{other_hosts:?}")));
         // No Node is registered under another name here.
-        self.seen(&mut order, renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
+        self.reading(&mut order, renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
         // The order in which these were seen.
         let mut ranked: Vec<usize> = (0..order.len()).collect();
         ranked.sort_unstable_by_key(|fact| order[*fact]);
@@ -269,8 +269,8 @@ impl<'a> Key<'a> {
         }
     }
 
-    fn seen<T>(&mut self, order: &mut Vec<u64>, seen: Option<&Seen<T>>, part: impl FnOnce(&mut Self, &T)) {
-        self.some(seen, |key, Seen { value, tick, at }| {
+    fn reading<T>(&mut self, order: &mut Vec<u64>, observed: Option<&Reading<T>>, part: impl FnOnce(&mut Self, &T)) {
+        self.some(observed, |key, Reading { value, tick, at }| {
             order.push(*tick);
             key.flag(key.now.instant.saturating_duration_since(*at) > PROOF_AGE_MAX);
             let before = key.bytes.len();

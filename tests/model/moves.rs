@@ -109,25 +109,25 @@ impl Moves<'_> {
                     None
                 },
             ),
-            Next::Look(question @ (Question::Fleet | Question::FleetLately)) => self.of_look_at_fleet(position, question),
-            Next::Look(Question::Pods) => self.add(
+            Next::Read(question @ (Question::Fleet | Question::FleetCached)) => self.of_look_at_fleet(position, question),
+            Next::Read(Question::Pods) => self.add(
                 || format!("{}: lists the pods", name()),
                 |world| {
                     let count = mutations::pods(stage.setup.mutation, &actor, world.machines[actor.machine].pods);
-                    fold(stage, world, position, Fact::Pods(pods(count)))
+                    record(stage, world, position, Fact::Pods(pods(count)))
                 },
             ),
-            Next::Look(question) if actor.cannot_read(question, stage, self.world) => self.add(
+            Next::Read(question) if actor.cannot_read(question, stage, self.world) => self.add(
                 || format!("{}: cannot read the Lease", name()),
                 |world| {
                     world.actors.remove(position);
                     None
                 },
             ),
-            Next::Look(question) => {
+            Next::Read(question) => {
                 self.add(
                     || format!("{}: looks at {question:?}", name()),
-                    |world| fold(stage, world, position, read(stage, world, actor.machine, question)),
+                    |world| record(stage, world, position, read(stage, world, actor.machine, question)),
                 );
                 self.of_lone_not_found(position, question);
             }
@@ -147,7 +147,7 @@ impl Moves<'_> {
                 || format!("{}: looks at {question:?}, which is answered \"not found\"", self.world.actors[position].name(stage)),
                 |world| {
                     world.may.lone_not_founds -= 1;
-                    fold(stage, world, position, fact)
+                    record(stage, world, position, fact)
                 },
             );
         }
@@ -157,12 +157,12 @@ impl Moves<'_> {
     /// that; before it, any change may be missing.
     fn of_look_at_fleet(&mut self, position: usize, question: Question) {
         let (stage, world, actor) = (self.stage, self.world, Rc::clone(&self.world.actors[position]));
-        let lately = question == Question::FleetLately;
+        let lately = question == Question::FleetCached;
         let barrier = !lately && stage.setup.mutation != Some(Mutation::DoesNotWaitForItsOwnWrite);
         let mut answers: Vec<FleetFacts> = Vec::new();
         if mutations::is_blind(stage.setup.mutation, &actor) {
             answers.push(FleetFacts::default());
-        } else if barrier && actor.seen.own_write.is_none() {
+        } else if barrier && actor.observed.own_write.is_none() {
             answers.push(fleet(stage, world, world.marked()));
         } else {
             for set in 0..1u8 << stage.names.len() {
@@ -178,10 +178,10 @@ impl Moves<'_> {
         }
         for answer in answers {
             let marked: Vec<_> = answer.members.iter().filter(|member| member.is_marked()).map(|member| member.name.0.clone()).collect();
-            let fact = if lately { Fact::FleetLately(answer) } else { Fact::Fleet(answer) };
+            let fact = if lately { Fact::FleetCached(answer) } else { Fact::Fleet(answer) };
             self.add(
                 || format!("{}: looks at {question:?}: marked are {marked:?}", actor.name(stage)),
-                |world| fold(stage, world, position, fact),
+                |world| record(stage, world, position, fact),
             );
         }
     }
@@ -198,7 +198,7 @@ impl Moves<'_> {
             |world| {
                 let done = mutations::pretended(mutation, change, world).or_else(|| world.apply(actor.machine, change, careless));
                 match done {
-                    Some(fact) => return fold(stage, world, position, fact),
+                    Some(fact) => return record(stage, world, position, fact),
                     None if mutation == Some(Mutation::NeverLooksAgain) => {}
                     None => world.actor(position).forget(change),
                 }
@@ -332,19 +332,19 @@ fn begin(stage: &Stage, world: &mut World, actor: Actor) -> Option<String> {
     world.actors.push(Rc::new(actor));
     let position = world.actors.len() - 1;
     match world.actors[position].next(stage, stage.now(world)) {
-        Next::Look(question) if world.actors[position].cannot_read(question, stage, world) => {
+        Next::Read(question) if world.actors[position].cannot_read(question, stage, world) => {
             world.actors.remove(position);
             None
         }
-        Next::Look(question) => fold(stage, world, position, read(stage, world, machine, question)),
+        Next::Read(question) => record(stage, world, position, read(stage, world, machine, question)),
         Next::Answer(_) | Next::Change(_) | Next::Drain(_) | Next::Idle => None,
     }
 }
 
 /// Takes in a fact.
-fn fold(stage: &Stage, world: &mut World, position: usize, fact: Fact) -> Option<String> {
+fn record(stage: &Stage, world: &mut World, position: usize, fact: Fact) -> Option<String> {
     let mut actor = (*world.actors[position]).clone();
-    actor.fold(fact, world, stage.now(world));
+    actor.record(fact, world, stage.now(world));
     world.actors[position] = Rc::new(actor);
     end_if_done(stage, world, position)
 }
@@ -360,7 +360,7 @@ fn end_if_done(stage: &Stage, world: &mut World, position: usize) -> Option<Stri
             world.actors.remove(position);
             None
         }
-        Next::Answer(Outcome::Approved(..)) | Next::Change(_) | Next::Drain(_) | Next::Look(_) => None,
+        Next::Answer(Outcome::Approved(..)) | Next::Change(_) | Next::Drain(_) | Next::Read(_) => None,
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn pods(mutation: Option<Mutation>, actor: &Actor, pods: u8) -> u8 {
 
 /// Whether it assumes that no node is marked.
 pub(crate) fn is_blind(mutation: Option<Mutation>, actor: &Actor) -> bool {
-    mutation == Some(Mutation::DoesNotLookAgain) && actor.seen.term.is_some()
+    mutation == Some(Mutation::DoesNotLookAgain) && actor.observed.term.is_some()
 }
 
 /// What it takes for the answer to a write that it has not made.
@@ -130,26 +130,26 @@ pub(crate) fn pretended(mutation: Option<Mutation>, change: &Change, world: &Wor
 }
 
 fn lock_change(actor: &Actor, why: LockChange, change: impl FnOnce(&Lock) -> reboot_manager::lock::LockState) -> Option<Next> {
-    let lock = &actor.seen.lock.as_ref()?.value;
+    let lock = &actor.observed.lock.as_ref()?.value;
     Some(Next::Change(Change::Lock { why, next: change(lock), basis: lock.version.clone() }))
 }
 
 fn free_old(actor: &Actor, now: Now) -> Option<Next> {
     let Work::Holder(uid) = &actor.work else { return None };
-    let holder = actor.seen.lock.as_ref()?.value.state.holder(uid)?;
+    let holder = actor.observed.lock.as_ref()?.value.state.holder(uid)?;
     let long = now.clock.duration_since(holder.since) >= SignedDuration::from_secs(120);
     long.then(|| lock_change(actor, LockChange::Free, |lock| lock.state.free(uid))).flatten()
 }
 
 fn check_in(actor: &Actor, now: Now) -> Option<Next> {
     let Work::SteadyState(caller) = &actor.work else { return None };
-    actor.seen.lock.as_ref()?.value.state.holder(&caller.uid).filter(|holder| holder.checked_in.is_none())?;
+    actor.observed.lock.as_ref()?.value.state.holder(&caller.uid).filter(|holder| holder.checked_in.is_none())?;
     lock_change(actor, LockChange::CheckIn, |lock| lock.state.check_in(&caller.uid, now.clock))
 }
 
 fn restore_marked(actor: &Actor) -> Option<Next> {
     let Work::Orphan(..) = &actor.work else { return None };
-    let node = actor.seen.node.as_ref()?.value.as_ref().filter(|node| !node.meta.is_in_service())?;
+    let node = actor.observed.node.as_ref()?.value.as_ref().filter(|node| !node.meta.is_in_service())?;
     Some(Next::Change(Change::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }))
 }
 

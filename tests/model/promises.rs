@@ -146,9 +146,9 @@ impl Stage {
         for _ in 0..STEPS_MAX {
             let now = self.now(world);
             match actor.next(self, now) {
-                Next::Look(question) => actor.fold(read(self, world, actor.machine, question), world, now),
+                Next::Read(question) => actor.record(read(self, world, actor.machine, question), world, now),
                 Next::Change(change) => match world.apply(actor.machine, &change, false) {
-                    Some(fact) => actor.fold(fact, world, now),
+                    Some(fact) => actor.record(fact, world, now),
                     None => actor.forget(&change),
                 },
                 Next::Answer(_) | Next::Drain(_) | Next::Idle => return,

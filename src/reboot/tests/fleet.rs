@@ -12,18 +12,19 @@ fn a_node_whose_slot_was_given_back_blocks_no_other_however_late_the_view() {
     let term = state.last_term;
     let lock = |state: &LockState, tick| {
         let version = Some(LeaseVersion { uid: lease.clone(), version: ResourceVersion("7".to_owned()) });
-        Seen { value: Lock { state: state.clone(), version, written: None }, tick, at: fixture.now.instant }
+        Reading { value: Lock { state: state.clone(), version, written: None }, tick, at: fixture.now.instant }
     };
     let fleet = |lease: &Uid, term| {
         let mut marked = marked_by_hand("n1");
         marked.record =
             Some(Box::new(CordonRecord { before: Before::Schedulable, term: Term { lease: lease.clone(), term }, drained: None }));
-        Seen { value: FleetFacts { members: vec![marked] }, tick: 2, at: fixture.now.instant }
+        Reading { value: FleetFacts { members: vec![marked] }, tick: 2, at: fixture.now.instant }
     };
-    let others =
-        |fleet: &Seen<FleetFacts>, lock: &Seen<Lock>| FleetFacts::rebooting_without_slot(Some(fleet), lock, &NodeName("n0".to_owned()));
-    let none = Others::Are(Vec::new());
-    let n1 = Others::Are(vec![NodeName("n1".to_owned())]);
+    let others = |fleet: &Reading<FleetFacts>, lock: &Reading<Lock>| {
+        FleetFacts::rebooting_without_slot(Some(fleet), lock, &NodeName("n0".to_owned()))
+    };
+    let none = Others::Rebooting(Vec::new());
+    let n1 = Others::Rebooting(vec![NodeName("n1".to_owned())]);
     let (held, free) = (state.clone(), state.free(&Uid("u1".to_owned())));
     assert_eq!(others(&fleet(&lease, term), &lock(&held, 3)), none, "its slot counts");
     assert_eq!(others(&fleet(&lease, term), &lock(&free, 3)), none);
@@ -39,15 +40,15 @@ fn others_are_the_marked_who_hold_no_slot_and_are_not_asked_for() {
     let name = |name: &str| NodeName(name.to_owned());
     let others = |names: &[&str], fleet, lock, own: &str| {
         let members = names.iter().map(|node| marked_by_hand(node)).collect();
-        let fleet = fixture.seen(FleetFacts { members }, fleet);
-        FleetFacts::rebooting_without_slot(Some(&fleet), &fixture.seen(fixture.lock(), lock), &name(own))
+        let fleet = fixture.reading(FleetFacts { members }, fleet);
+        FleetFacts::rebooting_without_slot(Some(&fleet), &fixture.reading(fixture.lock(), lock), &name(own))
     };
-    let are = |names: &[&str]| Others::Are(names.iter().map(|node| name(node)).collect());
+    let are = |names: &[&str]| Others::Rebooting(names.iter().map(|node| name(node)).collect());
     assert_eq!(others(&["n0", "n1", "n2"], 1, 2, "n1"), are(&["n2"]), "n0 holds a slot, and n1 asks");
     assert_eq!(others(&["n2"], 2, 1, "n1"), Others::LockTooOld);
     assert_eq!(others(&["n2"], 2, 2, "n1"), are(&["n2"]), "the lock is not older");
     assert_eq!(others(&["n0", "n1"], 2, 1, "n1"), are(&[]), "none of these can be mistaken for another");
-    assert_eq!(FleetFacts::rebooting_without_slot(None, &fixture.seen(fixture.lock(), 1), &name("n1")), Others::NotRead);
+    assert_eq!(FleetFacts::rebooting_without_slot(None, &fixture.reading(fixture.lock(), 1), &name("n1")), Others::NotRead);
 }
 
 #[test]

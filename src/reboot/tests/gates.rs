@@ -8,8 +8,8 @@ use crate::cluster::Unavailable;
 struct Gate {
     fixture: Fixture,
     node: Node,
-    seen: Observed,
-    lock: Seen<Lock>,
+    observed: Observed,
+    lock: Reading<Lock>,
     rules: Rules,
 }
 
@@ -20,8 +20,8 @@ impl Gate {
         node.control_plane = true;
         let lock = Lock { state: LockState::default(), version: None, written: None };
         let mut gate = Self {
-            seen: Observed::nothing(node.meta.uid.clone(), None),
-            lock: Seen { value: lock, tick: 2, at: fixture.now.instant },
+            observed: Observed::new(node.meta.uid.clone(), None),
+            lock: Reading { value: lock, tick: 2, at: fixture.now.instant },
             rules: Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() },
             node,
             fixture,
@@ -33,7 +33,7 @@ impl Gate {
     /// The control-plane nodes, read at this tick.
     fn reads(&mut self, unavailable: Option<Unavailable>, tick: u64) {
         let members = vec![plane("n0", Some(Unavailable::Cordoned)), plane("n1", unavailable)];
-        self.seen.fleet_lately = Some(Seen { value: FleetFacts { members }, tick, at: self.fixture.now.instant });
+        self.observed.fleet_cached = Some(Reading { value: FleetFacts { members }, tick, at: self.fixture.now.instant });
     }
 
     fn take(&mut self, name: &str) {
@@ -42,7 +42,7 @@ impl Gate {
     }
 
     fn step(&self) -> Option<Step> {
-        closed(&self.fixture.caller(), &self.seen, &self.lock, &self.node, &self.rules, self.fixture.now)
+        closed(&self.fixture.caller(), &self.observed, &self.lock, &self.node, &self.rules, self.fixture.now)
     }
 
     /// Kind and message of the refusal; empty when the way is free.
@@ -56,7 +56,7 @@ impl Gate {
 
     fn stays_up(&self) -> bool {
         let holder = self.lock.value.state.holders.iter().find(|holder| holder.node.as_str() == "n0").unwrap();
-        let fleet = &self.seen.fleet_lately.as_ref().unwrap().value;
+        let fleet = &self.observed.fleet_cached.as_ref().unwrap().value;
         control_plane_stays_up(&self.fixture.caller(), fleet, &self.lock.value, holder, &self.node, &self.rules)
     }
 }
@@ -116,8 +116,8 @@ fn a_control_plane_node_waits_for_another_that_is_unavailable_and_for_nothing_el
 #[test]
 fn the_fleet_is_read_for_a_node_of_the_control_plane() {
     let mut gate = Gate::new();
-    gate.seen.fleet_lately = None;
-    assert!(matches!(gate.step(), Some(Step::Look(Question::FleetLately))));
+    gate.observed.fleet_cached = None;
+    assert!(matches!(gate.step(), Some(Step::Read(Question::FleetCached))));
     gate.node.control_plane = false;
     assert!(gate.step().is_none());
 }
@@ -138,7 +138,7 @@ fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
         (node.unschedulable, node.readiness) = (true, readiness);
         let term = Term { lease: Uid("lease".to_owned()), term };
         node.record = Some(Box::new(CordonRecord { before, term, drained: None }));
-        gate.seen.fleet_lately = Some(Seen { value: FleetFacts { members: vec![node] }, tick: 3, at: gate.fixture.now.instant });
+        gate.observed.fleet_cached = Some(Reading { value: FleetFacts { members: vec![node] }, tick: 3, at: gate.fixture.now.instant });
         assert!(gate.says().contains(says) && gate.says().is_empty() == says.is_empty(), "{before:?} {readiness:?}: {}", gate.says());
     }
 }

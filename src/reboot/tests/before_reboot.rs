@@ -3,10 +3,10 @@
 use super::*;
 
 impl Fixture {
-    fn pre_reboot(&self, seen: &Observed, slots: usize) -> Step {
+    fn pre_reboot(&self, observed: &Observed, slots: usize) -> Step {
         pre_reboot::next(
             &self.caller(),
-            seen,
+            observed,
             &Rules { capacity: Capacity { slots }, protect_control_plane: true, ours: Ours::default() },
             self.now,
         )
@@ -29,7 +29,7 @@ fn an_approved_node_that_was_uncordoned_takes_a_new_term_once_there_is_room() {
     let fixture = Fixture::approved();
     let uncordoned = || Node { unschedulable: false, ..fixture.node() };
     let next = |node, lock, others| fixture.pre_reboot(&fixture.observed(uncordoned(), node, fixture.lock_with(others), lock), 1);
-    assert!(matches!(next(1, 2, 0), Step::Look(Question::Node)), "the mark may not have been made yet");
+    assert!(matches!(next(1, 2, 0), Step::Read(Question::Node)), "the mark may not have been made yet");
     assert!(takes(&next(2, 1, 0)) && takes(&next(1, 1, 0)));
     assert_eq!(refused(next(2, 1, 1)), "node n0 must wait: the slot is held by x0 since 2027-01-15T08:00:00Z");
 }
@@ -43,11 +43,11 @@ fn the_slot_of_another_node_of_this_name_is_replaced_only_by_the_later_of_the_tw
         Lock { state, ..fixture.lock() }
     };
     let next = |lock, tick, slots| {
-        let mut seen = fixture.observed(in_service(), tick, lock, 2);
-        seen.fleet_lately = Some(fixture.seen(FleetFacts::default(), 1));
-        fixture.pre_reboot(&seen, slots)
+        let mut observed = fixture.observed(in_service(), tick, lock, 2);
+        observed.fleet_cached = Some(fixture.reading(FleetFacts::default(), 1));
+        fixture.pre_reboot(&observed, slots)
     };
-    assert!(matches!(next(held_by(fixture.node.name()), 1, 1), Step::Look(Question::Node)));
+    assert!(matches!(next(held_by(fixture.node.name()), 1, 1), Step::Read(Question::Node)));
     assert!(takes(&next(held_by(fixture.node.name()), 2, 1)) && takes(&next(held_by(fixture.node.name()), 3, 1)));
     assert!(takes(&next(held_by(&NodeName("x".to_owned())), 1, 2)), "the slot of another name stays");
 }
@@ -57,9 +57,9 @@ fn a_node_takes_no_slot_while_as_many_others_are_marked_as_there_is_room_for() {
     let fixture = Fixture::approved();
     let free = Lock { state: LockState::default(), ..fixture.lock() };
     let next = |names: &[&str], slots| {
-        let mut seen = fixture.observed(in_service(), 1, free.clone(), 2);
-        seen.fleet_lately = Some(fixture.seen(FleetFacts { members: names.iter().map(|name| marked_by_hand(name)).collect() }, 1));
-        fixture.pre_reboot(&seen, slots)
+        let mut observed = fixture.observed(in_service(), 1, free.clone(), 2);
+        observed.fleet_cached = Some(fixture.reading(FleetFacts { members: names.iter().map(|name| marked_by_hand(name)).collect() }, 1));
+        fixture.pre_reboot(&observed, slots)
     };
     assert!(takes(&next(&[], 1)) && takes(&next(&["x"], 2)));
     assert!(refused(next(&["x"], 1)).contains("node x marked"), "{}", refused(next(&["x"], 1)));
@@ -85,7 +85,7 @@ fn a_node_that_is_refused_without_a_slot_is_restored_first_if_this_lease_has_mar
     let lock = || Lock { state: fixture.lock_with(1).state.free(&fixture.uid), ..fixture.lock() };
     let next = |node, node_tick| fixture.pre_reboot(&fixture.observed(node, node_tick, lock(), 2), 1);
     assert!(matches!(next(fixture.node(), 1), Step::Change(Change::Node { why: NodeChange::Restore, .. })));
-    assert!(matches!(next(fixture.node(), 3), Step::Look(Question::Lock)), "the mark may be newer than the lock");
+    assert!(matches!(next(fixture.node(), 3), Step::Read(Question::Lock)), "the mark may be newer than the lock");
     let mut other = fixture.node();
     other.meta.record.as_mut().unwrap().term.lease = Uid("another".to_owned());
     assert!(refused(next(other, 1)).contains("the slot is held by x0"), "it may be rebooting");
@@ -129,8 +129,8 @@ impl Fixture {
         let node = self.node_held(&lock);
         let mut observed = self.observed(node, 2, lock, 1);
         let members = marked.iter().map(|name| marked_by_hand(name)).collect();
-        observed.pods = Some(self.seen(Complete::of_all_pages(pods), 4));
-        observed.fleet = Some(self.seen(FleetFacts { members }, 5));
+        observed.pods = Some(self.reading(Complete::of_all_pages(pods), 4));
+        observed.fleet = Some(self.reading(FleetFacts { members }, 5));
         // After a newer fleet the rules read the lock again.
         observed.lock.as_mut().unwrap().tick = if marked.is_empty() { 1 } else { 6 };
         observed
@@ -167,27 +167,27 @@ fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
     (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
     let next = |node, lock| fixture.pre_reboot(&fixture.observed(ready.clone(), node, fixture.lock_held(0, 0), lock), 1);
     assert!(matches!(next(1, 2), Step::Change(Change::Node { why: NodeChange::Mark, .. })));
-    assert!(matches!(next(2, 1), Step::Look(Question::Lock)));
-    assert!(matches!(next(1, 1), Step::Look(Question::Lock)));
+    assert!(matches!(next(2, 1), Step::Read(Question::Lock)));
+    assert!(matches!(next(1, 1), Step::Read(Question::Lock)));
 }
 
 #[test]
 fn who_else_is_marked_is_asked_before_the_approval_and_not_after_it() {
     let fixture = Fixture::approved();
     let mut observed = fixture.observed(fixture.node(), 2, fixture.lock_held(0, 0), 1);
-    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Look(Question::FleetLately)));
+    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::FleetCached)));
     observed.own_write = Some(fixture.node().meta);
-    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it has just marked itself");
-    assert!(matches!(fixture.pre_reboot(&fixture.observed(fixture.node(), 2, fixture.lock(), 1), 1), Step::Look(Question::Pods)));
+    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::Fleet)), "it has just marked itself");
+    assert!(matches!(fixture.pre_reboot(&fixture.observed(fixture.node(), 2, fixture.lock(), 1), 1), Step::Read(Question::Pods)));
     let mut observed = fixture.looked(fixture.lock_held(0, 0), &[], Vec::new());
     observed.fleet = None;
-    observed.fleet_lately = Some(fixture.seen(FleetFacts::default(), 3));
+    observed.fleet_cached = Some(fixture.reading(FleetFacts::default(), 3));
     let step = fixture.pre_reboot(&observed, 1);
     let Step::Change(Change::Node { why: NodeChange::Drained, patch }) = step else { panic!("{step:?}") };
     observed.own_write = Some(crate::cluster::NodeMeta { record: patch.record, ..fixture.node().meta });
     for tick in [3, 4] {
-        observed.fleet = Some(fixture.seen(FleetFacts::default(), tick));
-        assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Look(Question::Fleet)), "it was not read after the pods");
+        observed.fleet = Some(fixture.reading(FleetFacts::default(), tick));
+        assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::Fleet)), "it was not read after the pods");
     }
     let one = refused(fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["z"], Vec::new()), 1));
     assert!(one.contains(": node z marked rebootmanager/status=Rebooting without a slot"), "{one}");
@@ -213,7 +213,7 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
         ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() },
     };
     let next = |pods| pre_reboot::next(&fixture.caller(), &fixture.looked(fixture.lock_held(0, 0), &[], pods), &rules, fixture.now);
-    assert!(matches!(next(vec![pod("us")]), Step::Look(Question::Elsewhere)));
+    assert!(matches!(next(vec![pod("us")]), Step::Read(Question::OtherHosts)));
     assert!(matches!(next(vec![pod("other")]), Step::Wait(Wait::Drain(_))));
     assert!(matches!(next(vec![pod("us"), pod("other")]), Step::Wait(Wait::Drain(_))), "the others go first");
     assert!(approves(&next(vec![])));
@@ -223,9 +223,9 @@ fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
 fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
     let fixture = Fixture::approved();
     let next = |lock_tick| {
-        let mut seen = fixture.looked(Lock { written: Some(LockChange::Approve), ..fixture.lock() }, &[], Vec::new());
-        seen.lock.as_mut().unwrap().tick = lock_tick;
-        fixture.pre_reboot(&seen, 1)
+        let mut observed = fixture.looked(Lock { written: Some(LockChange::Approve), ..fixture.lock() }, &[], Vec::new());
+        observed.lock.as_mut().unwrap().tick = lock_tick;
+        fixture.pre_reboot(&observed, 1)
     };
     assert!(matches!(next(5), Step::Answer(Outcome::Approved(..))));
     assert!(approves(&next(4)) && approves(&next(3)));
@@ -235,9 +235,9 @@ fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
 fn a_request_continues_only_under_its_own_term() {
     let fixture = Fixture::approved();
     let next = |lock: Lock| {
-        let mut seen = fixture.looked(lock, &[], Vec::new());
-        seen.term = Some(HeldTerm { term: 1, approved: None, checked_in: false });
-        fixture.pre_reboot(&seen, 1)
+        let mut observed = fixture.looked(lock, &[], Vec::new());
+        observed.term = Some(HeldTerm { term: 1, approved: None, checked_in: false });
+        fixture.pre_reboot(&observed, 1)
     };
     assert!(approves(&next(fixture.lock_held(0, 0))));
     let mut lock = fixture.lock_held(0, 0);

@@ -11,16 +11,16 @@ fn marked_again(mut node: Node) -> Node {
 #[test]
 fn reconcile_decides_by_evidence_that_is_younger_than_the_lock() {
     let fixture = Fixture::approved();
-    let mut observed = Observed::nothing(fixture.uid.clone(), None);
-    let asks = |observed: &Observed, question| matches!(fixture.holder(observed), reconcile::Step::Look(asked) if asked == question);
+    let mut observed = Observed::new(fixture.uid.clone(), None);
+    let asks = |observed: &Observed, question| matches!(fixture.holder(observed), reconcile::Step::Read(asked) if asked == question);
     assert!(asks(&observed, Question::Lock));
-    observed.fold(Fact::Node(Some(fixture.node()), None), fixture.now.instant);
-    observed.fold(Fact::Lock(fixture.lock()), fixture.now.instant);
+    observed.record(Fact::Node(Some(fixture.node()), None), fixture.now.instant);
+    observed.record(Fact::Lock(fixture.lock()), fixture.now.instant);
     assert!(asks(&observed, Question::Node), "the node was read before the lock");
-    let mut observed = Observed::nothing(fixture.uid.clone(), None);
-    observed.fold(Fact::Lock(fixture.lock()), fixture.now.instant);
-    observed.fold(Fact::Node(Some(fixture.node()), None), fixture.now.instant);
-    assert!(matches!(fixture.orphan(&observed), reconcile::Step::Look(Question::Lock)), "the lock was read before the node");
+    let mut observed = Observed::new(fixture.uid.clone(), None);
+    observed.record(Fact::Lock(fixture.lock()), fixture.now.instant);
+    observed.record(Fact::Node(Some(fixture.node()), None), fixture.now.instant);
+    assert!(matches!(fixture.orphan(&observed), reconcile::Step::Read(Question::Lock)), "the lock was read before the node");
 }
 
 #[test]
@@ -28,8 +28,8 @@ fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
     let fixture = Fixture::approved();
     let holder = fixture.state.holders[0].clone();
     let another = Holder { term: holder.term + 1, ..holder.clone() };
-    let node = fixture.seen(Some(fixture.node()), 2);
-    let since = |tick, holder| may_be_marked_since(&node, &fixture.seen(fixture.lock(), tick), holder);
+    let node = fixture.reading(Some(fixture.node()), 2);
+    let since = |tick, holder| may_be_marked_since(&node, &fixture.reading(fixture.lock(), tick), holder);
     assert!(since(1, None));
     assert!(since(1, Some(&another)), "the mark is of another term than the slot");
     assert!(!since(1, Some(&holder)), "the mark is of this very term");
@@ -40,11 +40,11 @@ fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
 fn evidence_of_the_same_look_is_not_younger() {
     let fixture = Fixture::approved();
     let together = fixture.observed(fixture.node(), 1, fixture.lock(), 1);
-    assert!(matches!(fixture.holder(&together), reconcile::Step::Look(Question::Node)));
-    assert!(matches!(fixture.orphan(&together), reconcile::Step::Look(Question::Lock)));
+    assert!(matches!(fixture.holder(&together), reconcile::Step::Read(Question::Node)));
+    assert!(matches!(fixture.orphan(&together), reconcile::Step::Read(Question::Lock)));
     let mut gone = fixture.observed(fixture.node(), 2, fixture.lock(), 1);
-    (gone.node, gone.renamed) = (Some(fixture.seen(None, 2)), Some(fixture.seen(None, 1)));
-    assert!(matches!(fixture.holder(&gone), reconcile::Step::Look(Question::Renamed)));
+    (gone.node, gone.renamed) = (Some(fixture.reading(None, 2)), Some(fixture.reading(None, 1)));
+    assert!(matches!(fixture.holder(&gone), reconcile::Step::Read(Question::Renamed)));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn reconcile_restores_no_mark_that_may_be_newer_than_the_lock() {
     lock.state = lock.state.check_in(&fixture.uid, fixture.now.clock);
     let holder = |node, node_tick, lock_tick| fixture.holder(&fixture.observed(node, node_tick, lock.clone(), lock_tick));
     assert!(matches!(holder(fixture.node(), 2, 1), reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)));
-    assert!(matches!(holder(marked_again(fixture.node()), 2, 1), reconcile::Step::Look(Question::Lock)));
+    assert!(matches!(holder(marked_again(fixture.node()), 2, 1), reconcile::Step::Read(Question::Lock)));
     assert!(matches!(
         holder(marked_again(fixture.node()), 1, 2),
         reconcile::Step::Change(Change::Node { why: NodeChange::Restore, .. }, None)
