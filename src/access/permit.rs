@@ -43,13 +43,13 @@ impl Permit {
     }
 
     /// Returns a refusal if `group` is not covered.
-    pub fn refuses_group(&self, group: &GroupName) -> Option<Refusal> {
+    pub fn group_refusal(&self, group: &GroupName) -> Option<Refusal> {
         let credential = self.credential()?;
         refusal(credential, credential.groups.as_deref(), group, Kind::ForbiddenGroup, "group")
     }
 
     /// Returns a refusal if `node` is not covered.
-    pub fn refuses_node(&self, node: &NodeName) -> Option<Refusal> {
+    pub fn node_refusal(&self, node: &NodeName) -> Option<Refusal> {
         let credential = self.credential()?;
         refusal(credential, credential.nodes.as_deref(), node, Kind::ForbiddenNode, "node")
     }
@@ -79,17 +79,17 @@ mod tests {
         assert_eq!(Permit::Anyone.user(), None);
         let any = (group("any"), node("any"));
         for all in [Permit::Anyone, holder(None, None)] {
-            assert_eq!((all.refuses_group(&any.0), all.refuses_node(&any.1)), (None, None), "{all:?}");
+            assert_eq!((all.group_refusal(&any.0), all.node_refusal(&any.1)), (None, None), "{all:?}");
         }
         let permit = holder(Some(vec![group("default")]), Some(vec![node("n1")]));
         assert_eq!(permit.user(), Some("workers"));
-        assert_eq!((permit.refuses_group(&group("default")), permit.refuses_node(&node("n1"))), (None, None));
+        assert_eq!((permit.group_refusal(&group("default")), permit.node_refusal(&node("n1"))), (None, None));
         let refused = |kind, what: &str| Some(Refusal::new(kind, format!("the credential of user workers does not cover {what}")));
         for other in ["other", "Default", "default2"] {
-            assert_eq!(permit.refuses_group(&group(other)), refused(Kind::ForbiddenGroup, &format!("group {other}")));
+            assert_eq!(permit.group_refusal(&group(other)), refused(Kind::ForbiddenGroup, &format!("group {other}")));
         }
         for other in ["n2", "n10"] {
-            assert_eq!(permit.refuses_node(&node(other)), refused(Kind::ForbiddenNode, &format!("node {other}")));
+            assert_eq!(permit.node_refusal(&node(other)), refused(Kind::ForbiddenNode, &format!("node {other}")));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a request may act for the node that its id names: judged before anything else is read, or anything changed.
+//! Check that a request may act for the node that its id names, before anything else is read or changed.
 
 use super::Error;
 use crate::access::{Origin, VerifySource, verify};
@@ -6,23 +6,23 @@ use crate::kube::Kube;
 use crate::reboot::{Caller, Fact, Observed, Outcome};
 use crate::system::clock;
 
-/// The refusal; `None`: the request may act for its node. Checks the credential first, which costs nothing; then, if configured,
-/// reads the Node, which is recorded in `observed`. Its addresses are read each time: kept in the view of the fleet they could be old
-/// when a node gets a new address.
-pub(super) fn refuses(
+/// Returns the refusal; `None`: the request may act for its node. The credential is checked first, which costs nothing. Then, with
+/// `--verify-source`, the Node is read and recorded in `observed`.
+pub(super) fn refusal(
     kube: &Kube,
     verify_source: VerifySource,
     caller: &Caller,
     origin: &Origin,
     observed: &mut Observed,
 ) -> Result<Option<Outcome>, Error> {
-    if let Some(refusal) = origin.permit.refuses_node(&caller.node) {
+    if let Some(refusal) = origin.permit.node_refusal(&caller.node) {
         return Ok(Some(Outcome::Refused(refusal)));
     }
     if verify_source == VerifySource::Off {
         return Ok(None);
     }
     let at = clock::now().instant;
+    // Addresses are read each time, because those in the view of the fleet may be old.
     let Some(node) = kube.node(&caller.node)?.filter(|node| caller.is(node)) else {
         return Ok(Some(Outcome::UnknownNode(caller.id)));
     };

@@ -1,10 +1,10 @@
-//! The drains that are running, one a node, and how far each has come.
+//! Running drains, one for each node, and the progress of each.
 //!
-//! **A drain may go on for as long as it is listed here** under its term: its thread asks before each call. So a drain ends by
-//! being taken off the list, whether its slot was freed, a later term has begun, or this replica stops.
+//! **A drain may continue while it is listed here** under its term: its thread asks before each call. So a drain is stopped by
+//! removing it from the list, when its slot is freed, a later term begins, or this replica stops.
 //!
-//! **No request begins to wait for a drain that has just ended**: [`Drains::while_running`], [`Drains::end`] and
-//! [`Drains::stop`] do the caller's own work under the one lock of the list.
+//! **No request waits for a drain that has just ended.** [`Drains::while_running`], [`Drains::end`] and [`Drains::stop`] call the
+//! caller's function under the lock of the list.
 
 use std::collections::HashMap;
 use std::io;
@@ -36,8 +36,8 @@ struct Running {
 }
 
 impl Drains {
-    /// Calls `start` unless the drain is running under the same term, and then `hold`, before the drain can end. `start` only starts
-    /// a thread.
+    /// Calls `start`, which starts a thread, unless the drain is running under the same term. Then calls `hold`, before the drain can
+    /// end.
     pub(super) fn while_running<T>(
         &self,
         caller: &Caller,
@@ -59,7 +59,7 @@ impl Drains {
         hold()
     }
 
-    /// Takes the drain off the list and, before another can begin, calls `release`.
+    /// Removes the drain from the list and calls `release`, before another drain can begin.
     pub(super) fn end<T>(&self, uid: &Uid, term: u64, release: impl FnOnce() -> T) -> T {
         let mut state = self.state.lock();
         if state.is_running(uid, term) {
@@ -68,8 +68,8 @@ impl Drains {
         release()
     }
 
-    /// Ends the drains whose slot is not held under their term any more, by the lock just seen.
-    pub(super) fn end_void(&self, lock: &LockState) {
+    /// Ends the drains whose slot, in the lock just read, is no longer held under their term.
+    pub(super) fn end_stale(&self, lock: &LockState) {
         self.state.lock().running.retain(|uid, running| {
             let holder = lock.holder(uid);
             let is_held = holder.is_some_and(|holder| holder.term >= running.term && holder.checked_in.is_none());
@@ -78,7 +78,7 @@ impl Drains {
         self.state.wake();
     }
 
-    /// Ends all drains, and calls `release` before any of them can find out; none begins any more.
+    /// Ends all drains, and calls `release` before any of them notices. No drain begins afterwards.
     pub(super) fn stop<T>(&self, release: impl FnOnce() -> T) -> T {
         let mut state = self.state.lock();
         *state = State { stopped: true, ..State::default() };
@@ -86,17 +86,17 @@ impl Drains {
         release()
     }
 
-    /// Reports whether the drain is still wanted.
+    /// Reports whether the drain may continue.
     pub(super) fn is_running(&self, uid: &Uid, term: u64) -> bool {
         self.state.lock().is_running(uid, term)
     }
 
-    /// Pauses for `limit`, unless the drain ends before: then `true`.
+    /// Pauses for `limit`. Returns `true`, at once, if the drain must end.
     pub(super) fn pause(&self, uid: &Uid, term: u64, limit: Duration) -> bool {
         !self.state.wait(limit, |state| !state.is_running(uid, term)).is_running(uid, term)
     }
 
-    /// Records how far the drain has come.
+    /// Records the progress of a drain.
     pub(super) fn record(&self, uid: &Uid, term: u64, progress: Progress) {
         if let Some(running) = self.state.lock().running.get_mut(uid).filter(|running| running.term == term) {
             running.progress = progress;

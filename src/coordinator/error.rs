@@ -1,4 +1,4 @@
-//! Errors that keep a decision from being made, and the answer that a client gets for each.
+//! Errors that prevent a decision, and the answer of each.
 
 use thiserror::Error;
 
@@ -7,16 +7,16 @@ use crate::kube::ApiError;
 pub(super) use crate::kube::error_chain;
 use crate::lock::Unreadable;
 
-/// No decision could be made. Nothing is approved.
+/// Reason why no decision was made. Nothing is approved.
 #[derive(Debug, Error)]
 pub(super) enum Error {
     /// A call to Kubernetes failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// Other writers came in between too often.
+    /// Other writers changed the objects too often.
     #[error("no decision yet: too much changed at once, or Kubernetes is too slow; ask again")]
     Contended,
-    /// The Lease does not make sense.
+    /// The lock in the Lease cannot be read.
     #[error(transparent)]
     Lock(#[from] Unreadable),
 }

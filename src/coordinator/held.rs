@@ -1,8 +1,7 @@
-//! Requests held open: values, not sleeping threads. Each is taken to be decided again, or answered: at its deadline, when its
-//! client hangs up, when a newer request of its node arrives, or when this replica stops.
+//! Requests held open: values, not sleeping threads. A held request is decided again after the drain, or answered: at its deadline,
+//! when its client hangs up, when a newer request of its node arrives, or when this replica stops.
 //!
-//! [`HeldRequests::hold`] and [`HeldRequests::take`] call no other part, and do not know the event that a request waits for. So the
-//! owner of the event may call both under its own lock.
+//! [`HeldRequests::hold`] and [`HeldRequests::take`] call no other module, so `drains` may call both under its own lock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +15,10 @@ use crate::reboot::{Caller, HeldTerm};
 use crate::system::clock;
 use crate::system::guarded::Guarded;
 
-/// Sleep of the thread while no request is held.
+/// Sleep of the deadline thread while no request is held.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A pre-reboot request that waits.
+/// A pre-reboot request that is held open.
 pub(super) struct HeldRequest {
     pub(super) caller: Caller,
     pub(super) term: Option<HeldTerm>,
@@ -36,14 +35,14 @@ pub(super) struct HeldRequests {
 
 #[derive(Default)]
 struct State {
-    /// At most one request a node, so that one node cannot take all places of the port.
+    /// At most one request of each node, so that one node cannot use all connections of the port.
     requests: HashMap<Uid, HeldRequest>,
     closed: bool,
 }
 
 impl HeldRequests {
-    /// Holds `request`. Of two requests of one node the older is returned, and after [`Self::close`] this one, with its answer.
-    /// Afterwards [`Self::drop_at_hang_up`] must be called.
+    /// Holds `request`. A request that is not held is returned with its answer: the older of two of one node, or any after
+    /// [`Self::close`]. Then [`Self::drop_at_hang_up`] must be called.
     #[must_use]
     pub(super) fn hold(&self, request: HeldRequest) -> Option<(HeldRequest, Reply)> {
         let mut state = self.state.lock();
@@ -65,7 +64,7 @@ impl HeldRequests {
         older.map(|older| (older, Reply::refusal(Kind::Superseded, message)))
     }
 
-    /// Holds a request no longer than its client is there.
+    /// Answers a held request when its client hangs up.
     pub(super) fn drop_at_hang_up(self: &Arc<Self>, presence: &Presence) {
         let this = Arc::clone(self);
         presence.when_gone(move || {
@@ -76,14 +75,14 @@ impl HeldRequests {
         });
     }
 
-    /// The request held for the node `uid`, which is not held any more, unless it acts under a later term than `term`.
+    /// Removes and returns the request held for the node `uid`, unless the request acts under a later term than `term`.
     pub(super) fn take(&self, uid: &Uid, term: u64) -> Option<HeldRequest> {
         let mut state = self.state.lock();
         let held = state.requests.get(uid)?.term.as_ref();
         if held.is_none_or(|held| held.term <= term) { state.requests.remove(uid) } else { None }
     }
 
-    /// Stops holding requests. Returns those held so far, each with its answer.
+    /// Stops holding requests. Returns all held requests, each with its answer.
     pub(super) fn close(&self) -> Vec<(HeldRequest, Reply)> {
         let requests = {
             let mut state = self.state.lock();

@@ -1,7 +1,7 @@
-//! Performs what `reboot` decides: asks for the next step, does it through `kube`, records the result.
+//! Performs what `reboot` decides: asks for the next step, performs it through `kube`, and records the result.
 //!
-//! Nothing here decides about slots, cordons or pods; here are the threads, the clock and the waiting. Each part has what it
-//! needs and no more; locks are taken in the order `drains`, `held`.
+//! No decision about slots, cordons or pods is made here; this module has the threads, the clock and the waiting. Locks are taken in
+//! the order `drains`, `held`.
 
 mod authorize;
 mod drains;
@@ -38,7 +38,7 @@ pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
 
-/// Gives an answer to the client. Dropped without an answer, which is a bug, it answers 500.
+/// Sends the answer to the client. A responder that is dropped without an answer, which is a bug, sends 500.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 
 /// Settings of this process.
@@ -48,16 +48,16 @@ pub struct Limits {
     pub pre_reboot_wait: Duration,
     /// Slots and our own pods.
     pub rules: Rules,
-    /// Treatment of a request that does not come from the node it names.
+    /// Treatment of a request that does not come from the node that it names.
     pub verify_source: VerifySource,
-    /// Worker threads that answer requests; some of them are kept free of waiting.
+    /// Worker threads that answer requests. At most half of them may wait for a list.
     pub workers: usize,
 }
 
-/// Set once, when this replica stops; threads pause with it between two rounds of their work.
+/// `true` once this replica stops. Threads wait for it between two rounds of their work.
 type Stop = Guarded<bool>;
 
-/// The work of one replica.
+/// Answers requests, and reconciles.
 pub struct Coordinator {
     requests: Arc<Requests>,
     readiness: Arc<Readiness>,
@@ -94,7 +94,7 @@ impl Coordinator {
         Ok(Self { requests, readiness, stop })
     }
 
-    /// Answers a request, now or when its node has drained. A check-in counts also when its client hangs up.
+    /// Answers a request, now or when its node is drained. A check-in counts even if its client hangs up.
     pub fn answer(&self, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         match request.endpoint {
             Endpoint::PreReboot => self.requests.pre_reboot(request, origin, presence, responder),
@@ -109,8 +109,8 @@ impl Coordinator {
         self.requests.stop();
     }
 
-    /// Returns `Ok` when this replica can serve nodes, else a message with one line for each obstacle. It reads only what is known and
-    /// waits for nothing.
+    /// Returns `Ok` if this replica can serve nodes, else a message with one line for each reason. Only known results are read, so this
+    /// never waits.
     pub fn ready(&self) -> Result<(), String> {
         self.readiness.result()
     }

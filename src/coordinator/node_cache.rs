@@ -1,7 +1,7 @@
-//! The one view of the fleet, for all threads: a list of all Nodes, kept up to date by the watch.
+//! The view of the fleet, shared by all threads: a list of all Nodes, kept up to date by the watch.
 //!
-//! The view may be late, so it decides nothing alone. What must be exact comes from a **barrier**: a write to the caller's own
-//! Node, and then the view once the watch has delivered that very write. Where the watch does not deliver it, a list is read.
+//! The view may be late, so it decides nothing alone. Facts that must be exact come from a **barrier**: a write to the caller's own
+//! Node, and then the view once the watch has delivered that same write. If the watch does not deliver it, a list is read.
 
 use std::time::{Duration, Instant};
 
@@ -15,28 +15,28 @@ use crate::reboot::FleetFacts;
 use crate::system::clock;
 use crate::system::guarded::Guarded;
 
-/// Maximum time for the watch to deliver a write. Usual are a few milliseconds; a list costs far more than this wait.
+/// Maximum time for the watch to deliver a write. Usually a few milliseconds suffice, and a list costs far more than this wait.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
-/// Maximum time to continue a watch that has ended. A server that was restored from a backup takes longer to start.
+/// Maximum time between the end of a watch and its continuation. A server that was restored from a backup takes longer to start.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Maximum time to wait for the first watch.
 const FIRST_WATCH_MAX: Duration = Duration::from_secs(10);
 
-/// Minimum time between two lists that unknown callers may cause while there is no watch.
+/// Minimum time between two lists for unknown callers while there is no watch.
 const LIST_EVERY_MIN: Duration = Duration::from_secs(2);
 
-/// Without a watch, such lists may take up this share of the time: a large cluster's is read less often.
+/// Pause after a list for an unknown caller, as a multiple of its duration: the lists of a large cluster are read less often.
 const LIST_SHARE: u32 = 10;
 
-/// A list that is no older than this is a beginning for a watch, and enough where lateness does no harm.
+/// Maximum age of a list from which a watch begins.
 const LIST_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// The view, and the threads that wait for a newer one.
+/// The view of the fleet.
 pub(super) struct NodeCache {
     state: Guarded<State>,
-    /// Held by the thread that reads a list.
+    /// Locked by the thread that reads a list.
     listing: Guarded<()>,
     waiters_max: usize,
 }
@@ -46,11 +46,11 @@ struct State {
     fleet: Fleet,
     /// A watch keeps the fleet up to date.
     watched: bool,
-    /// A watch has begun, or could not.
-    tried: bool,
-    /// Time at which the watch ended that is about to be continued.
-    lapsed_at: Option<Instant>,
-    /// Grows when the view is not trusted any more: events of a watch that began before are refused.
+    /// The first watch has begun or failed.
+    attempted: bool,
+    /// Time at which the last watch ended, until it is continued.
+    interrupted_at: Option<Instant>,
+    /// Incremented when the view becomes invalid. Events of a watch from an earlier epoch are refused.
     epoch: u64,
     /// Start of the last list.
     listed_at: Option<Instant>,
@@ -59,16 +59,16 @@ struct State {
     waiters: usize,
 }
 
-/// Reason for which an event was not applied.
+/// Reason why an event was not applied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotApplied {
-    /// The view is distrusted: a write was not delivered, or had an invalid version.
+    /// The view became invalid: a write was not delivered, or got an invalid version.
     Replaced,
     /// The event does not continue the view.
     Watch(WatchError),
 }
 
-/// The beginning of a watch.
+/// Position from which a watch continues the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) epoch: u64,
@@ -76,12 +76,12 @@ pub(super) struct Start {
 }
 
 impl NodeCache {
-    /// `waiters_max`: the number of threads that may wait for a list because of an unknown id.
+    /// Creates an empty view. `waiters_max`: maximum number of threads that wait for a list because of an unknown id.
     pub(super) fn new(waiters_max: usize) -> Self {
         Self { state: Guarded::default(), listing: Guarded::default(), waiters_max: waiters_max.max(1) }
     }
 
-    /// Searches by a client's id. A list is read only when no node is found and there is no watch.
+    /// Searches by a client's id. A list is read only if no node is found and there is no watch.
     pub(super) fn find(&self, id: HexId, kube: &Kube) -> Result<Found, Error> {
         let listed_at = {
             let state = self.state.lock();
@@ -95,7 +95,7 @@ impl NodeCache {
         Ok(self.state.lock().fleet.find(id))
     }
 
-    /// Searches again, since `stale` turned out not to be the node of `id`: in what the watch brings, or else in a new list.
+    /// Searches again after `stale` has proved to be outdated: in the view once the watch has updated it, else in a new list.
     pub(super) fn find_again(&self, id: HexId, stale: &NodeRef, kube: &Kube) -> Result<Found, Error> {
         let is_stale = |state: &State| matches!(state.fleet.find(id), Found::Node(node) if node == *stale);
         let listed_at = {
@@ -103,7 +103,7 @@ impl NodeCache {
             if !is_stale(&state) {
                 return Ok(state.fleet.find(id));
             }
-            state.distrust();
+            state.invalidate();
             self.state.wake();
             state.listed_at
         };
@@ -111,30 +111,30 @@ impl NodeCache {
         Ok(self.state.lock().fleet.find(id))
     }
 
-    /// The node of `id`, as far as is known; nothing is read.
-    pub(super) fn known(&self, id: HexId) -> Option<NodeName> {
+    /// Searches the view alone; nothing is read.
+    pub(super) fn find_cached(&self, id: HexId) -> Option<NodeName> {
         match self.state.lock().fleet.find(id) {
             Found::Node(node) => Some(node.name),
             Found::Many(_) | Found::NoNode => None,
         }
     }
 
-    /// Reports whether the known view shows the rebooting annotation or a cordon record of ours; nothing is read.
+    /// Reports whether the view shows the rebooting annotation or a cordon of ours on the node; nothing is read.
     pub(super) fn is_marked(&self, name: &NodeName) -> bool {
         self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::is_marked)
     }
 
-    /// The facts as far as they are known; without a watch, those of a list that was complete no earlier than this call began.
+    /// Returns the facts of the view, possibly late. Without a watch, they are of a list that ended after this call began.
     pub(super) fn cached_facts(&self, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
-        // The program has just started: the watch begins with a list, and a second one only delays it.
-        drop(self.state.wait(FIRST_WATCH_MAX, |state| state.tried));
+        // The program has just started. Its watch begins with a list, which a second list would only delay.
+        drop(self.state.wait(FIRST_WATCH_MAX, |state| state.attempted));
         let is_enough = |state: &State| state.is_watched() || state.listed_at.is_some_and(|at| at + state.list_took >= now);
-        self.list(kube, |state| if is_enough(state) { Wanted::Not } else { Wanted::Now })?;
+        self.list(kube, |state| if is_enough(state) { Listing::Skip } else { Listing::Now })?;
         Ok(FleetFacts::of(&self.state.lock().fleet))
     }
 
-    /// The facts with no change missing that was written before `own`, or, where nothing was written, before this call.
+    /// Returns the facts with every change that was written before `own`, or without `own`, before this call.
     pub(super) fn facts_since(&self, own: Option<&NodeMeta>, kube: &Kube) -> Result<FleetFacts, Error> {
         let now = clock::now().instant;
         if let Some(facts) = own.and_then(|own| self.arrived(own, DELIVERY_MAX)) {
@@ -144,7 +144,7 @@ impl NodeCache {
         Ok(FleetFacts::of(&self.state.lock().fleet))
     }
 
-    /// The facts once the write of `own` has arrived; `None` when the watch does not deliver it in time.
+    /// Waits for the write of `own`, and returns the facts; `None` if the watch does not deliver the write in time.
     fn arrived(&self, own: &NodeMeta, limit: Duration) -> Option<FleetFacts> {
         let mut state = self.state.wait(limit, |state| !state.watched || state.fleet.shows(own));
         if state.watched && state.fleet.shows(own) {
@@ -152,42 +152,42 @@ impl NodeCache {
         }
         if state.watched {
             warn!("the watch of nodes did not deliver a write of node {} in time; listing all nodes", own.name);
-            state.distrust();
+            state.invalidate();
             self.state.wake();
         }
         None
     }
 
-    /// The version of the view while a watch keeps it.
+    /// Returns the version of the view, if a watch keeps it up to date.
     pub(super) fn version(&self) -> Option<u128> {
         let state = self.state.lock();
         state.fleet.version().filter(|_| state.watched)
     }
 
-    /// Compares the version that a write got with the view's version `before` the write. A version that is not greater shows
-    /// that versions start over, as after etcd was restored from a backup, and that the view is of another history.
+    /// Compares the version of a write with the view's version `before` the write. If it is not greater, etcd was restored from a backup,
+    /// and the view is of another history.
     pub(super) fn check(&self, before: Option<u128>, written: &ResourceVersion) {
         let Some(before) = before.filter(|before| written.number().is_none_or(|written| written <= *before)) else { return };
         warn!("a write got version {written:?}, but the watch of nodes is at version {before}; listing all nodes");
-        self.state.lock().distrust();
+        self.state.lock().invalidate();
         self.state.wake();
     }
 
-    /// A view for a watch to continue: the one there is, if its list is young enough, else that of a new list. `None`: the
-    /// server's versions cannot be compared.
+    /// Returns the position from which a watch can continue. An old list is replaced first. `None`: the server's versions cannot be
+    /// compared.
     pub(super) fn start(&self, kube: &Kube) -> Result<Option<Start>, Error> {
         let now = clock::now().instant;
-        self.list(kube, |state| if state.is_young(now) { Wanted::Not } else { Wanted::Now })?;
+        self.list(kube, |state| if state.is_recent(now) { Listing::Skip } else { Listing::Now })?;
         let state = self.state.lock();
         Ok(state.fleet.version().map(|version| Start { epoch: state.epoch, version }))
     }
 
-    /// The server has agreed to a watch from `start` on. `false`: the view is another one by now, or the watch comes too late to
-    /// continue an earlier one.
+    /// Begins a watch that the server has accepted from `start` on. Returns `false` if the view has changed meanwhile, or if the watch
+    /// continues an earlier one too late.
     pub(super) fn begin(&self, start: Start) -> bool {
         let mut state = self.state.lock();
-        let in_time = state.lapsed_at.take().is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX);
-        state.tried = true;
+        let in_time = state.interrupted_at.take().is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX);
+        state.attempted = true;
         state.watched = state.epoch == start.epoch && in_time && state.fleet.watch_from(start.version);
         self.state.wake();
         state.watched
@@ -206,66 +206,66 @@ impl NodeCache {
         applied
     }
 
-    /// Returns where the watch that began at `start` and has ended can be continued; `None` if the view has been replaced since.
+    /// Returns the position from which to continue the watch that began at `start` and has ended; `None` if the view was replaced.
     pub(super) fn resume(&self, start: Start) -> Option<Start> {
         let mut state = self.state.lock();
-        state.lapsed_at = Some(clock::now().instant);
+        state.interrupted_at = Some(clock::now().instant);
         state.fleet.version().filter(|_| state.watched && state.epoch == start.epoch).map(|version| Start { version, ..start })
     }
 
-    /// No watch keeps the view any more.
+    /// Records that no watch keeps the view up to date.
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
-        state.tried = true;
-        state.distrust();
+        state.attempted = true;
+        state.invalidate();
         self.state.wake();
     }
 
-    /// Reads a list unless one was begun later than `than`. At most `waiters_max` threads wait for it, so that
-    /// requests of known nodes find a free thread, whatever unknown callers send.
+    /// Reads a list unless one began later than `than`. At most `waiters_max` threads wait for it, so that unknown callers cannot use up
+    /// the threads that known nodes need.
     fn list_for_unknown_caller(&self, than: Option<Instant>, kube: &Kube) -> Result<(), Error> {
         {
             let mut state = self.state.lock();
-            // Before the first list no node is known, so no known node can be kept waiting.
+            // Before the first list no node is known, so no known node waits.
             if state.waiters >= self.waiters_max && state.listed_at.is_some() {
                 return Err(Error::Contended);
             }
             state.waiters += 1;
         }
         let result = self.list(kube, |state| match state.listed_at {
-            at if at > than => Wanted::Not,
-            _ if state.is_watched() => Wanted::Not,
-            None => Wanted::Now,
-            Some(at) => Wanted::NotBefore(at + LIST_EVERY_MIN.max(state.list_took * LIST_SHARE)),
+            at if at > than => Listing::Skip,
+            _ if state.is_watched() => Listing::Skip,
+            None => Listing::Now,
+            Some(at) => Listing::NotBefore(at + LIST_EVERY_MIN.max(state.list_took * LIST_SHARE)),
         });
         self.state.lock().waiters -= 1;
         result
     }
 
-    /// Reads a list unless one was begun at `moment` or later.
+    /// Reads a list unless one began at `moment` or later.
     fn list_begun_after(&self, moment: Instant, kube: &Kube) -> Result<(), Error> {
-        self.list(kube, |state| if state.listed_at.is_some_and(|at| at >= moment) { Wanted::Not } else { Wanted::Now })
+        self.list(kube, |state| if state.listed_at.is_some_and(|at| at >= moment) { Listing::Skip } else { Listing::Now })
     }
 
-    /// Reads all Nodes into the view, if that is still wanted when no other thread does.
-    fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Wanted) -> Result<(), Error> {
+    /// Reads all Nodes into the view. `wanted` decides, and is asked again after another thread has read a list.
+    fn list(&self, kube: &Kube, wanted: impl Fn(&State) -> Listing) -> Result<(), Error> {
         loop {
             let state = self.state.lock();
             let rest = match wanted(&state) {
-                Wanted::Not => return Ok(()),
-                Wanted::NotBefore(moment) => moment.saturating_duration_since(clock::now().instant),
-                Wanted::Now => Duration::ZERO,
+                Listing::Skip => return Ok(()),
+                Listing::NotBefore(moment) => moment.saturating_duration_since(clock::now().instant),
+                Listing::Now => Duration::ZERO,
             };
             if rest.is_zero() {
                 break;
             }
             let listed_at = state.listed_at;
             drop(state);
-            // No thread that needs a list now waits for this one.
+            // This thread has no lock here, so it delays no thread that needs a list now.
             drop(self.state.wait(rest, |state| state.watched || state.listed_at != listed_at));
         }
         let _one_at_a_time = self.listing.lock();
-        if matches!(wanted(&self.state.lock()), Wanted::Not) {
+        if matches!(wanted(&self.state.lock()), Listing::Skip) {
             return Ok(());
         }
         let at = clock::now().instant;
@@ -278,7 +278,7 @@ impl NodeCache {
         debug!("listed all nodes: {}", fleet.members().len());
         let mut state = self.state.lock();
         if state.watched && !fleet.continue_watch_of(&state.fleet) {
-            state.distrust();
+            state.invalidate();
         }
         state.fleet = fleet;
         state.listed_at = Some(at);
@@ -290,24 +290,24 @@ impl NodeCache {
 }
 
 /// Decision about reading a list.
-enum Wanted {
-    Not,
+enum Listing {
     NotBefore(Instant),
     Now,
+    Skip,
 }
 
 impl State {
-    /// Reports whether a watch keeps the view up to date, or is being continued and may soon.
+    /// Reports whether a watch keeps the view up to date, or is just being continued.
     fn is_watched(&self) -> bool {
-        self.watched && self.lapsed_at.is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX)
+        self.watched && self.interrupted_at.is_none_or(|at| clock::now().instant.saturating_duration_since(at) < RESUME_TIME_MAX)
     }
 
-    fn is_young(&self, now: Instant) -> bool {
+    fn is_recent(&self, now: Instant) -> bool {
         self.listed_at.is_some_and(|at| now.saturating_duration_since(at + self.list_took) < LIST_AGE_MAX)
     }
 
-    fn distrust(&mut self) {
-        (self.watched, self.lapsed_at) = (false, None);
+    fn invalidate(&mut self) {
+        (self.watched, self.interrupted_at) = (false, None);
         self.epoch += 1;
     }
 

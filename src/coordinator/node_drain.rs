@@ -1,4 +1,4 @@
-//! Drains one node: lists its pods and evicts what is due, until no pod is left or its slot is not held any more.
+//! Drains one node: lists its pods and sends the evictions that are due, until no pod is left or its slot is no longer held.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -22,32 +22,33 @@ use crate::system::{backoff, clock, threads};
 /// Maximum time between two lists of the pods of a draining node; an empty node is noticed within this time.
 const LIST_EVERY: Duration = Duration::from_millis(500);
 
-/// A list older than this says little about which pods there are: no more evictions are asked for by it.
+/// Maximum age of a list of pods for further evictions.
 const LIST_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// Time between lists after [`STANDSTILL`] lists without movement: no eviction granted, no pod terminating.
-const LIST_EVERY_IN_STANDSTILL: Duration = Duration::from_secs(3);
+/// Time between lists of a blocked drain.
+const LIST_EVERY_WHILE_BLOCKED: Duration = Duration::from_secs(3);
 
-/// Number of lists without movement after which a drain counts as blocked: 15 seconds. An administrator must then check a budget or a
-/// webhook, or a pod elsewhere is slow to start.
-const STANDSTILL: u32 = 30;
+/// Number of lists without progress (no eviction granted, no pod terminating) after which a drain counts as blocked: 15 seconds. The
+/// reason is then a budget, a webhook, or a pod on another node that is slow to start.
+const BLOCKED_AFTER_LISTS: u32 = 30;
 
 /// Time between lists while the API server does not answer.
 const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
 
-/// The nodes that may run our own pods are read at most this often: a list of nodes costs much.
+/// Minimum time between two reads of the nodes that may run our own pods, because a list of nodes is expensive.
 const OTHER_HOSTS_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Number of lists after which the Node is read again, to notice that an administrator uncordoned it.
 const LISTS_A_NODE: u32 = 8;
 
-/// At most this many pods that came back are logged in one drain: a controller whose pods fail on the cordoned node makes more without end.
+/// Maximum number of pods that came back in the log of one drain. A controller whose pods fail on the cordoned node creates new ones
+/// without end.
 const CAME_BACK_LOGGED_MAX: usize = 20;
 
-/// Evictions in flight at once: enough to keep an API server's answer time from adding up, few enough to be polite.
+/// Number of evictions in flight. With one at a time, the delays of the API server add up.
 const EVICTIONS_AT_ONCE: usize = 4;
 
-/// The parts that all drains of this replica share.
+/// Dependencies that all drains of this replica share.
 pub(super) struct Drainer {
     pub(super) kube: Arc<Kube>,
     pub(super) metrics: Arc<Metrics>,
@@ -64,11 +65,11 @@ struct NodeDrain<'a> {
     drain: &'a Drain,
     schedule: Guarded<Schedule>,
     lists: u32,
-    /// Lists since anything has moved.
-    standing: u32,
-    /// The nodes that may run our own pods, and when they were read.
+    /// Number of lists since the last progress.
+    idle_lists: u32,
+    /// Other nodes that may run our own pods, with the time of the read.
     other_hosts: Option<(Instant, Hosts)>,
-    /// The pods that came back and were logged.
+    /// Pods that came back and were logged.
     logged: BTreeSet<Uid>,
 }
 
@@ -77,8 +78,8 @@ struct NodeDrain<'a> {
 pub(super) enum End {
     /// No pod is left, or the node was uncordoned: the request is decided again.
     DecideAgain,
-    /// The slot is not held under this term any more.
-    Void,
+    /// The slot is no longer held under this term.
+    TermOver,
 }
 
 impl Drainer {
@@ -86,7 +87,7 @@ impl Drainer {
     pub(super) fn run(&self, drains: &Drains, caller: &Caller, drain: &Drain) -> End {
         let (node, uid) = (&caller.node, &caller.uid);
         let (schedule, logged) = (Guarded::default(), BTreeSet::new());
-        NodeDrain { drainer: self, drains, node, uid, drain, schedule, lists: 0, standing: 0, other_hosts: None, logged }.run()
+        NodeDrain { drainer: self, drains, node, uid, drain, schedule, lists: 0, idle_lists: 0, other_hosts: None, logged }.run()
     }
 
     fn evict(&self, pod: &Pod) -> Eviction {
@@ -104,7 +105,7 @@ impl NodeDrain<'_> {
         loop {
             let pause = match self.round() {
                 Ok(ControlFlow::Break(end)) => return end,
-                Ok(ControlFlow::Continue(_)) if self.standing > STANDSTILL => LIST_EVERY_IN_STANDSTILL,
+                Ok(ControlFlow::Continue(_)) if self.idle_lists > BLOCKED_AFTER_LISTS => LIST_EVERY_WHILE_BLOCKED,
                 Ok(ControlFlow::Continue(rest)) => rest,
                 Err(error) => {
                     let progress = Progress::failed(error_chain(&error));
@@ -114,7 +115,7 @@ impl NodeDrain<'_> {
                 }
             };
             if self.drains.pause(self.uid, self.drain.term, pause) {
-                return End::Void;
+                return End::TermOver;
             }
         }
     }
@@ -122,7 +123,7 @@ impl NodeDrain<'_> {
     /// Lists the pods and sends the evictions that are due. Returns the pause until the next list.
     fn round(&mut self) -> Result<ControlFlow<End, Duration>, Error> {
         if !self.holds_slot()? {
-            return Ok(ControlFlow::Break(End::Void));
+            return Ok(ControlFlow::Break(End::TermOver));
         }
         self.lists += 1;
         if self.lists.is_multiple_of(LISTS_A_NODE) && !self.is_cordoned()? {
@@ -135,13 +136,13 @@ impl NodeDrain<'_> {
             return Ok(ControlFlow::Break(End::DecideAgain));
         }
         self.schedule.lock().forget_gone(&plan);
-        self.standing = if self.evict_due(&plan)? { 0 } else { self.standing + 1 };
+        self.idle_lists = if self.evict_due(&plan)? { 0 } else { self.idle_lists + 1 };
         let schedule = self.schedule.lock();
         self.record(Progress::of(&plan, &schedule));
         Ok(ControlFlow::Continue(schedule.rest(&plan, clock::now().instant, LIST_EVERY)))
     }
 
-    /// Evicts by this plan on several threads, until nothing is due or the plan is old. Whether anything moves.
+    /// Evicts by this plan on several threads, until no eviction is due or the plan is old. Reports whether there was progress.
     fn evict_due(&self, plan: &DrainPlan) -> Result<bool, Error> {
         let listed = clock::now().instant;
         let is_terminating = !plan.terminating.is_empty();
@@ -181,7 +182,7 @@ impl NodeDrain<'_> {
         Ok(node.is_some_and(|node| node.is_cordoned_for(&lock.term(self.drain.term))))
     }
 
-    /// The pods to evict. Only when no pods but our own are left does it matter whether another node can run those.
+    /// Lists the pods and sorts them. The nodes that can run our own pods are read only if no other pods are left.
     fn plan(&mut self) -> Result<DrainPlan, ApiError> {
         let Drainer { kube, ours, .. } = self.drainer;
         let (pods, since) = (kube.pods_on(self.node, |pod| ours.is(pod))?.into_inner(), self.drain.since);

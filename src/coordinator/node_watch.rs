@@ -1,8 +1,8 @@
-//! The thread that watches all Nodes, for the one view of the fleet.
+//! The thread that watches all Nodes, for the view of the fleet.
 //!
-//! A watch begins with a list. One that has run its time, or was cut, continues at once from its last version: load balancers
-//! cut what is quiet, and that is no failure. After anything else a new list is read; so it is after a watch that was silent
-//! for too long, or could not be continued at once, because the server may have come back from a backup meanwhile.
+//! A watch begins with a list. A watch that has run its time, or was cut, continues at once from its last version: load balancers cut
+//! quiet connections, and that is no failure. In all other cases a new list is read. A watch that was silent for too long, or could
+//! not be continued at once, is not continued, because the server may have been restored from a backup meanwhile.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,28 +19,29 @@ use crate::metrics::{Metrics, WatchEnd};
 use crate::system::backoff::{Backoff, jitter};
 use crate::system::{clock, threads};
 
-/// The pauses after failures that may pass by themselves.
+/// Pauses after temporary failures.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(60) };
 
-/// The pauses after watches that were refused: each attempt reads a list.
+/// Pauses after refused watches. They are longer, because each attempt reads a list.
 const BACKOFF_REFUSED: Backoff = Backoff { max: Duration::from_secs(300), ..BACKOFF };
 
-/// A watch that has lasted for so long has not failed at once.
+/// A watch that lasted longer than this resets the pauses.
 const LASTED: Duration = Duration::from_secs(60);
 
-/// A watch that brought nothing and was over sooner than this has failed.
+/// A watch that brought no event and ended sooner than this has failed.
 const LASTED_MIN: Duration = Duration::from_secs(1);
 
-/// The longest time that a watch is asked for; the time asked for is from half of the limit to all of it, so that replicas part.
+/// Maximum duration of a watch. Each watch gets a random duration from half of the limit up to the limit, so that replicas do not
+/// reconnect at the same time.
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
-/// The shortest limit that is learned.
+/// Minimum of a limit learned from cuts.
 const TIME_MIN: Duration = Duration::from_secs(10);
 
-/// After so long a learned limit is forgotten, and cuts are logged again.
+/// Time after which a learned limit is forgotten, and cuts are logged again.
 const LEARNED_FOR: Duration = Duration::from_secs(3600);
 
-/// The time to ask for: learned from cuts, since something in between may cut each watch after some time.
+/// Duration of the next watch, learned from cuts: a load balancer may cut each watch after some time.
 #[derive(Debug, Default)]
 struct Times {
     learned: Option<(Duration, Instant)>,
@@ -48,19 +49,19 @@ struct Times {
     logged_at: Option<Instant>,
 }
 
-/// Reason for which a watch ended and cannot be continued.
+/// Reason why a watch ended and cannot be continued.
 #[derive(Debug, thiserror::Error)]
 enum End {
     /// The events cannot be applied.
     #[error("its events are out of order")]
     Events(#[from] WatchError),
-    /// The list that it was to begin with could not be read.
+    /// The first list could not be read.
     #[error("the first list failed")]
     List(#[source] Error),
-    /// A list has replaced what it continues, a write has shown that it cannot be trusted, or the watch was over at once.
+    /// The view was replaced by a list, a write has shown that the view is invalid, or the watch ended at once.
     #[error("its events no longer match the known nodes")]
     Replaced,
-    /// The server's versions are no numbers.
+    /// The server's versions are not numbers.
     #[error("this server's resource versions cannot be compared")]
     Unordered,
     /// The watch was refused or lost.
@@ -94,7 +95,7 @@ impl NodeWatch {
         }
     }
 
-    /// Reads a list and follows watches that continue it, as long as they can.
+    /// Reads a list and follows watches from it, until one cannot be continued.
     fn follow_once(&self, times: &mut Times) -> End {
         let mut start = match threads::on_fresh_stack(|| self.node_cache.start(&self.kube)) {
             Ok(Some(start)) => start,
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "an Instant comes from the clock alone; nothing is measured")]
-    fn a_watch_that_is_cut_is_asked_for_a_shorter_time_for_an_hour() {
+    fn a_watch_that_is_cut_makes_the_next_ones_shorter_for_an_hour() {
         let (start, seconds) = (Instant::now(), Duration::from_secs);
         let mut times = Times::default();
         assert_eq!((times.next(start, 1.0), times.next(start, 0.0)), (seconds(3600), seconds(1800)));

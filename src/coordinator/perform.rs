@@ -1,4 +1,4 @@
-//! The loop that decides nothing: ask for a step, do it, fold in what was seen, ask again.
+//! The loop that performs the steps of the rules and decides nothing itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,19 @@ use crate::lock::{LockState, patch, read};
 use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
 use crate::system::{backoff, clock};
 
-/// Steps a request may take. The longest way without any conflict takes thirteen.
+/// Maximum number of steps of a request. The longest sequence without a conflict has thirteen.
 const STEPS_MAX: usize = 48;
 
-/// A request that has not come to its decision by then is given up: its client may have gone long ago, and what a
-/// frozen replica meant to write is out of date.
+/// Maximum time of a decision. After a longer time, as in a frozen replica, the client may be gone and the facts are old.
 const DECISION_MAX: Duration = Duration::from_secs(60);
 
-/// Writes whose outcome is unknown, in one request, before it is given up.
-const DOUBTS_MAX: u32 = 3;
+/// Maximum number of writes with an unknown outcome in one request.
+const UNKNOWN_OUTCOMES_MAX: u32 = 3;
 
-/// The longest pause after a write that did not happen, or may not have.
+/// Maximum pause after a write that failed, or may have failed.
 const AFTER_CONFLICT: Duration = Duration::from_millis(80);
 
-/// Result of the steps of a request.
+/// Result of a decision.
 pub(super) enum Decision {
     /// The answer.
     Answer(Outcome),
@@ -38,7 +37,7 @@ pub(super) enum Decision {
     Wait(Box<Waiting>),
 }
 
-/// The event that a request must wait for, and the state with which it is decided again.
+/// Event for which a request must wait, and the state with which it is decided again.
 pub(super) struct Waiting {
     pub(super) wait: Wait,
     pub(super) caller: Caller,
@@ -56,7 +55,7 @@ pub(super) struct Performer {
 }
 
 impl Performer {
-    /// Follows `next` until it answers or waits.
+    /// Performs the steps of `next` until it answers or waits.
     pub(super) fn decide(
         &self,
         caller: &Caller,
@@ -64,7 +63,7 @@ impl Performer {
         next: impl Fn(&Observed, Now) -> Step,
     ) -> Result<Decision, Error> {
         let begun = clock::now().instant;
-        let mut doubts = 0;
+        let mut unknown_outcomes = 0;
         for _ in 0..STEPS_MAX {
             let now = clock::now();
             if now.instant.saturating_duration_since(begun) > DECISION_MAX {
@@ -72,8 +71,8 @@ impl Performer {
             }
             match next(observed, now) {
                 Step::Answer(outcome) => return Ok(Decision::Answer(outcome)),
-                Step::Change(change) => self.change(caller, &change, observed, &mut doubts)?,
-                Step::Read(question) => self.look(caller, question, observed)?,
+                Step::Change(change) => self.change(caller, &change, observed, &mut unknown_outcomes)?,
+                Step::Read(question) => self.read(caller, question, observed)?,
                 Step::Wait(wait) => {
                     let waiting = Waiting { wait, caller: caller.clone(), term: observed.term.clone() };
                     return Ok(Decision::Wait(Box::new(waiting)));
@@ -83,8 +82,8 @@ impl Performer {
         Err(Error::Contended)
     }
 
-    /// Reads what is asked and folds it in.
-    pub(super) fn look(&self, caller: &Caller, question: Question, observed: &mut Observed) -> Result<(), Error> {
+    /// Reads a fact and records it.
+    pub(super) fn read(&self, caller: &Caller, question: Question, observed: &mut Observed) -> Result<(), Error> {
         let at = clock::now().instant;
         let (kube, node) = (&self.kube, &caller.node);
         let fact = match question {
@@ -92,7 +91,7 @@ impl Performer {
             Question::Fleet => Fact::Fleet(self.node_cache.facts_since(observed.own_write.as_ref(), kube)?),
             Question::FleetCached => Fact::FleetCached(self.node_cache.cached_facts(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
-            // The rules ask for the whole Node next when it is marked, so it is read whole at once.
+            // For a marked node the rules ask for the whole Node next, so one read gets both.
             Question::Meta if self.node_cache.is_marked(node) => {
                 let node = kube.node(node)?;
                 observed.record(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
@@ -107,9 +106,15 @@ impl Performer {
         Ok(())
     }
 
-    /// Writes, and records what was written. After a conflicting write, or one whose outcome is unknown, the objects that the write
-    /// was based on are forgotten, so that the next step reads them again.
-    pub(super) fn change(&self, caller: &Caller, change: &Change, observed: &mut Observed, doubts: &mut u32) -> Result<(), Error> {
+    /// Writes, and records the result. After a conflict, or if the outcome is unknown, the object is forgotten, so that the next step
+    /// reads it again.
+    pub(super) fn change(
+        &self,
+        caller: &Caller,
+        change: &Change,
+        observed: &mut Observed,
+        unknown_outcomes: &mut u32,
+    ) -> Result<(), Error> {
         let now = clock::now();
         let result = match change {
             Change::Lock { why, next, basis } => self
@@ -129,12 +134,12 @@ impl Performer {
                 info!("node {}: {}", caller.node, change.purpose());
                 observed.record(fact, now.instant);
                 if let Some(lock) = &observed.lock {
-                    self.drains.end_void(&lock.value.state);
+                    self.drains.end_stale(&lock.value.state);
                 }
                 return Ok(());
             }
             Err(error @ ApiError::NotFound { .. }) if matches!(change, Change::Lock { basis: None, .. }) => return Err(error.into()),
-            Err(error) => self.forgive(error, doubts)?,
+            Err(error) => self.allow_retry(error, unknown_outcomes)?,
         }
         // The other writer may not have finished.
         drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
@@ -145,21 +150,21 @@ impl Performer {
         Ok(())
     }
 
-    /// The Node that has the machine-id of a holder whose own Node is gone. The view of the fleet has those that have joined since.
+    /// Finds the Node with the machine-id of a holder whose own Node is gone, in the view of the fleet.
     fn renamed(&self, caller: &Caller, observed: &Observed) -> Result<Option<Node>, Error> {
         let holder = observed.lock.as_ref().and_then(|lock| lock.value.state.holder(&caller.uid));
         let Some(id) = holder.and_then(|holder| holder.machine) else { return Ok(None) };
-        let Some(name) = self.node_cache.known(id) else { return Ok(None) };
+        let Some(name) = self.node_cache.find_cached(id) else { return Ok(None) };
         Ok(self.kube.node(&name)?.filter(|node| node.machine_id.is_some_and(|machine| answers_to(machine, id))))
     }
 
-    /// Returns `Ok` if reading again may help after this failed write, else the error.
-    fn forgive(&self, error: ApiError, doubts: &mut u32) -> Result<(), Error> {
+    /// Returns `Ok` if the request may read again and continue after this failed write, else the error.
+    fn allow_retry(&self, error: ApiError, unknown_outcomes: &mut u32) -> Result<(), Error> {
         match error {
             ApiError::Conflict { .. } | ApiError::NotFound { .. } => Ok(()),
             ApiError::Refused { .. } => Err(error.into()),
-            _ if *doubts < DOUBTS_MAX => {
-                *doubts += 1;
+            _ if *unknown_outcomes < UNKNOWN_OUTCOMES_MAX => {
+                *unknown_outcomes += 1;
                 warn!("{}; reading again", error_chain(&error));
                 Ok(())
             }
@@ -168,7 +173,7 @@ impl Performer {
     }
 }
 
-/// The lock as recorded in the Lease.
+/// Reads the lock from the Lease.
 pub(super) fn read_lock(kube: &Kube, readiness: &Readiness) -> Result<Lock, Error> {
     let lease = kube.lease()?;
     readiness.lease_was_read();

@@ -1,5 +1,5 @@
-//! The presence of the client of a request: connected, or gone. No reboot is approved for a client that has hung up: the answer is
-//! lost, and the slot is kept for nothing until the node asks again.
+//! State of the client of a request: connected, or gone. No reboot is approved for a client that has hung up, because the answer is
+//! lost and the slot is blocked until the node asks again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,29 +8,29 @@ use crate::fleetlock::Kind;
 use crate::reboot::{Outcome, Step};
 use crate::system::guarded::Guarded;
 
-/// The connection sees the client hang up; the request that the client sent looks here before it writes.
+/// The connection records that its client has hung up, and the request checks that before each read and write.
 #[derive(Default)]
 pub struct Presence {
     gone: AtomicBool,
     notice: Guarded<Option<Notice>>,
 }
 
-/// Work for the moment when the client hangs up.
+/// Function to call when the client hangs up.
 type Notice = Box<dyn FnOnce() + Send>;
 
 impl Presence {
-    /// The client has hung up.
+    /// Records that the client has hung up.
     pub fn hang_up(&self) {
         self.gone.store(true, Ordering::SeqCst);
         self.notify();
     }
 
-    /// `true` once the client has hung up.
+    /// Reports whether the client has hung up.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }
 
-    /// Calls `notice` when the client hangs up, or now if it has. The notice takes the place of an earlier one.
+    /// Calls `notice` when the client hangs up, or now if it has. A new notice replaces the former one.
     pub(super) fn when_gone(&self, notice: impl FnOnce() + Send + 'static) {
         *self.notice.lock() = Some(Box::new(notice));
         if self.is_gone() {
@@ -45,9 +45,9 @@ impl Presence {
         }
     }
 
-    /// Returns the step, unless the client has hung up and the step reads or writes for it. Nothing is approved for that client, and its
-    /// place is free as soon as the current call has ended.
-    pub(super) fn permits(&self, step: Step, node: &NodeName) -> Step {
+    /// Returns `step`, or the answer for a client that has hung up if the step reads or writes. So the request ends after its current
+    /// call, and nothing is approved for it.
+    pub(super) fn cancel_if_gone(&self, step: Step, node: &NodeName) -> Step {
         match step {
             Step::Change(_) | Step::Read(_) if self.is_gone() => Step::Answer(Outcome::refused(Kind::BadRequest, hung_up(node))),
             step => step,
@@ -55,7 +55,7 @@ impl Presence {
     }
 }
 
-/// The message for a client that has closed only its own side.
+/// Creates the message for a client that has closed only its own side.
 pub(super) fn hung_up(node: &NodeName) -> String {
     format!("the client of node {node} closed its side of the connection before the answer; it must keep the connection open")
 }

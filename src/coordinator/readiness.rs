@@ -1,7 +1,7 @@
-//! The readiness of this replica: a stored result. A probe reads it and waits for nothing, however slow Kubernetes is.
+//! Readiness of this replica, as a stored result: a probe reads it and never waits for Kubernetes.
 //!
-//! Ready means that no right is missing and that the Lease was read lately. Rights are asked for on a thread of their own, at
-//! the start, now and then, and after a refusal; the Lease is read by the reconciler anyway.
+//! Ready means that no right is missing and that the Lease was read recently. A thread asks for the rights at the start, every five
+//! minutes, and after a refusal. The reconciler reads the Lease anyway.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,17 +14,16 @@ use crate::kube::Kube;
 use crate::system::guarded::Guarded;
 use crate::system::{clock, threads};
 
-/// Time between two questions about the rights when all is well: a call for each right, and they seldom change.
+/// Time between two checks of the rights while none is missing. A check makes one call for each right.
 const RIGHTS_EVERY: Duration = Duration::from_secs(300);
 
-/// After a refusal the rights are asked for at the next round, but not more often than this: a webhook that denies evictions
-/// refuses for days.
+/// Minimum time between two checks of the rights after refusals. A webhook may refuse evictions for days.
 const AFTER_REFUSAL_EVERY: Duration = Duration::from_secs(60);
 
-/// The Lease is read every ten seconds. A replica that has not managed to for so long is of no use to a node.
+/// Maximum age of the last read of the Lease, which is read every ten seconds.
 const LEASE_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// The known facts, and since when they are known.
+/// Stored result of the checks.
 #[derive(Debug, Default)]
 pub struct Readiness {
     state: Guarded<State>,
@@ -32,27 +31,28 @@ pub struct Readiness {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The rights that were missing when they were last asked for.
+    /// Rights that were missing at the last check.
     missing: Option<Vec<String>>,
-    /// The reason why the rights could not be asked for since.
-    unasked: Option<String>,
-    asking: bool,
-    asked_at: Option<Instant>,
-    /// Kubernetes has refused something since they were asked for.
+    /// Error of a check since then.
+    check_error: Option<String>,
+    checking: bool,
+    checked_at: Option<Instant>,
+    /// Kubernetes has refused a call since the last check.
     refused: bool,
-    refusal_looked_into_at: Option<Instant>,
-    /// The last reading of the Lease: when it ended, and why it failed.
+    /// Time of the last check after a refusal.
+    refusal_checked_at: Option<Instant>,
+    /// Last read of the Lease: the time at which it ended, and its error.
     lease: Option<(Instant, Option<String>)>,
     logged: Option<Result<(), String>>,
 }
 
 impl Readiness {
-    /// Kubernetes has refused a call (403): a right may have been taken away.
+    /// Records that Kubernetes has refused a call (403), as without the right.
     pub fn call_was_refused(&self) {
         self.state.lock().refused = true;
     }
 
-    /// Returns `Ok` when this replica is ready, else a message with one line for each obstacle.
+    /// Returns `Ok` if this replica is ready, else a message with one line for each reason.
     pub fn result(&self) -> Result<(), String> {
         let now = clock::now().instant;
         let mut state = self.state.lock();
@@ -60,31 +60,31 @@ impl Readiness {
         state.result(now)
     }
 
-    /// The Lease was read, by any request or round.
+    /// Records that the Lease was read, by a request or by the reconciler.
     pub(super) fn lease_was_read(&self) {
         self.record_lease(None);
     }
 
-    /// Records that the reconciler could not read the Lease. An invalid lock in the Lease does not make the replica unready: a node must
-    /// get the answer that says what to repair.
+    /// Records that the reconciler could not read the Lease. With an invalid lock in the Lease the replica stays ready, because its
+    /// answers say what to repair.
     pub(super) fn lease_was_not_read(&self, error: &Error) {
         if !matches!(error, Error::Lock(_)) {
             self.record_lease(Some(error_chain(error)));
         }
     }
 
-    /// Asks for the rights in the background, if it is time to.
-    pub(super) fn ask_for_rights(self: &Arc<Self>, kube: &Arc<Kube>) {
+    /// Checks the rights in the background, if a check is due.
+    pub(super) fn check_rights(self: &Arc<Self>, kube: &Arc<Kube>) {
         if !self.state.lock().begin(clock::now().instant) {
             return;
         }
         let (this, kube) = (Arc::clone(self), Arc::clone(kube));
-        let asked = threads::start("rights", move || {
+        let started = threads::start("rights", move || {
             let missing = kube.missing_permissions().map_err(|error| error_chain(&error));
-            this.rights_were_asked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
+            this.rights_were_checked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
         });
-        if let Err(error) = asked {
-            self.rights_were_asked(Err(format!("no thread can be started: {error}")));
+        if let Err(error) = started {
+            self.rights_were_checked(Err(format!("no thread can be started: {error}")));
         }
     }
 
@@ -95,7 +95,7 @@ impl Readiness {
         state.log_change(now);
     }
 
-    fn rights_were_asked(&self, missing: Result<Vec<String>, String>) {
+    fn rights_were_checked(&self, missing: Result<Vec<String>, String>) {
         let now = clock::now().instant;
         let mut state = self.state.lock();
         state.record(missing, now);
@@ -104,37 +104,37 @@ impl Readiness {
 }
 
 impl State {
-    /// `true` when it is time to ask for the rights; then the caller must.
+    /// Begins a check of the rights if one is due. Returns `true` if the caller must check.
     fn begin(&mut self, now: Instant) -> bool {
         let passed = |since: Option<Instant>, time| since.is_none_or(|since| now.saturating_duration_since(since) >= time);
-        let wrong = self.unasked.is_some() || self.missing.as_ref().is_none_or(|missing| !missing.is_empty());
-        let refused = self.refused && passed(self.refusal_looked_into_at, AFTER_REFUSAL_EVERY);
-        if self.asking || !(wrong || refused || passed(self.asked_at, RIGHTS_EVERY)) {
+        let wrong = self.check_error.is_some() || self.missing.as_ref().is_none_or(|missing| !missing.is_empty());
+        let refused = self.refused && passed(self.refusal_checked_at, AFTER_REFUSAL_EVERY);
+        if self.checking || !(wrong || refused || passed(self.checked_at, RIGHTS_EVERY)) {
             return false;
         }
         if self.refused {
-            self.refusal_looked_into_at = Some(now);
+            self.refusal_checked_at = Some(now);
         }
-        (self.asking, self.refused) = (true, false);
+        (self.checking, self.refused) = (true, false);
         true
     }
 
     fn record(&mut self, missing: Result<Vec<String>, String>, now: Instant) {
-        self.asking = false;
+        self.checking = false;
         match missing {
-            Ok(missing) => (self.missing, self.unasked, self.asked_at) = (Some(missing), None, Some(now)),
-            Err(error) => self.unasked = Some(error),
+            Ok(missing) => (self.missing, self.check_error, self.checked_at) = (Some(missing), None, Some(now)),
+            Err(error) => self.check_error = Some(error),
         }
     }
 
     fn result(&self, now: Instant) -> Result<(), String> {
         let mut lines = Vec::new();
-        match (&self.missing, &self.unasked) {
+        match (&self.missing, &self.check_error) {
             (Some(missing), _) => lines.extend(missing.iter().map(|permission| {
                 format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
             })),
-            (None, Some(error)) => lines.push(format!("the rights of the service account cannot be asked for: {error}\n")),
-            (None, None) => lines.push("the rights of the service account are being asked for\n".to_owned()),
+            (None, Some(error)) => lines.push(format!("the rights of the service account cannot be checked: {error}\n")),
+            (None, None) => lines.push("the rights of the service account are being checked\n".to_owned()),
         }
         match &self.lease {
             None => lines.push("the Lease has not been read yet\n".to_owned()),
@@ -147,9 +147,9 @@ impl State {
         if lines.is_empty() { Ok(()) } else { Err(lines.concat()) }
     }
 
-    /// Logs the result when it is another than before. Nothing is logged while this replica starts.
+    /// Logs the result if it has changed. Nothing is logged while this replica starts.
     fn log_change(&mut self, now: Instant) {
-        if (self.missing.is_none() && self.unasked.is_none()) || self.lease.is_none() {
+        if (self.missing.is_none() && self.check_error.is_none()) || self.lease.is_none() {
             return;
         }
         let result = self.result(now);
@@ -181,9 +181,9 @@ mod tests {
     fn ready_is_no_right_missing_and_the_lease_read_lately() {
         let start = clock::now().instant;
         let mut state = State::default();
-        check(&state, start, "are being asked for\nthe Lease has not been read yet\n");
+        check(&state, start, "are being checked\nthe Lease has not been read yet\n");
         state.record(Err("it is down".to_owned()), start);
-        check(&state, start, "cannot be asked for: it is down\n");
+        check(&state, start, "cannot be checked: it is down\n");
         state.record(Ok(Vec::new()), start);
         check(&state, start, "the Lease has not been read yet\n");
         state.lease = Some((start, None));
@@ -195,13 +195,13 @@ mod tests {
         state.record(Ok(vec!["patch nodes".to_owned()]), start);
         check(&state, start, "the service account may not patch nodes: apply the RBAC rules of kubernetes/deployment.yaml\n");
         state.record(Ok(Vec::new()), start);
-        // What was granted is not in doubt because it cannot be asked for just now.
+        // A failed check does not put in doubt what an earlier check has found.
         state.record(Err("it is down".to_owned()), start);
         check(&state, start, "");
     }
 
     #[test]
-    fn rights_are_asked_for_at_the_start_now_and_then_after_a_refusal_and_while_something_is_wrong() {
+    fn rights_are_checked_at_the_start_periodically_after_a_refusal_and_while_one_is_missing() {
         let start = clock::now().instant;
         let later = |seconds| start + Duration::from_secs(seconds);
         let mut state = State::default();

@@ -19,13 +19,13 @@ use crate::system::{backoff, clock, threads};
 /// Time between two checks of the holders, which read the Lease and one Node for each holder.
 const HOLDERS_EVERY: Duration = Duration::from_secs(10);
 
-/// Number of rounds after which all marked nodes are checked for one without a slot. Without a watch that may take a list.
+/// Number of rounds between two searches for marked nodes without a slot. Without a watch, a search may read a list.
 const ROUNDS_A_SCAN: u32 = 30;
 
 /// Steps for one node in one round.
 const STEPS_MAX: usize = 12;
 
-/// Puts in order what a crash or an administrator left, as far as no request does.
+/// Finishes what a crash or an administrator has interrupted, if no request does.
 pub(super) struct Reconciler {
     pub(super) performer: Arc<Performer>,
     pub(super) metrics: Arc<Metrics>,
@@ -33,11 +33,11 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    /// Runs until the process stops. The first scan comes at once: a predecessor may have crashed.
+    /// Runs until the process stops. The first round searches at once, because a former replica may have crashed.
     pub(super) fn run(&self) {
         let Performer { kube, readiness, stop, .. } = &*self.performer;
         for round in 0u32.. {
-            readiness.ask_for_rights(kube);
+            readiness.check_rights(kube);
             if let Err(error) = threads::on_fresh_stack(|| self.round(round)) {
                 warn!("reconcile failed, will retry: {}", error_chain(&error));
             }
@@ -83,22 +83,22 @@ impl Reconciler {
         }
     }
 
-    /// Performs `next` until nothing is left to do. For a slot that is kept the reason is returned.
+    /// Performs `next` until nothing is left to do. Returns the reason if a slot is kept.
     fn steps(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) -> Result<Option<KeepReason>, Error> {
         let Some(group) = GroupName::parse("reconcile") else { return Ok(None) };
         let caller = Caller { node: node.clone(), uid: uid.clone(), id: HexId([0; 16]), group, arrived: clock::now().clock };
         let mut observed = Observed::new(uid.clone(), None);
-        let mut doubts = 0;
+        let mut unknown_outcomes = 0;
         for _ in 0..STEPS_MAX {
             match next(&observed, clock::now()) {
                 Step::Change(change, why) => {
                     if let Some(why) = why {
                         info!("node {node}: its slot can be freed: {why}");
                     }
-                    self.performer.change(&caller, &change, &mut observed, &mut doubts)?;
+                    self.performer.change(&caller, &change, &mut observed, &mut unknown_outcomes)?;
                 }
                 Step::Done(why) => return Ok(why),
-                Step::Read(question) => self.performer.look(&caller, question, &mut observed)?,
+                Step::Read(question) => self.performer.read(&caller, question, &mut observed)?,
             }
         }
         Ok(None)

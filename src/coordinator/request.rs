@@ -1,4 +1,4 @@
-//! The way of a request: find its node, see whether it may act for it, decide, and hold it open while its node drains.
+//! A request from start to end: find its node, check its permission, decide, and hold the request while the node drains.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ impl Requests {
     pub(super) fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         let deadline = clock::now().instant + self.pre_reboot_wait;
         let decision = self.decide_for_caller(request, origin, |caller, observed| self.decide_pre_reboot(caller, observed, &presence));
-        self.conclude(decision, deadline, presence, responder);
+        self.answer_or_hold(decision, deadline, presence, responder);
     }
 
     /// Decides a held request again.
@@ -52,11 +52,17 @@ impl Requests {
         let HeldRequest { caller, term, deadline, presence, responder } = request;
         let mut observed = Observed::new(caller.uid.clone(), term);
         let decision = self.decide_pre_reboot(&caller, &mut observed, &presence);
-        self.conclude(decision, deadline, presence, responder);
+        self.answer_or_hold(decision, deadline, presence, responder);
     }
 
     /// Answers a pre-reboot request, or holds it.
-    fn conclude(self: &Arc<Self>, decision: Result<Decision, Error>, deadline: Instant, presence: Arc<Presence>, responder: Responder) {
+    fn answer_or_hold(
+        self: &Arc<Self>,
+        decision: Result<Decision, Error>,
+        deadline: Instant,
+        presence: Arc<Presence>,
+        responder: Responder,
+    ) {
         match decision {
             Ok(Decision::Answer(outcome)) => responder(outcome.into()),
             Ok(Decision::Wait(waiting)) => {
@@ -68,12 +74,13 @@ impl Requests {
     }
 
     fn decide_pre_reboot(&self, caller: &Caller, observed: &mut Observed, presence: &Presence) -> Result<Decision, Error> {
-        self.performer
-            .decide(caller, observed, |observed, now| presence.permits(pre_reboot::next(caller, observed, &self.rules, now), &caller.node))
+        self.performer.decide(caller, observed, |observed, now| {
+            presence.cancel_if_gone(pre_reboot::next(caller, observed, &self.rules, now), &caller.node)
+        })
     }
 
-    /// Finds the caller, sees whether the request may act for it, and decides. When the node turns out to be another
-    /// than the view of the fleet says, all of this is done once more with a newer one.
+    /// Finds the node of the request, checks the permission, and decides. If the view of the fleet had an outdated node, all of this is
+    /// done once more with a newer view.
     fn decide_for_caller(
         &self,
         request: &Request,
@@ -91,7 +98,7 @@ impl Requests {
             };
             let caller = Caller { node: node.name.clone(), uid: node.uid.clone(), id, group: request.group.clone(), arrived };
             let mut observed = Observed::new(caller.uid.clone(), None);
-            let decision = match authorize::refuses(&self.kube, self.verify_source, &caller, origin, &mut observed)? {
+            let decision = match authorize::refusal(&self.kube, self.verify_source, &caller, origin, &mut observed)? {
                 Some(refused) => Decision::Answer(refused),
                 None => decide(&caller, &mut observed)?,
             };
@@ -103,7 +110,7 @@ impl Requests {
         Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }
 
-    /// Holds a request until its node is drained, and starts the drain unless it is running.
+    /// Holds a request until its node is drained, and starts the drain if it is not running.
     fn hold(self: &Arc<Self>, request: HeldRequest, drain: &Drain) {
         let (caller, presence) = (request.caller.clone(), Arc::clone(&request.presence));
         let start = || {
@@ -117,7 +124,7 @@ impl Requests {
         }
     }
 
-    /// Answers each held request whose deadline has come with how far its drain has come. Runs until the process stops.
+    /// Answers each held request at its deadline with the progress of the drain. Runs until the process stops.
     pub(super) fn answer_at_deadlines(&self) {
         self.held.answer_at_deadlines(|caller| Outcome::draining(&caller.node, self.drains.progress(&caller.uid).as_ref()).into());
     }
@@ -129,14 +136,14 @@ impl Requests {
         }
     }
 
-    /// Drains a node, and continues with the request that waits for it.
+    /// Drains a node, then continues with the request that is held for it.
     fn drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) {
         let end = self.drainer.run(&self.drains, caller, drain);
         let held = self.drains.end(&caller.uid, drain.term, || self.held.take(&caller.uid, drain.term));
         match (held, end) {
             (None, _) => {}
             (Some(request), End::DecideAgain) => self.resume(request),
-            (Some(request), End::Void) => (request.responder)(Outcome::drain_ended(&caller.node).into()),
+            (Some(request), End::TermOver) => (request.responder)(Outcome::drain_ended(&caller.node).into()),
         }
     }
 }

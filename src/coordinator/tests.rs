@@ -149,7 +149,7 @@ fn a_drain_ends_when_its_slot_is_not_held_under_its_term() {
     for (lock, ends) in [(LockState::default(), false), (first, false), (checked_in, true), (freed, true), (again, false)] {
         let drains = Drains::default();
         assert!(starts(&drains, term));
-        drains.end_void(&lock);
+        drains.end_stale(&lock);
         assert_eq!(drains.pause(&uid, term, Duration::ZERO), ends, "{lock:?}");
     }
 }

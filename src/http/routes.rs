@@ -64,7 +64,7 @@ impl Routes {
     /// Parses the request and checks the permission for its group: all decisions that do not need Kubernetes.
     fn admit(&self, request: &mut tiny_http::Request, peer: SocketAddr, permit: Permit) -> ControlFlow<Refusal, (Request, Origin)> {
         let parsed = read(request, &self.base)?;
-        match permit.refuses_group(&parsed.group) {
+        match permit.group_refusal(&parsed.group) {
             Some(refusal) => Break(refusal),
             None => Continue((parsed, Origin { permit, peer: peer.ip() })),
         }

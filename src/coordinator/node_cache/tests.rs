@@ -96,11 +96,11 @@ fn a_watch_that_is_not_continued_in_time_is_not_trusted() {
     for (seconds, trusted) in [(0, true), (6, false)] {
         let (cache, start) = open();
         assert_eq!(cache.resume(start), Some(start));
-        cache.state.lock().lapsed_at = clock::now().instant.checked_sub(Duration::from_secs(seconds));
+        cache.state.lock().interrupted_at = clock::now().instant.checked_sub(Duration::from_secs(seconds));
         assert_eq!(cache.state.lock().is_watched(), trusted);
         assert_eq!(cache.begin(start), trusted);
         assert_eq!(cache.state.lock().is_watched(), trusted);
-        assert_eq!(cache.known(id), None);
+        assert_eq!(cache.find_cached(id), None);
     }
 }
 
