@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_logged_at_once_each_minute_and_when_it_is_another() {
+    fn an_error_is_logged_at_once_each_minute_and_after_a_change() {
         let begun = crate::system::clock::now().instant;
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut alarm = Alarm::default();

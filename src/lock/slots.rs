@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_of_a_holder_changes_no_other() {
+    fn a_change_of_a_holder_changes_no_other() {
         let (name, uid) = (|name: &str| NodeName(name.to_owned()), |uid: &str| Uid(uid.to_owned()));
         let lock = LockState::default().take(&name("a"), &uid("1"), &group(), now(1)).take(&name("b"), &uid("2"), &group(), now(1));
         let wire = serde_json::json!({"metadata": {"name": "a", "uid": "1", "labels": {"node-role.kubernetes.io/etcd": ""}},

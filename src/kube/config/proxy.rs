@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_is_read_as_kubectl_reads_it() {
+    fn no_proxy_is_parsed_as_by_kubectl() {
         check("", "api.example.org", 443, true);
         check("*", "api.example.org", 443, false);
         check("example.org", "api.example.org", 443, false);

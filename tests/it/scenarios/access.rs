@@ -68,7 +68,7 @@ fn assert_silent(server: &Server, pairs: &[&str]) {
 }
 
 #[test]
-fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_others() {
+fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
     let (cluster, [one]) = cluster_of();
     let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
     let server = server(&cluster, &volume.file());
@@ -144,7 +144,7 @@ fn a_credential_of_one_node_moves_no_other() {
 }
 
 #[test]
-fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
+fn credentials_change_at_run_time_and_an_invalid_file_changes_nothing() {
     let (cluster, [one]) = cluster_of();
     let mut volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
     let server = server(&cluster, &volume.file());
@@ -254,7 +254,7 @@ fn a_request_that_does_not_come_from_its_node_is_refused() {
 }
 
 #[test]
-fn where_requests_come_from_can_be_watched_first() {
+fn the_source_of_requests_can_be_logged_before_it_is_enforced() {
     let cluster = cluster();
     let [_one, _two, three] = addressed(&cluster);
     let server = cluster.server(&binary()).arg("--verify-source=log").arg("--pre-reboot-wait=20s").start();

@@ -118,7 +118,7 @@ fn the_config_map_holds_the_certificate_of_the_ca_and_nothing_else() {
 }
 
 #[test]
-fn what_is_deleted_or_spoilt_comes_back() {
+fn deleted_and_invalid_objects_are_recreated() {
     let cluster = cluster();
     pass(&cluster);
     let [ca, _] = secret(&cluster, "reboot-manager-ca");
@@ -140,7 +140,7 @@ fn what_is_deleted_or_spoilt_comes_back() {
 }
 
 #[test]
-fn replicas_agree_on_what_replaces_a_ca_that_was_deleted() {
+fn replicas_agree_on_one_new_ca_after_the_old_one_was_deleted() {
     let cluster = cluster();
     pass(&cluster);
     let [old, _] = secret(&cluster, "reboot-manager-ca");
@@ -185,7 +185,7 @@ fn a_service_with_another_address_gets_another_certificate() {
 }
 
 #[test]
-fn a_spoilt_ca_is_never_overwritten() {
+fn an_invalid_ca_is_never_overwritten() {
     let cluster = cluster();
     pass(&cluster);
     cluster.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
@@ -219,7 +219,7 @@ fn the_service_account_reads_no_other_secret() {
 }
 
 #[test]
-fn kubernetes_that_comes_late_is_waited_for() {
+fn a_replica_waits_for_an_api_server_that_starts_later() {
     let mut cluster = cluster();
     cluster.stop_api_server();
     let server = launch(&cluster);

@@ -99,7 +99,7 @@ fn any_write_may_fail_or_lose_its_answer_once() {
 }
 
 #[test]
-fn a_mark_without_a_slot_is_undone() {
+fn an_annotation_without_a_slot_is_removed() {
     let (cluster, [one, two]) = cluster_of();
     let first = server(&cluster, "10s");
     one.until_approved(&first);

@@ -70,7 +70,7 @@ fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
 }
 
 #[test]
-fn a_client_that_hung_up_before_anything_was_written_takes_no_slot() {
+fn a_client_that_hangs_up_before_the_first_write_takes_no_slot() {
     let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "20s");
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));

@@ -58,7 +58,7 @@ fn an_id_of_no_node_is_refused() {
 }
 
 #[test]
-fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
+fn an_invalid_id_is_refused_at_both_endpoints() {
     let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     let broken = format!("{}\n{}", &one.id[..16], &one.id[16..]);
@@ -73,7 +73,7 @@ fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
 }
 
 #[test]
-fn white_space_around_an_id_is_forgiven() {
+fn white_space_around_an_id_is_ignored() {
     let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     server.zincati(&format!("{}\n", one.id)).pre_reboot().expect(200, "approved");

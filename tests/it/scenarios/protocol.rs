@@ -13,7 +13,7 @@ fn ask(server: &Server, head: &str, body: &str) -> Answer {
 }
 
 #[test]
-fn every_mistake_of_a_client_has_its_answer_in_json() {
+fn each_invalid_request_is_answered_as_json() {
     let cluster = cluster();
     let server = server(&cluster, "1s");
     let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";

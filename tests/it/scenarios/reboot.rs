@@ -147,7 +147,7 @@ fn a_client_that_hangs_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn two_calls_of_one_node_at_once_both_get_the_truth() {
+fn two_simultaneous_calls_of_a_node_are_both_answered_correctly() {
     let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.deployment("shop", "web", 3, Placement::Free);
     cluster.set_cordon("n2", true);

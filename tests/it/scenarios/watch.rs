@@ -100,7 +100,7 @@ fn a_node_marked_by_hand_costs_waiting_nodes_no_list() {
 }
 
 #[test]
-fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
+fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
     let (cluster, [one, two, _three]) = cluster_of();
     let server = watching(&cluster, "5s");
     cluster.proxy.watches().hold();
@@ -137,7 +137,7 @@ fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_
 }
 
 #[test]
-fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
+fn an_annotation_set_during_the_drain_is_seen_although_the_watch_is_frozen() {
     let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
     cluster.wait_for_running("n1", 1);
@@ -152,7 +152,7 @@ fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
 }
 
 #[test]
-fn versions_that_go_backwards_prove_nothing() {
+fn decreasing_versions_prove_nothing() {
     let (cluster, [one, _two]) = cluster_of();
     let server = watching(&cluster, "5s");
     let received =
@@ -170,7 +170,7 @@ fn versions_that_go_backwards_prove_nothing() {
 }
 
 #[test]
-fn a_version_that_jumps_over_the_own_mark_proves_nothing() {
+fn a_version_greater_than_that_of_the_own_write_proves_nothing() {
     let (cluster, [one, _two]) = cluster_of();
     let server = watching(&cluster, "5s");
     let (proxy, said) = (cluster.proxy.watches(), ahead());
