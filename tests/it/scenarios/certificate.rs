@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
@@ -34,17 +36,7 @@ fn pass(cluster: &TestCluster) -> String {
 fn secret(cluster: &TestCluster, name: &str) -> [String; 2] {
     let object = cluster.admin.get(&path("secrets", name)).ok();
     assert_eq!(object["type"], "kubernetes.io/tls");
-    ["tls.crt", "tls.key"].map(|field| decoded(object["data"][field].as_str().unwrap()))
-}
-
-fn decoded(base64: &str) -> String {
-    let value = |letter| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|known| *known == letter);
-    let sixes: Vec<usize> = base64.bytes().map_while(value).collect();
-    let bytes = sixes.chunks(4).flat_map(|four| {
-        let word = four.iter().fold(0, |word, six| word << 6 | six) << (6 * (4 - four.len()));
-        (0..four.len() - 1).map(move |at| u8::try_from(word >> (16 - 8 * at) & 255).unwrap())
-    });
-    String::from_utf8(bytes.collect()).unwrap()
+    ["tls.crt", "tls.key"].map(|field| String::from_utf8(BASE64_STANDARD.decode(object["data"][field].as_str().unwrap()).unwrap()).unwrap())
 }
 
 fn published(cluster: &TestCluster) -> Value {

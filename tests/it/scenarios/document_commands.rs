@@ -12,7 +12,8 @@ use test_cluster::{Server, TestCluster};
 
 use super::install::uninstall;
 use super::{Machine, NAMESPACE, binary, blocked, cluster, cluster_of, machines};
-use crate::markdown::{Block, blocks, read};
+use crate::markdown::{Block, blocks};
+use crate::repository::read;
 
 /// In this order; the last one takes everything away.
 pub(crate) const DOCUMENTS: [&str; 11] = [
