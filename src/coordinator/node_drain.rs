@@ -153,7 +153,7 @@ impl NodeDrain<'_> {
         let evict = || -> Result<bool, Error> {
             let mut moving = is_terminating;
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
-                // Only a granted eviction changes the cluster, so the Lease is read again before the next one.
+                // While pods are terminating the slot may be freed, so the Lease is read before each further eviction.
                 if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
                     break;
                 }
