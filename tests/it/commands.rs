@@ -1,7 +1,6 @@
 //! The built program as an administrator meets it on the command line: what it prints, and its exit code.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -33,25 +32,11 @@ fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-/// A file that goes when this is dropped.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("reboot-manager-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// Writes a file to the folder that cargo has for tests, and returns its path.
+fn write(name: &str, text: &str) -> String {
+    let path = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&path, text).unwrap();
+    path
 }
 
 fn kubeconfig(server: &str) -> String {
@@ -87,10 +72,10 @@ fn a_wrong_flag_is_named_and_nothing_starts() {
 fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(&[], 1, &["no Kubernetes API", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "--kubeconfig"]);
     refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["/nowhere/kubeconfig"]);
-    let broken = File::new("broken", "clusters: [");
-    refuses(&["--kubeconfig", broken.path()], 1, &[broken.path()]);
-    let good = File::new("context", &kubeconfig("http://127.0.0.1:1"));
-    refuses(&["--kubeconfig", good.path(), "--context", "elsewhere"], 1, &["elsewhere"]);
+    let broken = write("broken", "clusters: [");
+    refuses(&["--kubeconfig", &broken], 1, &[&broken]);
+    let good = write("context", &kubeconfig("http://127.0.0.1:1"));
+    refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["elsewhere"]);
 }
 
 #[test]
@@ -111,17 +96,17 @@ fn a_fatal_error_is_printed_whatever_rust_log_says() {
 fn an_address_that_is_taken_is_named_with_its_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let file = File::new("taken", &kubeconfig("http://127.0.0.1:1"));
+    let file = write("taken", &kubeconfig("http://127.0.0.1:1"));
     for (flag, other) in [("--listen", "--ops-listen"), ("--ops-listen", "--listen")] {
-        refuses(&["--kubeconfig", file.path(), flag, &address, other, "127.0.0.1:0"], 1, &[&address, flag]);
+        refuses(&["--kubeconfig", &file, flag, &address, other, "127.0.0.1:0"], 1, &[&address, flag]);
     }
 }
 
 #[test]
 fn the_program_runs_and_refuses_while_the_api_server_is_down() {
     // No server listens on port 1. A port that was bound and released may be given to another test.
-    let file = File::new("away", &kubeconfig("http://127.0.0.1:1"));
-    let server = Start::new(&binary(), &file.0).start();
+    let file = write("away", &kubeconfig("http://127.0.0.1:1"));
+    let server = Start::new(&binary(), file.as_ref()).start();
     assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
     wait_for("/readyz says why", SOON, || match server.page("/readyz") {
         (503, why) if why.contains("the connection was refused") => Ok(()),
