@@ -116,11 +116,9 @@ fn deleted_and_invalid_objects_are_recreated() {
     ];
     for (resource, name, invalid) in cases {
         let [before, _] = secret(&cluster, "reboot-manager-tls");
-        match invalid.is_null() {
-            true => cluster.admin.delete(&path(resource, name), None),
-            false => cluster.admin.merge(&path(resource, name), &invalid),
-        }
-        .ok();
+        let path = path(resource, name);
+        let answer = if invalid.is_null() { cluster.admin.delete(&path, None) } else { cluster.admin.merge(&path, &invalid) };
+        answer.ok();
         pass(&cluster);
         is_whole(&cluster);
         assert_eq!(secret(&cluster, "reboot-manager-tls")[0] == before, resource == "configmaps", "{resource}: {invalid}");

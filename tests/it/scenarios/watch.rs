@@ -27,7 +27,7 @@ fn wait_for_watch(server: &Server, reason: &str, times: u64) {
     });
 }
 
-/// The same as [`served`], with an open watch.
+/// [`served`], with an open watch.
 #[track_caller]
 fn watching<const N: usize>(wait: &str) -> (TestCluster, [Machine; N], Server) {
     let served = served(wait);
