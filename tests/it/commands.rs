@@ -16,7 +16,7 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(binary()).env_clear().args(arguments).output().unwrap()
 }
 
-/// Its exit code, and what it wrote to standard output and standard error.
+/// Runs the program. Returns its exit code, standard output and standard error.
 fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = run(arguments);
     let text = |bytes| String::from_utf8(bytes).unwrap();
