@@ -1,4 +1,4 @@
-//! Limits how often an error is logged: at once when it is new or another, then each minute while it lasts. Pure.
+//! Limit for the log of an error: at once if it is new or has changed, then once a minute while it lasts. Pure.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Reports whether this error is to be logged now.
+    /// Reports whether this error must be logged now.
     pub(super) fn due(&mut self, error: &str, now: Instant) -> bool {
         let quiet = self.logged.as_ref().is_some_and(|(at, logged)| logged == error && now.saturating_duration_since(*at) < EVERY);
         if !quiet {
@@ -21,7 +21,7 @@ impl Alarm {
         !quiet
     }
 
-    /// The error is over; whether there was one.
+    /// Records that the error is over. Reports whether there was one.
     pub(super) fn over(&mut self) -> bool {
         self.logged.take().is_some()
     }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_logged_at_once_each_minute_and_when_it_is_another() {
+    fn an_error_is_logged_at_once_each_minute_and_after_a_change() {
         let begun = crate::system::clock::now().instant;
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut alarm = Alarm::default();

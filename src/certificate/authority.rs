@@ -1,7 +1,7 @@
 //! Our own CA, and the certificates that it signs: ECDSA P-256, keys as PKCS#8.
 //!
-//! Nodes trust this CA for everything they do, so it is bound to the names of the Service (and to addresses, which may
-//! change): with a stolen key no one can impersonate another host name.
+//! Nodes trust this CA for all their connections. Therefore it can sign for the names of the Service only, and for any address,
+//! because addresses may change. With a stolen key no other host name can be impersonated.
 //!
 //! Specification: RFC 5280; of name constraints, section 4.2.1.10.
 
@@ -29,10 +29,10 @@ use crate::cluster::{KeyPem, Pair};
 /// Validity of a CA.
 const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 
-/// New certificates are valid from this long ago, for clocks that are behind.
+/// Time before now at which a new certificate begins, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
-/// Reason for which no certificate was made.
+/// Reason why no certificate was made.
 #[derive(Debug, Error)]
 pub enum IssueError {
     /// The CA cannot be used.
@@ -41,7 +41,7 @@ pub enum IssueError {
     /// No node accepts a certificate that the CA signs.
     #[error("what the CA signs would not be accepted: {0}; docs/tls.md, \"Another CA\"")]
     Useless(String),
-    /// rcgen refused.
+    /// rcgen failed.
     #[error("no certificate can be made")]
     Made(#[from] rcgen::Error),
 }
@@ -53,7 +53,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new CA, which may sign for these host names and for any address.
+    /// Creates a CA that may sign for these host names and for any address.
     pub fn make(names: &[String], now: Timestamp) -> Result<Pair, IssueError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = subject(&key);
@@ -68,7 +68,7 @@ impl Authority {
         Ok(pair(certificate.der(), &key))
     }
 
-    /// A stored CA.
+    /// Loads a stored CA.
     pub fn load(pair: &Pair) -> Result<Self, IssueError> {
         let loaded = Loaded::of(pair)?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| PairError::KeyForm)?;
@@ -81,12 +81,12 @@ impl Authority {
         pem("CERTIFICATE", self.loaded.leaf())
     }
 
-    /// The CA's own validity.
+    /// Returns the CA's own validity.
     pub(super) fn validity(&self) -> &Validity {
         &self.loaded.validity
     }
 
-    /// A new certificate for these addresses and host names.
+    /// Issues a certificate for these addresses and host names.
     pub fn issue(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, IssueError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
@@ -106,7 +106,7 @@ impl Authority {
         let authority = subject(&self.key);
         let certificate = params.signed_by(&key, &Issuer::from_params(&authority, &self.key))?;
         let made = pair(certificate.der(), &key);
-        // Checked before it is stored, not by the first node: a CA from elsewhere may have another name or other limits.
+        // Checked here, before a node fails: a CA that another program made may have other name constraints.
         match self.examine(&made, wanted, now) {
             Ok(None) => Ok(made),
             Ok(Some(why)) => Err(IssueError::Useless(why.to_string())),

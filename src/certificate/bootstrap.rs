@@ -1,8 +1,8 @@
-//! `--tls bootstrap`: a CA and a certificate of our own, kept in Secrets of the own namespace, the CA's certificate in a
-//! ConfigMap. Every replica reads them every few minutes and creates what is missing. Of several replicas the first wins, by
-//! create-only writes and by the version that was read; the others use what they find.
+//! `--tls bootstrap`: our own CA and certificate, kept in Secrets of our namespace, with the CA's certificate in a ConfigMap. Every
+//! replica reads them every ten minutes and creates those that are missing. The first replica wins, because each write creates an
+//! object or is conditional on its version. The others use the existing objects.
 //!
-//! A CA must never be overwritten: nodes trust it, and only a person can make them trust another.
+//! A CA must never be overwritten, because only administrators can make nodes trust another one.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::system::backoff::Backoff;
 use crate::system::{clock, threads};
 
-/// Time between two readings of the objects: four small reads.
+/// Time between two reads of the four objects.
 const EVERY: Duration = Duration::from_secs(600);
 
 /// The pauses while that fails.
@@ -33,7 +33,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Durat
 /// Conflicts with other replicas in a row: there are only a handful of objects.
 const TRIES_MAX: usize = 8;
 
-/// Reason for which no certificate, or no new one, is served.
+/// Reason why no certificate, or no new one, is served.
 #[derive(Debug, Error)]
 pub(super) enum BootstrapError {
     #[error(transparent)]
@@ -48,7 +48,7 @@ pub(super) enum BootstrapError {
     NoService(String),
 }
 
-/// Starts the thread that keeps the certificate, which does not give up.
+/// Starts the thread that keeps the certificate and retries for ever.
 pub(super) fn start(kube: Arc<Kube>, service: String, served: Arc<Served>, metrics: Arc<Metrics>) -> io::Result<()> {
     threads::start(THREAD, move || Bootstrap { kube, service }.keep(&served, &metrics))
 }
@@ -95,7 +95,7 @@ impl Bootstrap {
         Ok((pair, loaded))
     }
 
-    /// Creates what is missing; the pair to serve. After a conflict with another replica everything is read again.
+    /// Creates the missing objects, and returns the pair to serve. After a conflict with another replica all are read again.
     fn settle(&self, now: Timestamp) -> Result<Pair, BootstrapError> {
         for _ in 0..TRIES_MAX {
             match self.complete(now) {

@@ -1,4 +1,4 @@
-//! From two PEM texts to a certificate that can be served, or what is wrong with them. No text here holds a key.
+//! Certificate and key, loaded from two PEM texts. No error text contains a key.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::renewal::Validity;
 use crate::cluster::Pair;
 use crate::system::file_watch::Unreadable;
 
-/// Reason for which a certificate and key cannot be used. Errors of a PEM reader about a key are left out: they may quote the key.
+/// Reason why a certificate and key cannot be used. Errors of the PEM reader about a key are omitted, because they may quote the key.
 #[derive(Debug, Error)]
 pub enum PairError {
     /// The certificate is not PEM.
@@ -62,7 +62,7 @@ impl Loaded {
 
     /// The certificate itself.
     pub(super) fn leaf(&self) -> &CertificateDer<'static> {
-        // `of` has seen that there is one.
+        // `of` has checked that there is one.
         &self.key.cert[0]
     }
 }
@@ -80,8 +80,8 @@ pub(super) fn unix(time: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default()))
 }
 
-/// The validity of a certificate. The verifier checks this before anything else and reports what it found. Asked about a
-/// time before and a time after, it makes a parser of certificates unnecessary.
+/// Finds the validity of a certificate without a parser: the verifier reports `notBefore` and `notAfter` in its errors about a time
+/// before and a time after.
 fn validity(leaf: &CertificateDer<'_>) -> Option<Validity> {
     let verifier = verifier(leaf)?;
     let name = ServerName::try_from("name").ok()?;

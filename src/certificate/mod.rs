@@ -1,7 +1,7 @@
-//! The server's certificate: from files, or issued here and kept in Secrets. The certificate can be swapped while the server
-//! runs; a connection keeps the one it began with.
+//! The server's certificate: from files, or issued here and kept in Secrets. The certificate can change while the server runs; an open
+//! connection keeps its certificate.
 //!
-//! Nothing here may show a private key, or replace a certificate that works by one that does not.
+//! A private key must never be shown. A valid certificate must never be replaced by an invalid one.
 //!
 //! Specification: RFC 5280 (certificates), RFC 8446 and RFC 5246 (TLS 1.3 and 1.2).
 

@@ -1,4 +1,4 @@
-//! When a certificate of ours is replaced. Pure: its validity, the wanted names and the time are arguments.
+//! Renewal of our own certificates. Pure: the validity, the wanted names and the time are arguments.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct Validity {
     pub not_after: Timestamp,
 }
 
-/// Reason for which a new certificate is made.
+/// Reason to make a new certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewal {
     /// Two thirds of its life are over.
@@ -67,7 +67,7 @@ impl fmt::Display for Renewal {
 }
 
 const DAY: u64 = 24 * 3600;
-/// Less is not worth a new certificate.
+/// Minimum extension by a new certificate.
 const GAIN_MIN: SignedDuration = SignedDuration::from_hours(24);
 
 #[cfg(test)]

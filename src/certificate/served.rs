@@ -1,5 +1,5 @@
-//! The certificate for new connections, and the TLS configuration: TLS 1.2 and 1.3 by ring, no client certificates, and no
-//! session resumption, so that nothing is kept for a client that has gone.
+//! The certificate for new connections, and the TLS configuration: TLS 1.2 and 1.3 with ring, no client certificates, and no session
+//! resumption, so that no memory is kept for past clients.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Served {
         self.0.wake();
     }
 
-    /// Waits for the first certificate; whether there is one after `limit`.
+    /// Waits for the first certificate. Reports whether there is one after `limit`.
     pub(super) fn wait(&self, limit: Duration) -> bool {
         self.0.wait(limit, |current| current.is_some()).is_some()
     }

@@ -112,7 +112,7 @@ fn both_versions_are_spoken_and_every_name_is_believed() {
 }
 
 #[test]
-fn a_swapped_certificate_is_seen_by_new_connections_while_an_old_one_lives_on() {
+fn new_connections_get_a_new_certificate_and_open_ones_keep_theirs() {
     let (ca, authority) = ca();
     let (first, second) = (server_pair(&authority), server_pair(&authority));
     let (served, address) = serve(&first);

@@ -41,16 +41,16 @@ impl ResourceVersion {
 pub struct LeaseVersion {
     /// `metadata.uid` of the Lease; another one after the Lease was deleted and created again.
     pub uid: Uid,
-    /// The version it was read at.
+    /// Version of the Lease as read.
     pub version: ResourceVersion,
 }
 
 /// A term of a slot. Taking a slot begins a new term, which distinguishes its writes from older ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {
-    /// The Lease object that counted it.
+    /// UID of the Lease that issued the term.
     pub lease: Uid,
-    /// Counted up by one each time a slot is taken.
+    /// Number of the term, one more than that of the term before.
     pub term: u64,
 }
 

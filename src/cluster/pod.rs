@@ -1,4 +1,4 @@
-//! Pods: who made one, how it came to its node, and whether it is on its way out.
+//! Pods: the controller, the binding to the node, and the phase of each.
 
 use std::collections::BTreeMap;
 

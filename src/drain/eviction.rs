@@ -32,12 +32,12 @@ pub enum Eviction {
     },
     /// Accepted: the pod is terminating.
     Evicted,
-    /// By the answer the pod is gone, or another pod has its name. Only the next list shows whether that is true.
+    /// The API server answered that the pod is gone, or that its name has another UID. The next list shows whether that is true.
     Gone {
         /// The answer, for a person.
         answer: String,
     },
-    /// Too many requests; nothing about this pod.
+    /// The API server limits the rate of requests, for any pod.
     RateLimited {
         /// Time to wait.
         after: Duration,
@@ -73,7 +73,7 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
     let budget = cause("DisruptionBudget");
     match error.code {
         429 if budget.is_some() => by_budget(pod, budget.unwrap_or_default()),
-        // A webhook chooses its code freely; with 404 it does not say that the pod is gone.
+        // A webhook may choose any code, so its 404 does not mean that the pod is gone.
         _ if is_of_webhook(&error.message) => Eviction::Refused { why: format!("a webhook refuses it ({})", brief(&error.message)) },
         404 if error.not_found => Eviction::Gone { answer: in_words(error) },
         409 if is_about_uid(&error.message) => Eviction::Gone { answer: in_words(error) },

@@ -1,4 +1,4 @@
-//! Pods of a node: the evicted, the skipped, and those that are only waited for.
+//! Plan of a drain: the pods to evict, to wait for, and to skip.
 
 use jiff::Timestamp;
 
@@ -7,17 +7,17 @@ use crate::cluster::{Hosts, Phase, Pod, Uid};
 /// Description by which this program recognises its own pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ours {
-    /// `POD_UID`: the pod this process runs in.
+    /// `POD_UID`: the pod of this process.
     pub uid: Option<Uid>,
-    /// `POD_NAME`: the same, where the UID is not known.
+    /// `POD_NAME`: identifies the pod of this process if the UID is not set.
     pub name: Option<String>,
     /// `POD_NAMESPACE`.
     pub namespace: Option<String>,
-    /// `POD_SERVICE_ACCOUNT`: the other replicas run under it too.
+    /// `POD_SERVICE_ACCOUNT`: identifies the pods of the other replicas.
     pub service_account: Option<String>,
 }
 
-/// Reason for which a pod is not evicted.
+/// Reason to skip a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skipped {
     /// Created after the slot was taken, on a node that is cordoned. The pod tolerates the cordon or was bound without the scheduler, so
@@ -38,11 +38,11 @@ pub enum Skipped {
 pub struct DrainPlan {
     /// To be evicted now.
     pub evict: Vec<Pod>,
-    /// Ending already: waited for, and not evicted again.
+    /// Terminating: waited for, and not evicted again.
     pub terminating: Vec<Pod>,
     /// Pods of this program, to be evicted when no other is left; the pod of this process comes last.
     pub own: Vec<Pod>,
-    /// Left alone, each with the reason.
+    /// Not evicted, each with the reason.
     pub skipped: Vec<(Pod, Skipped)>,
 }
 

@@ -1,4 +1,4 @@
-//! Progress of a drain: as values for reports, and as a clause for people.
+//! Progress of a drain, as values and as a clause of a message.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct Progress {
     pub blocked: Vec<Blocked>,
     /// Pods left that are terminating.
     pub terminating: Vec<PodKey>,
-    /// Pods that came back to the cordoned node, and stay.
+    /// Pods that came back to the cordoned node, and are skipped.
     pub came_back: Vec<PodKey>,
     /// The error, if Kubernetes could not be read.
     pub error: Option<String>,
@@ -51,7 +51,7 @@ impl Progress {
         Self { error: Some(error), ..Self::default() }
     }
 
-    /// Reports whether the drain needs more than time.
+    /// Reports whether an eviction is refused or Kubernetes cannot be read.
     pub fn is_blocked(&self) -> bool {
         self.error.is_some() || !self.blocked.is_empty()
     }

@@ -1,11 +1,11 @@
-//! The next eviction, and its time.
+//! Schedule of the evictions: which pod is next, and at what time.
 //!
-//! Pods of one PodDisruptionBudget are evicted one after the other: while the budget refuses, one attempt every few seconds
-//! is enough for all of them, and an eviction opens the way for the next at once. Only a refusal names the budget of a pod;
-//! pods of one controller are taken to have the same.
+//! Pods of one PodDisruptionBudget are evicted one after the other. While the budget refuses, one attempt every few seconds suffices
+//! for all of them. After a granted eviction the next one is due at once. Only a refusal names the budget of a pod, and pods of one
+//! controller are assumed to have the same budget.
 //!
-//! A few evictions are in flight at once, and none waits for another: while one budget counts, the API server holds up an
-//! eviction for half a second if another, or the controller of budgets, has written the budget just then.
+//! A few evictions are in flight at once, because the API server delays an eviction by half a second if its budget was written just
+//! before, by another eviction or by the disruption controller.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use jiff::Timestamp;
 use super::{Blocked, DrainPlan, Eviction};
 use crate::cluster::{Pod, Uid};
 
-/// The wait after a first refusal; each further one makes it longer by half, up to [`WAIT_MAX`].
+/// Pause after a first refusal. Each further refusal makes the pause longer by half, up to [`WAIT_MAX`].
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 
-/// The wait after the first refusal of a budget, which has room again as soon as a pod elsewhere is ready: often soon.
+/// Pause after the first refusal of a budget. The budget often allows the next eviction soon, once a replacement pod is ready.
 const BUDGET_WAIT_FIRST: Duration = Duration::from_millis(250);
 
-/// The longest wait between two attempts on one pod or budget.
+/// Maximum pause between two attempts on one pod or budget.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// An evicted pod is terminating in the next list. If not, it is evicted again after this.
+/// Pause before a pod is evicted again that is not terminating although its eviction was granted.
 const WAIT_SETTLED: Duration = Duration::from_secs(2);
 
 /// Results of the evictions so far.
@@ -34,7 +34,7 @@ pub struct Schedule {
     budgets: HashMap<String, Wait>,
     /// The budget that refused a pod of this controller last.
     owners: HashMap<Owner, String>,
-    /// No eviction at all before this: the API server limits the rate.
+    /// Time before which no eviction is sent, because the API server limits the rate.
     quiet_until: Option<Instant>,
 }
 
@@ -45,11 +45,11 @@ type Owner = (String, String, String);
 struct Attempts {
     count: u32,
     in_flight: bool,
-    /// An eviction was answered with "gone": the next list is without the pod, or the answer was wrong.
+    /// The answer to an eviction was "gone". If the next list still has the pod, the answer was wrong.
     reported_gone: bool,
     wait: Wait,
     budget: Option<String>,
-    /// The time of the first refusal, and the last one.
+    /// Time of the first refusal, and the last refusal.
     refused: Option<(Timestamp, Eviction)>,
 }
 

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_zincati_and_fleetlockctl_send_is_read() {
+    fn requests_of_zincati_and_fleetlockctl_are_parsed() {
         let request = parse(post("/v1/pre-reboot"), BODY.as_bytes(), "/").continue_value().unwrap();
         assert_eq!(request.endpoint, Endpoint::PreReboot);
         assert_eq!(request.id.to_string(), ID);

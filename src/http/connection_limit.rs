@@ -11,12 +11,12 @@ const OTHERS: usize = 32;
 // Connections of the ops port, for probes and Prometheus.
 const OPS: usize = 16;
 
-// With one connection, a held request keeps all other nodes out.
+// With one connection, one held request would block all other nodes.
 const CONNECTIONS_MIN: usize = 2;
 
 /// Returns the number of connections of the FleetLock port, at most `wanted`, and of the ops port.
 pub(crate) fn connection_limits(wanted: usize) -> (usize, usize) {
-    // tiny_http ends for good when it runs out of descriptors, so the limit must never be reached.
+    // tiny_http stops accepting if descriptors run out, so the limit must never be reached.
     let (connections, ops) = shares(getrlimit(Resource::Nofile).current, wanted);
     if connections < wanted {
         log::warn!("the limit of open files (ulimit -n) allows {connections} connections at once, not {wanted}");

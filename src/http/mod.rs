@@ -1,8 +1,8 @@
 //! The FleetLock port and the ops port, each with tiny_http behind a listener of this program.
 //!
-//! `listeners` accepts, `connections` is the table of open connections, `connection` reads one request (`head`) under one
-//! deadline, `handoff` passes the request to tiny_http and returns the answer, `workers` answer. Nothing here knows
-//! Kubernetes: the `coordinator` decides.
+//! `listeners` accepts, `connections` is the table of open connections, and `connection` reads one request (`head`) under one
+//! deadline. `handoff` passes the request to tiny_http and returns the answer; `workers` call `routes` or `ops`. The `coordinator`
+//! decides.
 
 mod auth_file;
 mod connection;

@@ -1,8 +1,8 @@
-//! The Kubernetes API over ureq, in four wings, each of which imports only from those after it: `api`, every call this program makes;
-//! `client`, one request and its repetition; `config`, where the server is and who we are; `transport`, one exchange over HTTP.
+//! The Kubernetes API over ureq, in four parts, each of which imports only from those after it: `api`, every call of this program;
+//! `client`, one request and its retries; `config`, the address of the server and our credential; `transport`, one exchange over HTTP.
 //!
-//! Nothing about nodes or pods is decided here. A credential must never be logged or printed, a redirect never followed, part of a
-//! list never handed out, and a write never repeated if the server may have acted on it.
+//! No decision about nodes or pods is made here. A credential must never be logged or printed. A redirect must never be followed. Part of
+//! a list must never be returned. A write must never be repeated if the server may have acted on it.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 

@@ -1,4 +1,4 @@
-//! How many nodes may be unavailable at once. Every rule about the number of slots asks here.
+//! Number of nodes that may be unavailable at once, for every rule about slots.
 
 use super::Holder;
 

@@ -1,5 +1,5 @@
-//! The lock: which nodes hold a slot. All of it is in one Lease, which is only written over the version that was read, so every
-//! rule about the number of slots holds beside any other replica.
+//! The lock: which nodes hold a slot. The whole lock is in one Lease, which is only written over the version that was read. Therefore
+//! the rules about slots hold with any number of replicas.
 //!
 //! Pure: values in, values out.
 

@@ -1,5 +1,5 @@
-//! The lock's form in the Lease: one annotation holds it as JSON, `spec.holderIdentity` the names for
-//! `kubectl get lease`. Fields that this version does not know are kept.
+//! The lock in the Lease: one annotation holds it as JSON, `spec.holderIdentity` the names for `kubectl get lease`. Fields that this
+//! version does not know are kept.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,16 +12,16 @@ use crate::cluster::{Lease, ResourceVersion};
 /// The annotation on the Lease.
 pub const HOLDERS: &str = "rebootmanager/holders";
 
-/// The form this program writes. A newer one is not touched.
+/// Format that this program writes. A newer one is left unchanged.
 const FORM: u32 = 1;
 
-/// The annotation cannot be read. Nothing is approved until it can: each holder of a slot may be rebooting.
+/// The annotation cannot be read. Nothing is approved meanwhile, because any node may hold a slot.
 #[derive(Debug, Error)]
 pub enum Unreadable {
-    /// Not the JSON it should be.
+    /// Invalid JSON.
     #[error("the annotation {HOLDERS} of the Lease cannot be read; repair it, or delete the Lease once no node is rebooting")]
     Json(#[source] serde_json::Error),
-    /// Not there, though this program writes it whenever it writes the Lease.
+    /// Absent, although this program writes it whenever it writes the Lease.
     #[error(
         "the Lease has no annotation {HOLDERS}, which holds the lock; \
          put the annotation back, or delete the Lease once no node is rebooting"
@@ -36,7 +36,7 @@ pub enum Unreadable {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LeasePatch(pub Value);
 
-/// Reads the lock. A Lease without the annotation has lost it, and is never an empty lock.
+/// Reads the lock. A Lease without the annotation is an error, never an empty lock.
 pub fn read(lease: &Lease) -> Result<LockState, Unreadable> {
     let text = lease.annotations.get(HOLDERS).ok_or(Unreadable::Missing)?;
     let form: WireForm = serde_json::from_str(text).map_err(Unreadable::Json)?;
@@ -47,7 +47,7 @@ pub fn read(lease: &Lease) -> Result<LockState, Unreadable> {
     Ok(LockState { last_term: wire.last_term, holders: wire.holders, extra: wire.extra })
 }
 
-/// Writes the lock over the version it was read at; `None` for the parts of a Lease yet to be created.
+/// Creates the patch that writes the lock over the version `basis`; `None`: the Lease does not exist yet.
 pub fn patch(lock: &LockState, basis: Option<&ResourceVersion>, now: Timestamp) -> LeasePatch {
     let wire = WireLock { form: FORM, last_term: lock.last_term, holders: lock.holders.clone(), extra: lock.extra.clone() };
     // Strings, numbers and maps with string keys always have a JSON form.

@@ -1,5 +1,5 @@
-//! When a slot is freed: on evidence. Time alone frees none while a reboot may be under way, with one exception: a node whose
-//! Node object stays deleted for [`MISSING_MAX`] is given up.
+//! Release of slots, on evidence. Time alone frees no slot while its node may be rebooting, with one exception: the slot of a Node
+//! that stays deleted for [`MISSING_MAX`] is freed.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,23 +9,22 @@ use jiff::Timestamp;
 use super::Holder;
 use crate::cluster::{Node, Readiness, Status};
 
-/// Maximum time between taking a slot and marking its node. A slot held longer with an unmarked node and no approval was left behind by
-/// a crash.
+/// Maximum time between taking a slot and marking its node. A slot without a mark and without an approval after this time is left from a
+/// crash.
 const MARKING_MAX: Duration = Duration::from_secs(60);
 
-/// A node that checks in without having rebooted was most likely approved and changed its mind; or its kubelet has not
-/// reported the new boot yet; or the check-in is an old one that was delayed, and the node is about to reboot. Its slot is
-/// kept for this long, so that the kubelet, or the reboot, can show which.
+/// Time for which the slot of an approved node is kept after a check-in in the same boot. Probably the agent was restarted. But its
+/// kubelet may not have reported the new boot yet, or the check-in was delayed and the node is about to reboot.
 const REPORTING_MAX: Duration = Duration::from_secs(120);
 
-/// A Node object of an approved holder can be deleted while its machine reboots: by a cloud controller that sees the machine
-/// stopped, or by a person. Its slot is kept for this long, or until the machine's new Node is Ready in another boot.
+/// Time for which the slot of an approved node is kept after its Node object is deleted. A cloud controller deletes the Node of a machine
+/// that it sees stopped, and the machine may be rebooting. A new Node of the machine that is Ready in another boot ends this time.
 pub const MISSING_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// The next change of a holder's slot.
+/// Next change of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// The slot is kept. The Node is there after all, and the record that it was gone must be taken back.
+    /// The slot is kept. The missing Node exists again, and `missing_since` must be removed.
     Found,
     /// The slot can be freed.
     Free(FreeReason),
@@ -37,7 +36,7 @@ pub enum Release {
     RestoreFirst,
 }
 
-/// Reason for which a slot is freed. Displayed as a message about the node.
+/// Reason to free a slot. Displayed as a message about the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeReason {
     /// Checked in, and Ready in another boot or for long enough.
@@ -48,7 +47,7 @@ pub enum FreeReason {
     Gone,
     /// Approved, and the Node is gone for [`MISSING_MAX`].
     GoneForLong,
-    /// Neither approved nor marked for longer than that takes.
+    /// Neither approved nor marked, a minute after the slot was taken.
     NeverMarked,
     /// Ready in another boot, and in service.
     Rebooted,
@@ -56,7 +55,7 @@ pub enum FreeReason {
     Recreated,
 }
 
-/// Reason for which a slot is kept. Displayed as the clause that ends "node worker-3 ".
+/// Reason to keep a slot. Displayed as the clause that ends "node worker-3 ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepReason {
     /// Checked in, and not Ready.
@@ -67,18 +66,18 @@ pub enum KeepReason {
     DrainingSoon,
     /// Approved, and the Node is gone.
     Gone,
-    /// Approved, and in the boot in which that was.
+    /// Approved, and still in the boot of the approval.
     MayReboot,
     /// In another boot, and neither checked in nor in service.
     NotCheckedIn,
     /// In another boot and in service, and not Ready.
     RebootedNotReady,
-    /// Checked in, and by its Node in the boot in which it was approved.
+    /// Checked in, and by its Node still in the boot of the approval.
     Unreported,
 }
 
-/// Judges a holder by the Node of its name as just read (`None`: there is none), and, if [`is_searched_for`], by another
-/// Node with its machine-id.
+/// Decides about the slot of `holder`. `node` is the Node of its name, as just read; `renamed`, if [`is_searched_for`], another Node with
+/// its machine-id.
 pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now: Timestamp) -> Release {
     let Some(node) = node.filter(|node| node.meta.uid == holder.uid) else {
         return release_without_node(holder, [node, renamed], now);
@@ -114,28 +113,28 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
     }
 }
 
-/// Reports whether another Node with this holder's machine-id matters: the holder is approved and its own Node is gone. `node` is the
-/// Node of that name, if any.
+/// Reports whether another Node with the machine-id of `holder` must be searched, because the holder is approved and its own Node is
+/// gone. `node` is the Node of its name, if any.
 pub fn is_searched_for(holder: &Holder, node: Option<&Node>) -> bool {
     let is_gone = node.is_none_or(|node| node.meta.uid != holder.uid);
     is_gone && holder.machine.is_some() && holder.approved.is_some() && holder.checked_in.is_none()
 }
 
-/// A holder whose Node is gone. `successors` are Nodes that may be of its machine.
+/// Decides about a holder whose Node is gone. `successors` are Nodes that may belong to its machine.
 fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], now: Timestamp) -> Release {
     let Some(approved) = &holder.approved else { return Release::Free(FreeReason::Gone) };
     if let Some(checked_in) = holder.checked_in {
         let is_settled = is_past(checked_in, REPORTING_MAX, now);
         return if is_settled { Release::Free(FreeReason::CheckedInAndGone) } else { Release::Keep(KeepReason::MayReboot) };
     }
-    // An adopted slot names no boot: then no Node is known to be in another.
+    // An adopted slot has no boot, so no Node is known to be in another one.
     let is_back = |node: &Node| !approved.boot.is_empty() && node.is_back_from(&approved.boot);
     if successors.into_iter().flatten().any(is_back) {
         return Release::Free(FreeReason::Recreated);
     }
     match holder.missing_since {
         None => Release::Missing,
-        // Recorded by a replica whose clock was wrong: the time is recorded once more.
+        // A time in the future is from a replica whose clock was wrong. The time is recorded once more.
         Some(since) if is_past(now, MISSING_MAX, since) => Release::Missing,
         Some(since) if is_past(since, MISSING_MAX, now) => Release::Free(FreeReason::GoneForLong),
         Some(_) => Release::Keep(KeepReason::Gone),

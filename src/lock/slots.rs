@@ -1,4 +1,4 @@
-//! Slots and their holders as a value. Each change makes a new value; nothing is written here.
+//! Slots and their holders as a value. Each change makes a new value.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,9 @@ use crate::fleetlock::{GroupName, zincati_id};
 /// All slots of all groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockState {
-    /// The number of the youngest term; never goes back.
+    /// Number of the latest term; never decreases.
     pub last_term: u64,
-    /// The holders of slots, in the order of taking.
+    /// Holders of slots, in the order in which the slots were taken.
     pub holders: Vec<Holder>,
     /// Fields of a later version, kept as they are.
     pub extra: Map<String, Value>,
@@ -25,17 +25,17 @@ pub struct Holder {
     pub node: NodeName,
     /// The node's UID: a node that was recreated under the same name is another one.
     pub uid: Uid,
-    /// The group in its request.
+    /// The group in the request.
     pub group: GroupName,
     /// The number of its term.
     pub term: u64,
-    /// Time when the slot was taken.
+    /// Time at which the slot was taken.
     pub since: Timestamp,
-    /// The node runs the control plane, by its labels when the slot was taken.
+    /// The node had a control-plane label when the slot was taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control_plane: bool,
-    /// The id that Zincati makes of the node's machine-id: by this the machine is found if its Node is deleted and registered
-    /// under another name. The machine-id itself must not be published (machine-id(5)).
+    /// Zincati's id of the machine, which identifies it if its Node is deleted and registered under another name. The machine-id itself
+    /// must not be published (machine-id(5)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<HexId>,
     /// The last approval. The node may reboot at any moment after it.
@@ -44,7 +44,7 @@ pub struct Holder {
     /// Time of the check-in after the reboot. The slot may be freed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_in: Option<Timestamp>,
-    /// Time when the Node was first found missing while its reboot was approved.
+    /// Time at which the Node was first found missing after an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
     /// Fields of a later version, kept as they are.
@@ -57,22 +57,22 @@ pub struct Holder {
 pub struct Approved {
     /// Time of the approval.
     pub at: Timestamp,
-    /// The node's bootID then: another one later proves a reboot.
+    /// The node's bootID at that time. Another one proves a reboot.
     pub boot: String,
 }
 
 impl LockState {
-    /// The holder that is this very node.
+    /// Returns the holder with this UID.
     pub fn holder(&self, uid: &Uid) -> Option<&Holder> {
         self.holders.iter().find(|holder| holder.uid == *uid)
     }
 
-    /// Holders that are other nodes than `node`. A holder of that name with another UID is an earlier node in its place.
+    /// Returns the holders with other names than `node`. A holder of that name with another UID is an earlier Node of this name.
     pub fn others(&self, node: &NodeName) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(|holder| holder.node != *node)
     }
 
-    /// Gives `node` a slot under a new term, in place of the slot that its name held before.
+    /// Gives `node` a slot under a new term, which replaces any slot of that name.
     pub fn take(&self, node: &NodeName, uid: &Uid, group: &GroupName, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.last_term += 1;
@@ -93,7 +93,7 @@ impl LockState {
         next
     }
 
-    /// Records the role and the machine of the slot's Node.
+    /// Records the role and the machine of `node`, which holds a slot.
     pub fn describe(&self, node: &Node) -> Self {
         self.with(&node.meta.uid, |holder| {
             holder.control_plane = node.control_plane;
@@ -101,7 +101,7 @@ impl LockState {
         })
     }
 
-    /// Records that the reboot of `uid` is approved: it may happen at any moment, and no earlier check-in counts.
+    /// Records that the reboot of `uid` is approved. Earlier check-ins no longer count.
     pub fn approve(&self, uid: &Uid, boot: &str, now: Timestamp) -> Self {
         self.with(uid, |holder| {
             holder.approved = Some(Approved { at: now, boot: boot.to_owned() });
@@ -109,17 +109,17 @@ impl LockState {
         })
     }
 
-    /// Records that `uid` is up.
+    /// Records that `uid` has checked in.
     pub fn check_in(&self, uid: &Uid, now: Timestamp) -> Self {
         self.with(uid, |holder| holder.checked_in = Some(now))
     }
 
-    /// Records that the Node `uid` is gone (`Some`: first seen so then), or is there after all (`None`).
+    /// Records since when the Node `uid` is missing; `None`: it exists again.
     pub fn missing(&self, uid: &Uid, since: Option<Timestamp>) -> Self {
         self.with(uid, |holder| holder.missing_since = since)
     }
 
-    /// Takes the slot of `uid` away.
+    /// Frees the slot of `uid`.
     pub fn free(&self, uid: &Uid) -> Self {
         let mut next = self.clone();
         next.holders.retain(|holder| holder.uid != *uid);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_of_a_holder_changes_no_other() {
+    fn a_change_of_a_holder_changes_no_other() {
         let (name, uid) = (|name: &str| NodeName(name.to_owned()), |uid: &str| Uid(uid.to_owned()));
         let lock = LockState::default().take(&name("a"), &uid("1"), &group(), now(1)).take(&name("b"), &uid("2"), &group(), now(1));
         let wire = serde_json::json!({"metadata": {"name": "a", "uid": "1", "labels": {"node-role.kubernetes.io/etcd": ""}},

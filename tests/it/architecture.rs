@@ -2,10 +2,11 @@
 //! violation, so that it is known to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reboot_manager::fleetlock::Kind;
+
+use crate::repository::{files, read, root};
 
 /// Files of other modules that keep to what holds below the line in ARCHITECTURE.md.
 const PURE_FILES: &[&str] = &["certificate/renewal.rs", "http/head.rs", "kube/client/retry.rs", "system/backoff.rs"];
@@ -44,14 +45,6 @@ struct Source {
     program: String,
 }
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
 /// The block under "Layers" of a map: a line for each module, `name  what it is for → what it imports`, those above the rule first.
 fn layers(map: &str) -> Vec<Layer> {
     let (_, section) = map.split_once("\n## Layers\n").unwrap();
@@ -67,24 +60,11 @@ fn layers(map: &str) -> Vec<Layer> {
 }
 
 fn map() -> String {
-    read(&root().join("ARCHITECTURE.md"))
+    read("ARCHITECTURE.md")
 }
 
 fn sources() -> Vec<Source> {
-    let (mut found, mut folders) = (Vec::new(), vec![root().join("src")]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root().join("src")).unwrap().display().to_string();
-                found.push(source(&name, read(&path)));
-            }
-        }
-    }
-    assert!(found.len() > 30, "the sources were not found");
-    found
+    files("src/", ".rs").iter().map(|file| source(file.trim_start_matches("src/"), read(file))).collect()
 }
 
 fn source(path: &str, text: String) -> Source {
@@ -376,7 +356,7 @@ fn the_map_names_files_that_exist_and_is_short() {
 
 #[test]
 fn every_kind_is_in_the_protocol_document() {
-    let document = read(&root().join("docs/protocol.md"));
+    let document = read("docs/protocol.md");
     for kind in Kind::ALL {
         let row = document.lines().find(|line| line.starts_with(&format!("| `{}` |", kind.name())));
         let row = row.unwrap_or_else(|| panic!("docs/protocol.md has no row for {}", kind.name()));
@@ -389,7 +369,7 @@ fn nothing_sends_a_delete_to_kubernetes() {
     for source in sources().iter().filter(|source| source.path.starts_with("kube/")) {
         assert!(!source.program.contains("Method::DELETE"), "src/{} sends a DELETE", source.path);
     }
-    let manifest = read(&root().join("kubernetes/deployment.yaml"));
+    let manifest = read("kubernetes/deployment.yaml");
     assert!(!manifest.contains("delete") || manifest.contains("no right to delete pods"));
     assert!(!manifest.lines().any(|line| line.trim_start().starts_with("verbs:") && (line.contains('*') || line.contains("delete"))));
 }

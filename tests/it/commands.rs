@@ -84,7 +84,7 @@ fn a_wrong_flag_is_named_and_nothing_starts() {
 }
 
 #[test]
-fn without_a_kubernetes_api_it_says_where_it_looked() {
+fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(&[], 1, &["no Kubernetes API", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "--kubeconfig"]);
     refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["/nowhere/kubeconfig"]);
     let broken = File::new("broken", "clusters: [");
@@ -118,7 +118,7 @@ fn an_address_that_is_taken_is_named_with_its_flag() {
 }
 
 #[test]
-fn while_the_api_server_is_away_it_runs_and_says_no() {
+fn the_program_runs_and_refuses_while_the_api_server_is_down() {
     // No server listens on port 1. A port that was bound and released may be given to another test.
     let file = File::new("away", &kubeconfig("http://127.0.0.1:1"));
     let server = Start::new(&binary(), &file.0).start();

@@ -5,24 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::markdown::{blocks, read};
+use crate::markdown::blocks;
+use crate::repository::{files, read, root};
 use crate::scenarios::document_commands::DOCUMENTS as WALKED;
-
-/// All documents, as `docs/tls.md`.
-fn documents() -> Vec<String> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
-    for folder in ["", "docs/", "docs/development/"] {
-        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
-                found.push(format!("{folder}{name}"));
-            }
-        }
-    }
-    assert!(found.len() > 10, "{found:?}");
-    found
-}
 
 /// The first words of a table's rows, if written as code: `| `--flag` | …`.
 fn first_column(text: &str) -> BTreeSet<String> {
@@ -125,8 +110,8 @@ fn targets(path: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_link_and_every_file_that_is_named_is_there() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    for document in documents() {
+    let root = root();
+    for document in files("", ".md") {
         let named = read(&document);
         let named = named.split('`').filter(|word| {
             let is_path = ["scripts/", "kubernetes/", "tests/", "docs/", ".github/", ".ci/"].iter().any(|start| word.starts_with(start));
@@ -141,7 +126,8 @@ fn every_link_and_every_file_that_is_named_is_there() {
 #[test]
 fn every_command_is_run_here_or_where_it_is_said_to_be_or_it_is_said_why_not() {
     let mut elsewhere = 0;
-    let blocks = documents().into_iter().flat_map(|document| blocks(&document).into_iter().map(move |block| (document.clone(), block)));
+    let blocks =
+        files("", ".md").into_iter().flat_map(|document| blocks(&document).into_iter().map(move |block| (document.clone(), block)));
     for (document, block) in blocks.filter(|(_, block)| block.language == "sh") {
         let remark = block.remark.as_deref().unwrap_or_default();
         let walked = WALKED.contains(&document.as_str()) && remark.is_empty();
@@ -171,7 +157,7 @@ fn the_version_of_kubernetes_that_is_called_tested_is_the_one_that_is_tested() {
 
 #[test]
 fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     for workflow in ["advisories", "ci", "release"] {
         let text = read(&format!(".github/workflows/{workflow}.yml"));
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
@@ -192,22 +178,14 @@ fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
 /// Programs of packages that no Debian lacks.
 const ALWAYS_THERE: [&str; 6] = ["/bin/sh", "bash", "mount", "sh", "timeout", "umount"];
 
-/// All Rust files below a folder.
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let found = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
-    found.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
-}
-
 #[test]
 fn every_program_that_the_tests_start_is_looked_for_before_they_begin() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let script = read("scripts/prepare");
     let prepared = script.lines().find_map(|line| line.strip_prefix("readonly tests=(")).expect("the names that `tests` means");
     let prepared: BTreeSet<&str> = prepared.trim_end_matches(')').split(' ').chain(ALWAYS_THERE).collect();
     let mut started = BTreeSet::new();
-    for file in ["tests/it", "tests/cluster/src"].iter().flat_map(|folder| rust_files(&root.join(folder))) {
-        let text = std::fs::read_to_string(&file).unwrap();
+    for file in ["tests/it/", "tests/cluster/src/"].iter().flat_map(|folder| files(folder, ".rs")) {
+        let text = read(&file);
         started.extend(text.split("Command::new(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
     }
     assert!(started.contains("curl") && started.contains("prlimit"), "{started:?}");

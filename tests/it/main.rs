@@ -15,4 +15,5 @@ mod language;
 mod listener;
 mod markdown;
 mod packaging;
+mod repository;
 mod scenarios;

@@ -1,6 +1,6 @@
 //! The fenced blocks of a document, and the lines before each.
 
-use std::path::Path;
+use crate::repository::read;
 
 /// One fenced block.
 pub(crate) struct Block {
@@ -14,12 +14,6 @@ pub(crate) struct Block {
     pub(crate) before: String,
     /// What an HTML comment on the line above says of who runs it, as `not run here: …`.
     pub(crate) remark: Option<String>,
-}
-
-/// A file of this repository.
-pub(crate) fn read(path: &str) -> String {
-    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()))
 }
 
 /// The blocks of a document, in order.

@@ -1,16 +1,10 @@
 //! What is made of the program for others: the static file and the image. That they are right is checked where they are built
 //! (scripts/build-static, scripts/build-image); here, that these checks refuse what is wrong, and that all recipes say the same.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
+use crate::repository::{read, root};
 
 /// `scripts/build-static --check` refuses the file and says `why`.
 #[track_caller]

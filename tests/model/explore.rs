@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_found_with_the_way_to_it() {
+    fn a_wrong_field_is_found_with_its_path() {
         let found = explore(&Counter { top: 9, hole: false }, 10).unwrap_err();
         assert_eq!((found.broken.as_str(), found.trace.len()), ("seven", 8));
         assert!(found.to_string().contains("to 7"), "{found}");

@@ -43,7 +43,7 @@ proptest! {
 
 /// Each rule that is broken is found out at random, too, also the one of which nothing comes in a small world.
 #[test]
-fn rules_that_are_broken_are_found_out_at_random() {
+fn broken_rules_are_detected_at_random() {
     let config = ProptestConfig { cases: 4_000, max_shrink_iters: 0, ..config() };
     for mutation in Mutation::ALL {
         let beside = match mutation {

@@ -112,7 +112,7 @@ fn two_nodes_of_the_control_plane_and_two_slots() {
 }
 
 #[test]
-fn two_nodes_and_marks_that_are_seen_late() {
+fn two_nodes_and_annotations_that_are_seen_late() {
     let small = Setup { view: View::Late, ..PAIR };
     let small = Setup { may: Allowance { deaths: 1, ..CALM }, ..small };
     holds(&small, &Setup { pods: 1, may: Allowance { restarts: 1, deaths: 1, ..CALM }, ..small.clone() });
@@ -158,14 +158,14 @@ fn one_node_that_checks_in_without_a_reboot() {
 }
 
 #[test]
-fn one_node_that_asks_again_after_the_yes() {
+fn one_node_that_asks_again_after_its_approval() {
     let may = Allowance { second_thoughts: 1, second_calls: 1, uncordons: 1, ..CALM };
     let small = Setup { may, ..ONE };
     holds(&small, &Setup { may: Allowance { restarts: 1, faults: 1, deaths: 1, ..may }, ..small.clone() });
 }
 
 #[test]
-fn one_node_and_everything_that_outsiders_do_to_it() {
+fn one_node_and_all_actions_of_administrators() {
     let may = Allowance { cordons: 1, uncordons: 1, arrivals: 1, deaths: 1, ..CALM };
     let small = Setup { pods: 1, may, ..ONE };
     let may = Allowance { faults: 1, second_calls: 1, ..may };
@@ -198,7 +198,7 @@ fn beside_an_annotation_only_manager_whose_node_comes_first() {
 
 /// Each rule that is broken is found out, in a world as small as may be.
 #[test]
-fn rules_that_are_broken_are_found_out() {
+fn broken_rules_are_detected() {
     let pods = Setup { pods: 1, ..PAIR };
     let arrival = Setup { may: Allowance { arrivals: 1, ..CALM }, ..ONE };
     let overtaken = Setup { may: Allowance { second_calls: 1, restarts: 1, ..CALM }, ..ONE };

@@ -65,7 +65,7 @@ impl Model for Seed {
 }
 
 #[test]
-fn the_rule_of_annotation_only_managers_has_a_hole_and_it_is_found() {
+fn the_defect_in_the_rule_of_annotation_only_managers_is_found() {
     let found = explore(&Seed, 100).unwrap_err();
     println!("the rule of annotations and names alone: {found}");
     assert!(found.broken.contains("may reboot at once"), "{found}");

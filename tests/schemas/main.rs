@@ -23,7 +23,7 @@ use shape::{Shape, shape};
 
 // One test, because one control plane is enough.
 #[test]
-fn what_is_read_and_written_is_in_the_schemas_of_the_api_server() {
+fn fields_read_and_written_are_in_the_schemas_of_the_api_server() {
     if !ControlPlane::is_available() {
         let line = "NOT RUN: schemas: neither REBOOT_MANAGER_CONTROL_PLANE nor KUBEBUILDER_ASSETS is set\n";
         // Past the harness, which hides what a passing test prints.

@@ -51,7 +51,7 @@ fn the_view_answers_only_when_it_has_the_write_asked_for() {
 }
 
 #[test]
-fn a_view_that_is_late_is_not_trusted_any_more() {
+fn a_late_view_becomes_invalid() {
     let (cache, start) = open();
     assert_eq!(since(&cache, &mark("b", 11)), None, "another write between 10 and 11 would be missing");
     assert_eq!(cache.version(), None);
@@ -91,7 +91,7 @@ fn a_watch_continues_from_the_version_it_has_come_to() {
 }
 
 #[test]
-fn a_watch_that_is_not_continued_in_time_is_not_trusted() {
+fn a_watch_that_is_not_continued_in_time_becomes_invalid() {
     let id = HexId([7; 16]);
     for (seconds, trusted) in [(0, true), (6, false)] {
         let (cache, start) = open();
@@ -105,7 +105,7 @@ fn a_watch_that_is_not_continued_in_time_is_not_trusted() {
 }
 
 #[test]
-fn versions_that_go_backwards_end_the_trust() {
+fn decreasing_versions_make_the_view_invalid() {
     for (written, trusted) in [("11", true), ("10", false), ("9", false), ("x", false)] {
         let (cache, _) = open();
         let before = cache.version();

@@ -1,4 +1,4 @@
-//! Every call this program makes, by name. kubernetes/deployment.yaml grants just these.
+//! Every call of this program, by name. kubernetes/deployment.yaml grants these and no others.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::kube::client::{ApiError, Call, Client, Detail, Verb};
 /// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
 
-/// The API as this program uses it.
+/// Kubernetes API as this program uses it.
 pub struct Kube {
     client: Client,
     namespace: String,
@@ -25,8 +25,8 @@ pub struct Kube {
 }
 
 impl Kube {
-    /// `namespace` is where the Lease lives. `service` is the Service for which this program keeps a certificate in
-    /// Secrets, if it does; it decides which rights are needed.
+    /// Creates the API for the Lease in `namespace`. `service`: the Service for which this program keeps a certificate in Secrets, which
+    /// needs more rights.
     pub fn new(client: Client, namespace: String, service: Option<String>) -> Self {
         Self { client, namespace, service }
     }
@@ -36,7 +36,7 @@ impl Kube {
         &self.namespace
     }
 
-    /// All Nodes, added one at a time, and the version at which they were so. A whole Node is 10 KB and more, so none is kept.
+    /// Reads all Nodes, one at a time because a Node has 10 KB and more, and returns them with the version of the list.
     pub fn nodes<A>(&self, empty: impl Fn() -> A, add: impl FnMut(&mut A, Member)) -> Result<(Complete<A>, ResourceVersion), ApiError> {
         self.client.list(&call(Verb::List, "nodes", "all nodes", NODES), empty, add)
     }
@@ -51,8 +51,8 @@ impl Kube {
         self.find(&Call { detail: Detail::Metadata, ..node(Verb::Get, name) })
     }
 
-    /// Changes of all Nodes after `version`, for `time`. `open` is called when the server has agreed, and says whether to begin;
-    /// then `take` gets each event. Ends well when `take` or the server has had enough.
+    /// Watches all Nodes from `version` on, for `time`. Once the server has accepted, `open` is called and returns whether to continue.
+    /// Then `take` gets each event. `Ok`: `take` or the server ended the watch in order.
     pub fn watch_nodes(
         &self,
         version: u128,
@@ -64,12 +64,12 @@ impl Kube {
         self.client.watch(&call(Verb::Watch, "nodes", "all nodes", path), time, open, take)
     }
 
-    /// Writes a Node's mark and cordon, at the version it was read at.
+    /// Writes the annotations and the cordon of a Node over the version that was read.
     pub fn patch_node(&self, patch: &NodePatch) -> Result<Node, ApiError> {
         self.client.write(&node(Verb::Patch, &patch.name), &patch.merge())
     }
 
-    /// The nodes in service other than `but`: where a pod that is evicted from `but` may go.
+    /// Lists the nodes in service other than `but`, which may run a pod that is evicted from `but`.
     pub fn hosts_besides(&self, but: &NodeName) -> Result<Hosts, ApiError> {
         let path = format!("{NODES}?fieldSelector=spec.unschedulable%3Dfalse");
         let call = call(Verb::List, "nodes", "the nodes that take pods", path);
@@ -81,7 +81,7 @@ impl Kube {
         self.client.list(&call, Hosts::default, add).map(|(hosts, _)| hosts.into_inner())
     }
 
-    /// The pods bound to a node, of all namespaces. Only for a pod that `is_own` its tolerations are kept.
+    /// Lists the pods of a node, of all namespaces. Tolerations are kept only for a pod that `is_own`.
     pub fn pods_on(&self, node: &NodeName, is_own: impl Fn(&Pod) -> bool) -> Result<Complete<Vec<Pod>>, ApiError> {
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
         let add = |pods: &mut Vec<Pod>, mut pod: Pod| {
@@ -94,7 +94,7 @@ impl Kube {
         self.client.list(&call, Vec::new, add).map(|(pods, _)| pods)
     }
 
-    /// Asks a pod to go, unless another pod has its name by now (Eviction API, policy/v1).
+    /// Evicts a pod, unless another pod has its name by now (Eviction API, policy/v1).
     pub fn evict(&self, pod: &PodKey, uid: &Uid) -> Result<(), ApiError> {
         let PodKey { namespace, name } = pod;
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
@@ -104,12 +104,12 @@ impl Kube {
         self.client.write(&call, &body).map(|IgnoredAny| ())
     }
 
-    /// The Lease that holds the lock; `None`: there is none yet.
+    /// Reads the Lease with the lock; `None`: the Lease does not exist.
     pub fn lease(&self) -> Result<Option<Lease>, ApiError> {
         self.find(&self.own(Verb::Get, "leases", LEASE))
     }
 
-    /// Writes the Lease by a JSON merge patch: over the version the patch names, or as a new one.
+    /// Writes the Lease by a JSON merge patch, over the version in the patch, or creates it.
     pub fn write_lease(&self, patch: &Value, new: bool) -> Result<Lease, ApiError> {
         if !new {
             return self.client.write(&self.own(Verb::Patch, "leases", LEASE), patch);
@@ -121,7 +121,7 @@ impl Kube {
         self.client.write(&self.own(Verb::Create, "leases", LEASE), &lease)
     }
 
-    /// The rights this program needs and has not (SelfSubjectAccessReview); an empty list when all is well.
+    /// Returns the rights that this program needs and does not have (SelfSubjectAccessReview).
     pub fn missing_permissions(&self) -> Result<Vec<Permission>, ApiError> {
         let mut missing = Vec::new();
         for permission in needed(self.service.as_deref()) {
@@ -135,12 +135,12 @@ impl Kube {
         Ok(missing)
     }
 
-    /// The Service with this name.
+    /// Reads a Service.
     pub fn service(&self, name: &str) -> Result<Option<Service>, ApiError> {
         self.find(&self.own(Verb::Get, "services", name))
     }
 
-    /// A certificate and its key.
+    /// Reads a certificate and its key.
     pub fn tls_secret(&self, name: &str) -> Result<Option<TlsSecret>, ApiError> {
         self.find(&self.own(Verb::Get, "secrets", name))
     }
@@ -152,32 +152,32 @@ impl Kube {
         self.client.write(&self.own(Verb::Create, "secrets", name), &body)
     }
 
-    /// Puts another certificate and key in the place of what was read at `version`.
+    /// Replaces a certificate and key that were read at `version`.
     pub fn patch_tls_secret(&self, name: &str, version: &ResourceVersion, pair: &Pair) -> Result<TlsSecret, ApiError> {
         let body = json!({"metadata": {"resourceVersion": version}, "data": pair.data()});
         self.client.write(&self.own(Verb::Patch, "secrets", name), &body)
     }
 
-    /// The ConfigMap that shows a CA's certificate.
+    /// Reads the ConfigMap with a CA's certificate.
     pub fn ca_map(&self, name: &str) -> Result<Option<CaMap>, ApiError> {
         self.find(&self.own(Verb::Get, "configmaps", name))
     }
 
-    /// Shows a CA's certificate, unless the ConfigMap exists already.
+    /// Creates the ConfigMap with a CA's certificate, unless it exists.
     pub fn create_ca_map(&self, name: &str, certificate: &str) -> Result<CaMap, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "labels": labels()}, "data": CaMap::data(certificate)});
         self.client.write(&self.own(Verb::Create, "configmaps", name), &body)
     }
 
-    /// Shows another certificate in the place of what was read at `version`.
+    /// Replaces a CA's certificate that was read at `version`.
     pub fn patch_ca_map(&self, name: &str, version: &ResourceVersion, certificate: &str) -> Result<CaMap, ApiError> {
         let body = json!({"metadata": {"resourceVersion": version}, "data": CaMap::data(certificate)});
         self.client.write(&self.own(Verb::Patch, "configmaps", name), &body)
     }
 
-    /// Reads one object. `None` only when Kubernetes itself says that this very object does not exist: what follows from that
-    /// (a slot is freed, a node is unknown) must not follow from the 404 of a proxy, or of a missing namespace.
+    /// Reads one object. `None` only if the API server itself answered that this object does not exist. A slot may be freed because of
+    /// that, so the 404 of a proxy or of a missing namespace is an error.
     fn find<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, ApiError> {
         let name = call.path.rsplit('/').next().unwrap_or_default();
         match self.client.read(call) {
@@ -187,7 +187,7 @@ impl Kube {
         }
     }
 
-    /// A call for one object of our own namespace. A new object is sent to the path of all.
+    /// Makes a call for one object of our own namespace. A new object is sent to the path of the collection.
     fn own(&self, verb: Verb, resource: &'static str, name: &str) -> Call {
         let group = if resource == "leases" { "apis/coordination.k8s.io" } else { "api" };
         let namespace = &self.namespace;

@@ -1,7 +1,6 @@
-//! Reading a list: page by page, each from its bytes, item by item.
+//! Lists, read page by page and item by item.
 //!
-//! Never more than one item is in memory. A page that ends early, or holds anything but a list, is an error and
-//! never a shorter list.
+//! At most one item is in memory. A page that ends early, or is not a list, is an error and never a shorter list.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks>.
 
@@ -18,8 +17,8 @@ use crate::kube::client::{ApiError, BACKOFF, Call, Client, DecodeError, Failure,
 use crate::system::{backoff, clock};
 
 impl Client {
-    /// Reads a whole list, page by page, and folds each item into an accumulator; with the version at which the list is complete.
-    /// When the list starts over, the accumulator does, too: `fold` must keep nothing elsewhere.
+    /// Reads a whole list and folds each item into an accumulator. Returns the accumulator and the version of the list. If the list
+    /// starts over, so does the accumulator, so `fold` must store nothing outside of it.
     pub(crate) fn list<T: DeserializeOwned, A>(
         &self,
         call: &Call,
@@ -56,7 +55,7 @@ impl Client {
             let body = page.into_body().into_with_config().limit(PAGE_BYTES_MAX).reader();
             let end = read_page(body, &mut items, &mut take)
                 .map_err(|failure| Stopped { may_start_over: matches!(failure, Failure::Transport(_)), failure })?;
-            // Pages of two moments have no version in common: then it is none that can be compared.
+            // Pages of different versions have no common version, so the result has none that can be compared.
             version = match version {
                 Some(first) if first != end.version => Some(ResourceVersion::default()),
                 _ => Some(end.version),
@@ -74,7 +73,7 @@ impl Client {
     }
 }
 
-/// Reason for which the pages of a list ended early.
+/// Reason why a page ended early.
 struct Stopped {
     may_start_over: bool,
     failure: Failure,
@@ -188,7 +187,7 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for &mut PageReader<'_,
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut sequence: S) -> Result<(), S::Error> {
-        // Counted before it is read, so that a message names the item that was in the way.
+        // Counted before it is read, so that an error names the item that failed.
         loop {
             *self.items += 1;
             match sequence.next_element::<T>()? {
@@ -222,7 +221,7 @@ const PAGE_ITEMS: usize = 500;
 
 /// 500 objects of half a megabyte. They are not kept.
 const PAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// A list that outlives its snapshot this often is too large for the server's compaction interval.
+/// Restarts of a list whose version has expired. After this many, the list is too long for the compaction interval of the server.
 const RESTARTS_MAX: u32 = 3;
 
 #[cfg(test)]

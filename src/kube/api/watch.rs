@@ -1,6 +1,6 @@
-//! A watch: the changes of many objects, one after the other, for as long as the connection lasts.
+//! Watches: the changes of many objects, one after the other, over one connection.
 //!
-//! Where a watch that broke off may be continued is for the caller to decide. Never more than one event is in memory.
+//! The caller decides from which version a watch continues. At most one event is in memory.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>.
 
@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use crate::kube::client::{ApiError, Call, Client, DecodeError, Failure, OBJECT_BYTES_MAX, failure};
 
 impl Client {
-    /// Watches until the server ends it in order after `time`, or `take` breaks off. `open` is called when the server has
-    /// agreed, and says whether to begin. An error is everything else, above all a connection that is cut, or brings
-    /// nothing for longer than [`crate::kube::Limits::silence`].
+    /// Watches until the server ends the watch in order after `time`, or `take` ends it. Once the server has accepted, `open` is called
+    /// and returns whether to continue. Any other end is an error: a connection that was cut, or was silent for longer than
+    /// [`crate::kube::Limits::silence`].
     pub(crate) fn watch<T: DeserializeOwned>(
         &self,
         call: &Call,
@@ -34,7 +34,7 @@ impl Client {
     }
 }
 
-/// Reads events from `reader`, which end where it does, and gives each to `take`.
+/// Reads events to the end of `reader`, and passes each to `take`.
 fn read_events<T: DeserializeOwned>(reader: impl Read, mut take: impl FnMut(T) -> ControlFlow<()>) -> Result<(), Failure> {
     let left = Cell::new(OBJECT_BYTES_MAX);
     let reader = BufReader::with_capacity(EVENT_BYTES, Bounded { reader, left: &left });
@@ -49,7 +49,7 @@ fn read_events<T: DeserializeOwned>(reader: impl Read, mut take: impl FnMut(T) -
     Ok(())
 }
 
-/// Bounds each event, of which there may be any number.
+/// Reader with a limit for each event.
 struct Bounded<'a, R> {
     reader: R,
     left: &'a Cell<u64>,

@@ -1,4 +1,4 @@
-//! A request as its caller names it, and how it looks to metrics and messages.
+//! Request, as its caller describes it, with its names for metrics and messages.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
@@ -8,7 +8,7 @@ use ureq::http::Method;
 
 use super::retry::Intent;
 
-/// An operation on objects, in Kubernetes' words.
+/// Operation on objects, as Kubernetes names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     Create,
@@ -49,7 +49,7 @@ impl Verb {
     }
 }
 
-/// The part of an object that the server is to send.
+/// Part of an object that the server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// A `PartialObjectMetadata`.
@@ -57,7 +57,7 @@ pub(crate) enum Detail {
     Whole,
 }
 
-/// A request as its caller names it.
+/// Request, as its caller describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) verb: Verb,
@@ -85,7 +85,7 @@ impl Call {
     }
 }
 
-/// An attempt of a request, for metrics.
+/// Attempt of a request, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
     /// The operation.

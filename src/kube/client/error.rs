@@ -1,6 +1,6 @@
-//! The errors of a request: one variant for each thing a caller may do about it.
+//! Errors of a request: one variant for each action of the caller.
 //!
-//! `Display` describes only its own level; the cause is in `source()`. No text here may hold a credential.
+//! `Display` describes only its own level; the cause is in `source()`. No text here may contain a credential.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>; of the codes, RFC 9110, section 15.
 
@@ -15,35 +15,35 @@ use crate::kube::transport::TlsError;
 /// Failure of a request: the operation ("get node worker-3"), and the reason.
 #[derive(Debug, Error)]
 pub enum ApiError {
-    /// 429: not now. Try later; a refusal by a disruption budget is among the causes.
+    /// 429: too many requests, or a disruption budget refuses (then among the causes). The caller may try later.
     #[error("could not {0} yet: {1}")]
     Busy(String, Box<ApiStatus>),
-    /// 409: another client changed the object first, or the object exists already. Read it again and decide again.
+    /// 409: another client changed the object first, or the object exists already. The caller must read again.
     #[error("could not {0}, it was changed meanwhile; it must be read again: {1}")]
     Conflict(String, Box<ApiStatus>),
-    /// 5xx and 408: the server could not. For a write this leaves open whether it acted: look.
+    /// 5xx and 408: the server failed. After a write the caller must read whether it was done.
     #[error("could not {0}, the API server failed; see its log if this lasts: {1}")]
     Failed(String, Box<ApiStatus>),
-    /// 410: the server no longer keeps the requested version. Start over.
+    /// 410: the server no longer keeps the requested version. The caller must start over.
     #[error("could not {0}, the server no longer keeps that version; it must be read from the start: {1}")]
     Gone(String, Box<ApiStatus>),
-    /// 404, and a `Status` with reason `NotFound`: something does not exist. `details` says what: the object of the operation, or
+    /// 404, and a `Status` with reason `NotFound`: the object that `details` names does not exist. That may be the object of the operation,
     /// its namespace, or its API group.
     #[error("could not {0}, the API server answers that something does not exist: {1}")]
     NotFound(String, Box<ApiStatus>),
     /// Any other 4xx. A repetition gets the same answer; an administrator must act.
     #[error("could not {0}, the API server refuses it{hint}: {1}", hint = hint(.1.code))]
     Refused(String, Box<ApiStatus>),
-    /// No answer, or not the whole of it. For a write this leaves open whether the server acted: look.
+    /// No complete answer. After a write the caller must read whether it was done.
     #[error("could not {0}: no answer from the API server")]
     Unreachable(String, #[source] TransportError),
-    /// An answer that was not understood. A write was most likely done: look.
+    /// An answer that cannot be decoded. A write was probably done, which the caller must read.
     #[error("could not {0}: the answer of the API server is invalid")]
     Unreadable(String, #[source] DecodeError),
 }
 
 impl ApiError {
-    /// The server's answer, if there is one.
+    /// Returns the server's answer, if there is one.
     #[must_use]
     pub fn status(&self) -> Option<&ApiStatus> {
         match self {
@@ -58,7 +58,7 @@ impl ApiError {
         }
     }
 
-    /// Was the connection cut, rather than silent for too long?
+    /// Reports whether the connection was cut, not silent for too long.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         matches!(self, Self::Unreachable(_, TransportError::Cut(_)))
@@ -84,7 +84,7 @@ impl ApiError {
     }
 }
 
-/// Reason for which no complete answer arrived.
+/// Reason why no complete answer arrived.
 #[derive(Debug, Error)]
 pub enum TransportError {
     #[error("there is no credential for the API server")]
@@ -103,7 +103,7 @@ pub enum TransportError {
     Untrusted(#[from] TlsError),
 }
 
-/// Reason for which an answer cannot be used.
+/// Reason why an answer cannot be used.
 #[derive(Debug, Error)]
 pub enum DecodeError {
     /// A code that no API server gives to this request. Redirects are among them, for none is followed.
@@ -116,14 +116,14 @@ pub enum DecodeError {
     Item { item: usize, source: serde_json::Error },
     #[error("expected a list, got {0}")]
     NoList(String),
-    /// A 404 that is no `Status` with reason `NotFound`, as a proxy or load balancer in between sends it.
+    /// A 404 without a `Status` with reason `NotFound`, as from a proxy or load balancer.
     #[error("the answer is not from Kubernetes; does a proxy or load balancer in between answer for the API server? It was: {0}")]
     NotKubernetes(Box<ApiStatus>),
     #[error("the request could not be written")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The result of one attempt that did not succeed.
+/// Failure of one attempt.
 #[derive(Debug)]
 pub enum Failure {
     /// An answer other than a success.
@@ -163,7 +163,7 @@ impl From<ureq::Error> for TransportError {
 }
 
 impl TransportError {
-    /// The meaning of this error for another attempt.
+    /// Returns the outcome that decides about another attempt.
     pub(super) fn outcome(&self) -> Outcome<'_> {
         use ureq::Timeout::{Connect, Resolve};
 
@@ -175,7 +175,7 @@ impl TransportError {
     }
 }
 
-/// Parts an error of the parser into a cut connection and an answer of another form.
+/// Distinguishes a cut connection from an invalid answer in an error of the parser.
 pub(crate) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_json::Error) -> DecodeError) -> Failure {
     if error.is_io() {
         return Failure::Transport(TransportError::from(ureq::Error::from(std::io::Error::from(error))));
@@ -186,7 +186,7 @@ pub(crate) fn failure(error: serde_json::Error, otherwise: impl FnOnce(serde_jso
     Failure::Decode(otherwise(error))
 }
 
-/// An error and all its causes in one line.
+/// Joins an error and all its causes in one line.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();

@@ -1,5 +1,4 @@
-//! Requests to the API server: as their callers name them (`call`), sent (`send`) and repeated (`retry`), and their errors (`error`,
-//! `status`).
+//! Requests to the API server: their description (`call`), sending (`send`), retries (`retry`), and errors (`error`, `status`).
 //!
 //! A write that the server may have acted on must never be repeated.
 

@@ -1,10 +1,8 @@
-//! The rules for sending a request again. Pure: the attempt, its outcome, the time left and the
-//! jitter are arguments.
+//! Rules for retries. Pure: the attempt, its outcome, the time left and the jitter are arguments.
 //!
-//! A read may always be repeated. A write is repeated only when the server surely did not act on it:
-//! nothing was sent, the credential was refused before the request was handled (401), or priority and
-//! fairness refused it (429 with `Retry-After`). A 429 that names a disruption budget is an answer, not
-//! an overload, and never repeated here: only the caller knows what else there is to evict meanwhile.
+//! A read may always be repeated. A write is repeated only if the server certainly did not act on it: nothing was sent, the credential
+//! was refused before the request was handled (401), or priority and fairness refused it (429 with `Retry-After`). A 429 that names a
+//! disruption budget is an answer, not an overload. The caller decides about it, because other pods may be evicted meanwhile.
 //!
 //! Specification: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/> and
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>.
@@ -14,7 +12,7 @@ use std::time::Duration;
 use super::status::ApiStatus;
 use crate::system::backoff::Backoff;
 
-/// The effect of a request on the server.
+/// Effect of a request on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Intent {
     Read,
@@ -27,7 +25,7 @@ pub(super) struct Attempt {
     /// 1 for the first.
     pub(super) number: u32,
     pub(super) intent: Intent,
-    /// Has a fresh credential been fetched for this call already?
+    /// A fresh credential was fetched for this call already.
     pub(super) credential: Credential,
     /// Time left of the call's deadline.
     pub(super) left: Duration,
@@ -35,7 +33,7 @@ pub(super) struct Attempt {
     pub(super) jitter: f64,
 }
 
-/// The credential an attempt was made with.
+/// Credential of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credential {
     Cached,
@@ -48,15 +46,15 @@ pub(super) enum Credential {
 pub(super) enum Outcome<'a> {
     /// An answer other than a success.
     Answer(&'a ApiStatus),
-    /// Something was sent, and no answer or only a part of one came back.
+    /// Bytes were sent, and no complete answer arrived.
     Lost,
     /// The server got nothing of the request.
     NotSent,
-    /// Nothing was sent, because there was no credential or no trust: that does not pass by itself.
+    /// Nothing was sent, because no credential or no trusted server was found. Waiting does not help.
     Untrusted,
 }
 
-/// The next thing to do.
+/// Reaction to a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Next {
     GiveUp,
@@ -66,7 +64,7 @@ pub(super) enum Next {
     Wait(Duration),
 }
 
-/// The next thing to do after `attempt`, which ended with `outcome`.
+/// Returns the reaction to `attempt`, which ended with `outcome`.
 #[must_use]
 pub(super) fn next(attempt: &Attempt, outcome: Outcome<'_>) -> Next {
     if let Outcome::Answer(status) = outcome
@@ -89,18 +87,18 @@ fn may_repeat(intent: Intent, outcome: Outcome<'_>) -> bool {
     match (intent, outcome) {
         (_, Outcome::NotSent) | (Intent::Read, Outcome::Lost) => true,
         (Intent::Write, Outcome::Lost) | (_, Outcome::Untrusted) => false,
-        // A 404 that Kubernetes did not send comes from a proxy, and passes as its 502 does.
+        // A 404 that Kubernetes did not send comes from a proxy, and is as temporary as its 502.
         (Intent::Read, Outcome::Answer(status)) if status.code == 404 => !status.says_not_found(),
         (Intent::Read, Outcome::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
         (Intent::Write, Outcome::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
     }
 }
 
-/// Attempts of one request, the first among them.
+/// Maximum number of attempts, with the first.
 const ATTEMPTS_MAX: u32 = 4;
 /// The pauses of our own.
 pub(crate) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(5) };
-/// The longest wait the server may ask for; a longer one is for the caller.
+/// Maximum pause that the server may request. After a longer one the caller gets the error.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

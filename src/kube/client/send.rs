@@ -1,4 +1,4 @@
-//! The client: sends requests as the callers name them, repeats them where that is safe, and decodes the answers.
+//! The client: sends requests, repeats them if that is safe, and decodes the answers.
 //!
 //! A write that the server may have acted on must never be repeated.
 //!
@@ -40,8 +40,8 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client for the server at `location`. Reads the credential and the certificates, and fails if they cannot be used.
-    /// Does not connect yet.
+    /// Creates a client for the server at `location`. Reads the credential and the certificates, and fails if they cannot be used. No
+    /// connection is made yet.
     pub fn connect(location: &Location, limits: Limits, observer: Arc<Observer>) -> Result<Self, TransportError> {
         let credentials = Credentials::new(location.identity.clone(), location.roots.clone());
         let wire = Wire::new(location.route.clone(), limits.clone());
@@ -49,13 +49,13 @@ impl Client {
         Ok(Self { server: location.server.clone(), credentials, wire, limits, observer })
     }
 
-    /// Reads one object. Repeated while that may help.
+    /// Reads one object, with retries.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ApiError> {
         self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(call, failure))
     }
 
-    /// Creates or changes one object, and decodes what the server answers. Repeated only when the server surely did
-    /// not act; after any other error the caller must read what holds.
+    /// Creates or changes one object, and decodes the answer. A retry is made only if the server certainly did not act. After any other
+    /// error the caller must read the object.
     pub(crate) fn write<T: DeserializeOwned>(&self, call: &Call, body: &impl Serialize) -> Result<T, ApiError> {
         serde_json::to_vec(body)
             .map_err(unsendable)
@@ -63,7 +63,7 @@ impl Client {
             .map_err(|failure| ApiError::of(call, failure))
     }
 
-    /// Sends a request until it succeeds, must not be repeated, or its time is over.
+    /// Sends a request until it succeeds, must not be repeated, or runs out of time.
     pub(crate) fn run<R>(
         &self,
         call: &Call,
@@ -152,7 +152,7 @@ fn decode<T: DeserializeOwned>(response: Response<Body>) -> Result<T, Failure> {
     serde_json::from_reader(reader).map_err(|error| failure(error, DecodeError::Object))
 }
 
-/// The server's answer to a request that it did not fulfil. A body that cannot be read leaves the code, which is enough.
+/// Reads an answer that is not a success. Without a readable body the status code suffices.
 fn status_of(response: Response<Body>) -> ApiStatus {
     let code = response.status().as_u16();
     let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());

@@ -1,6 +1,6 @@
-//! The body of an answer that is no success.
+//! Body of an answer that is not a success.
 //!
-//! Whatever the body is, it becomes an [`ApiStatus`]; nothing in it may make the answer itself fail.
+//! Any body becomes an [`ApiStatus`]. No content of the body may make reading the answer fail.
 //!
 //! Specification: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
 
@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// An answer that is no success.
+/// Answer that is not a success.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiStatus {
     /// The HTTP status code.
@@ -17,7 +17,7 @@ pub struct ApiStatus {
     pub reason: String,
     /// A message for people, or the beginning of a body that was no `Status`.
     pub message: String,
-    /// The single causes behind it.
+    /// `details.causes`.
     pub causes: Vec<Cause>,
     /// `details.name` and `details.kind` (of most refusals the resource, as `nodes`) of the object that the answer is about.
     pub(super) object: (String, String),
@@ -43,19 +43,19 @@ impl ApiStatus {
         }
     }
 
-    /// Kubernetes itself says that something does not exist. A 404 without this may come from a proxy, which cannot know.
+    /// Reports whether the API server itself says that an object does not exist. Any other 404 may come from a proxy.
     #[must_use]
     pub fn says_not_found(&self) -> bool {
         self.code == 404 && self.reason == "NotFound"
     }
 
-    /// Kubernetes itself says that the object `name` of `resource` (`nodes`) does not exist.
+    /// Reports whether the API server itself says that the object `name` of `resource` (`nodes`) does not exist.
     #[must_use]
     pub fn is_not_found(&self, resource: &str, name: &str) -> bool {
         self.says_not_found() && self.object == (name.to_owned(), resource.to_owned())
     }
 
-    /// Is this the refusal of an eviction by a disruption budget?
+    /// Reports whether a disruption budget refused an eviction.
     #[must_use]
     pub fn names_a_budget(&self) -> bool {
         self.causes.iter().any(|cause| cause.reason == "DisruptionBudget")

@@ -1,8 +1,7 @@
-//! Our credential for the API server, as the kubeconfig or the pod names it: read when needed, and again when it
-//! may have changed.
+//! Our credential for the API server, from the kubeconfig or the pod: read when needed, and again when it may have changed.
 //!
-//! Files are read again when the last reading is older than [`REREAD_AFTER`], and after a 401; a plugin is
-//! run again when its credential expires, and after a 401. A credential must never be logged or shown.
+//! Files are read again if the last read is older than [`REREAD_AFTER`], and after a 401. A plugin is run again when its credential
+//! expires, and after a 401. A credential must never be logged or shown.
 //!
 //! Specification: `AuthInfo` in <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/> and
 //! <https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/>.
@@ -39,7 +38,7 @@ impl fmt::Debug for Text {
 /// Authentication besides a client certificate.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AuthMethod {
-    /// The whole of an `Authorization` header.
+    /// Value of the `Authorization` header.
     Header(Secret),
     Nothing,
     Plugin(Box<Plugin>),
@@ -47,7 +46,7 @@ pub(super) enum AuthMethod {
     TokenFile(PathBuf),
 }
 
-/// Our side of the connection.
+/// Authentication of this program.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Identity {
     pub(super) auth: AuthMethod,
@@ -63,7 +62,7 @@ pub(crate) enum Roots {
     System,
 }
 
-/// The credential and certificates that are sent from some moment on.
+/// Credential and certificates of one moment.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Presented {
     /// The `Authorization` header.
@@ -72,12 +71,12 @@ pub(crate) struct Presented {
     pub(crate) tls: Arc<TlsMaterial>,
 }
 
-/// Message about why the credential is missing.
+/// Reason why there is no credential.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct CredentialError(String);
 
-/// The credential, kept up to date.
+/// Credential, kept up to date.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     identity: Identity,
@@ -97,7 +96,7 @@ impl Credentials {
         Self { identity, roots, cached: Guarded::default() }
     }
 
-    /// The credential to send now.
+    /// Returns the credential to send now.
     pub(crate) fn current(&self, now: Now) -> Result<Arc<Presented>, CredentialError> {
         let mut cached = self.cached.lock();
         let issued = cached
@@ -117,7 +116,7 @@ impl Credentials {
         }
     }
 
-    /// The credential to send after the server answered 401 to `refused`, or `None` if there is no other.
+    /// Returns the credential to send after the server answered 401 to `refused`; `None` if there is no other.
     pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Now) -> Result<Option<Arc<Presented>>, CredentialError> {
         let mut cached = self.cached.lock();
         if let Some(cached) = cached.as_ref().filter(|cached| cached.presented != *refused) {
@@ -187,9 +186,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, CredentialError> {
     std::fs::read(path).map_err(|error| CredentialError(format!("cannot read {}: {error}", path.display())))
 }
 
-/// A projected service account token is replaced by the kubelet long before it ends, so that this is soon enough.
+/// Time after which files are read again. The kubelet replaces a projected token long before the token expires.
 const REREAD_AFTER: Duration = Duration::from_secs(10);
-/// A plugin's credential is not sent in its last seconds, because it may expire on the way.
+/// Time before the end of a plugin's credential in which it is no longer sent.
 const EXPIRY_MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! A credential plugin: the program a kubeconfig names to fetch a token or a certificate.
+//! Credential plugin: a program in a kubeconfig that prints a token or a certificate.
 //!
-//! The plugin runs without a terminal and for a limited time. Its output is the credential and must never be
-//! shown; its error output goes to ours, as kubectl does it.
+//! The plugin runs without a terminal and for a limited time. Its output is the credential and must never be shown. Its error output
+//! goes to our own, as with kubectl.
 //!
-//! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 is the same in
-//! what is used here.
+//! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 has the same fields.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -109,7 +108,7 @@ impl Plugin {
     }
 }
 
-/// Everything the plugin prints, or `None` if it has not closed its output in time.
+/// Reads the output of the plugin; `None` if the plugin has not closed its output in time.
 fn read_by(stdout: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
     threads::start("plugin", move || {
@@ -121,7 +120,7 @@ fn read_by(stdout: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>
     Ok(receiver.recv_timeout(clock::left(deadline)).ok())
 }
 
-/// The exit status of the plugin, which is killed when late.
+/// Waits for the exit status of the plugin, and kills the plugin at the deadline.
 fn await_end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     while clock::now().instant < deadline {
         match child.try_wait() {
@@ -154,8 +153,7 @@ struct ExecStatus {
 
 /// The limit of a plugin's output.
 const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
-/// Between two checks whether the plugin, which has closed its output, has ended; the standard library cannot wait
-/// for both an end and a time.
+/// Time between two checks for the end of the plugin. The standard library cannot wait for a process with a time limit.
 const POLL: Duration = Duration::from_millis(5);
 
 #[cfg(test)]

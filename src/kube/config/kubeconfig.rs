@@ -1,9 +1,8 @@
 //! Kubeconfig files: reading them, merging them, and choosing the cluster and user of one context.
 //!
-//! As kubectl does: the first file that names a cluster, a user, a context or the current context wins, a whole
-//! entry at a time; a relative path is relative to its file; unknown keys are ignored. What we do
-//! not support is refused and never ignored, because the result is another identity than the one configured. The
-//! texts of a file may be secret and must not appear in an error.
+//! The rules are kubectl's. The first file with an entry (a cluster, user or context, or the current context) wins. A relative path is
+//! relative to its file. Unknown keys are ignored. A field that is not supported is refused, because without it the program would use
+//! another identity than the configured one. The texts of a file may be secret and must not appear in an error.
 //!
 //! Specification: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and
 //! <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
@@ -44,7 +43,7 @@ pub(super) struct Selected {
 }
 
 impl Kubeconfig {
-    /// Reads the text of a file in `directory`; an error is a place in it.
+    /// Parses the text of a file in `directory`. An error names the position.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
         let file: File = serde_saphyr::from_str(text).map_err(|error| match error.location() {
             Some(place) => format!("line {}, column {}", place.line(), place.column()),
@@ -58,7 +57,7 @@ impl Kubeconfig {
         Ok(Self { current_context: set(file.current_context), clusters, contexts, users })
     }
 
-    /// Adds what `later` names and this does not.
+    /// Adds the entries of `later` that are missing here.
     pub(super) fn merge(&mut self, later: Self) {
         fn add<T>(to: &mut BTreeMap<String, T>, from: BTreeMap<String, T>) {
             for (name, value) in from {
@@ -71,7 +70,7 @@ impl Kubeconfig {
         add(&mut self.users, later.users);
     }
 
-    /// The cluster and user of `context`, or of the current one. An error is a message.
+    /// Returns the cluster and user of `context`, or of the current context. An error is a message.
     pub(super) fn select(mut self, context: Option<&str>) -> Result<Selected, String> {
         let names = self.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
         let Some(name) = context.map(str::to_owned).or(self.current_context) else {
@@ -160,7 +159,7 @@ impl Cluster {
         }
     }
 
-    /// The data on the cluster that a credential plugin may ask for.
+    /// Returns the data on the cluster for a credential plugin.
     fn cluster_info(&self) -> Value {
         let mut info = json!({ "server": self.server, "insecure-skip-tls-verify": self.insecure_skip_tls_verify == Some(true) });
         let mut add = |name: &str, value: Option<Value>| {
@@ -187,7 +186,7 @@ fn by_name<E, T: Default>(entries: Option<Vec<E>>, parts: impl Fn(E) -> (String,
     named
 }
 
-/// The text of a field: the data, which wins as it does for kubectl, or the file.
+/// Returns the text of a field: the data, which wins as with kubectl, or the file.
 fn text(what: &str, data: Option<&String>, file: Option<&String>) -> Result<Option<Text>, String> {
     match (data.filter(|data| !data.is_empty()), file.filter(|file| !file.is_empty())) {
         (Some(data), _) => {

@@ -34,7 +34,7 @@ pub struct ConnectOptions {
     pub environment: Environment,
 }
 
-/// Message about why the API server was not found.
+/// Reason why the API server was not found.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct LocationError(String);
@@ -71,13 +71,13 @@ impl Location {
         Err(not_found(&format!("KUBECONFIG, which is not set; {tried_pod}; {tried_home}")))
     }
 
-    /// The namespace of the pod we run in; none outside a cluster, where a context's namespace is for other things.
+    /// Returns the namespace of our pod; `None` outside a cluster, because the namespace of a context is for other uses.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
-    /// The server and where it was found, for the log.
+    /// Describes the server and its source, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
         let unchecked =
@@ -85,7 +85,7 @@ impl Location {
         format!("{} ({}{unchecked})", self.server, self.origin)
     }
 
-    /// Inside the cluster a proxy set for the outside world must not see the token: none is used.
+    /// Finds the server inside the cluster. No proxy is used, because a proxy must not see the token.
     fn of_pod(host: &str, port: &str, options: &ConnectOptions) -> Result<Self, LocationError> {
         let origin = "this pod's service account";
         let invalid = |mistake| LocationError(format!("{origin}: {mistake}"));

@@ -1,4 +1,4 @@
-//! Which proxy the kubeconfig or the environment names for a server, by the rules kubectl follows. Pure.
+//! Proxy for a server, from the kubeconfig or the environment, by the rules of kubectl. Pure.
 //!
 //! Specification: <https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config>. ureq reads the environment by
 //! other rules (any scheme's variable for any server, no networks in `NO_PROXY`), so it is never asked to.
@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::secret::Secret;
 use crate::kube::transport::bare;
 
-/// The proxy for `server`: the one that is `named`, or else the environment's. An error is a message.
+/// Returns the proxy for `server`: `named` if set, else that of the environment. An error is a message.
 pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Environment) -> Result<Option<Proxy>, String> {
     let scheme = server.scheme_str().unwrap_or_default();
     let host = bare(server.host().unwrap_or_default());
@@ -32,7 +32,7 @@ pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Envi
     }
 }
 
-/// The environment's proxy for `host` and `port`, or `None` for a direct connection.
+/// Returns the environment's proxy for `host` and `port`; `None` for a direct connection.
 fn of_environment<'a>(scheme: &str, host: &str, port: u16, environment: &'a Environment) -> Option<&'a str> {
     let named = if scheme == "https" { &environment.https_proxy } else { &environment.http_proxy };
     let proxy = named.as_deref().filter(|url| !url.is_empty())?;
@@ -40,7 +40,7 @@ fn of_environment<'a>(scheme: &str, host: &str, port: u16, environment: &'a Envi
     if is_this_machine(host) || except.split(',').any(|entry| matches(entry, host, port)) { None } else { Some(proxy) }
 }
 
-/// Does this entry of `NO_PROXY` name the server?
+/// Reports whether this entry of `NO_PROXY` names the server.
 fn matches(entry: &str, host: &str, port: u16) -> bool {
     let entry = entry.trim().to_ascii_lowercase();
     if entry.is_empty() {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_is_read_as_kubectl_reads_it() {
+    fn no_proxy_is_parsed_as_by_kubectl() {
         check("", "api.example.org", 443, true);
         check("*", "api.example.org", 443, false);
         check("example.org", "api.example.org", 443, false);

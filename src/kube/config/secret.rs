@@ -7,12 +7,12 @@ use std::fmt;
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Takes `text` out of sight.
+    /// Wraps `text`.
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text, to be sent.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -24,7 +24,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The `Authorization` header that shows `token`.
+/// Creates the `Authorization` header for `token`.
 pub(super) fn bearer(token: &str) -> Secret {
     Secret::new(format!("Bearer {token}"))
 }

@@ -19,7 +19,7 @@ pub(super) struct PassingBuffers {
 }
 
 impl PassingBuffers {
-    /// With room for `size` bytes, which must hold the longest header line of a request and the whole head of an answer.
+    /// Creates buffers of `size` bytes, which must hold the longest header line of a request and the whole head of an answer.
     pub(super) fn new(size: usize) -> Self {
         Self { size, output: Vec::new(), input: Vec::new(), consumed: 0, filled: 0, progress: false }
     }

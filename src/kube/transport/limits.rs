@@ -1,8 +1,8 @@
-//! How long each part of an exchange with the API server may take.
+//! Time limits of an exchange with the API server.
 
 use std::time::Duration;
 
-/// The time limits of each part of an exchange. No other table has any.
+/// Time limits of the parts of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Finding the server's address.
@@ -17,19 +17,18 @@ pub struct Limits {
     pub receive_response: Duration,
     /// Receiving the body of one answer, however large.
     pub receive_body: Duration,
-    /// A read or write with no progress. Bounds a long list, which may take up to `page` while it flows.
+    /// A read or write without progress. A long list may take up to `page` while bytes arrive.
     pub progress: Duration,
-    /// A call as the caller sees it, with all attempts and the pauses between them.
+    /// A call with all its attempts and pauses.
     pub call: Duration,
     /// A page of a list. The API server itself gives up after 60 seconds.
     pub page: Duration,
     /// A whole list, with all pages and restarts.
     pub list: Duration,
-    /// The silence after which a watch is given up. An API server sends a bookmark about every minute, so one that is silent for
-    /// longer has gone without saying so.
+    /// Silence after which a watch counts as lost. An API server sends a bookmark about every minute.
     pub silence: Duration,
-    /// The time for which an unused connection is kept. Well below the 90 seconds after which the API server closes it,
-    /// and the shortest idle limit of common load balancers, so that a write seldom meets a closed connection.
+    /// Time for which an unused connection is kept. It is well below the 90 seconds of the API server and the idle limits of common load
+    /// balancers, so that a write seldom meets a closed connection.
     pub idle: Duration,
 }
 

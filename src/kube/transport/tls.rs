@@ -1,9 +1,8 @@
-//! TLS to the API server: trusted CAs, our own certificate, and the connector that puts it around ureq's socket.
+//! TLS to the API server: trusted CAs, our own certificate, and the connector that ureq uses.
 //!
-//! ureq's own connector checks a certificate against the host in the URL and nothing else, and panics on a
-//! client certificate that does not fit its key. This one checks against `tls-server-name` where the
-//! kubeconfig gives one, and makes every mistake an error. It must never accept a certificate that does not
-//! chain to the given CA and name the server, unless the kubeconfig says so in as many words.
+//! ureq's own connector checks a certificate against the host of the URL only, and panics if a client certificate does not match its
+//! key. This connector also supports `tls-server-name`, and returns errors. A certificate must chain to the given CA and name the server,
+//! unless the kubeconfig sets `insecure-skip-tls-verify`.
 //!
 //! Specification: `Cluster` in <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
 
@@ -30,14 +29,14 @@ pub(crate) enum Verification {
         /// `tls-server-name`.
         server_name: Option<String>,
     },
-    /// Not at all: `insecure-skip-tls-verify`. The name is still sent to the server.
+    /// No check: `insecure-skip-tls-verify`. The name is still sent to the server.
     Skipped {
         /// `tls-server-name`.
         server_name: Option<String>,
     },
 }
 
-/// The PEM texts a TLS configuration is made of, as they are at one moment.
+/// PEM texts of a TLS configuration, as of one moment.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TlsMaterial {
     /// The CA certificates; none when nothing is checked.
@@ -52,7 +51,7 @@ impl fmt::Debug for TlsMaterial {
     }
 }
 
-/// Reason for which no trusted connection was made.
+/// Reason why no trusted connection was made.
 #[derive(Debug, Error)]
 pub enum TlsError {
     #[error("the client certificate and its key do not fit together")]
@@ -92,7 +91,7 @@ impl TlsConnector {
             }
             None => builder.with_no_client_auth(),
         };
-        // One server and few connections: a ticket cache only keeps an old identity alive.
+        // With one server and few connections, a ticket cache only keeps an old identity in use.
         config.resumption = Resumption::disabled();
         let server_name = name.as_ref().map(|name| parse_name(name)).transpose()?;
         Ok(Self { config: Arc::new(config), server_name })
@@ -171,7 +170,7 @@ impl fmt::Debug for TlsTransport {
     }
 }
 
-/// The system's CA certificates, for a server whose kubeconfig names none. Read from where Go looks, and so kubectl.
+/// Reads the system's CA certificates, for a kubeconfig without a CA. The paths are those of Go, and so of kubectl.
 pub(crate) fn system_roots() -> Option<Vec<u8>> {
     SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok())
 }

@@ -1,4 +1,4 @@
-//! One exchange with the API server: the ureq agent with every option said aloud, and nothing repeated.
+//! One exchange with the API server: the ureq agent, with every option set, and no retries.
 //!
 //! The environment must never be read here, no redirect followed, no proxy used and no CA trusted but those that the
 //! location names.
@@ -39,7 +39,7 @@ impl Wire {
         Self { route, limits, made: Guarded::default() }
     }
 
-    /// The agent for this material. Its connections are never shared with those of another identity.
+    /// Returns the agent for this material. Two identities never share a connection.
     pub(crate) fn agent(&self, material: &Arc<TlsMaterial>) -> Result<Agent, TlsError> {
         let mut made = self.made.lock();
         match &*made {
@@ -69,7 +69,7 @@ impl fmt::Debug for Wire {
 }
 
 fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::config::Config {
-    // TLS is the business of our own connector. Should ureq's ever be reached, no certificate is trusted.
+    // Our own connector does TLS. If ureq's were used, it would trust no certificate.
     let no_trust = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::new_with_certs(&[])).build();
     Agent::config_builder()
         .accept(AutoHeaderValue::None)
@@ -106,8 +106,7 @@ fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::conf
         .build()
 }
 
-/// Finds addresses as ureq does, but starts no thread for a host that is an address already: inside the
-/// cluster ureq starts one for every request.
+/// Resolver that starts no thread for a host that is an address already, as in the cluster. ureq's own starts one for each request.
 #[derive(Debug, Default)]
 struct Addresses(DefaultResolver);
 

@@ -146,7 +146,7 @@ fn approves(step: &Step) -> bool {
 }
 
 #[test]
-fn beyond_the_slots_is_who_came_last_or_beside_one_that_is_approved() {
+fn holders_beyond_the_slots_are_the_latest_that_are_not_approved() {
     let fixture = Fixture::approved();
     let next = |lock: Lock, slots| fixture.pre_reboot(&fixture.looked(lock, &[], Vec::new()), slots);
     assert!(goes_back(&next(fixture.lock_held(1, 0), 1)), "the other was first");
@@ -161,7 +161,7 @@ fn beyond_the_slots_is_who_came_last_or_beside_one_that_is_approved() {
 }
 
 #[test]
-fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
+fn a_node_is_marked_over_a_version_from_before_the_lock() {
     let fixture = Fixture::approved();
     let mut ready = fixture.node();
     (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
@@ -172,7 +172,7 @@ fn a_mark_is_made_over_a_node_that_was_read_before_the_lock() {
 }
 
 #[test]
-fn who_else_is_marked_is_asked_before_the_approval_and_not_after_it() {
+fn other_marked_nodes_are_checked_before_the_approval_only() {
     let fixture = Fixture::approved();
     let mut observed = fixture.observed(fixture.node(), 2, fixture.lock_held(0, 0), 1);
     assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::FleetCached)));

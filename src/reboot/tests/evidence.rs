@@ -58,7 +58,7 @@ fn a_node_is_cordoned_only_when_it_is_marked_for_this_term_and_unschedulable() {
 }
 
 #[test]
-fn a_list_of_the_same_look_as_the_cordon_proves_nothing() {
+fn a_list_with_the_tick_of_the_cordon_proves_nothing() {
     let fixture = Fixture::approved();
     let lock = Lock { written: Some(LockChange::Approve), ..fixture.lock() };
     let cordoned = |tick| Cordoned::of(&fixture.reading(Some(fixture.node()), tick), &lock, 1).unwrap();

@@ -35,7 +35,7 @@ fn a_node_whose_slot_was_given_back_blocks_no_other_however_late_the_view() {
 }
 
 #[test]
-fn others_are_the_marked_who_hold_no_slot_and_are_not_asked_for() {
+fn others_are_marked_nodes_without_a_slot() {
     let fixture = Fixture::approved();
     let name = |name: &str| NodeName(name.to_owned());
     let others = |names: &[&str], fleet, lock, own: &str| {

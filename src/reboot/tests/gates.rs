@@ -95,7 +95,7 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
 }
 
 #[test]
-fn a_control_plane_node_waits_for_another_that_is_unavailable_and_for_nothing_else() {
+fn a_control_plane_node_waits_only_for_another_unavailable_one() {
     let mut gate = Gate::new();
     assert_eq!(gate.says(), "", "its own cordon does not count");
     for (why, says) in [
@@ -157,7 +157,7 @@ fn a_holder_of_the_control_plane_is_known_by_list_or_lease() {
 }
 
 #[test]
-fn before_its_approval_a_holder_gives_way_to_what_is_unavailable_but_for_later_holders() {
+fn a_holder_yields_to_unavailable_control_plane_nodes_except_later_holders() {
     let mut gate = Gate::new();
     gate.take("n0");
     assert!(gate.stays_up());

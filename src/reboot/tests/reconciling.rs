@@ -24,7 +24,7 @@ fn reconcile_decides_by_evidence_that_is_younger_than_the_lock() {
 }
 
 #[test]
-fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
+fn an_annotation_with_an_unknown_term_may_be_newer_than_the_lock() {
     let fixture = Fixture::approved();
     let holder = fixture.state.holders[0].clone();
     let another = Holder { term: holder.term + 1, ..holder.clone() };
@@ -37,7 +37,7 @@ fn a_mark_that_an_older_lock_does_not_know_may_be_newer_than_it() {
 }
 
 #[test]
-fn evidence_of_the_same_look_is_not_younger() {
+fn evidence_of_the_same_read_is_not_newer() {
     let fixture = Fixture::approved();
     let together = fixture.observed(fixture.node(), 1, fixture.lock(), 1);
     assert!(matches!(fixture.holder(&together), reconcile::Step::Read(Question::Node)));
@@ -48,7 +48,7 @@ fn evidence_of_the_same_look_is_not_younger() {
 }
 
 #[test]
-fn reconcile_restores_no_mark_that_may_be_newer_than_the_lock() {
+fn reconcile_removes_no_annotation_that_may_be_newer_than_the_lock() {
     let fixture = Fixture::approved();
     let mut lock = fixture.lock();
     lock.state = lock.state.check_in(&fixture.uid, fixture.now.clock);
@@ -62,7 +62,7 @@ fn reconcile_restores_no_mark_that_may_be_newer_than_the_lock() {
 }
 
 #[test]
-fn an_orphan_is_the_very_node_and_marked() {
+fn an_orphan_has_the_same_uid_and_is_marked() {
     let fixture = Fixture::approved();
     let freed = || Lock { state: fixture.state.free(&fixture.uid), ..fixture.lock() };
     let orphan = |node| fixture.orphan(&fixture.observed(node, 1, freed(), 2));

@@ -35,7 +35,7 @@ fn a_node_is_answered_beside_two_thousand_silent_connections() {
 }
 
 #[test]
-fn a_byte_a_second_does_not_buy_time() {
+fn one_byte_a_second_does_not_extend_the_deadline() {
     for way in WAYS {
         let siege = patient(way);
         let begun = Instant::now();

@@ -11,7 +11,7 @@ use test_cluster::wait::wait_for;
 use test_cluster::zincati::{Answer, send};
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, cluster, machine, machines};
+use super::{Machine, SOON, binary, cluster, cluster_of, machine, machines};
 
 const PASSWORD: &str = "correct-horse-battery";
 const OTHER: &str = "another-long-secret";
@@ -68,9 +68,8 @@ fn assert_silent(server: &Server, pairs: &[&str]) {
 }
 
 #[test]
-fn only_who_has_a_credential_is_heard_and_nothing_is_asked_of_kubernetes_for_others() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
+    let (cluster, [one]) = cluster_of();
     let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
     let server = server(&cluster, &volume.file());
     let good = format!("workers:{PASSWORD}");
@@ -126,8 +125,7 @@ fn an_unknown_caller_is_refused_by_the_head_alone() {
 
 #[test]
 fn a_credential_of_one_node_moves_no_other() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let volume = Volume::new(&cluster, &listed("n1", PASSWORD, "groups: ['*']\n  nodes: [n1]"));
     let server = server(&cluster, &volume.file());
     let pair = format!("n1:{PASSWORD}");
@@ -146,9 +144,8 @@ fn a_credential_of_one_node_moves_no_other() {
 }
 
 #[test]
-fn credentials_are_changed_while_it_runs_and_a_broken_file_changes_nothing() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+fn credentials_change_at_run_time_and_an_invalid_file_changes_nothing() {
+    let (cluster, [one]) = cluster_of();
     let mut volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
     let server = server(&cluster, &volume.file());
     let (old, new) = (format!("workers:{PASSWORD}"), format!("workers:{OTHER}"));
@@ -210,8 +207,7 @@ fn an_invalid_file_at_the_start_ends_the_program() {
 
 #[test]
 fn without_credentials_the_start_warns_of_open_access() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = cluster.server(&binary()).start();
     server.wait_for_log("any pod that can reach the port can drain any node", SOON);
     one.agent(&server).with_credential("anybody:anything").steady_state().expect(200, "steady_state");
@@ -258,7 +254,7 @@ fn a_request_that_does_not_come_from_its_node_is_refused() {
 }
 
 #[test]
-fn where_requests_come_from_can_be_watched_first() {
+fn the_source_of_requests_can_be_logged_before_it_is_enforced() {
     let cluster = cluster();
     let [_one, _two, three] = addressed(&cluster);
     let server = cluster.server(&binary()).arg("--verify-source=log").arg("--pre-reboot-wait=20s").start();

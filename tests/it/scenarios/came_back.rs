@@ -7,12 +7,11 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, cluster, machines, next_second, server};
+use super::{Machine, SOON, cluster_of, next_second, server};
 
 #[test]
 fn managed_fields_show_which_pods_were_bound_without_the_scheduler() {
-    let cluster = cluster();
-    let [_one] = machines(&cluster);
+    let (cluster, [_one]) = cluster_of();
     let on_n1 = |name: &str| {
         let mut pod = bare_pod("shop", name, Placement::Free);
         pod["spec"]["nodeName"] = json!("n1");
@@ -33,8 +32,7 @@ fn managed_fields_show_which_pods_were_bound_without_the_scheduler() {
 
 #[test]
 fn a_deployment_that_tolerates_the_cordon_is_evicted_once_and_comes_back() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let mut cni = deployment("shop", "cni", 2, Placement::On("n1"));
     cni["spec"]["template"]["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
     cluster.fleet.create(&cni);
@@ -61,8 +59,7 @@ fn a_deployment_that_tolerates_the_cordon_is_evicted_once_and_comes_back() {
 
 #[test]
 fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let of_controller = |name: &str| {
         let mut pod = bare_pod("shop", name, Placement::Free);
         pod["spec"]["nodeName"] = json!("n1");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
@@ -34,17 +36,7 @@ fn pass(cluster: &TestCluster) -> String {
 fn secret(cluster: &TestCluster, name: &str) -> [String; 2] {
     let object = cluster.admin.get(&path("secrets", name)).ok();
     assert_eq!(object["type"], "kubernetes.io/tls");
-    ["tls.crt", "tls.key"].map(|field| decoded(object["data"][field].as_str().unwrap()))
-}
-
-fn decoded(base64: &str) -> String {
-    let value = |letter| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|known| *known == letter);
-    let sixes: Vec<usize> = base64.bytes().map_while(value).collect();
-    let bytes = sixes.chunks(4).flat_map(|four| {
-        let word = four.iter().fold(0, |word, six| word << 6 | six) << (6 * (4 - four.len()));
-        (0..four.len() - 1).map(move |at| u8::try_from(word >> (16 - 8 * at) & 255).unwrap())
-    });
-    String::from_utf8(bytes.collect()).unwrap()
+    ["tls.crt", "tls.key"].map(|field| String::from_utf8(BASE64_STANDARD.decode(object["data"][field].as_str().unwrap()).unwrap()).unwrap())
 }
 
 fn published(cluster: &TestCluster) -> Value {
@@ -118,7 +110,7 @@ fn the_config_map_holds_the_certificate_of_the_ca_and_nothing_else() {
 }
 
 #[test]
-fn what_is_deleted_or_spoilt_comes_back() {
+fn deleted_and_invalid_objects_are_recreated() {
     let cluster = cluster();
     pass(&cluster);
     let [ca, _] = secret(&cluster, "reboot-manager-ca");
@@ -140,7 +132,7 @@ fn what_is_deleted_or_spoilt_comes_back() {
 }
 
 #[test]
-fn replicas_agree_on_what_replaces_a_ca_that_was_deleted() {
+fn replicas_agree_on_one_new_ca_after_the_old_one_was_deleted() {
     let cluster = cluster();
     pass(&cluster);
     let [old, _] = secret(&cluster, "reboot-manager-ca");
@@ -185,7 +177,7 @@ fn a_service_with_another_address_gets_another_certificate() {
 }
 
 #[test]
-fn a_spoilt_ca_is_never_overwritten() {
+fn an_invalid_ca_is_never_overwritten() {
     let cluster = cluster();
     pass(&cluster);
     cluster.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
@@ -219,7 +211,7 @@ fn the_service_account_reads_no_other_secret() {
 }
 
 #[test]
-fn kubernetes_that_comes_late_is_waited_for() {
+fn a_replica_waits_for_an_api_server_that_starts_later() {
     let mut cluster = cluster();
     cluster.stop_api_server();
     let server = launch(&cluster);

@@ -1,12 +1,12 @@
 //! At most one control-plane node is unavailable; and a node whose kubelet does not report takes no slot.
 
 use serde_json::json;
-use test_cluster::objects::{self, Placement};
+use test_cluster::objects::{self};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Answer;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, cluster, machine, server};
+use super::{Machine, SOON, binary, blocked, cluster, machine, server, unblock};
 
 const LABELS: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
 
@@ -92,15 +92,12 @@ fn of_two_control_plane_nodes_that_ask_at_once_one_is_approved() {
 fn a_control_plane_node_gives_its_slot_back_when_another_becomes_unavailable_during_its_drain() {
     let cluster = cluster();
     let [_one, two, _worker] = plane(&cluster);
-    cluster.fleet.deployment("shop", "web", 1, Placement::On("cp2"));
-    cluster.fleet.budget("shop", "web", 1, "web");
-    cluster.wait_for_running("cp2", 1);
+    blocked(&cluster, "web", 1, "cp2");
     let server = server_of_three(&cluster, "--protect-control-plane=on");
     let held = two.agent(&server).send("pre-reboot");
     server.wait_for_log("node cp2: draining", SOON);
     cluster.set_cordon("cp1", true);
-    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
-    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+    unblock(&cluster, "web");
     let answer = held.answer().expect(404, "control_plane_unavailable");
     assert!(answer.value.contains("cp1 is cordoned"), "{}", answer.value);
     assert!(cluster.holders().is_empty());

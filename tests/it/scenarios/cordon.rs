@@ -1,14 +1,12 @@
 //! The cordon has an owner.
 
-use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 
-use super::{MOMENT, SOON, cluster, machines, server};
+use super::{MOMENT, SOON, blocked, cluster_of, server};
 
 #[test]
 fn an_administrators_cordon_from_before_stays() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     cluster.set_cordon("n1", true);
     one.agent(&server).steady_state().expect(200, "steady_state");
@@ -21,13 +19,10 @@ fn an_administrators_cordon_from_before_stays() {
 
 #[test]
 fn an_administrator_who_uncordons_during_the_drain_gets_the_node_back_uncordoned() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     cluster.set_cordon("n1", true);
     cluster.set_cordon("n1", false);
-    cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 1, "web");
-    cluster.wait_for_running("n1", 1);
+    blocked(&cluster, "web", 1, "n1");
     cluster.set_cordon("n1", true);
     let server = server(&cluster, "60s");
     let held = one.agent(&server).send("pre-reboot");
@@ -40,8 +35,7 @@ fn an_administrator_who_uncordons_during_the_drain_gets_the_node_back_uncordoned
 
 #[test]
 fn a_cordon_of_after_the_reboot_stays() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     one.comes_back(&cluster, &server);
@@ -53,8 +47,7 @@ fn a_cordon_of_after_the_reboot_stays() {
 
 #[test]
 fn a_node_that_an_annotation_only_manager_cordoned_is_uncordoned() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     cluster.set_status("n1", "Rebooting");
     cluster.set_cordon("n1", true);

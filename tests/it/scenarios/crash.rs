@@ -7,7 +7,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::{poll, wait_for};
 use test_cluster::{Proxy, Server, TestCluster};
 
-use super::{Machine, SOON, binary, cluster, machines, server};
+use super::{Machine, SOON, binary, cluster_of, server};
 
 /// More calls than a reboot makes; reaching it means that the test does not end by itself.
 const CALLS_MAX: usize = 200;
@@ -39,8 +39,7 @@ fn continues(cluster: &TestCluster, machine: &Machine, server: &Server, stage: S
 
 #[test]
 fn a_server_killed_after_any_call_of_a_reboot_is_followed_by_one_that_finishes() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     for call in 1..CALLS_MAX {
         cluster.fleet.bare_pod("shop", &format!("p{call}"), Placement::On("n1"));
         cluster.wait_for_running("n1", 1);
@@ -69,8 +68,7 @@ fn a_server_killed_after_any_call_of_a_reboot_is_followed_by_one_that_finishes()
 
 #[test]
 fn any_write_may_fail_or_lose_its_answer_once() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let faults: [fn() -> Fault; 6] = [
         Fault::conflict409,
         Fault::internal500,
@@ -101,9 +99,8 @@ fn any_write_may_fail_or_lose_its_answer_once() {
 }
 
 #[test]
-fn a_mark_without_a_slot_is_undone() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+fn an_annotation_without_a_slot_is_removed() {
+    let (cluster, [one, two]) = cluster_of();
     let first = server(&cluster, "10s");
     one.until_approved(&first);
     drop(first);
@@ -119,8 +116,7 @@ fn a_mark_without_a_slot_is_undone() {
 
 #[test]
 fn a_replica_frozen_before_its_last_check_approves_nothing() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let proxy = Proxy::to(&cluster.admin);
     let frozen = Arc::new(cluster.server_through(&proxy, &binary()).arg("--pre-reboot-wait=30s").start());
     let victim = Arc::clone(&frozen);

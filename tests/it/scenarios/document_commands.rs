@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use test_cluster::objects::Placement;
 use test_cluster::{Server, TestCluster};
 
 use super::install::uninstall;
-use super::{Machine, NAMESPACE, binary, cluster, machines};
-use crate::markdown::{Block, blocks, read};
+use super::{Machine, NAMESPACE, binary, blocked, cluster, cluster_of, machines};
+use crate::markdown::{Block, blocks};
+use crate::repository::read;
 
 /// In this order; the last one takes everything away.
 pub(crate) const DOCUMENTS: [&str; 11] = [
@@ -152,8 +152,7 @@ fn old_servers(cluster: &TestCluster) {
 /// The script in the Butane file for Flatcar, unchanged.
 #[test]
 fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = cluster.server(&binary()).arg("--tls").arg("bootstrap").start();
     let ca = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
     let service = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager")).ok();
@@ -185,12 +184,9 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
 /// The commands of the README, with `sudo` and the machine-id of the node.
 #[test]
 fn a_drain_is_cancelled_by_the_commands_of_the_readme() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = cluster.server(&binary()).arg("--pre-reboot-wait=0s").start();
-    cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 1, "web");
-    cluster.wait_for_running("n1", 1);
+    blocked(&cluster, "web", 1, "n1");
     one.until_blocked(&server, "shop/web");
     assert!(cluster.is_cordoned("n1"));
 
@@ -220,8 +216,7 @@ fn flatcar_script() -> String {
 /// The file in docs/security.md, unchanged.
 #[test]
 fn the_credentials_of_the_documents_are_understood() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let file = cluster.folder().join("credentials.yaml");
     std::fs::write(&file, credentials()).unwrap();
     let server = cluster.server(&binary()).arg("--auth-file").arg(file.to_str().unwrap()).start();

@@ -9,12 +9,11 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, cluster, machines, next_second, server};
+use super::{MOMENT, SOON, blocked, cluster_of, next_second, running_pod, server, unblock};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.set_cordon("n2", true);
     cluster.fleet.deployment("shop", "web", 4, Placement::Free);
     cluster.wait_for_running("n1", 4);
@@ -39,8 +38,7 @@ fn is_ready(pod: &serde_json::Value) -> bool {
 
 #[test]
 fn a_budget_that_never_yields_is_named_and_other_nodes_are_unharmed() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.fleet.deployment("shop", "db", 2, Placement::On("n1"));
     cluster.fleet.deployment("shop", "web", 2, Placement::On("n2"));
     cluster.fleet.budget("shop", "db", 2, "db");
@@ -64,10 +62,8 @@ fn a_budget_that_never_yields_is_named_and_other_nodes_are_unharmed() {
 
 #[test]
 fn a_pod_that_arrives_during_the_drain_is_drained_too() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.bare_pod("shop", "first", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one, _two]) = cluster_of();
+    running_pod(&cluster, "first", "n1");
     cluster.kubelet.power_off("n1");
     let server = server(&cluster, "60s");
     let pending = one.agent(&server).send("pre-reboot");
@@ -82,18 +78,14 @@ fn a_pod_that_arrives_during_the_drain_is_drained_too() {
 
 #[test]
 fn a_drain_continues_after_the_node_was_uncordoned() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 2, "web");
-    cluster.wait_for_running("n1", 2);
+    let (cluster, [one, _two]) = cluster_of();
+    blocked(&cluster, "web", 2, "n1");
     let server = server(&cluster, "60s");
     let pending = one.agent(&server).send("pre-reboot");
     assert!(pending.is_held(MOMENT));
     cluster.set_cordon("n1", false);
     wait_for("it is cordoned again", SOON, || if cluster.is_cordoned("n1") { Ok(()) } else { Err("not yet") });
-    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    unblock(&cluster, "web");
     pending.answer().expect(200, "approved");
     assert!(cluster.is_cordoned("n1"));
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
@@ -101,10 +93,8 @@ fn a_drain_continues_after_the_node_was_uncordoned() {
 
 #[test]
 fn every_refusal_of_an_eviction_is_retried_and_reported() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one, _two]) = cluster_of();
+    running_pod(&cluster, "kept", "n1");
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": "admission webhook \"vm\" denied the request: migrating"});
     cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).inject(Fault::status(418, &webhook)));
     cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(2).inject(Fault::internal500()));
@@ -125,10 +115,8 @@ fn every_refusal_of_an_eviction_is_retried_and_reported() {
 
 #[test]
 fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one, _two]) = cluster_of();
+    running_pod(&cluster, "kept", "n1");
     let webhook = Webhook::deny(&cluster, "namespaces/shop/pods/kept", 404, "it is migrating");
     let server = server(&cluster, "2s");
     let why = "pod shop/kept is not evicted: a webhook refuses it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
@@ -140,10 +128,8 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
 
 #[test]
 fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one, _two]) = cluster_of();
+    running_pod(&cluster, "kept", "n1");
     let evictions = || Rule::on("create", "pods/eviction");
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "pods \"kept\" not found",
         "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
@@ -160,8 +146,7 @@ fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered
 
 #[test]
 fn two_budgets_on_one_pod_are_reported() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.deployment("shop", "db", 1, Placement::On("n1"));
     cluster.fleet.budget("shop", "first", 1, "db");
     cluster.fleet.budget("shop", "second", 1, "db");
@@ -173,8 +158,7 @@ fn two_budgets_on_one_pod_are_reported() {
 
 #[test]
 fn a_pod_of_the_same_name_with_another_uid_is_not_evicted() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.set_cordon("n2", true);
     cluster.fleet.stateful_set("shop", "db", 1, Placement::Free);
     cluster.wait_for_running("n1", 1);

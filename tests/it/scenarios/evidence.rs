@@ -2,12 +2,11 @@
 //! that says whose cordon it is.
 
 use serde_json::{Value, json};
-use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, cluster, machine, machines, server};
+use super::{Machine, SOON, blocked, cluster_of, machine, server};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
 
@@ -24,8 +23,7 @@ fn wait_for_reads(cluster: &TestCluster, node: &str, count: usize) {
 
 #[test]
 fn the_404_of_a_proxy_frees_no_slot() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     let backend = || Fault::status(404, &json!("default backend - 404"));
@@ -47,8 +45,7 @@ fn the_404_of_a_proxy_frees_no_slot() {
 
 #[test]
 fn a_lease_without_its_annotation_approves_no_node_and_says_so() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     let annotate = |value: &Value| cluster.admin.merge(LEASE, &json!({"metadata": {"annotations": {"rebootmanager/holders": value}}})).ok();
@@ -66,8 +63,7 @@ fn a_lease_without_its_annotation_approves_no_node_and_says_so() {
 
 #[test]
 fn a_cordon_beside_a_foreign_status_is_an_administrators() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     cluster.set_status("n1", "Maintenance");
     cluster.set_cordon("n1", true);
@@ -92,8 +88,7 @@ fn deleted_while_rebooting(cluster: &TestCluster, server: &Server, one: &Machine
 #[test]
 fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_another_boot() {
     for name in ["n1", "renamed"] {
-        let cluster = cluster();
-        let [one, two] = machines(&cluster);
+        let (cluster, [one, two]) = cluster_of();
         let server = server(&cluster, "10s");
         deleted_while_rebooting(&cluster, &server, &one, &two);
         // Its kubelet is restarted before the reboot, and registers the Node once more: the boot is the same.
@@ -112,8 +107,7 @@ fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_anot
 
 #[test]
 fn a_deleted_node_that_may_be_rebooting_is_given_up_after_15_minutes() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let clock = cluster.folder().join("clock");
     std::fs::write(&clock, "+0").unwrap();
     let ordinary = std::path::PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
@@ -131,8 +125,7 @@ fn a_deleted_node_that_may_be_rebooting_is_given_up_after_15_minutes() {
 
 #[test]
 fn a_node_that_is_there_after_all_is_not_given_up_later() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     // Kubernetes says so itself, once, and is wrong; as an API server of an older state might be.
@@ -149,11 +142,8 @@ fn a_node_that_is_there_after_all_is_not_given_up_later() {
 
 #[test]
 fn a_holder_that_was_never_approved_and_whose_node_is_deleted_is_dropped() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
-    cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 1, "web");
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one, two]) = cluster_of();
+    blocked(&cluster, "web", 1, "n1");
     let server = server(&cluster, "1s");
     one.until_blocked(&server, "PodDisruptionBudget shop/web");
     cluster.admin.delete("/api/v1/nodes/n1", None).ok();
@@ -163,8 +153,7 @@ fn a_holder_that_was_never_approved_and_whose_node_is_deleted_is_dropped() {
 
 #[test]
 fn a_node_recreated_under_the_same_name_is_another_node() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     cluster.admin.delete("/api/v1/nodes/n1", None).ok();

@@ -11,26 +11,13 @@ use test_cluster::pipe::Pipe;
 use test_cluster::wait::wait_for;
 use test_cluster::{Proxy, Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, cluster, machines};
+use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, running_pod, unblock};
 
 /// How long a network or a store is away. Calls to Kubernetes give up after 20 to 30 s.
 const AWAY: Duration = Duration::from_secs(30);
 
 fn server_via(cluster: &TestCluster, pipe: &Pipe) -> Server {
     cluster.server_via(pipe, &binary()).arg("--pre-reboot-wait=100s").start()
-}
-
-/// A Deployment of three pods on `n1`, and a budget that lets none go.
-fn blocked(cluster: &TestCluster) {
-    cluster.fleet.deployment("shop", "web", 3, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 3, "web");
-    cluster.wait_for_running("n1", 3);
-}
-
-/// The Deployment and its budget go away.
-fn unblock(cluster: &TestCluster) {
-    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
 }
 
 /// Reboots as an agent does, which asks again after every refusal and every lost answer.
@@ -51,15 +38,14 @@ fn reboots(cluster: &TestCluster, machine: &Machine, server: &Server) {
 
 #[test]
 fn a_network_that_freezes_during_the_drain_costs_time_only() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
-    blocked(&cluster);
+    let (cluster, [one, two]) = cluster_of();
+    blocked(&cluster, "web", 3, "n1");
     let pipe = Pipe::to(&cluster.api_address());
     let server = server_via(&cluster, &pipe);
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
     pipe.freeze();
-    unblock(&cluster);
+    unblock(&cluster, "web");
     let other = two.agent(&server).send("pre-reboot");
     assert!(held.is_held(AWAY), "nothing can be known of n1");
     pipe.thaw();
@@ -71,8 +57,7 @@ fn a_network_that_freezes_during_the_drain_costs_time_only() {
 
 #[test]
 fn connections_that_are_cut_again_and_again_end_no_reboot() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     for machine in [&one, &two] {
         cluster.fleet.bare_pod("shop", &format!("of-{}", machine.node), Placement::On(&machine.node));
         cluster.wait_for_running(&machine.node, 1);
@@ -100,10 +85,8 @@ fn connections_that_are_cut_again_and_again_end_no_reboot() {
 
 #[test]
 fn a_slow_network_costs_time_only() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
-    cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one]) = cluster_of();
+    running_pod(&cluster, "a", "n1");
     let pipe = Pipe::to(&cluster.api_address());
     let server = server_via(&cluster, &pipe);
     pipe.slow(Duration::from_millis(250));
@@ -114,9 +97,8 @@ fn a_slow_network_costs_time_only() {
 
 #[test]
 fn a_store_that_is_away_during_the_drain_costs_time_only() {
-    let mut cluster = cluster();
-    let [one, two] = machines(&cluster);
-    blocked(&cluster);
+    let (mut cluster, [one, two]) = cluster_of();
+    blocked(&cluster, "web", 3, "n1");
     let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
@@ -126,7 +108,7 @@ fn a_store_that_is_away_during_the_drain_costs_time_only() {
     assert_ne!(answer.status, 200, "{answer:?}");
     assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
     cluster.start_store();
-    unblock(&cluster);
+    unblock(&cluster, "web");
     held.answer().expect(200, "approved");
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
     assert_eq!(cluster.holders(), ["n1"]);
@@ -135,8 +117,7 @@ fn a_store_that_is_away_during_the_drain_costs_time_only() {
 /// One replica's clock is a day ahead. A static binary cannot be shown another time, so this is always the ordinary one.
 #[test]
 fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let clock = cluster.folder().join("clock");
     std::fs::write(&clock, "+86400").unwrap();
     let ordinary = PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
@@ -161,9 +142,8 @@ fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
 
 #[test]
 fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
-    blocked(&cluster);
+    let (cluster, [one, two]) = cluster_of();
+    blocked(&cluster, "web", 3, "n1");
     let clock = cluster.folder().join("clock");
     std::fs::write(&clock, "+0").unwrap();
     let server = cluster.server(&PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"))).clock(&clock).arg("--pre-reboot-wait=100s").start();
@@ -175,7 +155,7 @@ fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
         two.agent(&server).pre_reboot().expect(404, "slots_taken");
     }
     std::fs::write(&clock, "-86400").unwrap();
-    unblock(&cluster);
+    unblock(&cluster, "web");
     held.answer().expect(200, "approved");
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
     std::fs::write(&clock, "+86400").unwrap();
@@ -187,9 +167,8 @@ fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
 
 #[test]
 fn a_token_that_expires_during_the_drain_is_read_again() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
-    blocked(&cluster);
+    let (cluster, [one]) = cluster_of();
+    blocked(&cluster, "web", 3, "n1");
     let first = cluster.revocable_token();
     let file = cluster.folder().join("token");
     std::fs::write(&file, first.text()).unwrap();
@@ -198,7 +177,7 @@ fn a_token_that_expires_during_the_drain_is_read_again() {
     server.wait_for_log("draining", SOON);
     first.revoke(&cluster);
     server.wait_for_log("cannot be drained now", SOON);
-    unblock(&cluster);
+    unblock(&cluster, "web");
     assert!(held.is_held(MOMENT), "the caller is not known yet");
     std::fs::write(&file, cluster.revocable_token().text()).unwrap();
     held.answer().expect(200, "approved");
@@ -207,9 +186,8 @@ fn a_token_that_expires_during_the_drain_is_read_again() {
 
 #[test]
 fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
-    blocked(&cluster);
+    let (cluster, [one]) = cluster_of();
+    blocked(&cluster, "web", 3, "n1");
     let [old, new] = [self_signed(), self_signed()];
     let [before, after] = [&old, &new].map(|certificate| Proxy::secured(&cluster.admin, certificate));
     let pipe = Pipe::to(&before.address());
@@ -220,7 +198,7 @@ fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted(
     server.wait_for_log("draining", SOON);
     let trusted = after.log().len();
     pipe.lead_to(&after.address());
-    unblock(&cluster);
+    unblock(&cluster, "web");
     server.wait_for_log("cannot be drained now", SOON);
     assert!(held.is_held(MOMENT * 4), "the answering server has a certificate that is not trusted");
     assert_eq!(after.log().len(), trusted, "a call was made to a server that is not trusted");

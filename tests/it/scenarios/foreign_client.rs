@@ -9,7 +9,7 @@ use serde_json::Value;
 use test_cluster::Zincati;
 use test_cluster::objects::Placement;
 
-use super::{Machine, NAMESPACE, binary, cluster, machines};
+use super::{Machine, NAMESPACE, binary, cluster_of};
 
 const CREDENTIALS: &str = "credentials:\n- {user: workers, password: p@ss/word:9, groups: [default]}\n";
 
@@ -64,8 +64,7 @@ impl Curl<'_> {
 
 #[test]
 fn curl_gets_its_answers_over_tls_with_a_credential_in_the_url() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let file = cluster.folder().join("credentials.yaml");
     std::fs::write(&file, CREDENTIALS).unwrap();
     let start = cluster.server(&binary()).arg("--tls=bootstrap").arg("--pre-reboot-wait=30s");

@@ -1,29 +1,19 @@
 //! A client that hangs up: its place is free at once, its node is not approved, and its check-in counts.
 
 use serde_json::Value;
-use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, cluster, machines, server};
+use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, server, unblock};
 
-/// A pod on each node, which its budget keeps there.
-fn blocked<const N: usize>(cluster: &TestCluster) -> [Machine; N] {
-    let nodes = machines(cluster);
-    for node in &nodes {
-        cluster.fleet.deployment("shop", &node.node, 1, Placement::On(&node.node));
-        cluster.fleet.budget("shop", &node.node, 1, &node.node);
-        cluster.wait_for_running(&node.node, 1);
+/// A cluster whose nodes each have a pod that a budget keeps there.
+fn blocked_nodes<const N: usize>() -> (TestCluster, [Machine; N]) {
+    let (cluster, nodes) = cluster_of();
+    for Machine { node, .. } in &nodes {
+        blocked(&cluster, node, 1, node);
     }
-    nodes
-}
-
-/// Takes pod and budget away.
-fn unblock(cluster: &TestCluster, node: &Machine) {
-    for kind in ["policy/v1/namespaces/shop/poddisruptionbudgets", "apps/v1/namespaces/shop/deployments"] {
-        cluster.admin.delete(&format!("/apis/{kind}/{}", node.node), None).ok();
-    }
+    (cluster, nodes)
 }
 
 /// Waits until no request is on its way or held: one thread of this name waits for the next request, and each connection has one.
@@ -45,15 +35,14 @@ fn approvals(server: &Server) -> usize {
 
 #[test]
 fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
-    let cluster = cluster();
-    let [one, two] = blocked(&cluster);
+    let (cluster, [one, two]) = blocked_nodes();
     let server = server(&cluster, "600s");
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("node n1: draining, 1 pods to evict", SOON);
     held.hang_up();
     wait_for_no_connection(&server);
     server.wait_for_log("the answer 400 bad_request ", SOON);
-    unblock(&cluster, &one);
+    unblock(&cluster, "n1");
     server.wait_for_log("node n1: empty", SOON);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     assert!(one.pods(&cluster).is_empty());
@@ -67,8 +56,7 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
 
 #[test]
 fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "20s");
     cluster.proxy.plan(Rule::on("list", "pods").nth(1).inject(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
@@ -82,9 +70,8 @@ fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
 }
 
 #[test]
-fn a_client_that_hung_up_before_anything_was_written_takes_no_slot() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+fn a_client_that_hangs_up_before_the_first_write_takes_no_slot() {
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "20s");
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
@@ -99,8 +86,7 @@ fn a_client_that_hung_up_before_anything_was_written_takes_no_slot() {
 
 #[test]
 fn a_check_in_counts_though_its_client_hangs_up() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "20s");
     one.until_approved(&server);
     cluster.fleet.reboot("n1");
@@ -118,8 +104,7 @@ fn a_check_in_counts_though_its_client_hangs_up() {
 
 #[test]
 fn two_hundred_clients_that_hang_up_leave_all_places_free() {
-    let cluster = cluster();
-    let nodes: [Machine; 4] = blocked(&cluster);
+    let (cluster, nodes) = blocked_nodes::<4>();
     let server = cluster.server(&binary()).arg("--slots=4").arg("--pre-reboot-wait=600s").arg("--max-connections=8").start();
     for _ in 0..50 {
         // At any stage: the request may be on its way, being decided, or held.

@@ -9,7 +9,7 @@ use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::{Backend, TestCluster, apply};
 
-use super::{SOON, cluster, machines, server};
+use super::{SOON, cluster, cluster_of, machines, server};
 
 const HARDENING: &str = include_str!("../../../kubernetes/hardening.yaml");
 const PLACEHOLDER: &str = "REPLACE-WITH-THE-CIDR-OF-YOUR-NODES";
@@ -153,8 +153,7 @@ fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
 /// On the simulated cluster the policy is only stored, and this is one more reboot; on the real one it is in force.
 #[test]
 fn a_reboot_goes_through_with_everything_applied() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     if Backend::chosen() == Backend::Real {
         harden(&cluster);
     }

@@ -2,7 +2,7 @@
 
 use test_cluster::wait::wait_for;
 
-use super::{Machine, cluster, machine, machines, server};
+use super::{Machine, cluster, cluster_of, machine, machines, server};
 
 #[test]
 fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
@@ -33,8 +33,7 @@ fn nodes_with_invalid_machine_ids_harm_no_other() {
 
 #[test]
 fn the_raw_machine_id_and_an_upper_case_group_are_as_good() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     let mut agent = server.zincati(&format!("{:032X}", 1));
     agent.group = "Workers.EU-1".to_owned();
@@ -59,9 +58,8 @@ fn an_id_of_no_node_is_refused() {
 }
 
 #[test]
-fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+fn an_invalid_id_is_refused_at_both_endpoints() {
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     let broken = format!("{}\n{}", &one.id[..16], &one.id[16..]);
     for id in ["short", "ü", &broken, "\u{1b}[31m", &one.id[1..]] {
@@ -75,9 +73,8 @@ fn an_id_that_no_machine_can_have_is_a_mistake_at_both_endpoints() {
 }
 
 #[test]
-fn white_space_around_an_id_is_forgiven() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+fn white_space_around_an_id_is_ignored() {
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     server.zincati(&format!("{}\n", one.id)).pre_reboot().expect(200, "approved");
     assert_eq!(cluster.holders(), ["n1"]);
@@ -87,8 +84,7 @@ fn white_space_around_an_id_is_forgiven() {
 
 #[test]
 fn a_node_that_joins_later_is_found() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "10s");
     one.agent(&server).steady_state().expect(200, "steady_state");
     for number in 2..4 {

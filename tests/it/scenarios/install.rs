@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use test_cluster::TestCluster;
 use test_cluster::wait::wait_for;
 
-use super::{MANIFEST, NAMESPACE, SOON, binary, cluster, machines};
+use super::{MANIFEST, NAMESPACE, SOON, binary, cluster, cluster_of, machines, wait_for_readyz};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes/deployment.yaml");
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -161,8 +161,7 @@ fn object_of(rules: &Value, position: usize) -> Option<String> {
 /// So no right is granted that is not asked for, and none is missing unnoticed.
 #[test]
 fn each_right_that_is_taken_away_is_named_at_readyz() {
-    let cluster = cluster();
-    let [_one] = machines(&cluster);
+    let (cluster, [_one]) = cluster_of();
     let rights = rights();
     assert!(rights.len() >= 16, "{} rights", rights.len());
     for right in rights {
@@ -179,10 +178,7 @@ fn each_right_that_is_taken_away_is_named_at_readyz() {
         let mut server = cluster.server(&binary()).arg("--tls").arg("bootstrap").launch();
         let line = server.wait_for_log(OPS, SOON);
         server.ops = line.split(OPS).nth(1).unwrap().to_owned();
-        let named = wait_for("/readyz names a right", SOON, || match server.page("/readyz") {
-            (503, page) if page.contains("may not") => Ok(page),
-            (status, page) => Err(format!("{}: {status} {page}", right.name)),
-        });
+        let named = wait_for_readyz(&server, 503, "may not");
         let [line] = named.lines().filter(|line| line.contains("may not")).collect::<Vec<_>>()[..] else {
             panic!("{}: {named}", right.name)
         };

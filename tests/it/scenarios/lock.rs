@@ -7,14 +7,13 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 
-use super::{Machine, SOON, binary, cluster, machine, machines, server};
+use super::{Machine, SOON, binary, cluster, cluster_of, machine, machines, server};
 
 /// The last check is the write of the approval. After it nothing is asked, so only this process and the network are between
 /// Kubernetes' answer and the node.
 #[test]
 fn the_gap_between_the_last_check_and_the_answer_is_small() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "20s");
     let checked: Arc<Mutex<Option<Instant>>> = Arc::default();
     let check = Arc::clone(&checked);
@@ -32,8 +31,7 @@ fn the_gap_between_the_last_check_and_the_answer_is_small() {
 
 #[test]
 fn of_two_nodes_that_ask_at_once_one_is_approved_in_each_of_200_rounds() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let servers = [server(&cluster, "20s"), server(&cluster, "20s")];
     for round in 0..200 {
         let pair = [(&one, round % 2), (&two, (round / 2) % 2)];
@@ -74,8 +72,7 @@ fn as_many_as_there_are_slots_are_approved() {
 
 #[test]
 fn a_node_marked_by_hand_counts_until_it_is_back() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     cluster.set_status("n2", "Rebooting");
     cluster.set_cordon("n2", true);
@@ -89,8 +86,7 @@ fn a_node_marked_by_hand_counts_until_it_is_back() {
 
 #[test]
 fn a_node_marked_by_hand_gets_the_next_slot() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     cluster.set_status("n2", "Rebooting");
     one.until_spared(&cluster, &server);
@@ -127,8 +123,7 @@ fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
 
 #[test]
 fn a_slot_is_kept_until_the_kubelet_is_ready_again() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     cluster.fleet.reboot("n1");
@@ -144,8 +139,7 @@ fn a_slot_is_kept_until_the_kubelet_is_ready_again() {
 
 #[test]
 fn a_deleted_lease_frees_no_node_that_may_be_rebooting() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     cluster.delete_lock();
@@ -160,8 +154,7 @@ fn a_deleted_lease_frees_no_node_that_may_be_rebooting() {
 
 #[test]
 fn an_unreadable_lock_approves_no_node_and_says_so() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.until_approved(&server);
     let path = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";

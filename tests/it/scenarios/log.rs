@@ -1,21 +1,18 @@
 //! Each line of the log is one event of this program, whatever others send.
 
 use serde_json::json;
-use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::zincati::send;
 
-use super::{SOON, cluster, machines, server};
+use super::{SOON, cluster_of, running_pod, server};
 
 /// Text that would pass for a line of the log, in red.
 const FORGED: &str = "x\n2026-01-01T00:00:00.000Z ERROR forged\r\u{1b}[31m\u{9b}2J\u{2028}\u{202e}";
 
 #[test]
 fn no_caller_and_no_webhook_can_forge_a_line() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
-    cluster.fleet.bare_pod("shop", "kept", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    let (cluster, [one]) = cluster_of();
+    running_pod(&cluster, "kept", "n1");
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": format!("denied {FORGED}")});
     cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::status(418, &webhook)));
     let server = server(&cluster, "2s");

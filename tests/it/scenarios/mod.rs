@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use reboot_manager::cluster::MachineId;
 use reboot_manager::fleetlock::zincati_id;
+use test_cluster::objects::Placement;
 use test_cluster::proxy::Passed;
 use test_cluster::zincati::Answer;
 use test_cluster::{Server, TestCluster, Zincati, cluster};
@@ -57,6 +58,42 @@ pub(crate) fn cluster() -> TestCluster {
         file.write_all(format!("{name}\n").as_bytes()).unwrap();
     }
     cluster
+}
+
+/// A cluster with the nodes `n1`, `n2`, …
+pub(crate) fn cluster_of<const N: usize>() -> (TestCluster, [Machine; N]) {
+    let cluster = cluster();
+    let machines = machines(&cluster);
+    (cluster, machines)
+}
+
+/// Creates a pod without an owner on `node`, and waits until it is the one pod that runs there.
+pub(crate) fn running_pod(cluster: &TestCluster, name: &str, node: &str) {
+    cluster.fleet.bare_pod("shop", name, Placement::On(node));
+    cluster.wait_for_running(node, 1);
+}
+
+/// Creates a Deployment with `pods` pods on `node`, and a budget that refuses each eviction. Waits until the pods run.
+pub(crate) fn blocked(cluster: &TestCluster, app: &str, pods: u32, node: &str) {
+    cluster.fleet.deployment("shop", app, pods, Placement::On(node));
+    cluster.fleet.budget("shop", app, pods, app);
+    cluster.wait_for_running(node, pods as usize);
+}
+
+/// Removes the budget and the Deployment of [`blocked`].
+pub(crate) fn unblock(cluster: &TestCluster, app: &str) {
+    for kind in ["policy/v1/namespaces/shop/poddisruptionbudgets", "apps/v1/namespaces/shop/deployments"] {
+        cluster.admin.delete(&format!("/apis/{kind}/{app}"), None).ok();
+    }
+}
+
+/// Waits until `/readyz` answers `status` with a page that contains `text`, and returns the page.
+#[track_caller]
+pub(crate) fn wait_for_readyz(server: &Server, status: u16, text: &str) -> String {
+    test_cluster::wait::wait_for(&format!("/readyz answers {status} {text:?}"), SOON * 2, || match server.page("/readyz") {
+        (code, page) if code == status && page.contains(text) => Ok(page),
+        (code, page) => Err(format!("{code} {page}")),
+    })
 }
 
 /// A node and its agent.

@@ -2,13 +2,12 @@
 
 use test_cluster::objects::Placement;
 
-use super::{cluster, machines, server};
+use super::{cluster_of, server};
 
 /// Step 1 there: the old server has approved n1, cordoned it, and is stopped; a person marks the node.
 #[test]
 fn a_node_approved_by_another_server_counts_once_marked_and_is_uncordoned_at_its_check_in() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.set_cordon("n1", true);
     cluster.set_status("n1", "Rebooting");
     let server = server(&cluster, "30s");
@@ -23,8 +22,7 @@ fn a_node_approved_by_another_server_counts_once_marked_and_is_uncordoned_at_its
 /// The reason why it must be marked: nothing else distinguishes that node from one that an administrator has cordoned.
 #[test]
 fn a_node_approved_by_another_server_is_not_seen_until_it_is_marked() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.set_cordon("n1", true);
     let server = server(&cluster, "30s");
     two.agent(&server).pre_reboot().expect(200, "approved");
@@ -35,8 +33,7 @@ fn a_node_approved_by_another_server_is_not_seen_until_it_is_marked() {
 /// The annotation-only manager: its node finishes its reboot with this one.
 #[test]
 fn a_reboot_that_an_annotation_only_manager_began_is_ended_here() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
     cluster.wait_for_running("n1", 2);
     cluster.set_cordon("n1", true);

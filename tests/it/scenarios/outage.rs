@@ -3,63 +3,50 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use test_cluster::Server;
 use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 
-use super::{Machine, SOON, binary, cluster, machines, server};
+use super::{Machine, SOON, binary, blocked, cluster, cluster_of, running_pod, server, unblock, wait_for_readyz};
 
 #[test]
 fn an_unavailable_api_server_is_reported_and_comes_back() {
-    let mut cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (mut cluster, [one, _two]) = cluster_of();
     let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=30s").start();
     one.agent(&server).steady_state().expect(200, "steady_state");
-    cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    running_pod(&cluster, "a", "n1");
     cluster.stop_api_server();
     for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
         let answer = answer.expect(503, "kubernetes_unavailable");
         assert!(answer.value.contains("API server"), "{}", answer.value);
     }
     assert_eq!(server.page("/healthz").0, 200);
-    wait_for("/readyz says why", SOON * 2, || match server.page("/readyz") {
-        (503, text) if text.contains("the Lease cannot be used") && text.contains("API server") => Ok(()),
-        (code, text) => Err(format!("{code} {text}")),
-    });
+    let page = wait_for_readyz(&server, 503, "the Lease cannot be used");
+    assert!(page.contains("API server"), "{page}");
     cluster.start_api_server();
-    wait_for("it is ready again", SOON * 2, || match server.page("/readyz") {
-        (200, _) => Ok(()),
-        (code, text) => Err(format!("{code} {text}")),
-    });
+    wait_for_readyz(&server, 200, "");
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn an_api_server_that_goes_away_during_the_drain_ends_nothing() {
-    let mut cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.deployment("shop", "web", 2, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 2, "web");
-    cluster.wait_for_running("n1", 2);
+    let (mut cluster, [one, _two]) = cluster_of();
+    blocked(&cluster, "web", 2, "n1");
     let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
     let held = one.agent(&server).send("pre-reboot");
     server.wait_for_log("draining", SOON);
     cluster.stop_api_server();
     server.wait_for_log("cannot be drained now", SOON);
     cluster.start_api_server();
-    cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-    cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+    unblock(&cluster, "web");
     held.answer().expect(200, "approved");
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
 
 #[test]
 fn a_second_of_delay_on_each_call_changes_only_the_time() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.fleet.deployment("shop", "web", 6, Placement::Free);
     let server = server(&cluster, "100s");
     cluster.proxy.plan(Rule::any().inject(Fault::Slow(Duration::from_secs(1))));
@@ -77,8 +64,7 @@ fn a_second_of_delay_on_each_call_changes_only_the_time() {
 
 #[test]
 fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = server(&cluster, "10s");
     one.agent(&server).steady_state().expect(200, "steady_state");
     two.agent(&server).steady_state().expect(200, "steady_state");
@@ -93,10 +79,9 @@ fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
 
 #[test]
 fn a_missing_right_is_named() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "2s");
-    wait_for_ready(&server);
+    wait_for_readyz(&server, 200, "");
     let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/reboot-manager";
     let role = cluster.admin.get(path).ok();
     let rules: Vec<_> =
@@ -110,12 +95,9 @@ fn a_missing_right_is_named() {
         refused.map(|at| answers[at].clone()).ok_or_else(|| format!("{answers:?}"))
     });
     assert!(answer.value.contains("cannot patch resource"), "{}", answer.value);
-    wait_for("/readyz names the right", SOON, || match server.page("/readyz") {
-        (503, text) if text.contains("patch nodes") && text.contains("kubernetes/deployment.yaml") => Ok(()),
-        (code, text) => Err(format!("{code} {text}")),
-    });
+    wait_for_readyz(&server, 503, "patch nodes: apply the RBAC rules of kubernetes/deployment.yaml");
     cluster.admin.merge(path, &serde_json::json!({"rules": role["rules"]})).ok();
-    wait_for_ready(&server);
+    wait_for_readyz(&server, 200, "");
     server.wait_for_log("ready again", SOON);
     let logged = server.log().iter().filter(|line| line.contains("not ready: the service account may not patch nodes")).count();
     assert_eq!(logged, 1, "a change is logged, and not each probe");
@@ -148,7 +130,7 @@ fn with_three_seconds_for_each_call_the_process_is_alive_and_gets_ready() {
     });
     assert!((REVIEWS_MIN..PROBES_MAX).contains(&answers.len()), "/healthz was answered {} times", answers.len());
     assert!(answers.iter().all(|answer| *answer == (200, "ok\n".to_owned())), "{answers:?}");
-    wait_for_ready(&server);
+    wait_for_readyz(&server, 200, "");
     cluster.proxy.clear();
     let (asked, read) = (cluster.proxy.count("create", REVIEWS), cluster.proxy.count("get", "leases"));
     wait_for("the reconciler has read the Lease twice more", SOON, || {
@@ -170,11 +152,3 @@ const PROBES_MAX: usize = 1000;
 
 /// A kubelet takes longer.
 const BETWEEN_PROBES: Duration = Duration::from_millis(100);
-
-#[track_caller]
-fn wait_for_ready(server: &Server) {
-    wait_for("it is ready", SOON * 2, || match server.page("/readyz") {
-        (200, _) => Ok(()),
-        (code, text) => Err(format!("{code} {text}")),
-    });
-}

@@ -5,7 +5,7 @@ use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{NAMESPACE, SOON, binary, cluster, machines, next_second};
+use super::{NAMESPACE, SOON, binary, cluster_of, next_second};
 
 /// A pod as the Deployment makes them, on a node.
 fn own_pod(cluster: &TestCluster, name: &str, node: &str) -> Value {
@@ -32,8 +32,7 @@ fn server_in(cluster: &TestCluster, pod: &Value, wait: &str) -> Server {
 
 #[test]
 fn our_own_pod_goes_last_when_another_node_can_run_it() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let pod = own_pod(&cluster, "reboot-manager-a", "n1");
     own_pod(&cluster, "reboot-manager-b", "n1");
     cluster.fleet.deployment("shop", "web", 6, Placement::On("n1"));
@@ -51,8 +50,7 @@ fn our_own_pod_goes_last_when_another_node_can_run_it() {
 
 #[test]
 fn our_own_pod_that_came_back_to_the_node_stays() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let pod = own_pod(&cluster, "reboot-manager-a", "n1");
     cluster.wait_for_running("n1", 1);
     let server = server_in(&cluster, &pod, "60s");
@@ -67,8 +65,7 @@ fn our_own_pod_that_came_back_to_the_node_stays() {
 
 #[test]
 fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let pod = own_pod(&cluster, "reboot-manager-a", "n1");
     cluster.fleet.bare_pod("shop", "other", Placement::On("n1"));
     cluster.wait_for_running("n1", 2);
@@ -83,8 +80,7 @@ fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
 fn our_own_pod_is_evicted_only_when_it_tolerates_the_taints_of_another_node() {
     let pool = json!({"key": "pool", "operator": "Exists"});
     for (tolerations, left) in [(&[][..], &["reboot-manager-a"][..]), (&[pool], &[])] {
-        let cluster = cluster();
-        let [one] = machines(&cluster);
+        let (cluster, [one]) = cluster_of();
         cluster.fleet.node("n2", &format!("{:032x}", 2), "boot-of-n2").taint("pool").create();
         let pod = own_pod_with(&cluster, "reboot-manager-a", "n1", tolerations);
         cluster.wait_for_running("n1", 1);
@@ -96,8 +92,7 @@ fn our_own_pod_is_evicted_only_when_it_tolerates_the_taints_of_another_node() {
 
 #[test]
 fn the_manifest_is_accepted_whole_and_a_node_with_our_own_pod_is_drained() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     test_cluster::apply(&cluster.admin, super::MANIFEST, &[]);
     let pods = wait_for("both pods run", SOON, || {
         let pods = cluster.fleet.pods_of_labels(NAMESPACE, "app.kubernetes.io/name=reboot-manager");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use test_cluster::zincati::{Answer, send};
 use test_cluster::{Server, wait};
 
-use super::{SOON, binary, cluster, machines, server};
+use super::{SOON, binary, cluster, cluster_of, server};
 
 fn ask(server: &Server, head: &str, body: &str) -> Answer {
     let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -13,7 +13,7 @@ fn ask(server: &Server, head: &str, body: &str) -> Answer {
 }
 
 #[test]
-fn every_mistake_of_a_client_has_its_answer_in_json() {
+fn each_invalid_request_is_answered_as_json() {
     let cluster = cluster();
     let server = server(&cluster, "1s");
     let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";
@@ -40,8 +40,7 @@ fn every_mistake_of_a_client_has_its_answer_in_json() {
 
 #[test]
 fn a_base_path_and_a_chunked_body_work() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = cluster.server(&binary()).arg("--base-path=/fleet").arg("--slots=3").start();
     let mut agent = one.agent(&server);
     agent.steady_state().expect(404, "not_found");
@@ -55,8 +54,7 @@ fn a_base_path_and_a_chunked_body_work() {
 
 #[test]
 fn the_metrics_count_what_happened() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.fleet.bare_pod("shop", "a", test_cluster::objects::Placement::On("n1"));
     cluster.wait_for_running("n1", 1);
     let server = server(&cluster, "30s");
@@ -85,8 +83,7 @@ fn the_metrics_count_what_happened() {
 
 #[test]
 fn a_term_signal_answers_held_requests_and_ends_well() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.deployment("shop", "web", 1, test_cluster::objects::Placement::On("n1"));
     cluster.fleet.budget("shop", "web", 1, "web");
     cluster.wait_for_running("n1", 1);
@@ -100,8 +97,7 @@ fn a_term_signal_answers_held_requests_and_ends_well() {
 
 #[test]
 fn no_token_is_ever_logged() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = cluster.server(&binary()).env("RUST_LOG", "trace").start();
     one.agent(&server).pre_reboot().expect(200, "approved");
     server.wait_for_log("200 approved", SOON);

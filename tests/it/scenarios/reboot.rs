@@ -5,12 +5,11 @@ use std::time::Duration;
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 
-use super::{MOMENT, SOON, cluster, machines, server};
+use super::{MOMENT, SOON, blocked, cluster_of, running_pod, server};
 
 #[test]
 fn a_fresh_node_is_marked_ready() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     let server = server(&cluster, "0s");
     assert_eq!(cluster.status("n1"), None);
     one.agent(&server).steady_state().expect(200, "steady_state");
@@ -25,8 +24,7 @@ fn a_fresh_node_is_marked_ready() {
 
 #[test]
 fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.set_cordon("n2", true);
     let fleet = &cluster.fleet;
     fleet.deployment("shop", "web", 30, Placement::Free);
@@ -63,8 +61,7 @@ fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
 
 #[test]
 fn a_granted_node_that_asks_again_is_granted_cheaply_and_checked_again() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let server = server(&cluster, "20s");
     one.agent(&server).pre_reboot().expect(200, "approved");
     let before = cluster.proxy.log().len();
@@ -74,8 +71,7 @@ fn a_granted_node_that_asks_again_is_granted_cheaply_and_checked_again() {
     assert_eq!(asked("list nodes"), 0, "nothing that grows with the cluster: {calls:?}");
     assert_eq!((asked("patch nodes"), asked("list pods"), asked("patch leases")), (0, 1, 1), "{calls:?}");
     cluster.set_cordon("n1", false);
-    cluster.fleet.bare_pod("shop", "newcomer", Placement::On("n1"));
-    cluster.wait_for_running("n1", 1);
+    running_pod(&cluster, "newcomer", "n1");
     one.agent(&server).pre_reboot().expect(200, "approved");
     assert!(cluster.is_cordoned("n1"));
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
@@ -83,8 +79,7 @@ fn a_granted_node_that_asks_again_is_granted_cheaply_and_checked_again() {
 
 #[test]
 fn the_answer_comes_within_a_second_of_the_node_being_empty() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
     cluster.wait_for_running("n1", 1);
     let server = server(&cluster, "60s");
@@ -98,8 +93,7 @@ fn the_answer_comes_within_a_second_of_the_node_being_empty() {
 
 #[test]
 fn after_the_wait_the_request_is_refused_and_the_drain_continues() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(7));
     cluster.wait_for_running("n1", 1);
     let server = server(&cluster, "3s");
@@ -111,11 +105,8 @@ fn after_the_wait_the_request_is_refused_and_the_drain_continues() {
 
 #[test]
 fn a_steady_state_during_the_drain_ends_it() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
-    cluster.fleet.deployment("shop", "web", 4, Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 4, "web");
-    cluster.wait_for_running("n1", 4);
+    let (cluster, [one, _two]) = cluster_of();
+    blocked(&cluster, "web", 4, "n1");
     let server = server(&cluster, "60s");
     let held = one.agent(&server).send("pre-reboot");
     assert!(held.is_held(MOMENT), "the budget lets no pod go");
@@ -137,8 +128,7 @@ fn held_still(cluster: &test_cluster::TestCluster, evictions: usize) -> bool {
 
 #[test]
 fn a_client_that_hangs_up_leaves_nothing_behind() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
     cluster.wait_for_running("n1", 1);
     let server = server(&cluster, "60s");
@@ -157,9 +147,8 @@ fn a_client_that_hangs_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn two_calls_of_one_node_at_once_both_get_the_truth() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+fn two_simultaneous_calls_of_a_node_are_both_answered_correctly() {
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.deployment("shop", "web", 3, Placement::Free);
     cluster.set_cordon("n2", true);
     cluster.set_cordon("n2", false);

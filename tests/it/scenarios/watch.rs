@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, calls, cluster, machine, machines, server};
+use super::{Machine, SOON, calls, cluster_of, machine, server};
 
 /// How often watches were over for this reason, and whether one is open.
 fn watches(server: &Server, reason: &str) -> (u64, bool) {
@@ -56,8 +56,7 @@ fn count(calls: &[Passed], verb: &str, resource: &str) -> usize {
 
 #[test]
 fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = watching(&cluster, "20s");
     for (machine, others) in [(one, 0), (two, 40)] {
         for number in 0..others {
@@ -88,8 +87,7 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
 
 #[test]
 fn a_node_marked_by_hand_costs_waiting_nodes_no_list() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let server = watching(&cluster, "5s");
     cluster.set_status("n2", "Rebooting");
     one.until_spared(&cluster, &server);
@@ -102,9 +100,8 @@ fn a_node_marked_by_hand_costs_waiting_nodes_no_list() {
 }
 
 #[test]
-fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
-    let cluster = cluster();
-    let [one, two, _three] = machines(&cluster);
+fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
+    let (cluster, [one, two, _three]) = cluster_of();
     let server = watching(&cluster, "5s");
     cluster.proxy.watches().hold();
     cluster.set_status("n2", "Rebooting");
@@ -125,8 +122,7 @@ fn a_mark_that_a_frozen_watch_does_not_show_holds_up_who_comes_after_it() {
 
 #[test]
 fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_not_delivered() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = watching(&cluster, "5s");
     cluster.set_status("n2", "Rebooting");
     one.until_spared(&cluster, &server);
@@ -141,9 +137,8 @@ fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_
 }
 
 #[test]
-fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+fn an_annotation_set_during_the_drain_is_seen_although_the_watch_is_frozen() {
+    let (cluster, [one, _two]) = cluster_of();
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
     cluster.wait_for_running("n1", 1);
     let server = watching(&cluster, "60s");
@@ -157,9 +152,8 @@ fn a_mark_made_during_the_drain_is_seen_though_the_watch_is_frozen() {
 }
 
 #[test]
-fn versions_that_go_backwards_prove_nothing() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+fn decreasing_versions_prove_nothing() {
+    let (cluster, [one, _two]) = cluster_of();
     let server = watching(&cluster, "5s");
     let received =
         |cluster: &TestCluster| cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
@@ -176,9 +170,8 @@ fn versions_that_go_backwards_prove_nothing() {
 }
 
 #[test]
-fn a_version_that_jumps_over_the_own_mark_proves_nothing() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+fn a_version_greater_than_that_of_the_own_write_proves_nothing() {
+    let (cluster, [one, _two]) = cluster_of();
     let server = watching(&cluster, "5s");
     let (proxy, said) = (cluster.proxy.watches(), ahead());
     proxy.hold();
@@ -200,8 +193,7 @@ fn ahead() -> Value {
 /// Whatever ends a watch: another follows, and what was missed meanwhile is known.
 #[test]
 fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     let server = watching(&cluster, "5s");
     let modified = |object: &Value| json!({"type": "MODIFIED", "object": object});
     let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}});
@@ -235,8 +227,7 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
 
 #[test]
 fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
-    let cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (cluster, [one, _two]) = cluster_of();
     let server = watching(&cluster, "5s");
     catch_up(&cluster, &server);
     let followed = calls(&cluster, || {
@@ -254,8 +245,7 @@ fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
 /// The server may have come back from a backup meanwhile.
 #[test]
 fn a_watch_that_is_granted_too_late_to_continue_is_followed_by_a_list() {
-    let cluster = cluster();
-    let [_one] = machines(&cluster);
+    let (cluster, [_one]) = cluster_of();
     let server = watching(&cluster, "5s");
     catch_up(&cluster, &server);
     cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::Slow(Duration::from_secs(7))));
@@ -276,8 +266,7 @@ fn seconds(path: &str) -> u64 {
 
 #[test]
 fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
-    let cluster = cluster();
-    let [one] = machines(&cluster);
+    let (cluster, [one]) = cluster_of();
     for number in 0..29 {
         cluster.fleet.bare_pod("shop", &format!("web-{number}"), Placement::On("n1"));
     }
@@ -301,8 +290,7 @@ fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
 
 #[test]
 fn an_unknown_caller_costs_no_list_while_the_nodes_are_watched() {
-    let cluster = cluster();
-    let [_one] = machines(&cluster);
+    let (cluster, [_one]) = cluster_of();
     let server = watching(&cluster, "1s");
     catch_up(&cluster, &server);
     let stranger = server.zincati(&format!("{:032x}", 77));
@@ -317,8 +305,7 @@ fn an_unknown_caller_costs_no_list_while_the_nodes_are_watched() {
 
 #[test]
 fn without_a_watch_everything_is_found_by_lists() {
-    let cluster = cluster();
-    let [one, two] = machines(&cluster);
+    let (cluster, [one, two]) = cluster_of();
     cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::status_after(410)));
     cluster.proxy.plan(Rule::on("watch", "nodes").from(2).inject(Fault::internal500()));
     let server = server(&cluster, "5s");
@@ -339,8 +326,7 @@ fn without_a_watch_everything_is_found_by_lists() {
 
 #[test]
 fn a_watch_is_open_again_when_the_api_server_is_back() {
-    let mut cluster = cluster();
-    let [one, _two] = machines(&cluster);
+    let (mut cluster, [one, _two]) = cluster_of();
     let server = cluster.server_direct(&super::binary()).arg("--pre-reboot-wait=5s").start();
     wait_for_watch(&server, "lost", 0);
     cluster.stop_api_server();
@@ -355,8 +341,7 @@ fn a_watch_is_open_again_when_the_api_server_is_back() {
 
 #[test]
 fn nodes_that_come_and_go_are_known_without_a_list() {
-    let cluster = cluster();
-    let [_one] = machines(&cluster);
+    let (cluster, [_one]) = cluster_of();
     let server = watching(&cluster, "5s");
     let is_found = |newcomer: &Machine| {
         let found = calls(&cluster, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));

@@ -64,7 +64,7 @@ fn every_truncation_is_a_cut_and_never_a_shorter_list() {
 }
 
 #[test]
-fn what_is_no_list_is_refused() {
+fn an_answer_that_is_not_a_list_is_refused() {
     assert_eq!(
         refused(r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"etcd is away","code":500}"#),
         "expected a list, got kind \"Status\", “etcd is away”"
@@ -87,7 +87,7 @@ fn an_item_of_another_form_is_named() {
 }
 
 #[test]
-fn a_page_is_asked_for_in_the_query() {
+fn a_page_is_requested_in_the_query() {
     assert_eq!(page_path("/api/v1/nodes", None), "/api/v1/nodes?limit=500");
     assert_eq!(
         page_path("/api/v1/pods?fieldSelector=a%3Db", Some("x+/=&y-_.~9")),

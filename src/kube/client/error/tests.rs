@@ -58,7 +58,7 @@ fn only_kubernetes_own_word_for_this_object_means_that_it_does_not_exist() {
 }
 
 #[test]
-fn what_the_server_said_is_kept() {
+fn the_answer_of_the_server_is_kept() {
     let refused = error(429, None, BUDGET);
     let status = refused.status().unwrap();
     assert!(status.names_a_budget());

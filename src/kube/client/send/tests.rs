@@ -74,7 +74,7 @@ fn list(client: &Client) -> Result<Vec<String>, ApiError> {
 }
 
 #[test]
-fn a_request_says_what_it_should() {
+fn a_request_has_its_method_path_headers_and_body() {
     let server = Scripted::start(None, |_, _| answer(200, r#"{"a":1}"#));
     let (client, seen) = client(&server);
     assert_eq!(get(&client).unwrap(), json!({"a": 1}));
@@ -103,7 +103,7 @@ fn a_request_says_what_it_should() {
 }
 
 #[test]
-fn a_read_is_repeated_until_the_server_can() {
+fn a_read_is_repeated_until_it_succeeds() {
     let server = Scripted::start(None, |number, _| match number {
         0 => answer(503, ""),
         1 => Reply::Cut,
@@ -168,7 +168,7 @@ fn a_refused_connection_is_reported_after_all_attempts() {
 }
 
 #[test]
-fn a_frozen_server_is_left_in_time() {
+fn a_call_to_a_frozen_server_ends_in_time() {
     let server = Scripted::start(None, |_, _| {
         std::thread::park();
         Reply::Cut

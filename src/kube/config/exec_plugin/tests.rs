@@ -79,7 +79,7 @@ fn a_plugin_that_hangs_is_ended() {
 }
 
 #[test]
-fn what_it_prints_is_never_shown() {
+fn the_output_of_a_plugin_is_never_shown() {
     let said = plugin(r#"echo '{"token": s3cr3t-broken'"#).run().unwrap_err();
     assert!(!format!("{said:?} {said}").contains("s3cr3t"));
     let printed = plugin(&credential(r#"{"token":"s3cr3t","clientCertificateData":"C","clientKeyData":"s3cr3t"}"#)).run().unwrap();

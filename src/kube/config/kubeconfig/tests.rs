@@ -62,7 +62,7 @@ fn a_plugin_is_understood() {
 }
 
 #[test]
-fn the_server_is_checked_as_said() {
+fn the_server_is_checked_as_the_kubeconfig_says() {
     let trust = |cluster| select(&one(cluster, "")).map(|selected| (selected.roots, selected.verification)).unwrap();
     let full = |name: Option<&str>| Verification::Full { server_name: name.map(str::to_owned) };
     assert_eq!(trust(""), (Roots::System, full(None)));
@@ -74,7 +74,7 @@ fn the_server_is_checked_as_said() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_and_never_ignored() {
+fn unsupported_fields_are_refused_and_never_ignored() {
     refused("", "as: root", "acts as another user");
     refused("", "as-groups: [system:masters]", "acts as another user");
     refused("", "auth-provider: {name: gcp}", "auth-provider");
@@ -93,7 +93,7 @@ fn what_is_not_supported_is_refused_and_never_ignored() {
 }
 
 #[test]
-fn a_missing_piece_is_named() {
+fn a_missing_part_is_named() {
     let select = |text: &str, context| Kubeconfig::parse(text, Path::new("")).unwrap().select(context).unwrap_err();
     assert_eq!(select(&one("", ""), Some("there")), "there is no context \"there\"; there are: here");
     assert_eq!(select("contexts: [{name: b}, {name: a}]", None), "no current context is set; choose one with --context: a, b");
