@@ -5,17 +5,17 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::json;
+use test_cluster::scratch::Scratch;
 use test_cluster::server::Start;
-use test_cluster::wait::wait_for;
 
-use crate::scenarios::{SOON, binary};
+use crate::scenarios::{binary, wait_for_readyz};
 
 /// The program with these arguments and no environment.
 fn run(arguments: &[&str]) -> Output {
     Command::new(binary()).env_clear().args(arguments).output().unwrap()
 }
 
-/// Its exit code, and what it wrote to standard output and standard error.
+/// Runs the program. Returns its exit code, standard output and standard error.
 fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = run(arguments);
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -30,13 +30,6 @@ fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
     for word in words {
         assert!(err.contains(word), "{word:?} is not in {err}");
     }
-}
-
-/// Writes a file to the folder that cargo has for tests, and returns its path.
-fn write(name: &str, text: &str) -> String {
-    let path = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
-    std::fs::write(&path, text).unwrap();
-    path
 }
 
 fn kubeconfig(server: &str) -> String {
@@ -72,9 +65,10 @@ fn a_wrong_flag_is_named_and_nothing_starts() {
 fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(&[], 1, &["no Kubernetes API", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "--kubeconfig"]);
     refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["/nowhere/kubeconfig"]);
-    let broken = write("broken", "clusters: [");
+    let scratch = Scratch::new();
+    let broken = scratch.file("broken", "clusters: [").display().to_string();
     refuses(&["--kubeconfig", &broken], 1, &[&broken]);
-    let good = write("context", &kubeconfig("http://127.0.0.1:1"));
+    let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
     refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["elsewhere"]);
 }
 
@@ -96,7 +90,8 @@ fn a_fatal_error_is_printed_whatever_rust_log_says() {
 fn an_address_that_is_taken_is_named_with_its_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let file = write("taken", &kubeconfig("http://127.0.0.1:1"));
+    let scratch = Scratch::new();
+    let file = scratch.file("config", kubeconfig("http://127.0.0.1:1")).display().to_string();
     for (flag, other) in [("--listen", "--ops-listen"), ("--ops-listen", "--listen")] {
         refuses(&["--kubeconfig", &file, flag, &address, other, "127.0.0.1:0"], 1, &[&address, flag]);
     }
@@ -105,13 +100,10 @@ fn an_address_that_is_taken_is_named_with_its_flag() {
 #[test]
 fn the_program_runs_and_refuses_while_the_api_server_is_down() {
     // No server listens on port 1. A port that was bound and released may be given to another test.
-    let file = write("away", &kubeconfig("http://127.0.0.1:1"));
-    let server = Start::new(&binary(), file.as_ref()).start();
+    let scratch = Scratch::new();
+    let server = Start::new(&binary(), &scratch.file("config", kubeconfig("http://127.0.0.1:1"))).start();
     assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
-    wait_for("/readyz says why", SOON, || match server.page("/readyz") {
-        (503, why) if why.contains("the connection was refused") => Ok(()),
-        (status, why) => Err(format!("{status} {why}")),
-    });
+    wait_for_readyz(&server, 503, "the connection was refused");
     let answer = server.zincati("978a225b3d7b40e9acd7ce9b62f68444").pre_reboot().expect(503, "kubernetes_unavailable");
     assert!(answer.value.contains("the connection was refused"), "{}", answer.value);
     server.signal("TERM");

@@ -51,7 +51,7 @@ pub(super) fn cluster_ip(cluster: &TestCluster) -> String {
     cluster.admin.get(&path("services", "reboot-manager")).ok()["spec"]["clusterIP"].as_str().unwrap().to_owned()
 }
 
-/// As a node checks it: whether the certificate holds for the name under the CA.
+/// Checks that the certificate is valid for the name under the CA, as a node does.
 fn holds(ca: &str, certificate: &str, name: &str) -> Result<(), rustls::Error> {
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
