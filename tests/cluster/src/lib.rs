@@ -27,7 +27,6 @@ pub mod resources;
 pub mod secured;
 pub mod server;
 pub mod simulated;
-pub mod usage;
 pub mod wait;
 pub mod webhook;
 pub mod zincati;

@@ -13,7 +13,7 @@ pub(super) fn new_object(resource: &Resource, revision: u64, object: &mut Value)
             object["status"] = json!({"replicas": 0});
         }
         "jobs" => {
-            for (field, value) in [("completions", 1), ("parallelism", 1), ("backoffLimit", 6)] {
+            for (field, value) in [("completions", 1), ("parallelism", 1)] {
                 default(&mut object["spec"], field, json!(value));
             }
             object["status"] = json!({});

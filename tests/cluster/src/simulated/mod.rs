@@ -29,6 +29,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::http::{Handler, Reply, Server};
+use routes::Answer;
 use store::{Caller, Store};
 
 /// Simulated cluster, stopped on drop.
@@ -102,7 +103,7 @@ impl Simulated {
         Api::new(&self.base(), self.tls.as_ref().map(|(_, ca)| ca.as_slice()), Some(token))
     }
 
-    /// Creates a token of a service account, valid as long as the account exists.
+    /// Creates a token of a service account.
     pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
         let caller = Caller::ServiceAccount { namespace: namespace.to_owned(), name: service_account.to_owned() };
         self.cluster.state().store.new_token(caller)
@@ -150,16 +151,19 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
         if state.store_lost {
             return Reply::Send(status::Refusal::store_away().response());
         }
-        if let Some(watch) = routes::watch(&state.store, request) {
-            let stops = state.stops;
-            drop(state);
-            return watch.map_or_else(Reply::Send, |watch| watch.reply(&cluster, stops));
+        match routes::answer(&mut state.store, request) {
+            Answer::Watch(watch) => {
+                let stops = state.stops;
+                drop(state);
+                watch.reply(&cluster, stops)
+            }
+            Answer::Response(response) => {
+                controllers::settle(&mut state.store);
+                drop(state);
+                cluster.changed.notify_all();
+                Reply::Send(response)
+            }
         }
-        let response = routes::answer(&mut state.store, request);
-        controllers::settle(&mut state.store);
-        drop(state);
-        cluster.changed.notify_all();
-        Reply::Send(response)
     })
 }
 
