@@ -73,13 +73,8 @@ impl Simulated {
 
     fn start_with(tls: Option<(Arc<ServerConfig>, Vec<u8>)>) -> Self {
         let mut store = Store::default();
-        for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-            let labels = json!({"kubernetes.io/metadata.name": namespace});
-            let object = json!({
-                "kind": "Namespace", "apiVersion": "v1", "metadata": {"name": namespace, "labels": labels}, "status": {"phase": "Active"},
-            });
-            store.put("namespaces", object);
-            routes::default_account(&mut store, namespace);
+        for namespace in ["default", "kube-system"] {
+            store.put("namespaces", json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": namespace}}));
         }
         let admin_token = store.new_token(Caller::Admin);
         let state = State { store, store_lost: false, stops: 0 };

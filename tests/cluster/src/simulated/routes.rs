@@ -22,14 +22,7 @@ pub(super) enum Answer {
 
 /// Answers one request.
 pub(super) fn answer(store: &mut Store, request: &Request) -> Answer {
-    match request.path() {
-        "/healthz" | "/livez" | "/readyz" => Answer::Response(Response { status: 200, body: b"ok".to_vec(), ..Response::default() }),
-        "/version" => {
-            let version = json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "platform": "linux/amd64"});
-            Answer::Response(Response::json(200, &version))
-        }
-        _ => serve(store, request).unwrap_or_else(|refusal| Answer::Response(refusal.response())),
-    }
+    serve(store, request).unwrap_or_else(|refusal| Answer::Response(refusal.response()))
 }
 
 fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
@@ -99,20 +92,11 @@ fn create(
         ("selfsubjectaccessreviews", "") => Ok(Response::json(201, &rbac::review(store, caller, &body))),
         (_, "") if target.name.is_empty() => {
             let stored = write::create(store, &place(resource, target, request), body)?;
-            if resource.plural == "namespaces" && !dry_run(request) {
-                default_account(store, text(&stored, "/metadata/name"));
-            }
             shown(201, request, &stored)
         }
         (_, "") => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::no_such_path()),
     }
-}
-
-/// Gives a namespace its `default` service account.
-pub(super) fn default_account(store: &mut Store, namespace: &str) {
-    let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default", "namespace": namespace}});
-    store.put("serviceaccounts", account);
 }
 
 fn bind(store: &mut Store, target: &Target, binding: &Value) -> Result<Response, Refusal> {
@@ -127,7 +111,7 @@ fn bind(store: &mut Store, target: &Target, binding: &Value) -> Result<Response,
         return Err(Refusal::conflict(resource, &target.name, &format!("pod {} is being deleted, cannot be assigned", target.name)));
     }
     let node = text(binding, "/target/name").to_owned();
-    store.change(&key, |pod| super::controllers::assign(pod, &node));
+    store.change(&key, |pod| pod["spec"]["nodeName"] = json!(node));
     Ok(Response::json(201, &status::success(&Value::Null)))
 }
 

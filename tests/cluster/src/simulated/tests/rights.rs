@@ -9,8 +9,8 @@ fn installed() -> (Simulated, Api) {
     let cluster = Simulated::start();
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../kubernetes/deployment.yaml")).unwrap();
     let admin = cluster.admin();
-    apply(&admin, &manifest, &["Deployment"]);
-    apply(&admin, &manifest, &["Deployment"]);
+    apply(&admin, &manifest, &["Deployment", "PodDisruptionBudget"]);
+    apply(&admin, &manifest, &["Deployment", "PodDisruptionBudget"]);
     let client = cluster.client(&cluster.token_for(NAMESPACE, "reboot-manager"));
     (cluster, client)
 }
