@@ -249,7 +249,7 @@ fn quarter(world: &mut World) -> Option<String> {
     None
 }
 
-/// From now on there is evidence that the machine is back, and its cordon may be undone.
+/// Records that there is evidence for the reboot of the machine, so its cordon may be removed.
 fn report(world: &mut World, machine: usize) {
     let state = world.machine(machine);
     (state.out, state.kept) = (false, false);

@@ -43,10 +43,10 @@ const PAIR: Setup = Setup {
     mutation: None,
 };
 
-/// One node, whose own requests get in each other's way.
+/// World of one node whose own requests overtake each other.
 const ONE: Setup = Setup { nodes: 1, ..PAIR };
 
-/// One node beside an annotation-only manager's.
+/// World of one node beside one of an annotation-only manager.
 const OLDER: Setup = Setup { older: Some("z"), view: View::Late, ..ONE };
 
 #[test]
@@ -237,7 +237,7 @@ fn broken_rules_are_detected() {
     }
 }
 
-/// One rule can be broken and nothing comes of it, because two others protect it: a node that takes a slot that is not
+/// Shows that one rule can be broken without effect, because two others protect it: a node that takes a slot that is not
 /// there is seen to be beyond the slots, and sees the mark of the other.
 #[test]
 fn a_slot_taken_beyond_the_slots_is_given_back_before_any_approval() {

@@ -18,7 +18,7 @@ use reboot_manager::reboot::{Caller, Change, Fact, Lock, Now, Rules};
 use crate::actor::Actor;
 use crate::mutations::Mutation;
 
-/// What is walked: how many of what, and how often something may go wrong.
+/// Size of a world, and number of faults that may happen in it.
 #[derive(Clone)]
 pub(crate) struct Setup {
     /// Nodes `n0`, `n1`, … whose agents ask us.
@@ -34,9 +34,9 @@ pub(crate) struct Setup {
     pub(crate) requests: usize,
     /// Housekeepers that can be under way at once.
     pub(crate) reconcilers: usize,
-    /// Whether kubelets report a boot before the agent can check in; else they do it at any time after.
+    /// Kubelets report a boot before the agent can check in. Otherwise they report it at any later time.
     pub(crate) prompt: bool,
-    /// Whether any minute may pass at any point.
+    /// A minute may pass at any point.
     pub(crate) time: bool,
     pub(crate) view: View,
     /// All nodes are of the control plane.
@@ -47,16 +47,16 @@ pub(crate) struct Setup {
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// How late the view of the fleet may be.
+/// Lateness of the view of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
-    /// As far as it may: `reboot::FleetFacts` says how far that is.
+    /// Maximum lateness that `reboot::FleetFacts` allows.
     Late,
     /// Not at all.
     Now,
 }
 
-/// How often each thing may yet happen.
+/// Number of times that each fault may still happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance {
     /// A request or a reconciler ends at any point: its replica dies.
@@ -128,7 +128,7 @@ impl fmt::Display for Setup {
     }
 }
 
-/// What an agent believes.
+/// State of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     /// Runs, and asks as long as it wants a reboot.
@@ -154,11 +154,11 @@ pub(crate) struct Machine {
     pub(crate) kept: bool,
     /// Boots so far.
     pub(crate) boots: u8,
-    /// How often its Node was recreated.
+    /// Number of times that the Node was recreated.
     pub(crate) generation: u8,
 }
 
-/// Where the annotation-only manager is with its node.
+/// State of the annotation-only manager's node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Older {
     Idle,
@@ -372,7 +372,7 @@ impl World {
         }
     }
 
-    /// Whether the basis of a write still holds.
+    /// Reports whether the version under a write is still current.
     pub(crate) fn would_be_done(&self, machine: usize, change: &Change) -> bool {
         match change {
             Change::Lock { basis, .. } => *basis == self.lock.version,

@@ -1,5 +1,5 @@
 //! The controllers: each reads the whole store and writes its changes. They run in turn until none has a change. The only status that they
-//! write is that of budgets: nobody reads another one here.
+//! write is that of budgets: no test reads another one.
 
 mod budgets;
 mod daemons;
