@@ -32,7 +32,7 @@ pub use node_event::{NodeEvent, WatchStatus};
 pub use node_meta::{Before, CORDON, CordonRecord, NodeMeta, STATUS, Status};
 pub use node_patch::NodePatch;
 pub use packed_id::PackedId;
-pub use pod::{Controller, Phase, Pod};
+pub use pod::{Owner, Pod};
 pub use readiness::Readiness;
 pub use service::Service;
 pub use tls_secret::{CaMap, KeyPem, Pair, TlsSecret};

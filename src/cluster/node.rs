@@ -89,21 +89,18 @@ pub(super) struct WireNode {
 
 #[derive(Default, Deserialize)]
 pub(super) struct WireSpec {
-    #[serde(default)]
     pub(super) unschedulable: Option<bool>,
-    #[serde(default, rename = "podCIDRs")]
+    #[serde(rename = "podCIDRs")]
     pod_cidrs: Option<Vec<String>>,
-    #[serde(default)]
     pub(super) taints: Option<Vec<Taint>>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct WireStatus {
-    #[serde(default, rename = "nodeInfo")]
+    #[serde(rename = "nodeInfo")]
     pub(super) info: WireInfo,
-    #[serde(default)]
     pub(super) conditions: Conditions,
-    #[serde(default)]
     addresses: Option<Vec<WireAddress>>,
 }
 
@@ -115,24 +112,24 @@ struct WireAddress {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct WireInfo {
-    #[serde(default, rename = "machineID")]
+    #[serde(rename = "machineID")]
     pub(super) machine_id: String,
-    #[serde(default, rename = "bootID")]
+    #[serde(rename = "bootID")]
     pub(super) boot_id: String,
-    #[serde(default, rename = "osImage")]
     pub(super) os_image: String,
 }
 
 /// The labels of a Node that this program reads. Of those of [`CONTROL_PLANE`] presence alone counts; the value is usually empty.
 #[derive(Default, Deserialize)]
 pub(super) struct Labels {
-    #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
+    #[serde(rename = "node-role.kubernetes.io/control-plane")]
     control_plane: Option<IgnoredAny>,
-    #[serde(default, rename = "node-role.kubernetes.io/etcd")]
+    #[serde(rename = "node-role.kubernetes.io/etcd")]
     etcd: Option<IgnoredAny>,
     /// The failure domain, a well-known label.
-    #[serde(default, rename = "topology.kubernetes.io/zone")]
+    #[serde(rename = "topology.kubernetes.io/zone")]
     pub(super) zone: Option<String>,
 }
 

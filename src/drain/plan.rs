@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cluster::{Hosts, Phase, Pod, Uid};
+use crate::cluster::{Hosts, Pod, Uid};
 
 /// Description by which this program recognises its own pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,7 +119,7 @@ fn skipped(pod: &Pod, own: bool, since: Timestamp, other_hosts: Option<&Hosts>) 
         Some(Skipped::Daemon)
     } else if pod.mirror {
         Some(Skipped::Mirror)
-    } else if pod.phase == Phase::Finished {
+    } else if pod.finished {
         Some(Skipped::Finished)
     } else if is_newer && (pod.tolerates_cordon || pod.bound_at_creation) {
         Some(Skipped::CameBack)

@@ -1,7 +1,7 @@
 //! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
+    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, PackedId, Pod, PodKey, Status, Uid,
 };
 use reboot_manager::lock::LockState;
 use reboot_manager::reboot::{
@@ -220,7 +220,7 @@ pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
         mirror: false,
         created: None,
         ends: None,
-        phase: Phase::Live,
+        finished: false,
         service_account: String::new(),
         tolerates_cordon: false,
         tolerations: Vec::new(),
