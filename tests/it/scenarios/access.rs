@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -155,31 +154,6 @@ fn until(status: impl Fn() -> u16, wanted: u16) {
         let status = status();
         if status == wanted { Ok(()) } else { Err(format!("{status:?}")) }
     });
-}
-
-#[test]
-fn an_invalid_file_at_the_start_ends_the_program() {
-    let cluster = cluster();
-    let file = cluster.folder().join("credentials.yaml");
-    let kubeconfig = cluster.kubeconfig(&cluster.proxy.base(), None);
-    let cases = [
-        (Some(listed("workers", PASSWORD, "group: [default]")), "line 4: unknown key, must be one of: user, password, groups, nodes"),
-        (Some(listed("workers", "short", "groups: [default]")), "line 3: password must have"),
-        (Some(String::new()), "credentials"),
-        (None, "cannot be read"),
-    ];
-    for (text, says) in cases {
-        match text {
-            Some(text) => fs::write(&file, text).unwrap(),
-            None => fs::remove_file(&file).unwrap(),
-        }
-        let mut command = Command::new(binary());
-        command.env_clear().env("RUST_LOG", "trace").args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--auth-file"]);
-        let output = command.arg(&file).arg("--kubeconfig").arg(&kubeconfig).stdin(Stdio::null()).output().unwrap();
-        let log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{log}");
-        assert!(log.contains(says) && log.contains("credentials.yaml") && !log.contains(PASSWORD), "{log}");
-    }
 }
 
 #[test]
