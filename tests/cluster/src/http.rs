@@ -4,7 +4,6 @@
 //! pipelining of several requests before the first answer, no trailers, no upgrade. <https://www.rfc-editor.org/rfc/rfc9112>
 
 mod connection;
-mod scripted;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,8 +15,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-
-pub use scripted::Scripted;
 
 /// Request of a client.
 #[derive(Debug, Clone)]
@@ -158,6 +155,43 @@ impl Drop for Server {
         for stream in self.shared.open().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Server that records its requests and answers each by a script.
+pub struct Scripted {
+    server: Server,
+    received: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Scripted {
+    /// Starts a server on a port of 127.0.0.1. `script` answers the n-th request, counted from 0.
+    pub fn start(tls: Option<Arc<ServerConfig>>, script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
+        let received = Arc::<Mutex<Vec<Request>>>::default();
+        let record = Arc::clone(&received);
+        let handler = move |request: &Request| {
+            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = record.len();
+            record.push(request.clone());
+            drop(record);
+            script(number, request)
+        };
+        Self { server: Server::start(tls, Arc::new(handler)).expect("a port of 127.0.0.1"), received }
+    }
+
+    /// Returns the address that the server listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Returns the URL of the server, without TLS.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Returns the requests so far.
+    pub fn received(&self) -> Vec<Request> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -36,7 +36,7 @@ impl Watch {
         let after = after.parse().ok().filter(|after| *after > 0).ok_or_else(|| not_simulated("from no version"))?;
         let seconds = request.query("timeoutSeconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(1800);
         let bookmarks = request.query("allowWatchBookmarks").is_some_and(|value| value == "true");
-        Ok(Self { plural: resource.plural, form: Form::of(request, false)?, after, bookmarks, limit: Duration::from_secs(seconds) })
+        Ok(Self { plural: resource.plural, form: Form::of(request), after, bookmarks, limit: Duration::from_secs(seconds) })
     }
 
     /// Streams events until the time limit. `stops`: number of times the listener has been closed so far.

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::defaults;
 use super::status::Refusal;
 use super::store::{Key, Store, number, terminating, text};
-use super::{defaults, validate};
 use crate::resources::Resource;
 
 /// Method of an update; the real server checks a UID differently in each.
@@ -49,7 +49,6 @@ pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) ->
     }
     defaults::new_object(resource, store.revision(), &mut object);
     normal(resource, &mut object);
-    validate::object(resource, &object)?;
     Ok(if place.dry_run { object } else { store.put(resource.plural, object) })
 }
 
@@ -68,7 +67,6 @@ pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut o
     preconditions(resource, method, &current, &object)?;
     keep(resource, place.subresource, &current, &mut object);
     normal(resource, &mut object);
-    validate::object(resource, &object)?;
     if object == current || place.dry_run {
         // As in etcd, writing what is there already is no write.
         return Ok(object);

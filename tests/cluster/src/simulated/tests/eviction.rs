@@ -10,8 +10,7 @@ struct Evictions {
 
 impl Evictions {
     fn of_pods(names: &[&str]) -> Self {
-        let cluster = Simulated::start();
-        let api = cluster.admin();
+        let (cluster, api) = start();
         node(&api, "a");
         names.iter().for_each(|name| drop(pod(&api, name, "a")));
         Self { _cluster: cluster, api }

@@ -11,6 +11,12 @@ use serde_json::{Value, json};
 use super::Simulated;
 use crate::api::Api;
 
+fn start() -> (Simulated, Api) {
+    let cluster = Simulated::start();
+    let api = cluster.admin();
+    (cluster, api)
+}
+
 fn node(api: &Api, name: &str) {
     api.create("/api/v1/nodes", &json!({"kind": "Node", "metadata": {"name": name}, "spec": {}})).ok();
 }

@@ -22,8 +22,7 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 
 #[test]
 fn watch_sends_the_changes_after_its_version_and_ends() {
-    let cluster = Simulated::start();
-    let api = cluster.admin();
+    let (_cluster, api) = start();
     ["a", "b"].iter().for_each(|name| node(&api, name));
     let version = api.get("/api/v1/nodes").ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     api.merge("/api/v1/nodes/a", &json!({"spec": {"unschedulable": true}})).ok();
@@ -51,8 +50,7 @@ fn watch_sends_the_changes_after_its_version_and_ends() {
 
 #[test]
 fn watch_from_a_forgotten_version_is_answered_410() {
-    let cluster = Simulated::start();
-    let api = cluster.admin();
+    let (_cluster, api) = start();
     node(&api, "a");
     for number in 0..2100 {
         api.merge("/api/v1/nodes/a", &json!({"metadata": {"labels": {"n": number.to_string()}}})).ok();
