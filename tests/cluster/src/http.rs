@@ -6,7 +6,6 @@
 mod connection;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,17 +87,7 @@ pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 /// Writes a body. `true` ends the body, `false` cuts the connection.
 pub type WriteBody = dyn FnOnce(&mut Sink<'_>) -> io::Result<bool> + Send;
 
-/// Body that is written while it is sent.
-pub struct Stream(pub Box<WriteBody>);
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stream")
-    }
-}
-
 /// Reaction to a request.
-#[derive(Debug)]
 pub enum Reply {
     /// Close the connection without an answer.
     Cut,
@@ -108,7 +97,7 @@ pub enum Reply {
     Raw(Vec<u8>),
     Send(Response),
     /// Send the head of this answer, then the stream as the body.
-    Stream(Response, Stream),
+    Stream(Response, Box<WriteBody>),
 }
 
 /// Answers requests; called by many threads at once.

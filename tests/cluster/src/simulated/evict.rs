@@ -13,17 +13,16 @@ use super::store::{Key, Store, finished, now, number, ready, terminating, text};
 use crate::resources::Resource;
 
 /// Evicts the pod, or returns the refusal.
-pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &Value, dry_run: bool) -> Result<Value, Refusal> {
+pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &Value) -> Result<Value, Refusal> {
     if text(eviction, "/metadata/name") != name {
         return Err(Refusal::bad_request("name in URL does not match name in Eviction object"));
     }
-    let mut options = Options::read(&eviction["deleteOptions"]);
-    options.dry_run |= dry_run;
+    let options = Options::read(&eviction["deleteOptions"]);
     let key = Key::new("pods", namespace, name);
     let Some(pod) = store.get(&key).cloned() else { return Err(Refusal::not_found(Resource::plural("pods"), name)) };
     let unprotected = finished(&pod) || text(&pod, "/status/phase") == "Pending" || terminating(&pod);
     if !unprotected {
-        ask_budget(store, &pod, &options)?;
+        ask_budget(store, &pod)?;
     }
     if let Some(why) = options.unmet(&pod) {
         // This conflict names the kind where the others name the resource.
@@ -34,7 +33,7 @@ pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &V
     Ok(status::success(&Value::Null))
 }
 
-fn ask_budget(store: &mut Store, pod: &Value, options: &Options) -> Result<(), Refusal> {
+fn ask_budget(store: &mut Store, pod: &Value) -> Result<(), Refusal> {
     let namespace = text(pod, "/metadata/namespace");
     let labels = &pod["metadata"]["labels"];
     let budgets: Vec<(Key, Value)> = store
@@ -65,13 +64,11 @@ fn ask_budget(store: &mut Store, pod: &Value, options: &Options) -> Result<(), R
         let message = "Cannot evict pod as it would violate the pod's disruption budget.";
         return Err(Refusal::new(429, "TooManyRequests", message, &details));
     }
-    if !options.dry_run {
-        let name = text(pod, "/metadata/name").to_owned();
-        store.change(key, |budget| {
-            budget["status"]["disruptionsAllowed"] = json!(allowed - 1);
-            budget["status"]["disruptedPods"][name] = json!(now());
-        });
-    }
+    let name = text(pod, "/metadata/name").to_owned();
+    store.change(key, |budget| {
+        budget["status"]["disruptionsAllowed"] = json!(allowed - 1);
+        budget["status"]["disruptedPods"][name] = json!(now());
+    });
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The server keeps whole JSON objects and simulates what a program that drains nodes, and its administrator, can observe. The controllers run
 //! after every write, before its answer: the next read shows their changes. There is no kubelet: pods become Ready, and end, only through
-//! the API. Nodes can be watched. Left out: other watches, validation, admission, quotas, preemption, rollouts, and most field managers.
+//! the API. Nodes can be watched. Left out: other watches, validation, dry runs of deletions and evictions, admission, quotas, preemption, rollouts, and most field managers.
 
 mod controllers;
 mod defaults;

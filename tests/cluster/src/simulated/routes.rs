@@ -85,9 +85,7 @@ fn create(
     let body = json_body(request)?;
     match (resource.plural, target.subresource.as_str()) {
         ("pods", "binding") => bind(store, target, &body),
-        ("pods", "eviction") => {
-            evict::evict(store, &target.namespace, &target.name, &body, dry_run(request)).map(|answer| Response::json(201, &answer))
-        }
+        ("pods", "eviction") => evict::evict(store, &target.namespace, &target.name, &body).map(|answer| Response::json(201, &answer)),
         ("selfsubjectaccessreviews", "") => Ok(Response::json(201, &rbac::review(store, caller, &body))),
         (_, "") if target.name.is_empty() => {
             let stored = write::create(store, &place(resource, target, request), body)?;
@@ -136,7 +134,6 @@ fn patch(store: &mut Store, resource: &'static Resource, target: &Target, reques
 
 fn remove(store: &mut Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
     let mut options = Options::read(&if request.body.is_empty() { Value::Null } else { json_body(request)? });
-    options.dry_run |= dry_run(request);
     options.grace = options.grace.or_else(|| request.query("gracePeriodSeconds").and_then(|seconds| seconds.parse().ok()));
     let key = Key::new(resource.plural, &target.namespace, &target.name);
     delete::delete(store, resource, &key, &options).map(|answer| Response::json(200, &answer))

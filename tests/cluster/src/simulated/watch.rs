@@ -12,7 +12,7 @@ use super::Cluster;
 use super::read::Form;
 use super::status::Refusal;
 use super::store::{Change, Store, WATCHED};
-use crate::http::{Reply, Request, Response, Stream};
+use crate::http::{Reply, Request, Response, Sink};
 use crate::resources::Resource;
 
 pub(super) struct Watch {
@@ -44,7 +44,7 @@ impl Watch {
         let cluster = Arc::clone(cluster);
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         let head = Response { status: 200, headers, ..Response::default() };
-        let stream = Stream(Box::new(move |sink| {
+        let stream = Box::new(move |sink: &mut Sink<'_>| {
             let end = Instant::now() + self.limit;
             loop {
                 let next = end.min(Instant::now() + BOOKMARK_EVERY);
@@ -69,7 +69,7 @@ impl Watch {
                     return Ok(true);
                 }
             }
-        }));
+        });
         Reply::Stream(head, stream)
     }
 

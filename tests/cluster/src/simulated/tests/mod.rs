@@ -1,9 +1,8 @@
-//! The simulated API server as its clients see it. Workloads, the scheduler and outages are left to the scenarios, which run on the simulated
+//! The simulated API server as its clients see it. Workloads, the scheduler, rights and outages are left to the scenarios, which run on the simulated
 //! and on the real cluster.
 
 mod answers;
 mod eviction;
-mod rights;
 mod watches;
 
 use serde_json::{Value, json};
