@@ -16,7 +16,8 @@ use reboot_manager::lock::{Approved, Holder, LockState};
 use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Reading};
 
 use crate::actor::{Actor, Work};
-use crate::world::{Flight, Machine, Stage, View, World};
+use crate::setup::Event;
+use crate::world::{Flight, Machine, Stage, World};
 
 /// Gathers terms and times first, then writes.
 pub(crate) struct Key<'a> {
@@ -61,12 +62,11 @@ impl<'a> Key<'a> {
             minutes: _,
             moment: _,
             versions: _,
+            broken,
         } = self.world;
-        for (_, left) in may.counts() {
-            self.byte(left);
-        }
+        may.0.into_iter().for_each(|left| self.byte(left));
         self.byte(*older as u8);
-        for flag in [*older_rightly, *lease_deleted, *annotation_lost] {
+        for flag in [*older_rightly, *lease_deleted, *annotation_lost, broken.is_some()] {
             self.flag(flag);
         }
         self.lock(lock);
@@ -210,7 +210,7 @@ impl<'a> Key<'a> {
             self.flag(flag);
         }
         self.some(drain.as_ref(), |key, term| key.term(*term));
-        if self.stage.setup.view == View::Late && observed.own_write.is_some() {
+        if self.stage.setup.late && observed.own_write.is_some() {
             self.bytes.extend(marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {
@@ -221,16 +221,17 @@ impl<'a> Key<'a> {
 
     fn work(&mut self, machine: usize, work: &Work) {
         match work {
-            Work::Holder(uid) => self.kind(0, &uid.0),
+            Work::Holder(_uid) => self.byte(0),
             // Its name is that of its machine.
-            Work::Orphan(_name, uid) => self.kind(1, &uid.0),
+            Work::Orphan(_name, _uid) => self.byte(1),
             // No rule asks when this arrived.
-            Work::PreReboot(Caller { node: _, uid, id: _, group: _, arrived: _ }) => self.kind(2, &uid.0),
-            Work::SteadyState(Caller { node: _, uid, id: _, group: _, arrived }) => {
-                self.kind(3, &uid.0);
+            Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived: _ }) => self.byte(2),
+            Work::SteadyState(Caller { node: _, uid: _, id: _, group: _, arrived }) => {
+                self.byte(3);
                 self.time(machine, *arrived);
             }
         }
+        self.text(&work.uid().0);
     }
 
     fn observed(&mut self, machine: usize, observed: &Observed) {
@@ -255,11 +256,6 @@ impl<'a> Key<'a> {
         let mut ranked: Vec<usize> = (0..order.len()).collect();
         ranked.sort_unstable_by_key(|fact| order[*fact]);
         ranked.into_iter().for_each(|fact| self.number(fact));
-    }
-
-    fn kind(&mut self, kind: u8, uid: &str) {
-        self.byte(kind);
-        self.text(uid);
     }
 
     fn some<T>(&mut self, value: Option<&T>, part: impl FnOnce(&mut Self, &T)) {
@@ -311,7 +307,7 @@ impl<'a> Key<'a> {
             self.terms.push(term);
         }
         let by_order = self.terms.binary_search(&term).unwrap_or_default();
-        let number = if self.stage.setup.may.lease_deletions > 0 { usize::try_from(term).unwrap() } else { by_order };
+        let number = if self.stage.setup.may.left(Event::LeaseDeletion) > 0 { usize::try_from(term).unwrap() } else { by_order };
         self.number(number);
     }
 
