@@ -139,7 +139,7 @@ pub enum Switch {
 /// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object per line
+    /// A JSON object on each line
     Json,
     /// Plain text
     Text,

@@ -37,6 +37,7 @@ const FORBIDDEN: u16 = 403;
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     logging::start(flags.log_format);
     let settings = Settings::new(flags)?;
+    // From here on a signal is kept until it is read, so the program also ends in order while it starts.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
     let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
     let namespace = settings.namespace(location.namespace());
@@ -121,6 +122,7 @@ fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
 
 /// Closes the port, answers the held requests, and waits until the other requests are answered.
 fn stop(coordinator: &Coordinator, listener: &Listener) {
+    // New requests go to another replica before this one refuses those that it holds.
     listener.close();
     coordinator.stop();
     let deadline = clock::now().instant + STOPPING_MAX;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ring::hmac;
 
 use super::Credential;
-use super::file::{self, Mistake};
+use super::file::{self, FileError};
 
 /// Credentials in force.
 pub struct Credentials {
@@ -19,14 +19,14 @@ pub struct Credentials {
 
 impl Credentials {
     /// Parses the text of a file. `secret` is random, and the same for each file of this process.
-    pub fn parse(text: &str, secret: &[u8; 32]) -> Result<Self, Mistake> {
+    pub fn parse(text: &str, secret: &[u8; 32]) -> Result<Self, FileError> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let entries = file::read(text)?;
         let mut known: Vec<(hmac::Tag, Arc<Credential>)> = Vec::with_capacity(entries.len());
         for entry in entries {
             let tag = hmac::sign(&key, format!("{}:{}", entry.credential.user, entry.password).as_bytes());
             if known.iter().any(|(other, _)| other.as_ref() == tag.as_ref()) {
-                return Err(Mistake::at(entry.line, "this user is listed twice with the same password".to_owned()));
+                return Err(FileError::at(entry.line, "this user is listed twice with the same password".to_owned()));
             }
             known.push((tag, Arc::new(entry.credential)));
         }
@@ -72,7 +72,7 @@ mod tests {
         - {user: a, password: new-password, groups: [default, Workers.EU]}\n\
         - {user: b, password: new-password, groups: ['*'], nodes: [n1, n2]}\n";
 
-    fn parse(text: &str) -> Result<Credentials, Mistake> {
+    fn parse(text: &str) -> Result<Credentials, FileError> {
         Credentials::parse(text, &[1; 32])
     }
 

@@ -22,10 +22,10 @@ use super::Credential;
 use crate::cluster::NodeName;
 use crate::fleetlock::GroupName;
 
-/// First mistake in a file.
+/// First error in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}{message}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
-pub struct Mistake {
+pub struct FileError {
     line: Option<u64>,
     message: String,
 }
@@ -37,15 +37,15 @@ pub(super) struct Entry {
     pub(super) credential: Credential,
 }
 
-pub(super) fn read(text: &str) -> Result<Vec<Entry>, Mistake> {
+pub(super) fn read(text: &str) -> Result<Vec<Entry>, FileError> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
     if file.credentials.is_empty() {
-        return Err(Mistake { line: None, message: "the list is empty, so no caller is allowed".to_owned() });
+        return Err(FileError { line: None, message: "the list is empty, so no caller is allowed".to_owned() });
     }
     file.credentials.into_iter().map(Wire::entry).collect()
 }
 
-impl Mistake {
+impl FileError {
     pub(super) fn at(line: u64, message: String) -> Self {
         Self { line: Some(line), message }
     }
@@ -73,7 +73,7 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<Vec<String
 }
 
 impl Wire {
-    fn entry(self) -> Result<Entry, Mistake> {
+    fn entry(self) -> Result<Entry, FileError> {
         let line = self.user.referenced.line();
         let user = parsed(self.user, |user| is_user(&user).then_some(user), USER_RULE)?;
         let groups = parsed(self.groups, |groups| group_names(&groups), GROUPS_RULE)?;
@@ -83,9 +83,9 @@ impl Wire {
     }
 }
 
-fn parsed<T, U>(field: Spanned<T>, parse: impl FnOnce(T) -> Option<U>, rule: &str) -> Result<U, Mistake> {
+fn parsed<T, U>(field: Spanned<T>, parse: impl FnOnce(T) -> Option<U>, rule: &str) -> Result<U, FileError> {
     let line = field.referenced.line();
-    parse(field.value).ok_or_else(|| Mistake::at(line, rule.to_owned()))
+    parse(field.value).ok_or_else(|| FileError::at(line, rule.to_owned()))
 }
 
 fn is_user(user: &str) -> bool {
@@ -114,7 +114,7 @@ fn node_names(nodes: Vec<String>) -> Option<Vec<NodeName>> {
     (!nodes.is_empty() && different.len() == nodes.len()).then(|| nodes.into_iter().map(NodeName).collect())
 }
 
-fn unreadable(error: &Error) -> Mistake {
+fn unreadable(error: &Error) -> FileError {
     // The message of the library may quote the file, so it is not used.
     let message = match error.without_snippet() {
         Error::SerdeUnknownField { expected, .. } => format!("unknown key, must be one of: {}", expected.join(", ")),
@@ -122,7 +122,7 @@ fn unreadable(error: &Error) -> Mistake {
         Error::DuplicateMappingKey { .. } => "a key appears twice".to_owned(),
         _ => "invalid; must be credentials, a list of {user, password, groups, nodes}; quote a text that has special characters".to_owned(),
     };
-    Mistake { line: error.location().as_ref().map(Location::line), message }
+    FileError { line: error.location().as_ref().map(Location::line), message }
 }
 
 const USER_BYTES: RangeInclusive<usize> = 1..=256;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_reported_with_its_line_and_no_password() {
+    fn an_error_is_reported_with_its_line_and_no_password() {
         let entry = |lines: &str| format!("credentials:\n- user: u\n  password: hunterhunter\n{lines}");
         check("", "credentials");
         check("credentials: []", "the list is empty");
@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn an_error_of_a_cut_file_shows_no_password() {
         let text = "credentials:\n- user: u\n  password: hunterhunter\n  groups: [default]\n  nodes: [n1]\n";
-        for mistake in (0..text.len()).filter_map(|end| read(&text[..end]).err()) {
-            assert!(!mistake.to_string().contains("hunter"), "{mistake}");
+        for error in (0..text.len()).filter_map(|end| read(&text[..end]).err()) {
+            assert!(!error.to_string().contains("hunter"), "{error}");
         }
     }
 }

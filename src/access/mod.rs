@@ -14,6 +14,6 @@ mod source;
 pub(crate) use basic::CHALLENGE;
 pub use basic::presented;
 pub use credentials::Credentials;
-pub use file::Mistake;
+pub use file::FileError;
 pub use permit::{Credential, Origin, Permit};
 pub use source::{VerifySource, verify};

@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::{Timestamp, ToSpan};
 use rustls::client::WebPkiServerVerifier;
@@ -14,6 +11,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use test_cluster::scratch::SecretVolume;
 
 use super::Source;
 use super::authority::Authority;
@@ -195,50 +193,22 @@ fn a_ca_whose_key_is_anothers_is_refused() {
     assert!(Authority::load(&Pair { certificate: one.certificate, key: other.key }).is_err());
 }
 
-/// A folder as a Secret volume has it: the files are links through `..data`, which is swapped.
-struct Volume(PathBuf);
+/// Files of a certificate and a key.
+const FILES: [&str; 2] = ["tls.crt", "tls.key"];
 
-impl Volume {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("reboot-manager-volume-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        for file in ["tls.crt", "tls.key"] {
-            symlink(Path::new("..data").join(file), folder.join(file)).unwrap();
-        }
-        Self(folder)
-    }
-
-    fn put(&self, version: &str, pair: &Pair) {
-        let folder = self.0.join(version);
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("tls.crt"), &pair.certificate).unwrap();
-        std::fs::write(folder.join("tls.key"), pair.key.reveal()).unwrap();
-        symlink(version, self.0.join("..data_tmp")).unwrap();
-        std::fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
-    }
-
-    fn files(&self) -> [PathBuf; 2] {
-        ["tls.crt", "tls.key"].map(|file| self.0.join(file))
-    }
-
-    fn load(&self) -> Result<Loaded, PairError> {
-        load(FileWatch::open(self.files()).1)
-    }
+fn put(volume: &mut SecretVolume, pair: &Pair) {
+    volume.update(&[(FILES[0], &pair.certificate), (FILES[1], pair.key.reveal())]);
 }
 
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn load_from(volume: &SecretVolume) -> Result<Loaded, PairError> {
+    load(FileWatch::open(FILES.map(|file| volume.file(file))).1)
 }
 
 #[test]
 fn files_are_loaded_again_when_their_content_changes_and_only_then() {
-    let (volume, authority) = (Volume::new(), ca().1);
+    let (mut volume, authority) = (SecretVolume::new(&FILES), ca().1);
     let (first, second) = (server_pair(&authority), server_pair(&authority));
-    let (mut watch, contents) = FileWatch::open(volume.files());
+    let (mut watch, contents) = FileWatch::open(FILES.map(|file| volume.file(file)));
     assert!(matches!(load(contents), Err(PairError::Unread(_))));
     let mut loads = |pair: Option<&Pair>| {
         let changed = [watch.changed(), watch.changed()].into_iter().flatten().map(|contents| load(contents).unwrap());
@@ -248,22 +218,22 @@ fn files_are_loaded_again_when_their_content_changes_and_only_then() {
         );
     };
     loads(None);
-    volume.put("1", &first);
+    put(&mut volume, &first);
     loads(Some(&first));
     loads(None);
-    volume.put("2", &first);
+    put(&mut volume, &first);
     loads(None);
-    volume.put("3", &second);
+    put(&mut volume, &second);
     loads(Some(&second));
 }
 
 #[test]
 fn an_invalid_pair_is_refused_and_the_error_shows_no_key() {
-    let (volume, authority) = (Volume::new(), ca().1);
+    let (mut volume, authority) = (SecretVolume::new(&FILES), ca().1);
     let (good, other) = (server_pair(&authority), server_pair(&authority));
     let hush = good.key.reveal().lines().nth(1).unwrap().to_owned();
-    volume.put("good", &good);
-    volume.load().unwrap();
+    put(&mut volume, &good);
+    load_from(&volume).unwrap();
     let text = |text: &str| KeyPem::new(text.to_owned());
     let cases = [
         ("mismatch", &other.certificate[..], good.key.clone(), "belong together"),
@@ -276,23 +246,23 @@ fn an_invalid_pair_is_refused_and_the_error_shows_no_key() {
         ("noform", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", good.key.clone(), "not one that TLS can use"),
     ];
     for (name, certificate, key, says) in cases {
-        volume.put(name, &Pair { certificate: certificate.to_owned(), key });
-        let Err(error) = volume.load() else { panic!("{name} was loaded") };
+        put(&mut volume, &Pair { certificate: certificate.to_owned(), key });
+        let Err(error) = load_from(&volume) else { panic!("{name} was loaded") };
         let message = crate::kube::error_chain(&error);
         assert!(message.contains(says), "{name}: {message}");
         assert!(!format!("{message}{error:?}").contains(&hush), "{name}: {message}");
     }
-    volume.put("back", &good);
-    volume.load().unwrap();
+    put(&mut volume, &good);
+    load_from(&volume).unwrap();
 }
 
 #[test]
 fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows() {
-    let (volume, (ca, authority)) = (Volume::new(), ca());
+    let (mut volume, (ca, authority)) = (SecretVolume::new(&FILES), ca());
     let (first, second) = (server_pair(&authority), server_pair(&authority));
-    volume.put("1", &first);
+    put(&mut volume, &first);
     let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::default()));
-    let (certificate, key) = (volume.0.join("tls.crt"), volume.0.join("tls.key"));
+    let [certificate, key] = FILES.map(|file| volume.file(file));
     super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
     let address = echo(config(&served).unwrap());
     let now_shown = || shown(&connect(&address, client(&ca, NAMES[0], &[&TLS13])).unwrap());
@@ -305,13 +275,13 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
         }
     };
     assert_eq!(&now_shown(), Loaded::of(&first).unwrap().leaf());
-    volume.put("2", &second);
+    put(&mut volume, &second);
     until(&|| &now_shown() == Loaded::of(&second).unwrap().leaf());
     assert!(!has_error());
-    volume.put("3", &Pair { certificate: first.certificate.clone(), key: second.key.clone() });
+    put(&mut volume, &Pair { certificate: first.certificate.clone(), key: second.key.clone() });
     until(&has_error);
     assert_eq!(&now_shown(), Loaded::of(&second).unwrap().leaf());
-    volume.put("4", &first);
+    put(&mut volume, &first);
     until(&|| &now_shown() == Loaded::of(&first).unwrap().leaf());
     assert!(!has_error());
 }

@@ -122,6 +122,7 @@ impl NodeDrain<'_> {
 
     /// Lists the pods and sends the evictions that are due. Returns the pause until the next list.
     fn round(&mut self) -> Result<ControlFlow<End, Duration>, Error> {
+        // The Lease is read each time, because another replica may have freed the slot.
         if !self.holds_slot()? {
             return Ok(ControlFlow::Break(End::TermOver));
         }
@@ -152,6 +153,7 @@ impl NodeDrain<'_> {
         let evict = || -> Result<bool, Error> {
             let mut moving = is_terminating;
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
+                // While pods are terminating the slot may be freed, so the Lease is read before each further eviction.
                 if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
                     break;
                 }

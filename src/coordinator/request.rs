@@ -87,6 +87,7 @@ impl Requests {
         origin: &Origin,
         decide: impl Fn(&Caller, &mut Observed) -> Result<Decision, Error>,
     ) -> Result<Decision, Error> {
+        // Before the first call to Kubernetes, because an approval that is written later must win over a check-in.
         let arrived = clock::now().clock;
         let id = request.id;
         let mut found = self.node_cache.find(id, &self.kube)?;
@@ -102,6 +103,7 @@ impl Requests {
                 Some(refused) => Decision::Answer(refused),
                 None => decide(&caller, &mut observed)?,
             };
+            // A Node that is unknown twice was deleted, or is being replaced right now. The node asks again in any case.
             if last || !matches!(decision, Decision::Answer(Outcome::UnknownNode(_))) {
                 return Ok(decision);
             }

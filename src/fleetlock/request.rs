@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_has_its_answer() {
+    fn each_invalid_request_has_its_answer() {
         let good = post("/v1/pre-reboot");
         check(Head { method: "GET", ..good }, "", 405, "redirect");
         check(Head { method: "PUT", ..good }, BODY, 405, "PUT");

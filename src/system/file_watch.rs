@@ -105,15 +105,9 @@ const READS_MAX: usize = 5;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use test_cluster::scratch::Scratch;
 
-    /// Runs `test` with the paths of two files in a temporary folder.
-    fn with_files(name: &str, test: impl Fn([PathBuf; 2])) {
-        let folder = std::env::temp_dir().join(format!("reboot-manager-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        test(["a", "b"].map(|file| folder.join(file)));
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
+    use super::*;
 
     fn write(path: &PathBuf, content: impl AsRef<[u8]>) {
         std::fs::write(path, content).unwrap();
@@ -126,39 +120,39 @@ mod tests {
 
     #[test]
     fn contents_are_returned_once_they_were_read_twice() {
-        with_files("read-twice", |[a, b]| {
-            [&a, &b].into_iter().for_each(|path| write(path, "1"));
-            let (mut watch, contents) = FileWatch::open([a.clone(), b.clone()]);
-            check(contents, ["1", "1"]);
-            assert!(watch.changed().is_none());
-            write(&a, "2");
-            assert!(watch.changed().is_none());
-            write(&b, "2");
-            assert!(watch.changed().is_none(), "an old file together with a new one");
-            check(watch.changed().unwrap(), ["2", "2"]);
-            assert!(watch.changed().is_none());
-            write(&b, "3");
-            assert!(watch.changed().is_none());
-            write(&b, "2");
-            assert!(watch.changed().is_none());
-            assert!(watch.changed().is_none(), "unchanged");
-        });
+        let scratch = Scratch::new();
+        let [a, b] = ["a", "b"].map(|file| scratch.path().join(file));
+        [&a, &b].into_iter().for_each(|path| write(path, "1"));
+        let (mut watch, contents) = FileWatch::open([a.clone(), b.clone()]);
+        check(contents, ["1", "1"]);
+        assert!(watch.changed().is_none());
+        write(&a, "2");
+        assert!(watch.changed().is_none());
+        write(&b, "2");
+        assert!(watch.changed().is_none(), "an old file together with a new one");
+        check(watch.changed().unwrap(), ["2", "2"]);
+        assert!(watch.changed().is_none());
+        write(&b, "3");
+        assert!(watch.changed().is_none());
+        write(&b, "2");
+        assert!(watch.changed().is_none());
+        assert!(watch.changed().is_none(), "unchanged");
     }
 
     #[test]
     fn an_unreadable_file_is_reported_once() {
-        with_files("unreadable", |[a, b]| {
-            write(&a, "1");
-            let (mut watch, contents) = FileWatch::open([a.clone(), b.clone()]);
-            assert_eq!(contents.unwrap_err().path, b, "missing");
-            assert!(watch.changed().is_none());
-            write(&b, vec![b'x'; 1 << 20]);
-            assert!(watch.changed().is_none());
-            assert!(watch.changed().unwrap().is_ok());
-            write(&b, vec![b'x'; (1 << 20) + 1]);
-            assert!(watch.changed().is_none());
-            assert_eq!(watch.changed().unwrap().unwrap_err().path, b, "too long");
-            assert!(watch.changed().is_none());
-        });
+        let scratch = Scratch::new();
+        let [a, b] = ["a", "b"].map(|file| scratch.path().join(file));
+        write(&a, "1");
+        let (mut watch, contents) = FileWatch::open([a.clone(), b.clone()]);
+        assert_eq!(contents.unwrap_err().path, b, "missing");
+        assert!(watch.changed().is_none());
+        write(&b, vec![b'x'; 1 << 20]);
+        assert!(watch.changed().is_none());
+        assert!(watch.changed().unwrap().is_ok());
+        write(&b, vec![b'x'; (1 << 20) + 1]);
+        assert!(watch.changed().is_none());
+        assert_eq!(watch.changed().unwrap().unwrap_err().path, b, "too long");
+        assert!(watch.changed().is_none());
     }
 }

@@ -11,7 +11,7 @@ use crate::repository::{files, read, root};
 /// Files of other modules that keep to what holds below the line in ARCHITECTURE.md.
 const PURE_FILES: &[&str] = &["certificate/renewal.rs", "http/head.rs", "kube/client/retry.rs", "system/backoff.rs"];
 
-/// What a pure module must not name.
+/// Names that a pure module must not contain.
 const IMPURE: &[&str] =
     &["std::net", "std::fs", "std::thread", "std::process", "std::env", "Mutex", "RwLock", "log::", "::now()", "println!"];
 
@@ -81,7 +81,7 @@ fn code_lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// What the layers and the sources say differently: each module has a line; it imports all that its line names, and nothing else;
+/// Lists the differences between the layers and the sources: each module has a line; it imports all that its line names, and nothing else;
 /// and all that it imports is below it.
 fn layer_faults(layers: &[Layer], sources: &[Source]) -> Vec<String> {
     let mut modules: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();

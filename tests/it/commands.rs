@@ -1,22 +1,21 @@
 //! The built program as an administrator meets it on the command line: what it prints, and its exit code.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::json;
+use test_cluster::scratch::Scratch;
 use test_cluster::server::Start;
-use test_cluster::wait::wait_for;
 
-use crate::scenarios::{SOON, binary};
+use crate::scenarios::{binary, wait_for_readyz};
 
 /// The program with these arguments and no environment.
 fn run(arguments: &[&str]) -> Output {
     Command::new(binary()).env_clear().args(arguments).output().unwrap()
 }
 
-/// Its exit code, and what it wrote to standard output and standard error.
+/// Runs the program. Returns its exit code, standard output and standard error.
 fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = run(arguments);
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -30,27 +29,6 @@ fn refuses(arguments: &[&str], code: i32, words: &[&str]) {
     assert_eq!((ended, out.as_str()), (Some(code), ""), "{err}");
     for word in words {
         assert!(err.contains(word), "{word:?} is not in {err}");
-    }
-}
-
-/// A file that goes when this is dropped.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("reboot-manager-{}-{name}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -87,10 +65,11 @@ fn a_wrong_flag_is_named_and_nothing_starts() {
 fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(&[], 1, &["no Kubernetes API", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "--kubeconfig"]);
     refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["/nowhere/kubeconfig"]);
-    let broken = File::new("broken", "clusters: [");
-    refuses(&["--kubeconfig", broken.path()], 1, &[broken.path()]);
-    let good = File::new("context", &kubeconfig("http://127.0.0.1:1"));
-    refuses(&["--kubeconfig", good.path(), "--context", "elsewhere"], 1, &["elsewhere"]);
+    let scratch = Scratch::new();
+    let broken = scratch.file("broken", "clusters: [").display().to_string();
+    refuses(&["--kubeconfig", &broken], 1, &[&broken]);
+    let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
+    refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["elsewhere"]);
 }
 
 #[test]
@@ -111,22 +90,20 @@ fn a_fatal_error_is_printed_whatever_rust_log_says() {
 fn an_address_that_is_taken_is_named_with_its_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let file = File::new("taken", &kubeconfig("http://127.0.0.1:1"));
+    let scratch = Scratch::new();
+    let file = scratch.file("config", kubeconfig("http://127.0.0.1:1")).display().to_string();
     for (flag, other) in [("--listen", "--ops-listen"), ("--ops-listen", "--listen")] {
-        refuses(&["--kubeconfig", file.path(), flag, &address, other, "127.0.0.1:0"], 1, &[&address, flag]);
+        refuses(&["--kubeconfig", &file, flag, &address, other, "127.0.0.1:0"], 1, &[&address, flag]);
     }
 }
 
 #[test]
 fn the_program_runs_and_refuses_while_the_api_server_is_down() {
     // No server listens on port 1. A port that was bound and released may be given to another test.
-    let file = File::new("away", &kubeconfig("http://127.0.0.1:1"));
-    let server = Start::new(&binary(), &file.0).start();
+    let scratch = Scratch::new();
+    let server = Start::new(&binary(), &scratch.file("config", kubeconfig("http://127.0.0.1:1"))).start();
     assert_eq!(server.page("/healthz"), (200, "ok\n".to_owned()));
-    wait_for("/readyz says why", SOON, || match server.page("/readyz") {
-        (503, why) if why.contains("the connection was refused") => Ok(()),
-        (status, why) => Err(format!("{status} {why}")),
-    });
+    wait_for_readyz(&server, 503, "the connection was refused");
     let answer = server.zincati("978a225b3d7b40e9acd7ce9b62f68444").pre_reboot().expect(503, "kubernetes_unavailable");
     assert!(answer.value.contains("the connection was refused"), "{}", answer.value);
     server.signal("TERM");

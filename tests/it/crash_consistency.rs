@@ -55,7 +55,8 @@ fn a_fault_at_any_call_of_a_reboot_breaks_no_promise_and_the_fleet_finishes() {
     thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
-                while let Some((reboot, fault, reach)) = next(&work) {
+                loop {
+                    let Some((reboot, fault, reach)) = work.lock().unwrap().pop() else { return };
                     let count = every_call(reboot, fault, reach);
                     *runs.lock().unwrap() += count;
                     println!("| {} | {} | {count} |", reboot.name, fault.name);
@@ -66,10 +67,6 @@ fn a_fault_at_any_call_of_a_reboot_breaks_no_promise_and_the_fleet_finishes() {
     let runs = *runs.lock().unwrap();
     println!("crash consistency, {reach:?}: {runs} runs, {kinds} kinds, {} s", begun.elapsed().as_secs());
     assert!(runs > kinds * 4, "only {runs} runs");
-}
-
-fn next<T>(work: &Mutex<Vec<T>>) -> Option<T> {
-    work.lock().unwrap().pop()
 }
 
 /// Performs the runs of one kind, and returns how many met their fault.

@@ -100,7 +100,7 @@ fn each_rule_of_the_manifest_says_what_each_of_its_verbs_is_for() {
     }
 }
 
-/// Where a link of a document leads, as `docs/tls.md`; `None` for addresses elsewhere.
+/// Lists the files to which links of a document lead, as `docs/tls.md`.
 fn targets(path: &str) -> Vec<PathBuf> {
     let folder = Path::new(path).parent().unwrap();
     let text = read(path);

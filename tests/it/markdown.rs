@@ -2,17 +2,17 @@
 
 use crate::repository::read;
 
-/// One fenced block.
+/// Fenced block.
 pub(crate) struct Block {
     /// `docs/tls.md:12`, the line of its fence.
     pub(crate) place: String,
     /// The word after the fence, as `sh`.
     pub(crate) language: String,
-    /// Its lines.
+    /// Content of the block.
     pub(crate) text: String,
     /// The paragraph before it.
     pub(crate) before: String,
-    /// What an HTML comment on the line above says of who runs it, as `not run here: …`.
+    /// Content of an HTML comment on the line above, as `not run here: …`.
     pub(crate) remark: Option<String>,
 }
 

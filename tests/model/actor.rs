@@ -47,7 +47,7 @@ pub(crate) struct Actor {
     pub(crate) uncordoned: bool,
     /// A pod has come since it listed them.
     pub(crate) pods_came: bool,
-    /// How many pods there were when it came; only the mutations look at that.
+    /// Number of pods when the request came, which only mutations use.
     pub(crate) pods_at_first: u8,
 }
 
@@ -66,7 +66,7 @@ impl Actor {
         }
     }
 
-    /// Whether it was sent by the agent of this very Node.
+    /// The request was sent by the agent of this Node, not of an earlier one.
     pub(crate) fn is_of(&self, node: &Node) -> bool {
         self.work.is_request() && *self.work.uid() == node.meta.uid
     }
@@ -103,7 +103,7 @@ impl Actor {
         self.observed.record(fact, now.instant);
     }
 
-    /// What was written, or was to be written, is not known.
+    /// Forgets the object of a write whose outcome is unknown.
     pub(crate) fn forget(&mut self, change: &Change) {
         match change {
             Change::Lock { .. } => self.observed.forget_lock(),
@@ -119,13 +119,13 @@ impl Actor {
         self.pods_came = false;
     }
 
-    /// Whether a look at the Lease fails: it has no annotation, and the shipped rules take that for what it is.
+    /// Reports whether a read of the Lease fails, because its annotation is missing and no mutation ignores that.
     pub(crate) fn cannot_read(&self, question: Question, stage: &Stage, world: &World) -> bool {
         let careless = stage.setup.mutation == Some(Mutation::TakesALostAnnotationForAnEmptyLock);
         question == Question::Lock && world.annotation_lost && !careless
     }
 
-    /// Who it is, in a trace.
+    /// Returns the name in a trace.
     pub(crate) fn name(&self, stage: &Stage) -> String {
         let node = &stage.names[self.machine];
         let late = if self.heard || !self.work.is_request() { "" } else { "abandoned " };

@@ -8,11 +8,11 @@ use std::fmt::{self, Write as _};
 
 use ring::digest::{SHA256, digest};
 
-/// What can be walked.
+/// System that can be explored.
 pub(crate) trait Model {
     type State: Clone;
 
-    /// Where everything begins.
+    /// First state.
     fn start(&self) -> Self::State;
 
     /// Everything that can happen next. `describe` requests a message about each.
@@ -21,32 +21,32 @@ pub(crate) trait Model {
     /// Distinguishes states.
     fn key(&self, state: &Self::State) -> Vec<u8>;
 
-    /// Why this state must not be, if it must not.
+    /// Reason why this state is forbidden, if it is.
     fn wrong(&self, state: &Self::State) -> Option<String>;
 
-    /// Whether all agents are done: from every state one must be reachable.
+    /// Reports whether all agents are done. From every state one of these must be reachable.
     fn is_goal(&self, state: &Self::State) -> bool;
 
     /// A line about a state, for traces.
     fn show(&self, state: &Self::State) -> String;
 }
 
-/// Whether moves are described.
+/// Moves are described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Describe {
     No,
     Yes,
 }
 
-/// One thing that can happen.
+/// Possible move.
 pub(crate) struct Move<S> {
-    /// What, when it was asked for.
+    /// Description, if requested.
     pub(crate) what: String,
-    /// What comes of it.
+    /// State after the move.
     pub(crate) to: S,
 }
 
-/// What was walked.
+/// Result of an exploration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Explored {
     pub(crate) states: usize,

@@ -320,7 +320,7 @@ impl<'a> Key<'a> {
         self.number(rank);
     }
 
-    /// Which limits of the rules have passed since.
+    /// Limits of the rules that have passed since a moment.
     fn age(&mut self, at: Timestamp, minutes: &[i64]) {
         let age = self.now.clock.duration_since(at);
         self.number(minutes.iter().filter(|limit| age >= SignedDuration::from_mins(**limit)).count());

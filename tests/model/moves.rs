@@ -20,12 +20,12 @@ pub(crate) struct Moves<'a> {
     describe: Describe,
     chosen: Chosen,
     count: usize,
-    /// Those of the request or reconciler that began last.
+    /// Moves of the request or reconciler that began last.
     youngest: Range<usize>,
     found: Vec<Move<World>>,
 }
 
-/// Which moves are made; the others are only counted.
+/// Moves to make; the others are only counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chosen {
     All,
@@ -38,7 +38,7 @@ pub(crate) fn all(stage: &Stage, world: &World, describe: Describe) -> Vec<Move<
     gather(stage, world, describe, Chosen::All).found
 }
 
-/// One of the moves from `world`, by choice: mostly of the request or reconciler that began last, so that much comes to its end
+/// Makes one of the moves from `world`, by choice: mostly of the request or reconciler that began last, so that many finish
 /// while older ones lie frozen. `None` if there is no move.
 pub(crate) fn one(stage: &Stage, world: &World, describe: Describe, choice: u32) -> Option<Move<World>> {
     let Moves { count, youngest, .. } = gather(stage, world, Describe::No, Chosen::None);

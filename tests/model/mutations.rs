@@ -79,7 +79,7 @@ pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSl
     ]
 }
 
-/// What becomes of the next step.
+/// Changes the next step.
 pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now) -> Option<Step> {
     use Mutation as M;
     match (mutation, next) {
@@ -109,7 +109,7 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
     }
 }
 
-/// How many pods it sees.
+/// Changes the number of pods that are read.
 pub(crate) fn pods(mutation: Option<Mutation>, actor: &Actor, pods: u8) -> u8 {
     match mutation {
         Some(Mutation::ApprovesByAnOldList) => actor.pods_at_first,
@@ -118,12 +118,12 @@ pub(crate) fn pods(mutation: Option<Mutation>, actor: &Actor, pods: u8) -> u8 {
     }
 }
 
-/// Whether it assumes that no node is marked.
+/// Reports whether the mutation assumes that no node is marked.
 pub(crate) fn is_blind(mutation: Option<Mutation>, actor: &Actor) -> bool {
     mutation == Some(Mutation::DoesNotLookAgain) && actor.observed.term.is_some()
 }
 
-/// What it takes for the answer to a write that it has not made.
+/// Returns the fact that the mutation assumes instead of a write.
 pub(crate) fn pretended(mutation: Option<Mutation>, change: &Change, world: &World) -> Option<Fact> {
     match change {
         Change::Lock { why: LockChange::Approve, next, .. } if mutation == Some(Mutation::ApprovesWithoutWriting) => {

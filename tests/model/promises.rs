@@ -133,7 +133,7 @@ impl Stage {
         None
     }
 
-    /// One round of a reconciler, undisturbed.
+    /// Performs one round of a reconciler, alone.
     fn reconcile_round(&self, world: &mut World) {
         for holder in world.lock.state.holders.clone() {
             let machine = self.names.iter().position(|name| *name == holder.node).unwrap();
@@ -165,5 +165,5 @@ impl Stage {
 /// a Node is gone; free; and one to spare.
 const ROUNDS: usize = 3;
 
-/// As in `coordinator::reconciler`.
+/// Limit of `coordinator::reconciler`.
 const STEPS_MAX: usize = 12;

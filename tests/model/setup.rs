@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::mutations::Mutation;
 
-/// What is walked: how many of what, and how often something may go wrong.
+/// Size of a world, and number of faults that may happen in it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
     /// Nodes `n0`, `n1`, … whose agents ask us.
@@ -52,10 +52,10 @@ pub(crate) const PAIR: Setup = Setup {
     mutation: None,
 };
 
-/// One node, whose own requests get in each other's way.
+/// World of one node whose own requests overtake each other.
 pub(crate) const ONE: Setup = Setup { nodes: 1, ..PAIR };
 
-/// One node beside an annotation-only manager's.
+/// World of one node beside one of an annotation-only manager.
 pub(crate) const OLDER: Setup = Setup { older: Some("z"), late: true, ..ONE };
 
 impl Setup {

@@ -19,7 +19,7 @@ use crate::actor::Actor;
 use crate::mutations::Mutation;
 use crate::setup::{Allowance, Setup};
 
-/// What an agent believes.
+/// State of an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Client {
     /// Runs, and asks as long as it wants a reboot.
@@ -46,7 +46,7 @@ pub(crate) struct Machine {
     pub(crate) kept: bool,
     /// Boots so far.
     pub(crate) boots: u8,
-    /// How often its Node was recreated.
+    /// Number of times that the Node was recreated.
     pub(crate) generation: u8,
 }
 
@@ -57,7 +57,7 @@ impl Machine {
     }
 }
 
-/// Where the annotation-only manager is with its node.
+/// State of the annotation-only manager's node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Older {
     Idle,
@@ -100,9 +100,9 @@ pub(crate) struct World {
 pub(crate) struct Stage {
     pub(crate) setup: Setup,
     pub(crate) rules: Rules,
-    /// Of all nodes; that of the annotation-only manager's node is the last.
+    /// Names of all nodes; the annotation-only manager's node is the last.
     pub(crate) names: Vec<NodeName>,
-    /// The values of which nodes and pods are made.
+    /// Values of which nodes and pods are made.
     node: Node,
     pub(crate) member: Member,
     pub(crate) pod: Pod,
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// Whether the basis of a write still holds.
+    /// Reports whether the version under a write is still current.
     pub(crate) fn would_be_done(&self, machine: usize, change: &Change) -> bool {
         match change {
             Change::Lock { basis, .. } => *basis == self.lock.version,

@@ -1,6 +1,5 @@
 //! Every body that the program sends: each call is made once, to a server that records the bodies and does nothing.
 
-use std::fs;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use reboot_manager::kube::{self, CA, Client, ConnectOptions, Environment, Kube, 
 use reboot_manager::lock::{self, LockState};
 use serde_json::{Value, json};
 use test_cluster::http::{Reply, Request, Response, Server};
+use test_cluster::scratch::Scratch;
 
 /// A request that has a body.
 pub(crate) struct Body {
@@ -38,16 +38,15 @@ pub(crate) fn every_body() -> Vec<Body> {
 }
 
 fn kube(server: &Server) -> Kube {
-    let path = std::env::temp_dir().join(format!("reboot-manager-schemas-{}", std::process::id()));
+    let scratch = Scratch::new();
     let kubeconfig = json!({
         "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", server.address())}}],
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
     });
-    fs::write(&path, kubeconfig.to_string()).unwrap();
-    let given = ConnectOptions { kubeconfig: Some(path.clone()), environment: Environment::default(), ..ConnectOptions::default() };
+    let kubeconfig = Some(scratch.file("config", kubeconfig.to_string()));
+    let given = ConnectOptions { kubeconfig, environment: Environment::default(), ..ConnectOptions::default() };
     let location = Location::find(&given).unwrap();
-    fs::remove_file(&path).unwrap();
     let client = Client::connect(&location, kube::Limits::default(), Arc::new(|_: &_| {})).unwrap();
     Kube::new(client, "reboot-manager".to_owned(), Some("reboot-manager".to_owned()))
 }

@@ -53,13 +53,7 @@ impl Api {
             .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
             .root_certs(RootCerts::Specific(Arc::new(roots)))
             .build();
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)))
-            .tls_config(tls)
-            .build();
+        let config = Agent::config_builder().http_status_as_error(false).max_redirects(0).proxy(None).tls_config(tls).build();
         Self { agent: config.new_agent(), base: base.to_owned(), token: token.map(str::to_owned) }
     }
 
@@ -82,48 +76,43 @@ impl Api {
 
     /// Sends a request to a server that may be unavailable.
     pub fn try_call(&self, method: &str, path: &str, content: &str, body: Option<&Value>) -> Result<Answer, ureq::Error> {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let bytes = body.map(Value::to_string).unwrap_or_default();
-        if body.is_some() {
-            request = request.header("Content-Type", content);
-        }
-        let request = request.body(bytes).expect("a well-formed request");
-        let mut response = self.agent.run(request)?;
-        let status = response.status().as_u16();
-        let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        let authorization = self.token.iter().map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
+        let content = body.iter().map(|_| ("Content-Type".to_owned(), content.to_owned()));
+        let headers: Vec<_> = authorization.chain(content).collect();
+        let raw = self.pass_on(method, path, &headers, body.map(Value::to_string).unwrap_or_default().as_bytes())?;
+        Ok(Answer { status: raw.status, body: serde_json::from_slice(&raw.body).unwrap_or(Value::Null) })
     }
 
     /// Sends a request of another client unchanged: the header fields are the ones given, the own token is not added.
     pub fn pass_on(&self, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> Result<Raw, ureq::Error> {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{target}", self.base));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let mut response = if body.is_empty() && ["DELETE", "GET", "HEAD"].contains(&method) {
-            self.agent.run(request.body(())?)?
-        } else {
-            self.agent.run(request.body(body)?)?
-        };
-        let headers = texts(&response);
-        let status = response.status().as_u16();
+        let mut response = self.run(method, target, headers, body, Some(LIMIT))?;
         let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
-        Ok(Raw { status, headers, body })
+        Ok(Raw { status: response.status().as_u16(), headers: texts(&response), body })
     }
 
     /// Sends another client's request for a stream, and passes on the body as it comes.
     pub fn pass_on_stream(&self, target: &str, headers: &[(String, String)]) -> Result<(Raw, impl Read + Send + use<>), ureq::Error> {
-        let mut request = ureq::http::Request::builder().method("GET").uri(format!("{}{target}", self.base));
+        let response = self.run("GET", target, headers, b"", None)?;
+        let raw = Raw { status: response.status().as_u16(), headers: texts(&response), body: Vec::new() };
+        Ok((raw, response.into_body().into_with_config().limit(u64::MAX).reader()))
+    }
+
+    fn run(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+        limit: Option<Duration>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{target}", self.base));
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = self.agent.configure_request(request.body(())?).timeout_global(None).build();
-        let response = self.agent.run(request)?;
-        let raw = Raw { status: response.status().as_u16(), headers: texts(&response), body: Vec::new() };
-        Ok((raw, response.into_body().into_with_config().limit(u64::MAX).reader()))
+        if body.is_empty() && ["DELETE", "GET", "HEAD"].contains(&method) {
+            return self.agent.run(self.agent.configure_request(request.body(())?).timeout_global(limit).build());
+        }
+        self.agent.run(self.agent.configure_request(request.body(body)?).timeout_global(limit).build())
     }
 
     #[track_caller]
@@ -159,3 +148,6 @@ fn texts(response: &ureq::http::Response<ureq::Body>) -> Vec<(String, String)> {
     let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
+
+/// Limit of a call that is no watch.
+const LIMIT: Duration = Duration::from_secs(60);

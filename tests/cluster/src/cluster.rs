@@ -252,14 +252,7 @@ impl TestCluster {
     fn kubeconfig_of(&self, server: &str, ca: Option<&Path>, user: &Value) -> PathBuf {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("kubeconfig-{number}"));
-        let mut cluster = json!({"server": server});
-        if let Some(ca) = ca {
-            cluster["certificate-authority"] = json!(ca);
-        }
-        let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
-        std::fs::write(&path, text.to_string()).expect("the kubeconfig is written");
+        std::fs::write(&path, kubeconfig(server, ca, user)).expect("the kubeconfig is written");
         path
     }
 
@@ -270,6 +263,18 @@ impl TestCluster {
         std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
         Some(path)
     }
+}
+
+/// Returns the text of a kubeconfig.
+pub(crate) fn kubeconfig(server: &str, ca: Option<&Path>, user: &Value) -> String {
+    let mut cluster = json!({"server": server});
+    if let Some(ca) = ca {
+        cluster["certificate-authority"] = json!(ca);
+    }
+    let text = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    text.to_string()
 }
 
 /// Reads the lock of the program; `Null` if there is none.

@@ -24,6 +24,7 @@ pub mod promises;
 pub mod proxy;
 pub mod real;
 pub mod resources;
+pub mod scratch;
 pub mod secured;
 pub mod server;
 pub mod simulated;

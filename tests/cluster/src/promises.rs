@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ use crate::TestCluster;
 use crate::api::Api;
 use crate::cluster::lock;
 use crate::fleet::Fleet;
+use crate::wait::poll_every;
 
 /// Checker that records each broken promise.
 pub struct Promises {
@@ -35,8 +37,22 @@ impl Promises {
         Self { admin: cluster.admin.clone(), fleet: cluster.fleet.clone(), slots, state: Mutex::default() }
     }
 
+    /// Acts as the agent of a node with an update: asks for a reboot until approved, boots, checks in until answered 200, with `pause` between
+    /// two requests. `ask` sends a request to `pre-reboot` or `steady-state`, and reports whether the answer was 200. Returns whether all
+    /// succeeded, each of the two within `limit`.
+    pub fn reboot(&self, node: &str, pause: Duration, limit: Duration, ask: impl Fn(&str) -> bool, boot: impl FnOnce()) -> bool {
+        let answered = |endpoint| poll_every(pause, limit, || if ask(endpoint) { Ok(()) } else { Err(()) }).is_ok();
+        if !answered("pre-reboot") {
+            return false;
+        }
+        self.approve(node);
+        boot();
+        self.check_in(node);
+        answered("steady-state")
+    }
+
     /// Records that the agent of this node received an approval, and checks the node.
-    pub fn approve(&self, node: &str) {
+    fn approve(&self, node: &str) {
         let mut state = self.state();
         state.approved.insert(node.to_owned());
         let count = state.approved.len();
@@ -64,7 +80,7 @@ impl Promises {
     }
 
     /// Records that the agent of this node is about to check in.
-    pub fn check_in(&self, node: &str) {
+    fn check_in(&self, node: &str) {
         self.state().approved.remove(node);
     }
 
@@ -117,7 +133,7 @@ impl Promises {
 }
 
 /// Returns the names of the pods that a drain of the node must evict.
-pub fn pods_to_evict(fleet: &Fleet, node: &str) -> Vec<String> {
+fn pods_to_evict(fleet: &Fleet, node: &str) -> Vec<String> {
     let pods = fleet.pods_on(node).into_iter();
     let pods = pods.filter(|pod| pod["metadata"]["ownerReferences"][0]["kind"] != "DaemonSet");
     pods.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()

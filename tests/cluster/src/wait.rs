@@ -14,12 +14,17 @@ pub fn wait_for<T, S: Display>(description: &str, deadline: Duration, look: impl
 }
 
 /// Polls until `look` succeeds; returns the last `Err` after the deadline.
-pub fn poll<T, S>(deadline: Duration, mut look: impl FnMut() -> Result<T, S>) -> Result<T, S> {
+pub fn poll<T, S>(deadline: Duration, look: impl FnMut() -> Result<T, S>) -> Result<T, S> {
+    poll_every(PAUSE, deadline, look)
+}
+
+/// Polls with another pause.
+pub(crate) fn poll_every<T, S>(pause: Duration, deadline: Duration, mut look: impl FnMut() -> Result<T, S>) -> Result<T, S> {
     let end = Instant::now() + deadline;
     loop {
         match look() {
             Err(state) if Instant::now() >= end => return Err(state),
-            Err(_) => thread::sleep(PAUSE),
+            Err(_) => thread::sleep(pause),
             Ok(seen) => return Ok(seen),
         }
     }

@@ -18,9 +18,12 @@ use crate::scenarios::{MANIFEST, Machine, binary, machines};
 /// Time limit of a run: several time-outs of the client and a round of the reconciler, on a busy machine.
 const RUN_MAX: Duration = Duration::from_secs(180);
 
+/// Pause of an agent between two requests.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Cluster that all runs of one kind share.
 pub(super) struct Small {
-    pub(super) cluster: TestCluster,
+    cluster: TestCluster,
     machines: [Machine; 2],
 }
 
@@ -34,8 +37,7 @@ pub(super) struct Current {
 impl Current {
     /// Ends the server with SIGKILL.
     pub(super) fn kill(&self) {
-        let server = self.server.lock().unwrap().clone();
-        server.iter().for_each(|server| server.kill());
+        self.get().iter().for_each(|server| server.kill());
         self.killed.store(true, Ordering::Release);
     }
 
@@ -54,7 +56,7 @@ impl Small {
     /// Performs one run, and reports whether there was a call of that number.
     #[track_caller]
     pub(super) fn run(&self, reboot: &Reboot, fault: &FaultKind, reach: Reach, call: usize, name: &str) -> bool {
-        (reboot.before)(self);
+        (reboot.before)(&self.cluster);
         let cordoned: Vec<bool> = self.machines.iter().map(|machine| self.cluster.is_cordoned(&machine.node)).collect();
         let (proxy, current) = (Proxy::to(&self.cluster.admin), Arc::<Current>::default());
         let promises = Arc::new(Promises::new(&self.cluster, 1));
@@ -63,7 +65,7 @@ impl Small {
         let calls = || if reach == Reach::EveryCall { Rule::any() } else { Rule::any_write() };
         let meets = Arc::clone(&met);
         proxy.plan(calls().nth(call).inject(Fault::before(move |_| meets.store(true, Ordering::Release))));
-        current.server.lock().unwrap().replace(Arc::new(self.start(&proxy)));
+        self.start(&current, &proxy);
         proxy.plan(calls().nth(call).inject((fault.fault)(&current)));
         let asking = self.machines.iter().filter(|machine| reboot.nodes.contains(&machine.node.as_str()));
         let done = thread::scope(|scope| {
@@ -73,7 +75,7 @@ impl Small {
                 self.restart(&current, &proxy);
                 if !intervened && proxy.count("create", "pods/eviction") > 0 {
                     intervened = true;
-                    (reboot.meanwhile)(self);
+                    (reboot.meanwhile)(&self.cluster);
                 }
                 expect_kept(&promises, name, &current);
                 if agents.iter().all(thread::ScopedJoinHandle::is_finished) { Ok(()) } else { Err(()) }
@@ -96,37 +98,27 @@ impl Small {
     /// Starts the next server if this one was killed.
     fn restart(&self, current: &Current, proxy: &Proxy) {
         if current.killed.swap(false, Ordering::AcqRel) {
-            let next = Arc::new(self.start(proxy));
-            current.server.lock().unwrap().replace(next);
+            self.start(current, proxy);
         }
     }
 
-    fn start(&self, proxy: &Proxy) -> Server {
-        self.cluster.server_through(proxy, &binary()).arg("--pre-reboot-wait").arg("20s").start()
+    fn start(&self, current: &Current, proxy: &Proxy) {
+        let server = self.cluster.server_through(proxy, &binary()).arg("--pre-reboot-wait=20s").start();
+        *current.server.lock().unwrap() = Some(Arc::new(server));
     }
 
-    /// Acts as an agent: requests a reboot until approved, reboots, checks in until answered 200; gives up if the run fails.
+    /// Acts as an agent until its machine has rebooted; gives up if the run fails.
     fn reboots(&self, machine: &Machine, reboot: &Reboot, current: &Current, promises: &Promises) {
-        let asked = |endpoint: &str| {
-            poll(RUN_MAX, || {
-                let server = current.get().ok_or("no server")?;
-                let answer = machine.agent(&server).try_send(endpoint).and_then(test_cluster::zincati::Pending::try_answer);
-                match answer {
-                    _ if !promises.broken().is_empty() => Ok(()),
-                    Some(answer) if answer.status == 200 => Ok(()),
-                    _ => Err("no 200"),
-                }
-            })
+        let ask = |endpoint: &str| {
+            let answer = || machine.agent(&*current.get()?).try_send(endpoint)?.try_answer();
+            !promises.broken().is_empty() || answer().is_some_and(|answer| answer.status == 200)
         };
-        if asked("pre-reboot").is_err() || !promises.broken().is_empty() {
-            return;
-        }
-        promises.approve(&machine.node);
-        self.cluster.fleet.reboot(&machine.node);
-        (reboot.booted)(self, &machine.node);
-        promises.check_in(&machine.node);
-        if asked("steady-state").is_ok() {
-            (reboot.checked_in)(self, &machine.node);
+        let boot = || {
+            self.cluster.fleet.reboot(&machine.node);
+            (reboot.booted)(&self.cluster, &machine.node);
+        };
+        if promises.reboot(&machine.node, PAUSE, RUN_MAX, ask, boot) {
+            (reboot.checked_in)(&self.cluster, &machine.node);
         }
     }
 

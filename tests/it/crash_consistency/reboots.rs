@@ -1,9 +1,7 @@
 //! Kinds of reboot in which calls meet faults.
 
-use serde_json::json;
+use test_cluster::TestCluster;
 use test_cluster::objects::Placement;
-
-use super::cluster::Small;
 
 /// Kind of reboot.
 pub(super) struct Reboot {
@@ -13,13 +11,13 @@ pub(super) struct Reboot {
     /// Minimum number of its writes.
     pub(super) writes_min: usize,
     /// Action before the first request.
-    pub(super) before: fn(&Small),
+    pub(super) before: fn(&TestCluster),
     /// Action once, after the first eviction.
-    pub(super) meanwhile: fn(&Small),
+    pub(super) meanwhile: fn(&TestCluster),
     /// Action between a node's boot and its check-in.
-    pub(super) booted: fn(&Small, &str),
+    pub(super) booted: fn(&TestCluster, &str),
     /// Action after its check-in.
-    pub(super) checked_in: fn(&Small, &str),
+    pub(super) checked_in: fn(&TestCluster, &str),
 }
 
 const PLAIN: Reboot = Reboot {
@@ -27,10 +25,10 @@ const PLAIN: Reboot = Reboot {
     nodes: &["n1"],
     // take, mark, evict two pods, drained, approve, check in, restore, free
     writes_min: 8,
-    before: |small| {
-        small.cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
-        small.cluster.fleet.bare_pod("shop", "b", Placement::On("n1"));
-        small.cluster.wait_for_running("n1", 2);
+    before: |cluster| {
+        cluster.fleet.bare_pod("shop", "a", Placement::On("n1"));
+        cluster.fleet.bare_pod("shop", "b", Placement::On("n1"));
+        cluster.wait_for_running("n1", 2);
     },
     meanwhile: |_| {},
     booted: |_, _| {},
@@ -42,14 +40,14 @@ pub(super) const REBOOTS: &[Reboot] = &[
     PLAIN,
     Reboot {
         name: "held by a budget, then freed",
-        before: |small| {
-            small.cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-            small.cluster.fleet.budget("shop", "web", 1, "web");
-            small.cluster.wait_for_running("n1", 1);
+        before: |cluster| {
+            cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
+            cluster.fleet.budget("shop", "web", 1, "web");
+            cluster.wait_for_running("n1", 1);
         },
-        meanwhile: |small| {
-            small.cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
-            small.cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
+        meanwhile: |cluster| {
+            cluster.admin.delete("/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web", None).ok();
+            cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None).ok();
         },
         ..PLAIN
     },
@@ -58,16 +56,9 @@ pub(super) const REBOOTS: &[Reboot] = &[
         name: "checked in before its kubelet is ready",
         writes_min: 6,
         before: |_| {},
-        booted: |small, node| small.cluster.fleet.set_ready(node, false),
-        checked_in: |small, node| small.cluster.fleet.set_ready(node, true),
+        booted: |cluster, node| cluster.fleet.set_ready(node, false),
+        checked_in: |cluster, node| cluster.fleet.set_ready(node, true),
         ..PLAIN
     },
-    Reboot {
-        name: "cordoned by an administrator before",
-        writes_min: 6,
-        before: |small| {
-            small.cluster.admin.merge("/api/v1/nodes/n1", &json!({"spec": {"unschedulable": true}})).ok();
-        },
-        ..PLAIN
-    },
+    Reboot { name: "cordoned by an administrator before", writes_min: 6, before: |cluster| cluster.set_cordon("n1", true), ..PLAIN },
 ];

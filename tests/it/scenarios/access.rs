@@ -1,12 +1,12 @@
 //! Who may call: credentials, what each covers, their rotation, and where a request comes from.
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use test_cluster::scratch::SecretVolume;
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::{Answer, send};
 use test_cluster::{Server, TestCluster};
@@ -16,34 +16,14 @@ use super::{Machine, SOON, binary, cluster, cluster_of, machine, machines};
 const PASSWORD: &str = "correct-horse-battery";
 const OTHER: &str = "another-long-secret";
 
-/// A folder as a Secret volume is made: `..data` leads to the version in force, the file leads through it.
-struct Volume {
-    folder: PathBuf,
-    version: usize,
-}
+/// Name of the file of credentials.
+const FILE: &str = "credentials.yaml";
 
-impl Volume {
-    fn new(cluster: &TestCluster, text: &str) -> Self {
-        let mut volume = Self { folder: cluster.folder().join("auth"), version: 0 };
-        fs::create_dir_all(&volume.folder).unwrap();
-        volume.swap(text);
-        symlink("..data/credentials.yaml", volume.file()).unwrap();
-        volume
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("credentials.yaml")
-    }
-
-    /// Puts a new version in force, as the kubelet does.
-    fn swap(&mut self, text: &str) {
-        self.version += 1;
-        let version = format!("..version-{}", self.version);
-        fs::create_dir(self.folder.join(&version)).unwrap();
-        fs::write(self.folder.join(&version).join("credentials.yaml"), text).unwrap();
-        symlink(&version, self.folder.join("..data-new")).unwrap();
-        fs::rename(self.folder.join("..data-new"), self.folder.join("..data")).unwrap();
-    }
+/// A volume with a file of credentials.
+fn volume(text: &str) -> SecretVolume {
+    let mut volume = SecretVolume::new(&[FILE]);
+    volume.update(&[(FILE, text)]);
+    volume
 }
 
 fn server(cluster: &TestCluster, file: &Path) -> Server {
@@ -70,8 +50,8 @@ fn assert_silent(server: &Server, pairs: &[&str]) {
 #[test]
 fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
     let (cluster, [one]) = cluster_of();
-    let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
-    let server = server(&cluster, &volume.file());
+    let volume = volume(&listed("workers", PASSWORD, "groups: [default]"));
+    let server = server(&cluster, &volume.file(FILE));
     let good = format!("workers:{PASSWORD}");
     let agent = one.agent(&server);
     agent.clone().with_credential(&good).steady_state().expect(200, "steady_state");
@@ -105,8 +85,8 @@ fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
 fn an_unknown_caller_is_refused_by_the_head_alone() {
     let cluster = cluster();
     let [_one] = machines::<1>(&cluster);
-    let volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: ['*']"));
-    let server = server(&cluster, &volume.file());
+    let volume = volume(&listed("workers", PASSWORD, "groups: ['*']"));
+    let server = server(&cluster, &volume.file(FILE));
     let ask = |head: &str, body: &str| -> Answer {
         let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         send(&server.address, text.as_bytes()).answer()
@@ -126,8 +106,8 @@ fn an_unknown_caller_is_refused_by_the_head_alone() {
 #[test]
 fn a_credential_of_one_node_moves_no_other() {
     let (cluster, [one, two]) = cluster_of();
-    let volume = Volume::new(&cluster, &listed("n1", PASSWORD, "groups: ['*']\n  nodes: [n1]"));
-    let server = server(&cluster, &volume.file());
+    let volume = volume(&listed("n1", PASSWORD, "groups: ['*']\n  nodes: [n1]"));
+    let server = server(&cluster, &volume.file(FILE));
     let pair = format!("n1:{PASSWORD}");
     let (mine, other) = (one.agent(&server).with_credential(&pair), two.agent(&server).with_credential(&pair));
     let before = cluster.fleet.read_node("n2");
@@ -146,26 +126,26 @@ fn a_credential_of_one_node_moves_no_other() {
 #[test]
 fn credentials_change_at_run_time_and_an_invalid_file_changes_nothing() {
     let (cluster, [one]) = cluster_of();
-    let mut volume = Volume::new(&cluster, &listed("workers", PASSWORD, "groups: [default]"));
-    let server = server(&cluster, &volume.file());
+    let mut volume = volume(&listed("workers", PASSWORD, "groups: [default]"));
+    let server = server(&cluster, &volume.file(FILE));
     let (old, new) = (format!("workers:{PASSWORD}"), format!("workers:{OTHER}"));
     let status = |pair: &str| one.agent(&server).with_credential(pair).steady_state().status;
     assert_eq!((status(&old), status(&new)), (200, 401));
     let both = format!("{}- user: workers\n  password: {OTHER}\n  groups: [default]\n", listed("workers", PASSWORD, "groups: [default]"));
-    volume.swap(&both);
+    volume.update(&[(FILE, &both)]);
     until(|| status(&new), 200);
     assert_eq!(status(&old), 200, "both hold while the nodes change over");
-    volume.swap(&listed("workers", OTHER, "groups: [default]"));
+    volume.update(&[(FILE, &listed("workers", OTHER, "groups: [default]"))]);
     until(|| status(&old), 401);
-    volume.swap(&listed("workers", PASSWORD, "group: [default]"));
+    volume.update(&[(FILE, &listed("workers", PASSWORD, "group: [default]"))]);
     let line = server.wait_for_log("the credentials read before stay in force", SOON);
     assert!(line.contains("ERROR") && line.contains("line 4: unknown key, must be one of"), "{line}");
     assert_eq!((status(&old), status(&new)), (401, 200));
     assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_error 1"));
-    fs::remove_file(volume.folder.join("..data")).unwrap();
+    fs::remove_file(volume.file("..data")).unwrap();
     server.wait_for_log("cannot be read", SOON);
     assert_eq!(status(&new), 200);
-    volume.swap(&listed("workers", PASSWORD, "groups: [default]"));
+    volume.update(&[(FILE, &listed("workers", PASSWORD, "groups: [default]"))]);
     until(|| status(&old), 200);
     assert_eq!(status(&new), 401);
     assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_error 0"));

@@ -47,7 +47,7 @@ fn cluster_ip(cluster: &TestCluster) -> String {
     cluster.admin.get(&path("services", "reboot-manager")).ok()["spec"]["clusterIP"].as_str().unwrap().to_owned()
 }
 
-/// As a node checks it: whether the certificate holds for the name under the CA.
+/// Checks that the certificate is valid for the name under the CA, as a node does.
 fn holds(ca: &str, certificate: &str, name: &str) -> Result<(), rustls::Error> {
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
@@ -246,7 +246,7 @@ fn files_that_do_not_fit_refuse_to_start() {
     server.wait_for_log("the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt", SOON);
 }
 
-/// As a node that trusts the CA reaches the ClusterIP, with a real client: the address in the URL is the Service's, and only
+/// Reaches the ClusterIP with a real client, as a node does that trusts the CA: the address in the URL is the Service's, and only
 /// where the connection goes is changed.
 #[test]
 fn curl_reaches_the_cluster_ip_with_the_ca_and_not_without() {

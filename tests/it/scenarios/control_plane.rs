@@ -55,7 +55,7 @@ fn a_control_plane_node_waits_while_another_is_unavailable() {
     waits(&one, &server, "cp2 holds a slot since 20");
 }
 
-/// It may be rebooting, so that its slot cannot be given to another; both answers say who waits for what.
+/// The uncordoned node may be rebooting, so no other node gets its slot. Both answers name the reason.
 #[test]
 fn an_approved_control_plane_node_that_was_uncordoned_waits_and_keeps_its_slot() {
     let cluster = cluster();

@@ -12,7 +12,7 @@ use super::{Machine, SOON, binary, cluster_of, server};
 /// More calls than a reboot makes; reaching it means that the test does not end by itself.
 const CALLS_MAX: usize = 200;
 
-/// Where an agent was when its server died.
+/// State of an agent when its server was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Asking,

@@ -33,7 +33,7 @@ pub(crate) const DOCUMENTS: [&str; 11] = [
 /// The address that the documents take for the Service's.
 const ADDRESS: &str = "10.0.0.78";
 
-/// How long a block may take; each waits for something by itself, and not as long.
+/// Maximum time of a block. Each has a shorter time limit of its own.
 const BLOCK_SECONDS: &str = "180";
 
 #[test]
@@ -55,7 +55,7 @@ struct Walk {
     cluster: TestCluster,
     server: Option<Server>,
     machine: Machine,
-    /// Where the commands run: it looks like a checkout.
+    /// Folder in which the commands run, with the files of a checkout.
     folder: PathBuf,
 }
 
@@ -101,7 +101,7 @@ impl Walk {
         command.env("PATH", path).env("CURL_HOME", &self.folder).current_dir(&self.folder).output().unwrap()
     }
 
-    /// What the Deployment would start, and a curl that finds it where the Service would be.
+    /// The program that the Deployment would start, and a curl that reaches it at the address of the Service.
     fn serve(&mut self) {
         let token = self.run(&format!("kubectl create token -n {NAMESPACE} reboot-manager"));
         self.cluster.token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
@@ -125,7 +125,7 @@ impl Walk {
         service.body["spec"]["clusterIP"].as_str().unwrap_or(ADDRESS).to_owned()
     }
 
-    /// As docs/kubernetes.md ends.
+    /// Checks the end state of docs/kubernetes.md.
     fn is_gone(&self) {
         assert_eq!(self.cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}")).status, 404);
         for node in ["n1", "n2"] {
@@ -135,7 +135,7 @@ impl Walk {
     }
 }
 
-/// What docs/moving.md moves from, under the names that their own manifests give.
+/// The servers from which docs/moving.md moves, with the names of their own manifests.
 fn old_servers(cluster: &TestCluster) {
     cluster.fleet.ensure_namespace("fleetlock");
     for (namespace, label) in [("default", "name"), ("fleetlock", "app.kubernetes.io/name")] {

@@ -13,7 +13,7 @@ use test_cluster::{Proxy, Server, TestCluster};
 
 use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, running_pod, unblock};
 
-/// How long a network or a store is away. Calls to Kubernetes give up after 20 to 30 s.
+/// Time for which a network or a store is down. Calls to Kubernetes end after 20 to 30 s.
 const AWAY: Duration = Duration::from_secs(30);
 
 fn server_via(cluster: &TestCluster, pipe: &Pipe) -> Server {
@@ -114,7 +114,7 @@ fn a_store_that_is_away_during_the_drain_costs_time_only() {
     assert_eq!(cluster.holders(), ["n1"]);
 }
 
-/// One replica's clock is a day ahead. A static binary cannot be shown another time, so this is always the ordinary one.
+/// The clock of a replica is a day ahead. The clock of a static program cannot be changed, so this uses the ordinary one.
 #[test]
 fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
     let (cluster, [one, two]) = cluster_of();

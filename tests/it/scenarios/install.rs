@@ -51,7 +51,7 @@ fn runs(cluster: &TestCluster) {
     assert_eq!(refusals(cluster), Vec::<String>::new());
 }
 
-/// What the events say of pods that could not be made.
+/// Returns the messages of events about pods that could not be created.
 fn refusals(cluster: &TestCluster) -> Vec<String> {
     let events = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/events")).ok();
     let failed = events["items"].as_array().into_iter().flatten().filter(|event| event["reason"] == "FailedCreate");
@@ -122,12 +122,12 @@ fn the_pod_is_admitted_under_restricted_and_would_not_be_with_less() {
     }
 }
 
-/// One verb that one rule grants for one resource.
+/// Verb that a rule grants for a resource.
 struct Right {
     role: String,
     position: usize,
     verb: String,
-    /// As `/readyz` names it.
+    /// Name of the right at `/readyz`.
     name: String,
 }
 
@@ -158,7 +158,7 @@ fn object_of(rules: &Value, position: usize) -> Option<String> {
     words(&rules[position]["resourceNames"]).pop()
 }
 
-/// So no right is granted that is not asked for, and none is missing unnoticed.
+/// Proves that no right is granted without need, and that each missing right is noticed.
 #[test]
 fn each_right_that_is_taken_away_is_named_at_readyz() {
     let (cluster, [_one]) = cluster_of();

@@ -39,7 +39,7 @@ use test_cluster::{Server, TestCluster, Zincati, cluster};
 
 pub(crate) use test_cluster::cluster::SOON;
 
-/// What users apply.
+/// The manifest that users apply.
 pub(crate) const MANIFEST: &str = include_str!("../../../kubernetes/deployment.yaml");
 
 /// The program under test: `REBOOT_MANAGER_BINARY`, else the one built with these tests.

@@ -12,7 +12,7 @@ fn own_pod(cluster: &TestCluster, name: &str, node: &str) -> Value {
     own_pod_with(cluster, name, node, &[])
 }
 
-/// The same with more tolerations.
+/// Creates the Deployment with more tolerations.
 fn own_pod_with(cluster: &TestCluster, name: &str, node: &str, tolerations: &[Value]) -> Value {
     let mut pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
     pod["spec"]["serviceAccountName"] = json!("reboot-manager");

@@ -120,7 +120,7 @@ fn a_steady_state_during_the_drain_ends_it() {
     assert_eq!(one.pods(&cluster).len(), 4);
 }
 
-/// Whether no eviction is asked for any more.
+/// Reports whether no further eviction is sent.
 fn held_still(cluster: &test_cluster::TestCluster, evictions: usize) -> bool {
     let more = || cluster.proxy.count("create", "pods/eviction") > evictions + 1;
     test_cluster::wait::poll(MOMENT * 4, || if more() { Ok(()) } else { Err(()) }).is_err()

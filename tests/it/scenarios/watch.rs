@@ -11,7 +11,7 @@ use test_cluster::{Server, TestCluster};
 
 use super::{Machine, SOON, calls, cluster_of, machine, server};
 
-/// How often watches were over for this reason, and whether one is open.
+/// Reads from the metrics how many watches ended for this reason, and whether one is open.
 fn watches(server: &Server, reason: &str) -> (u64, bool) {
     let (_, page) = server.page("/metrics");
     let value = |series: &str| page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0);
@@ -185,7 +185,7 @@ fn a_version_greater_than_that_of_the_own_write_proves_nothing() {
     wait_for_watch(&server, "inconsistent", 1);
 }
 
-/// As after etcd was restored from a backup: a version that no write will have for long.
+/// Event with a version far above those of all writes, as before etcd was restored from a backup.
 fn ahead() -> Value {
     json!({"type": "BOOKMARK", "object": {"kind": "Node", "metadata": {"resourceVersion": "999999999999"}}})
 }

@@ -8,12 +8,13 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use test_cluster::certificate::Authority;
 use test_cluster::http::{Reply, Scripted};
+use test_cluster::scratch::Scratch;
 
 use super::*;
 use crate::kube::client::call::{Detail, Verb};
 use crate::kube::config::{ConnectOptions, Environment};
 use crate::kube::error_chain;
-use crate::kube::testing::{Scratch, base64, closed_port, http, json as answer};
+use crate::kube::testing::{base64, closed_port, http, json as answer};
 
 const BUDGET: &str =
     r#"{"kind":"Status","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"needs 2"}]},"code":429}"#;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use test_cluster::scratch::Scratch;
+
 use super::*;
 use crate::kube::error_chain;
-use crate::kube::testing::Scratch;
 use crate::system::clock;
 
 fn later(moment: Now, seconds: u64) -> Now {

@@ -1,7 +1,8 @@
 //! Plugins as small shell scripts.
 
+use test_cluster::scratch::Scratch;
+
 use super::*;
-use crate::kube::testing::Scratch;
 
 const V1: &str = "client.authentication.k8s.io/v1";
 

@@ -104,7 +104,7 @@ fn a_missing_part_is_named() {
 }
 
 #[test]
-fn a_mistake_is_a_place_and_never_the_text() {
+fn an_error_names_the_position_and_never_the_text() {
     assert_eq!(Kubeconfig::parse("users:\n  - name: a\n    user: s3cr3t\n", Path::new("")).err().unwrap(), "line 3, column 11");
     assert!(!Kubeconfig::parse("users: [s3cr3t", Path::new("")).err().unwrap().contains("s3cr3t"));
     let text = one("certificate-authority-data: Q0E=", "token: s3cr3t");

@@ -1,8 +1,9 @@
 //! Where the API server is found.
 
+use test_cluster::scratch::Scratch;
+
 use super::*;
 use crate::kube::error_chain;
-use crate::kube::testing::Scratch;
 
 fn config(server: &str, more: &str) -> String {
     format!(

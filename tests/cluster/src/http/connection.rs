@@ -1,6 +1,6 @@
 //! One connection: requests in, replies out, until one side closes.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl<T: Read + Write> Wire for T {}
 
 pub(super) fn serve(stream: TcpStream, id: u64, tls: Option<Arc<ServerConfig>>, handler: &Handler) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut wire, certified): (Box<dyn Wire>, bool) = match tls {
+    let (wire, certified): (Box<dyn Wire>, bool) = match tls {
         None => (Box::new(stream), false),
         Some(config) => {
             let mut tls = StreamOwned::new(ServerConnection::new(config).map_err(io::Error::other)?, stream);
@@ -23,194 +23,129 @@ pub(super) fn serve(stream: TcpStream, id: u64, tls: Option<Arc<ServerConfig>>, 
             (Box::new(tls), certified)
         }
     };
-    let mut buffer = Vec::new();
-    while let Some(request) = next_request(&mut *wire, &mut buffer)? {
+    let mut wire = BufReader::new(wire);
+    while let Some(request) = next_request(&mut wire)? {
         let request = Request { connection: id, certified, ..request };
-        let close = request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let out = wire.get_mut();
         match handler(&request) {
             Reply::Cut => return Ok(()),
-            Reply::CutAfter(bytes) => {
-                wire.write_all(&bytes)?;
-                return wire.flush();
-            }
-            Reply::Raw(bytes) => {
-                wire.write_all(&bytes)?;
-                wire.flush()?;
-            }
-            Reply::Send(response) => send(&mut *wire, &request, &response)?,
+            Reply::CutAfter(bytes) => return write(out, &bytes),
+            Reply::Raw(bytes) => write(out, &bytes)?,
+            Reply::Send(response) => send(out, &request, &response)?,
             Reply::Stream(response, stream) => {
-                if !send_stream(&mut *wire, &response, stream)? {
+                if !send_stream(out, &response, stream)? {
                     return Ok(());
                 }
             }
         }
-        if close {
+        if request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
             return Ok(());
         }
     }
     Ok(())
 }
 
-enum Framing {
-    Chunked,
-    Length(usize),
-}
-
-fn next_request(wire: &mut dyn Wire, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
-    let (mut request, head) = loop {
-        if let Some(found) = parse_head(buffer)? {
-            break found;
-        }
-        if buffer.len() > HEAD_LIMIT {
-            return Err(malformed("a request head beyond the limit"));
-        }
-        if !fill(wire, buffer)? {
+/// Reads a request; `None` if the client has closed the connection.
+fn next_request(wire: &mut BufReader<Box<dyn Wire>>) -> io::Result<Option<Request>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if wire.read_until(b'\n', &mut head)? == 0 {
             return Ok(None);
         }
-    };
-    buffer.drain(..head);
-    if request.header("Expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
-        wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        wire.flush()?;
     }
-    request.body = match framing(&request)? {
-        Framing::Chunked => chunked_body(wire, buffer)?,
-        Framing::Length(length) => take(wire, buffer, length)?,
+    let mut request = parse_head(&head)?;
+    if request.header("Expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+        write(wire.get_mut(), b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    request.body = if request.header("Transfer-Encoding").is_some() {
+        chunked_body(wire)?
+    } else {
+        let length = request.header("Content-Length").map(str::parse).transpose().map_err(malformed)?;
+        exactly(wire, length.unwrap_or(0))?
     };
     Ok(Some(request))
 }
 
-fn parse_head(buffer: &[u8]) -> io::Result<Option<(Request, usize)>> {
+fn parse_head(bytes: &[u8]) -> io::Result<Request> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
     let mut head = httparse::Request::new(&mut headers);
-    let httparse::Status::Complete(length) = head.parse(buffer).map_err(malformed)? else { return Ok(None) };
+    head.parse(bytes).map_err(malformed)?;
     let headers = head.headers.iter().map(|field| (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned())).collect();
     let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
-    Ok(Some((
-        Request { method: text(head.method), target: text(head.path), headers, body: Vec::new(), connection: 0, certified: false },
-        length,
-    )))
+    Ok(Request { method: text(head.method), target: text(head.path), headers, body: Vec::new(), connection: 0, certified: false })
 }
 
-fn framing(request: &Request) -> io::Result<Framing> {
-    if request.header("Transfer-Encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
-        return Ok(Framing::Chunked);
-    }
-    let length = request.header("Content-Length").map(str::parse).transpose().map_err(malformed)?;
-    Ok(Framing::Length(length.unwrap_or(0)))
-}
-
-fn chunked_body(wire: &mut dyn Wire, buffer: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+fn chunked_body(wire: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
-        let (start, size) = loop {
-            match httparse::parse_chunk_size(buffer).map_err(|_| malformed("a chunk size"))? {
-                httparse::Status::Complete(found) => break found,
-                httparse::Status::Partial => more(wire, buffer)?,
-            }
-        };
-        buffer.drain(..start);
-        let chunk = take(wire, buffer, usize::try_from(size).map_err(malformed)?)?;
-        take(wire, buffer, 2)?;
-        if chunk.is_empty() {
+        let mut line = String::new();
+        wire.read_line(&mut line)?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(size, 16).map_err(malformed)?;
+        // A line break follows the bytes, and the empty chunk at the end.
+        let chunk = exactly(wire, size + 2)?;
+        if size == 0 {
             return Ok(body);
         }
-        body.extend(chunk);
+        body.extend(&chunk[..size]);
     }
 }
 
-fn take(wire: &mut dyn Wire, buffer: &mut Vec<u8>, length: usize) -> io::Result<Vec<u8>> {
-    while buffer.len() < length {
-        more(wire, buffer)?;
-    }
-    let rest = buffer.split_off(length);
-    Ok(std::mem::replace(buffer, rest))
+fn exactly(wire: &mut impl BufRead, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    wire.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
-fn more(wire: &mut dyn Wire, buffer: &mut Vec<u8>) -> io::Result<()> {
-    if fill(wire, buffer)? { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+fn write(wire: &mut dyn Wire, bytes: &[u8]) -> io::Result<()> {
+    wire.write_all(bytes)?;
+    wire.flush()
 }
 
-fn fill(wire: &mut dyn Wire, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    let mut chunk = [0; 16 * 1024];
-    loop {
-        match wire.read(&mut chunk) {
-            Ok(0) => return Ok(false),
-            Ok(length) => {
-                buffer.extend_from_slice(&chunk[..length]);
-                return Ok(true);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// Returns the head of an answer, with the field that frames its body.
+fn head(response: &Response, framing: &str) -> Vec<u8> {
+    let phrase = if response.status < 300 { "OK" } else { "Refused" };
+    let fields: String = response.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("HTTP/1.1 {} {phrase}\r\n{fields}{framing}\r\n\r\n", response.status).into_bytes()
 }
 
-fn head(response: &Response) -> Vec<u8> {
-    let mut out = format!("HTTP/1.1 {} {}\r\n", response.status, phrase(response.status)).into_bytes();
-    for (name, value) in &response.headers {
-        out.extend(format!("{name}: {value}\r\n").bytes());
-    }
-    out
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
 /// Reports whether the body was sent to its end.
 fn send_stream(wire: &mut dyn Wire, response: &Response, stream: Stream) -> io::Result<bool> {
-    let mut out = head(response);
-    out.extend(b"Transfer-Encoding: chunked\r\n\r\n");
-    wire.write_all(&out)?;
-    wire.flush()?;
-    let in_order = (stream.0)(&mut |bytes| {
-        if bytes.is_empty() {
-            // An empty chunk ends the body.
-            return Ok(());
-        }
-        wire.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
-        wire.write_all(bytes)?;
-        wire.write_all(b"\r\n")?;
-        wire.flush()
-    })?;
-    if in_order {
-        wire.write_all(b"0\r\n\r\n")?;
-        wire.flush()?;
+    write(wire, &head(response, CHUNKED))?;
+    // An empty chunk ends the body.
+    let complete = (stream.0)(&mut |bytes| if bytes.is_empty() { Ok(()) } else { write(wire, &chunk(bytes)) })?;
+    if complete {
+        write(wire, &chunk(b""))?;
     }
-    Ok(in_order)
+    Ok(complete)
 }
 
 fn send(wire: &mut dyn Wire, request: &Request, response: &Response) -> io::Result<()> {
-    let mut out = head(response);
+    let mut out;
     if response.chunked {
-        out.extend(b"Transfer-Encoding: chunked\r\n\r\n");
-        for chunk in response.body.chunks(CHUNK) {
-            out.extend(format!("{:x}\r\n", chunk.len()).bytes());
-            out.extend(chunk);
-            out.extend(b"\r\n");
-        }
-        out.extend(b"0\r\n\r\n");
+        out = head(response, CHUNKED);
+        response.body.chunks(CHUNK).for_each(|part| out.extend(chunk(part)));
+        out.extend(chunk(b""));
     } else {
-        out.extend(format!("Content-Length: {}\r\n\r\n", response.body.len()).bytes());
+        out = head(response, &format!("Content-Length: {}", response.body.len()));
         if request.method != "HEAD" {
             out.extend(&response.body);
         }
     }
-    wire.write_all(&out)?;
-    wire.flush()
-}
-
-fn phrase(status: u16) -> &'static str {
-    match status {
-        200..300 => "OK",
-        400..500 => "Refused",
-        _ => "Failed",
-    }
+    write(wire, &out)
 }
 
 fn malformed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: E) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-/// Bytes of a request head; an API server allows about as much.
-const HEAD_LIMIT: usize = 64 * 1024;
 const HEADERS_LIMIT: usize = 64;
+
+const CHUNKED: &str = "Transfer-Encoding: chunked";
+
 /// Small enough that a list comes in many chunks.
 const CHUNK: usize = 4 * 1024;

@@ -22,11 +22,12 @@ use std::{env, fs, process};
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::cluster::kubeconfig;
 use crate::wait::poll;
 
 use self::credentials::Credentials;
 pub use self::pool::Guard;
-use self::program::{Program, Sweeper};
+use self::program::Shell;
 use self::programs::Layout;
 
 /// A running control plane. Dropping it ends all of its programs and removes everything it wrote.
@@ -35,9 +36,9 @@ pub struct ControlPlane {
     admin: Api,
     credentials: Credentials,
     layout: Layout,
-    programs: Mutex<BTreeMap<&'static str, Program>>,
+    programs: Mutex<BTreeMap<&'static str, Shell>>,
     /// After the programs: what they write into goes last.
-    _sweeper: Sweeper,
+    _sweeper: Shell,
 }
 
 impl ControlPlane {
@@ -49,7 +50,7 @@ impl ControlPlane {
     /// Starts a control plane and waits until its API server, scheduler and controllers work.
     pub fn start() -> Self {
         let layout = layout();
-        let sweeper = Sweeper::of(&layout.folder);
+        let sweeper = Shell::sweep(&layout.folder);
         let credentials = Credentials::make(&layout.folder);
         let admin = Api::new(&layout.api_url(), Some(credentials.authority_pem.as_bytes()), Some(&credentials.admin_token));
         let plane = Self { admin, credentials, layout, programs: Mutex::default(), _sweeper: sweeper };
@@ -93,13 +94,6 @@ impl ControlPlane {
         self.token(namespace, service_account, &json!({"expirationSeconds": 3600, "boundObjectRef": bound}))
     }
 
-    /// Writes a kubeconfig with this token, removed with the control plane.
-    pub fn kubeconfig(&self, token: &str) -> PathBuf {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("kubeconfig-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.write(&name, &programs::kubeconfig(&self.layout, &self.credentials, token))
-    }
-
     /// Returns kubectl with all rights, without arguments.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(self.layout.program("kubectl"));
@@ -138,13 +132,8 @@ impl ControlPlane {
         self.end("kube-apiserver");
     }
 
-    /// Returns the process ids of the running programs, by name.
-    pub fn pids(&self) -> BTreeMap<&'static str, u32> {
-        self.running().iter().map(|(name, program)| (*name, program.pid())).collect()
-    }
-
     /// Returns the last lines of each program's log.
-    pub fn log_tail(&self) -> String {
+    fn log_tail(&self) -> String {
         let tail = |name| {
             let log = fs::read_to_string(self.layout.log(name)).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
@@ -162,14 +151,14 @@ impl ControlPlane {
 
     /// Writes the files that the scheduler, the controllers and kubectl read.
     fn write_configuration(&self) {
-        let token = &self.credentials.admin_token;
-        let kubeconfig = self.write(ADMIN_KUBECONFIG, &programs::kubeconfig(&self.layout, &self.credentials, token));
+        let user = json!({"token": self.credentials.admin_token});
+        let kubeconfig = self.write(ADMIN_KUBECONFIG, &kubeconfig(&self.layout.api_url(), Some(&self.credentials.authority), &user));
         self.write(SCHEDULER_CONFIGURATION, &programs::scheduler_configuration(&kubeconfig));
     }
 
     /// Restarts the scheduler and the controllers if they run.
     fn renew_controllers(&self) {
-        let ended: Vec<Program> =
+        let ended: Vec<Shell> =
             ["kube-controller-manager", "kube-scheduler"].iter().filter_map(|name| self.running().remove(name)).collect();
         if !ended.is_empty() {
             drop(ended);
@@ -181,8 +170,7 @@ impl ControlPlane {
     fn wait_until_it_serves(&self) {
         self.wait("the API server to be ready", || {
             self.run_api_server();
-            let ready = self.admin.try_call("GET", "/readyz", "", None).map_err(|error| error.to_string())?;
-            if ready.status == 200 { Ok(()) } else { Err(format!("/readyz answered {}", ready.status)) }
+            answers(&self.admin, "/readyz")
         });
     }
 
@@ -205,8 +193,7 @@ impl ControlPlane {
         for (api, path) in signs {
             self.wait(&format!("the control plane to show {path}"), || {
                 self.start_controllers();
-                let sign = api.try_call("GET", path, "", None).map_err(|error| error.to_string())?;
-                if sign.status == 200 { Ok(()) } else { Err(format!("{} {}", sign.status, sign.body)) }
+                answers(api, path)
             });
         }
     }
@@ -214,9 +201,9 @@ impl ControlPlane {
     /// Starts a program unless it runs; reports whether the program was started.
     fn run(&self, name: &'static str, arguments: impl FnOnce() -> Vec<String>) -> bool {
         let mut running = self.running();
-        let is_away = running.get_mut(name).is_none_or(Program::has_ended);
+        let is_away = running.get_mut(name).is_none_or(Shell::has_ended);
         if is_away {
-            running.insert(name, Program::start(&self.layout.program(name), &arguments(), &self.layout.log(name)));
+            running.insert(name, Shell::guard(&self.layout.program(name), &arguments(), &self.layout.log(name)));
         }
         is_away
     }
@@ -225,7 +212,7 @@ impl ControlPlane {
         drop(self.running().remove(name));
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, Program>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, Shell>> {
         self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -241,6 +228,12 @@ impl ControlPlane {
         fs::write(&path, content).expect("a writable folder for this run");
         path
     }
+}
+
+/// Checks that this path is answered with 200.
+fn answers(api: &Api, path: &str) -> Result<(), String> {
+    let answer = api.try_call("GET", path, "", None).map_err(|error| error.to_string())?;
+    if answer.status == 200 { Ok(()) } else { Err(format!("{} {}", answer.status, answer.body)) }
 }
 
 /// Chooses a new folder, three free ports, and the folder of the programs.

@@ -116,17 +116,6 @@ pub(super) fn scheduler_configuration(kubeconfig: &Path) -> String {
     .to_string()
 }
 
-/// A kubeconfig for a bearer of `token`.
-pub(super) fn kubeconfig(layout: &Layout, credentials: &Credentials, token: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts:\n- name: test\n  context:\n    cluster: test\n    user: test\n\
-         clusters:\n- name: test\n  cluster:\n    server: {}\n    certificate-authority: {}\n\
-         users:\n- name: test\n  user:\n    token: {token}\n",
-        layout.api_url(),
-        credentials.authority.display(),
-    )
-}
-
 fn loopback_server(credentials: &Credentials) -> Vec<String> {
     owned(&[
         "--bind-address=127.0.0.1",

@@ -172,7 +172,7 @@ impl Store {
         token
     }
 
-    /// Whose token this is; a service account's lives as long as the account.
+    /// Owner of the token. A token of a service account is valid as long as the account exists.
     pub(super) fn caller(&self, token: &str) -> Option<Caller> {
         let caller = self.tokens.get(token)?;
         match caller {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use test_cluster::TestCluster;
 use test_cluster::cluster::Backend;
 
-use requests::At;
+use requests::Row;
 
 /// Default numbers of nodes, one measurement each.
 const NODES: [usize; 3] = [100, 1000, 5000];
@@ -43,12 +43,11 @@ fn main() {
         cluster.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("bench: measuring at {nodes} nodes");
-        all.push(requests::measure(&cluster, &program, nodes));
+        all.push((nodes, requests::measure(&cluster, &program)));
     }
     let bytes = cluster.admin.get("/api/v1/nodes/n7").ok().to_string().len();
     println!("Nodes of {bytes} bytes each.\n");
     requests_table(&all);
-    process_table(&all);
     drains::measure(&cluster, &program);
 }
 
@@ -65,30 +64,14 @@ fn machine(program: &Path) {
     println!("The program: {size} bytes ({:.2} MiB).", size as f64 / f64::from(1 << 20));
 }
 
-fn requests_table(all: &[At]) {
+fn requests_table(all: &[(usize, Vec<Row>)]) {
     println!("| request | nodes | ms, median | ms, worst | CPU, ms | API requests | API bytes |\n|---|--:|--:|--:|--:|--:|--:|");
-    for row in 0..all[0].rows.len() {
-        for at in all {
-            let seen = &at.rows[row];
-            println!(
-                "| {} | {} | {:.1} | {:.1} | {} | {} | {} |",
-                seen.what,
-                at.nodes,
-                seen.median(),
-                seen.worst(),
-                seen.cpu.map_or_else(String::new, |cpu| format!("{cpu:.2}")),
-                seen.requests,
-                seen.bytes
-            );
+    for row in 0..all[0].1.len() {
+        for (nodes, rows) in all {
+            let seen = &rows[row];
+            let cpu = seen.cpu.map_or_else(String::new, |cpu| format!("{cpu:.2}"));
+            let (what, median, worst, (requests, bytes)) = (seen.what, seen.median(), seen.worst(), seen.calls);
+            println!("| {what} | {nodes} | {median:.1} | {worst:.1} | {cpu} | {requests} | {bytes} |");
         }
-    }
-}
-
-fn process_table(all: &[At]) {
-    println!("\n| nodes | start to ready, ms | start to the first check-in answered, ms | peak RSS, MiB | threads | descriptors |");
-    println!("|--:|--:|--:|--:|--:|--:|");
-    for at in all {
-        let peak = at.peak_kib as f64 / 1024.0;
-        println!("| {} | {:.0} | {:.0} | {peak:.2} | {} | {} |", at.nodes, at.ready, at.answered, at.threads, at.descriptors);
     }
 }

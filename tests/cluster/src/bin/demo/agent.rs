@@ -1,7 +1,8 @@
 //! Agent of one machine: sends the requests of Zincati, only more often, and reboots when approved.
 
+use std::cell::Cell;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use test_cluster::fleet::zincati_id;
 use test_cluster::zincati::Answer;
@@ -19,7 +20,7 @@ const HELD_AFTER: Duration = Duration::from_millis(400);
 /// Time that a machine is down.
 const BOOT: Duration = Duration::from_secs(3);
 
-/// Time limit of one reboot, also on a slow machine.
+/// Time limit until a node is approved, also on a slow machine.
 const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 pub(crate) struct Agent {
@@ -36,25 +37,21 @@ impl Agent {
 
     /// Checks in, and reports whether the answer was 200.
     pub(crate) fn check_in(&self, watch: &Watch) -> bool {
-        watch.promises.check_in(self.node);
         self.print(watch, "checks in with b", &self.replicas[1].steady_state())
     }
 
     /// Requests a reboot until approved, reboots, checks in. Reports whether all that succeeded in time.
     pub(crate) fn reboot(&self, cluster: &TestCluster, watch: &Watch) -> bool {
-        if !repeat(|attempt| self.request_reboot(attempt % 2, watch)) {
-            watch.output.print(self.node, Tone::Bad, &format!("gives up: no reboot was approved within {TIME_LIMIT:?}"));
-            return false;
+        let attempts = Cell::new(0);
+        let ask = |endpoint: &str| match endpoint {
+            "pre-reboot" => self.request_reboot(attempts.replace(attempts.get() + 1) % 2, watch),
+            _ => self.check_in(watch),
+        };
+        let rebooted = watch.promises.reboot(self.node, RETRY, TIME_LIMIT, ask, || self.boot(cluster, watch));
+        if !rebooted {
+            watch.output.print(self.node, Tone::Bad, &format!("gives up: not approved and in service within {TIME_LIMIT:?}"));
         }
-        watch.output.print(self.node, Tone::Plain, "reboots …");
-        cluster.kubelet.power_off(self.node);
-        cluster.fleet.set_ready(self.node, false);
-        thread::sleep(BOOT);
-        cluster.fleet.reboot(self.node);
-        cluster.fleet.set_ready(self.node, true);
-        cluster.kubelet.power_on(self.node);
-        watch.output.print(self.node, Tone::Plain, "is up again, with a new boot-id");
-        repeat(|_| self.check_in(watch))
+        rebooted
     }
 
     /// Sends one pre-reboot request, and reports whether it was approved.
@@ -67,11 +64,22 @@ impl Agent {
             watch.output.print(self.node, Tone::Plain, &text);
         }
         let action = if held { "is answered".to_owned() } else { format!("asks {name}") };
-        let approved = self.print(watch, &action, &pending.answer());
-        if approved {
-            watch.approved(self.node);
+        self.print(watch, &action, &pending.answer())
+    }
+
+    fn boot(&self, cluster: &TestCluster, watch: &Watch) {
+        match watch.promises.broken().last() {
+            None => watch.output.print(self.node, Tone::Low, "is empty, except for the pod of a DaemonSet"),
+            Some(broken) => watch.output.print(self.node, Tone::Bad, broken),
         }
-        approved
+        watch.output.print(self.node, Tone::Plain, "reboots …");
+        cluster.kubelet.power_off(self.node);
+        cluster.fleet.set_ready(self.node, false);
+        thread::sleep(BOOT);
+        cluster.fleet.reboot(self.node);
+        cluster.fleet.set_ready(self.node, true);
+        cluster.kubelet.power_on(self.node);
+        watch.output.print(self.node, Tone::Plain, "is up again, with a new boot-id");
     }
 
     /// Prints an answer, and reports whether it was 200.
@@ -80,19 +88,4 @@ impl Agent {
         watch.output.print(self.node, tone, &format!("{action} → {} {}: {}", answer.status, answer.kind, answer.value));
         answer.status == 200
     }
-}
-
-/// Repeats a request until it succeeds, and reports whether it did in time.
-fn repeat(mut request: impl FnMut(usize) -> bool) -> bool {
-    let begun = Instant::now();
-    for attempt in 0.. {
-        if request(attempt) {
-            return true;
-        }
-        if begun.elapsed() > TIME_LIMIT {
-            break;
-        }
-        thread::sleep(RETRY);
-    }
-    false
 }

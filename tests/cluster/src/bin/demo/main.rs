@@ -6,7 +6,6 @@
 mod agent;
 mod output;
 mod stage;
-mod summary;
 mod watch;
 
 use std::path::PathBuf;
@@ -36,7 +35,7 @@ fn main() -> ExitCode {
     stage::set(&cluster);
     let servers = [cluster.server(&binary).start(), cluster.server(&binary).start()];
     let output = Output::new();
-    output.title(&stage::description(&servers));
+    output.title("reboot-manager: three nodes want to reboot at once", &stage::description(&servers));
     let watch = Arc::new(Watch::new(&cluster, output));
     let observer = Arc::clone(&watch);
     // The proxy delays each answer until the cluster is read, so that no violation of a budget is missed.
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let agents = stage::NODES.map(|(node, machine_id)| Agent::new(node, machine_id, &servers));
     let finished = run(&agents, &cluster, &watch);
-    if summary::print(&watch, begun.elapsed()) && finished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if watch.summary(begun.elapsed()) && finished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs all agents until each has rebooted, and reports whether all succeeded.

@@ -8,20 +8,17 @@ use std::time::{Duration, Instant};
 /// Pause after each line, so that people can follow.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// Width of the time and the node before the text of a line.
-const INDENT: usize = 13;
-
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const GREEN: &str = "32";
+const YELLOW: &str = "33";
 const RED: &str = "1;31";
 
 pub(crate) struct Output {
     begun: Instant,
-    width: usize,
     colours: bool,
-    /// Keeps the lines of one event together.
-    lines: Mutex<()>,
+    /// Keeps a line and its pause together.
+    line: Mutex<()>,
 }
 
 /// Meaning of an event, shown as its colour.
@@ -39,11 +36,10 @@ pub(crate) enum Tone {
 }
 
 impl Output {
-    /// Uses colours on a terminal unless `NO_COLOR` is set, and the width in `COLUMNS` within reason.
+    /// Uses colours on a terminal unless `NO_COLOR` is set.
     pub(crate) fn new() -> Self {
         let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(110);
-        Self { begun: Instant::now(), width: usize::clamp(columns, 60, 120), colours, lines: Mutex::default() }
+        Self { begun: Instant::now(), colours, line: Mutex::default() }
     }
 
     /// Prints an event of a node; an empty name means the whole cluster.
@@ -53,24 +49,17 @@ impl Output {
             Tone::Good => GREEN,
             Tone::Low => DIM,
             Tone::Plain => "",
-            Tone::Wait => "33",
+            Tone::Wait => YELLOW,
         };
-        let _lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut start = self.painted(DIM, &format!("{:>5.1} s  ", self.begun.elapsed().as_secs_f64()));
-        start += &self.painted(BOLD, &format!("{node:<4}"));
-        for line in wrap(text, self.width - INDENT) {
-            write_line(&format!("{start}{}", self.painted(colour, &line)));
-            start = " ".repeat(INDENT);
-        }
+        let _line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = self.painted(DIM, &format!("{:>5.1} s", self.begun.elapsed().as_secs_f64()));
+        write_line(&format!("{time}  {}{}", self.painted(BOLD, &format!("{node:<4}")), self.painted(colour, text)));
         thread::sleep(PAUSE);
     }
 
-    /// Prints lines without a time, the first in bold.
-    pub(crate) fn title(&self, lines: &[String]) {
-        for (number, line) in lines.iter().enumerate() {
-            write_line(&self.painted(if number == 0 { BOLD } else { "" }, line));
-        }
-        write_line("");
+    /// Prints a headline and lines of text below.
+    pub(crate) fn title(&self, headline: &str, text: &str) {
+        write_line(&format!("{}\n{text}", self.painted(BOLD, headline)));
     }
 
     /// Prints a line of the summary.
@@ -86,23 +75,5 @@ impl Output {
 
 fn write_line(text: &str) {
     // A reader that has closed the pipe does not matter: the exit code still reports the result.
-    let _ = writeln!(io::stdout(), "{}", text.trim_end());
-}
-
-/// Breaks text between words into lines of at most `width` characters.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let last = lines.len() - 1;
-        let line = &mut lines[last];
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(format!("  {word}"));
-        } else {
-            line.push(' ');
-            line.push_str(word);
-        }
-    }
-    lines
+    let _ = writeln!(io::stdout(), "{text}");
 }

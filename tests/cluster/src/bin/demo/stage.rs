@@ -45,19 +45,19 @@ pub(crate) fn set(cluster: &TestCluster) {
 }
 
 /// Describes the demo.
-pub(crate) fn description(servers: &[Server; 2]) -> Vec<String> {
-    let [a, b] = servers.each_ref().map(|server| server.address.as_str());
-    vec![
-        "reboot-manager: three nodes want to reboot at once".to_owned(),
-        String::new(),
-        "The cluster is simulated in this process. The program is the real one, in two replicas".to_owned(),
-        format!("(a on {a}, b on {b}), with the rights of kubernetes/deployment.yaml."),
-        String::new(),
-        "nodes      n1, n2, n3, each with an agent that speaks as Zincati does".to_owned(),
-        format!("workloads  Deployment {WEB} ({WEB_PODS} pods; its PodDisruptionBudget requires {WEB_MIN} healthy), StatefulSet db (2),"),
-        "           DaemonSet logs (one on each node, not evicted), and lonely, a pod without an owner".to_owned(),
-        "rule       1 node at a time. A refused agent asks again after 3 s here, 5 min in reality.".to_owned(),
-    ]
+pub(crate) fn description([a, b]: &[Server; 2]) -> String {
+    format!(
+        "
+The cluster is simulated in this process. The program is the real one, in two replicas
+(a on {}, b on {}), with the rights of kubernetes/deployment.yaml.
+
+nodes      n1, n2, n3, each with an agent that speaks as Zincati does
+workloads  Deployment {WEB} ({WEB_PODS} pods; its PodDisruptionBudget requires {WEB_MIN} healthy), StatefulSet db (2),
+           DaemonSet logs (one on each node, not evicted), and lonely, a pod without an owner
+rule       1 node at a time. A refused agent asks again after 3 s here, 5 min in reality.
+",
+        a.address, b.address
+    )
 }
 
 /// Slows down the start and end of a pod or template, so that people can follow.

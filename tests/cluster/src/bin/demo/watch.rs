@@ -4,57 +4,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use test_cluster::TestCluster;
-use test_cluster::api::Api;
+use test_cluster::fleet::Fleet;
 use test_cluster::promises::Promises;
 use test_cluster::proxy::Passed;
 
 use crate::output::{Output, Tone};
-use crate::stage::{NODES, SHOP, WEB};
+use crate::stage::{NODES, SHOP, WEB, WEB_MIN, WEB_PODS};
 
 pub(crate) struct Watch {
     pub(crate) output: Output,
     pub(crate) promises: Promises,
-    admin: Api,
-    state: Mutex<State>,
+    fleet: Fleet,
+    seen: Mutex<Seen>,
 }
 
 /// The cluster as last read, and the figures so far.
 #[derive(Default)]
-struct State {
+struct Seen {
+    reads: usize,
     /// Description of each node: its cordon and its status.
-    nodes: BTreeMap<String, String>,
+    nodes: BTreeMap<&'static str, String>,
     /// Ready pods by UID.
     ready: BTreeSet<String>,
     holders: BTreeSet<String>,
-    /// Pods whose refused eviction was printed.
-    refused: BTreeSet<String>,
-    seen: Seen,
-}
-
-/// Figures of the summary.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    pub(crate) reads: usize,
     /// Largest number of nodes cordoned in one read.
-    pub(crate) most_cordoned: usize,
+    most_cordoned: usize,
     /// Smallest number of healthy pods of the Deployment in one read.
-    pub(crate) fewest_web: usize,
-    /// Number of nodes that at the end have a new boot-id, no cordon, the status `Ready` and no slot.
-    pub(crate) rebooted: usize,
-    pub(crate) evicted: usize,
-    pub(crate) refused: usize,
+    fewest_web: Option<usize>,
+    evicted: usize,
+    refused: usize,
+    /// Pods whose refused eviction was printed.
+    refused_pods: BTreeSet<String>,
 }
 
 impl Watch {
     /// Begins with a read that prints nothing.
     pub(crate) fn new(cluster: &TestCluster, output: Output) -> Self {
-        let seen = Seen { fewest_web: usize::MAX, ..Seen::default() };
-        let state = Mutex::new(State { seen, ..State::default() });
-        let watch = Self { output, promises: Promises::new(cluster, 1), admin: cluster.admin.clone(), state };
+        let watch = Self { output, promises: Promises::new(cluster, 1), fleet: cluster.fleet.clone(), seen: Mutex::default() };
         watch.read();
         watch
     }
@@ -62,30 +53,43 @@ impl Watch {
     /// Reads everything once, and prints the changes.
     pub(crate) fn read(&self) {
         self.promises.check_lease();
-        let mut state = self.state();
-        let first = state.seen.reads == 0;
-        state.seen.reads += 1;
+        let mut seen = self.seen();
+        let first = seen.reads == 0;
+        seen.reads += 1;
         // Nodes are read before the Lease, so that a slot is printed before the cordon that follows it.
-        let nodes: Vec<Value> = NODES.iter().map(|(name, _)| self.node(name)).collect();
-        self.read_holders(&mut state);
-        let cordoned = nodes.iter().filter(|node| is_cordoned(node)).count();
-        state.seen.most_cordoned = state.seen.most_cordoned.max(cordoned);
-        for node in nodes {
-            let (name, now) = (text(&node["metadata"]["name"]), describe(&node));
-            if state.nodes.insert(name.clone(), now.clone()).is_some_and(|before| before != now) {
-                self.output.print(&name, Tone::Plain, &format!("is {now}"));
+        let nodes = NODES.map(|(name, _)| (name, self.fleet.read_node(name)));
+        self.read_holders(&mut seen);
+        seen.most_cordoned = seen.most_cordoned.max(nodes.iter().filter(|(_, node)| is_cordoned(node)).count());
+        for (name, node) in nodes {
+            let now = describe(&node);
+            if seen.nodes.insert(name, now.clone()).is_some_and(|before| before != now) {
+                self.output.print(name, Tone::Plain, &format!("is {now}"));
             }
         }
-        let list = self.admin.get(&format!("/api/v1/namespaces/{SHOP}/pods")).ok();
+        let list = self.fleet.api().get(&format!("/api/v1/namespaces/{SHOP}/pods")).ok();
         let ready: Vec<&Value> = list["items"].as_array().into_iter().flatten().filter(|pod| is_ready(pod)).collect();
         let healthy = ready.iter().filter(|pod| pod["metadata"]["labels"]["app"] == WEB && pod["metadata"]["deletionTimestamp"].is_null());
-        state.seen.fewest_web = state.seen.fewest_web.min(healthy.count());
+        let healthy = healthy.count();
+        seen.fewest_web = Some(seen.fewest_web.map_or(healthy, |fewest| fewest.min(healthy)));
         for pod in ready {
-            if state.ready.insert(text(&pod["metadata"]["uid"])) && !first {
+            if seen.ready.insert(text(&pod["metadata"]["uid"])) && !first {
                 let line = format!("pod {} runs here now", text(&pod["metadata"]["name"]));
                 self.output.print(&text(&pod["spec"]["nodeName"]), Tone::Low, &line);
             }
         }
+    }
+
+    fn read_holders(&self, seen: &mut Seen) {
+        let lease = self.fleet.api().get("/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager");
+        let names = text(&lease.body["spec"]["holderIdentity"]);
+        let now: BTreeSet<String> = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        for node in now.difference(&seen.holders) {
+            self.output.print(node, Tone::Plain, "holds the slot (Lease reboot-manager)");
+        }
+        for node in seen.holders.difference(&now) {
+            self.output.print(node, Tone::Plain, "has released the slot");
+        }
+        seen.holders = now;
     }
 
     /// Reads the cluster after the answer to an eviction, and prints the answer.
@@ -93,62 +97,52 @@ impl Watch {
         self.read();
         let pod = passed.path.trim_end_matches("/eviction");
         let name = pod.rsplit('/').next().unwrap_or_default();
-        let node = text(&self.admin.get(pod).body["spec"]["nodeName"]);
-        let mut state = self.state();
+        let node = text(&self.fleet.api().get(pod).body["spec"]["nodeName"]);
+        let mut seen = self.seen();
         if passed.upstream == Some(429) {
-            state.seen.refused += 1;
-            if state.refused.insert(name.to_owned()) {
+            seen.refused += 1;
+            if seen.refused_pods.insert(name.to_owned()) {
                 self.output.print(&node, Tone::Wait, &format!("pod {name} must stay for now: its PodDisruptionBudget refuses (429)"));
             }
         } else if passed.upstream.is_some_and(|status| status < 300) {
-            state.seen.evicted += 1;
+            seen.evicted += 1;
             self.output.print(&node, Tone::Plain, &format!("pod {name} is evicted"));
         }
     }
 
-    /// Checks a node whose reboot was approved just now.
-    pub(crate) fn approved(&self, node: &str) {
-        self.promises.approve(node);
-        let broken = self.promises.broken();
-        match broken.last() {
-            None => self.output.print(node, Tone::Low, "is empty, except for the pod of a DaemonSet"),
-            Some(broken) => self.output.print(node, Tone::Bad, broken),
-        }
-    }
-
-    /// Returns the figures after a last read.
-    pub(crate) fn last_read(&self) -> Seen {
+    /// Prints the summary after a last read, and reports whether every promise was kept.
+    pub(crate) fn summary(&self, took: Duration) -> bool {
         self.read();
-        let state = self.state();
+        NODES.iter().for_each(|(name, _)| self.promises.check_restored(name, false));
+        let seen = self.seen();
         let in_service = |name: &str| {
-            let node = self.node(name);
-            let rebooted = node["status"]["nodeInfo"]["bootID"] != format!("first-boot-of-{name}");
-            rebooted && describe(&node) == "uncordoned, Ready" && !state.holders.contains(name)
+            let rebooted = self.fleet.read_node(name)["status"]["nodeInfo"]["bootID"] != format!("first-boot-of-{name}");
+            rebooted && seen.nodes[name] == "uncordoned, Ready" && !seen.holders.contains(name)
         };
         let rebooted = NODES.iter().filter(|(name, _)| in_service(name)).count();
-        NODES.iter().for_each(|(name, _)| self.promises.check_restored(name, false));
-        Seen { rebooted, ..state.seen.clone() }
+        let (most, fewest) = (self.promises.most().max(seen.most_cordoned), seen.fewest_web.unwrap_or_default());
+        let broken = self.promises.broken();
+        let emptied = match broken.as_slice() {
+            [] => "no pod to evict was on a node when its reboot was approved, and each node was cordoned".to_owned(),
+            broken => format!("no promise was broken on the cluster: {}", broken.join("; ")),
+        };
+        let budget =
+            format!("the budget was never violated: at least {fewest} of {WEB_PODS} {WEB} pods were healthy, {WEB_MIN} are required");
+        let verdicts = [
+            (rebooted == NODES.len(), format!("{rebooted} of {} nodes have rebooted and are in service again", NODES.len())),
+            (most == 1, format!("never more than 1 at a time: at most {most} was cordoned or away")),
+            (broken.is_empty(), emptied),
+            (fewest >= WEB_MIN as usize, budget),
+        ];
+        self.output.title("", &format!("Observed in {} reads of the cluster, one of them after each eviction:\n", seen.reads));
+        verdicts.iter().for_each(|(holds, text)| self.output.verdict(*holds, text));
+        let (evicted, refused, seconds) = (seen.evicted, seen.refused, took.as_secs_f64());
+        self.output.title("", &format!("{evicted} pods evicted; {refused} evictions refused because of a budget; {seconds:.0} s"));
+        verdicts.iter().all(|(holds, _)| *holds)
     }
 
-    fn read_holders(&self, state: &mut State) {
-        let lease = self.admin.get("/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager");
-        let names = text(&lease.body["spec"]["holderIdentity"]);
-        let now: BTreeSet<String> = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        for node in now.difference(&state.holders) {
-            self.output.print(node, Tone::Plain, "holds the slot (Lease reboot-manager)");
-        }
-        for node in state.holders.difference(&now) {
-            self.output.print(node, Tone::Plain, "has released the slot");
-        }
-        state.holders = now;
-    }
-
-    fn node(&self, name: &str) -> Value {
-        self.admin.get(&format!("/api/v1/nodes/{name}")).ok()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,12 +9,8 @@ mod names;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair};
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use test_cluster::certificate::Authority;
 use test_cluster::cluster::{NAMESPACE, SOON};
 use test_cluster::empty_root::{EmptyRoot, USER};
 use test_cluster::fleet::Fleet;
@@ -36,13 +32,13 @@ fn main() {
     let root = EmptyRoot::with(Path::new(program), emulator.first().map(Path::new));
     says_its_version(&root);
 
-    let (authority, tls) = certificate();
-    let cluster = Simulated::start_tls(tls, authority.as_bytes());
+    let authority = Authority::new();
+    let cluster = Simulated::start_tls(authority.issue(&["127.0.0.1", HOST]).server(None), authority.pem().as_bytes());
     let admin = cluster.admin();
     apply(&admin, &manifest, &["Deployment", "PodDisruptionBudget"]);
     Fleet::new(admin.clone()).node("n1", MACHINE_ID, "boot").create();
     let names = Names::serve(&format!("{HOST}.cluster.local"));
-    root.mount(&cluster.token_for(NAMESPACE, "reboot-manager"), &authority, NAMESPACE);
+    root.mount(&cluster.token_for(NAMESPACE, "reboot-manager"), &authority.pem(), NAMESPACE);
     root.is_read_only();
 
     let port = cluster.base().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap();
@@ -70,20 +66,6 @@ fn says_its_version(root: &EmptyRoot) {
     let output = Command::new(&command[0]).args(&command[1..]).arg("--version").output().expect("chroot");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.starts_with("reboot-manager "), "{output:?}");
-}
-
-/// Makes a certificate for the API server, and the TLS configuration that presents it.
-fn certificate() -> (String, Arc<ServerConfig>) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned(), HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
-        .unwrap();
-    (certificate.pem(), Arc::new(config))
 }
 
 /// Checks the user of the process in `/proc`.

@@ -8,21 +8,21 @@ use test_cluster::zincati::Answer;
 
 /// Times by endpoint and answer.
 #[derive(Default)]
-pub(super) struct Answers(Mutex<BTreeMap<(&'static str, String), Vec<Duration>>>);
+pub(super) struct Answers(Mutex<BTreeMap<(String, String), Vec<Duration>>>);
 
 impl Answers {
     /// Adds an answer; `None` is a connection that ended without one.
-    pub(super) fn add(&self, endpoint: &'static str, answer: Option<&Answer>) {
+    pub(super) fn add(&self, endpoint: &str, answer: Option<&Answer>) {
         let (name, took) = match answer {
             Some(answer) => (format!("{} `{}`", answer.status, answer.kind), answer.took),
             None => ("none".to_owned(), Duration::ZERO),
         };
-        self.0.lock().expect("answers").entry((endpoint, name)).or_default().push(took);
+        self.0.lock().expect("answers").entry((endpoint.to_owned(), name)).or_default().push(took);
     }
 
     /// Counts the answers of an endpoint with this status and kind.
-    pub(super) fn count(&self, endpoint: &'static str, name: &str) -> usize {
-        self.0.lock().expect("answers").get(&(endpoint, name.to_owned())).map_or(0, Vec::len)
+    pub(super) fn count(&self, endpoint: &str, name: &str) -> usize {
+        self.0.lock().expect("answers").get(&(endpoint.to_owned(), name.to_owned())).map_or(0, Vec::len)
     }
 
     pub(super) fn print(&self) {

@@ -1,18 +1,20 @@
 //! A whole fleet checks in twice: the first time each node gets its annotation, the second time nothing changes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use test_cluster::TestCluster;
 use test_cluster::fleet::machine_id;
 
-use super::agents;
 use super::answers::Answers;
-use super::samples::{self, Samples};
+use super::samples::Samples;
 
 /// Limit of the server's memory: the promise is 8 MiB at 5,000 nodes.
 const RSS_KIB_MAX: u64 = 8 * 1024;
+
+/// Number of threads. Each holds one connection and waits for its answer.
+const THREADS: usize = 32;
 
 pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration) -> Vec<String> {
     let cluster = TestCluster::new(manifest);
@@ -22,22 +24,22 @@ pub(super) fn play(program: &Path, manifest: &str, nodes: usize, time: Duration)
     let names = ["first check-in", "second check-in"];
     for name in names {
         let begun = Instant::now();
-        let due = (0..nodes).map(|machine| (begun + time * u32::try_from(machine).unwrap() / u32::try_from(nodes).unwrap(), machine));
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Acquire) {
-                    samples.look(&server);
-                    std::thread::sleep(samples::EVERY);
-                }
-            });
-            agents::play(due, |machine| {
-                let answer = server.zincati(&machine_id(machine)).send("steady-state").try_answer();
-                answers.add(name, answer.as_ref());
-                None
-            });
-            over.store(true, Ordering::Release);
-        });
+        let check_in = |machine: usize| {
+            let due = begun + time.mul_f64(machine as f64 / nodes as f64);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            answers.add(name, server.zincati(&machine_id(machine)).send("steady-state").try_answer().as_ref());
+        };
+        samples.take(
+            &server,
+            || (),
+            || {
+                thread::scope(|scope| {
+                    for first in 0..THREADS {
+                        scope.spawn(move || (first..nodes).step_by(THREADS).for_each(check_in));
+                    }
+                });
+            },
+        );
     }
     answers.print();
     samples.print();

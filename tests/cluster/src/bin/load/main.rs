@@ -11,7 +11,6 @@
     reason = "the load plays the outside world, which has a clock, and ends at a wrong answer"
 )]
 
-mod agents;
 mod answers;
 mod check_ins;
 mod roll_out;

@@ -1,12 +1,14 @@
 //! Samples of the resources of the process, and a check that they do not grow.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use test_cluster::Server;
 
 /// Interval between two samples.
-pub(super) const EVERY: Duration = Duration::from_millis(250);
+const EVERY: Duration = Duration::from_millis(250);
 
 /// Limits of the growth from the second quarter's maximum to the last quarter's. A leak of one for each reboot, or for each hundred
 /// requests, is many times that.
@@ -33,7 +35,23 @@ impl Samples {
         Self { begun: Instant::now(), seen: Mutex::default() }
     }
 
-    pub(super) fn look(&self, server: &Server) {
+    /// Does some work, and takes a sample and a look at intervals meanwhile.
+    pub(super) fn take(&self, server: &Server, look: impl Fn() + Sync, work: impl FnOnce()) {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    self.add(server);
+                    look();
+                    thread::sleep(EVERY);
+                }
+            });
+            work();
+            over.store(true, Ordering::Release);
+        });
+    }
+
+    fn add(&self, server: &Server) {
         let values = [server.rss_kib(), server.threads() as u64, server.descriptors() as u64];
         self.seen.lock().expect("samples").push(Sample { at: self.begun.elapsed(), cpu: server.cpu_time(), values });
     }
