@@ -71,7 +71,7 @@ impl Actor {
         self.work.is_request() && *self.work.uid() == node.meta.uid
     }
 
-    /// What the shipped rules say; with a mutation, what it makes of that. `None`: a reconciler has nothing to do.
+    /// Asks the shipped rules for the next step, which a mutation may change. `None`: a reconciler has nothing to do.
     pub(crate) fn next(&self, stage: &Stage, now: Now) -> Option<Step> {
         let of_reconciler = |step| match step {
             reconcile::Step::Change(change, _why) => Some(Step::Change(change)),

@@ -59,7 +59,7 @@ pub(crate) const ONE: Setup = Setup { nodes: 1, ..PAIR };
 pub(crate) const OLDER: Setup = Setup { older: Some("z"), late: true, ..ONE };
 
 impl Setup {
-    /// Lets each of these events happen so many times.
+    /// Lets each of these events happen that number of times.
     pub(crate) fn with<const N: usize>(mut self, events: [(Event, u8); N]) -> Self {
         self.may.set(events);
         self
@@ -116,7 +116,7 @@ impl Event {
     ];
 }
 
-/// How often each event may yet happen, in the order of [`Event::ALL`].
+/// Number of times that each event may still happen, in the order of [`Event::ALL`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance(pub(crate) [u8; Event::ALL.len()]);
 

@@ -51,7 +51,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// There is evidence that the machine is back, and from now on its cordon may be undone.
+    /// Records that there is evidence for the reboot of the machine, so its cordon may be removed.
     pub(crate) fn came_back(&mut self) {
         (self.out, self.kept) = (false, false);
     }
