@@ -119,26 +119,14 @@ fn short(key: &[u8]) -> [u8; 16] {
 
 impl Walk {
     /// The first state from which no goal can be reached.
-    fn stuck(&self) -> Option<Number> {
-        let count = self.parents.len();
-        let mut first = vec![0usize; count + 1];
-        for (_, to) in &self.edges {
-            first[*to as usize + 1] += 1;
-        }
-        for at in 0..count {
-            first[at + 1] += first[at];
-        }
-        let mut filled = first.clone();
-        let mut sources: Vec<Number> = vec![0; self.edges.len()];
-        for (from, to) in &self.edges {
-            sources[filled[*to as usize]] = *from;
-            filled[*to as usize] += 1;
-        }
-        let mut reaches = vec![false; count];
+    fn stuck(&mut self) -> Option<Number> {
+        self.edges.sort_unstable_by_key(|(_, to)| *to);
+        let mut reaches = vec![false; self.parents.len()];
         let mut open = self.goals.clone();
         open.iter().for_each(|goal| reaches[*goal as usize] = true);
         while let Some(state) = open.pop() {
-            for source in &sources[first[state as usize]..first[state as usize + 1]] {
+            let first = self.edges.partition_point(|(_, to)| *to < state);
+            for (source, _) in self.edges[first..].iter().take_while(|(_, to)| *to == state) {
                 if !std::mem::replace(&mut reaches[*source as usize], true) {
                     open.push(*source);
                 }

@@ -212,7 +212,8 @@ impl Moves<'_> {
         let (stage, state) = (self.stage, &self.world.machines[machine]);
         let waits = self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine);
         let room = self.world.actors.iter().filter(|actor| actor.work.is_request()).count() < stage.setup.requests;
-        let asks = match state.client {
+        let client = state.client;
+        let asks = match client {
             Client::Up => state.wants > 0,
             Client::Approved => self.world.may.left(Event::SecondThought) > 0,
             Client::Back => true,
@@ -220,24 +221,21 @@ impl Moves<'_> {
         if !asks || !room || state.node.is_none() || (waits && self.world.may.left(Event::SecondCall) == 0) {
             return;
         }
-        let what = if state.client == Client::Back { "checks in" } else { "asks" };
+        let what = if client == Client::Back { "checks in" } else { "asks" };
         self.add(format_args!("{}: {what}{}", stage.names[machine], if waits { ", again" } else { "" }), |world| {
             if waits {
                 world.may.spend(Event::SecondCall);
             }
             hang_up(world, machine);
             let caller = stage.caller(world, machine);
-            match world.machines[machine].client {
-                Client::Up => begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world)),
-                Client::Approved => {
-                    world.may.spend(Event::SecondThought);
-                    begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world));
-                }
-                Client::Back => {
-                    world.machine(machine).came_back();
-                    world.actors.push(Rc::new(Actor::new(Work::SteadyState(caller), machine, world)));
-                }
+            if client == Client::Back {
+                world.machine(machine).came_back();
+                return world.actors.push(Rc::new(Actor::new(Work::SteadyState(caller), machine, world)));
             }
+            if client == Client::Approved {
+                world.may.spend(Event::SecondThought);
+            }
+            begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world));
         });
     }
 

@@ -16,7 +16,6 @@ pub(crate) enum Mutation {
     ApprovesByAnOldList,
     /// Approves by the Lease as it was read, and writes nothing.
     ApprovesWithoutWriting,
-    /// Does not look at the pods at all.
     DoesNotList,
     /// Does not look who is marked once it has marked itself.
     DoesNotLookAgain,
@@ -28,9 +27,7 @@ pub(crate) enum Mutation {
     FreesWhenTheNodeIsGone,
     /// Takes every cordon for its own.
     ForgetsWhoseCordonItIs,
-    /// Does not look at the other nodes of the control plane.
     IgnoresTheControlPlane,
-    /// Marks without cordoning.
     MarksWithoutCordon,
     /// After a conflict continues with what it had read.
     NeverLooksAgain,
@@ -42,11 +39,8 @@ pub(crate) enum Mutation {
     RestoresHolders,
     /// Uncordons whatever the record says.
     RestoresSchedulable,
-    /// Takes a Lease without its annotation for an empty lock.
     TakesALostAnnotationForAnEmptyLock,
-    /// Takes a slot when all are taken.
     TakesBeyondTheSlots,
-    /// Never frees a slot.
     WithholdsSlots,
 }
 

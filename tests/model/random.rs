@@ -72,13 +72,12 @@ fn numbers() -> impl Strategy<Value = Vec<u32>> {
 fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
     let mut numbers = numbers.iter().copied();
     let setup = Setup { mutation, ..setup(beside, &mut numbers) };
-    let broken = Walk::of(&setup, Describe::No).through(numbers.clone());
-    if broken.is_ok() {
+    let mut walk = Walk::of(setup, Describe::No);
+    if walk.through(numbers.clone()).is_ok() {
         return Ok(());
     }
-    let mut again = Walk::of(&setup, Describe::Yes);
-    let broken = again.through(numbers);
-    broken.map_err(|broken| format!("{broken}\n{setup:?}\n{}", again.trace.join("\n")))
+    walk = Walk::of(setup, Describe::Yes);
+    walk.through(numbers).map_err(|broken| format!("{broken}\n{setup:?}\n{}", walk.trace.join("\n")))
 }
 
 fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
@@ -132,8 +131,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn of(setup: &Setup, describe: Describe) -> Self {
-        let stage = Stage::new(*setup);
+    fn of(setup: Setup, describe: Describe) -> Self {
+        let stage = Stage::new(setup);
         Self { world: stage.world(), stage, describe, trace: Vec::new() }
     }
 
