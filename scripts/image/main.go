@@ -55,103 +55,65 @@ func main() {
 	if given.output == "" || given.name == "" || given.version == "" || flag.NArg() == 0 {
 		log.Fatal("usage: image -output FILE -name NAME -version VERSION [-revision COMMIT] [-created SECONDS] ARCHITECTURE=PROGRAM …")
 	}
-	if err := write(given, flag.Args()); err != nil {
+	write(given, flag.Args())
+}
+
+// must returns the value. An error ends the program: without any of its parts there is no image.
+func must[T any](value T, err error) T {
+	check(err)
+	return value
+}
+
+func check(err error) {
+	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-// write makes the images, the index of them, and the file.
-func write(given options, programs []string) error {
-	folder, err := os.MkdirTemp("", "image")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
-
+// write makes the images, the index of them, and the file. If it fails, the caller removes its TMPDIR.
+func write(given options, programs []string) {
+	folder := must(os.MkdirTemp("", "image"))
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	var loadable []entry
 	for _, pair := range programs {
 		architecture, path, found := strings.Cut(pair, "=")
 		if !found {
-			return fmt.Errorf("%q is not ARCHITECTURE=PROGRAM", pair)
+			log.Fatalf("%q is not ARCHITECTURE=PROGRAM", pair)
 		}
-		image, err := imageOf(given, architecture, path)
-		if err != nil {
-			return fmt.Errorf("%s: %w", pair, err)
-		}
+		image := imageOf(given, architecture, must(os.ReadFile(path)))
 		platform := &v1.Platform{OS: "linux", Architecture: architecture}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
-		entry, err := entryOf(given, architecture, image)
-		if err != nil {
-			return err
-		}
-		loadable = append(loadable, entry)
+		loadable = append(loadable, entryOf(given, architecture, image))
 	}
 	index = mutate.Annotations(index, annotations(given)).(v1.ImageIndex)
 
-	target, err := layout.Write(folder, empty.Index)
-	if err != nil {
-		return err
-	}
 	// The tag, as the layout has it, and the whole name, as containerd and Docker import it.
 	names := map[string]string{
 		"org.opencontainers.image.ref.name": given.version,
 		"io.containerd.image.name":          fullName(given.name) + ":" + given.version,
 	}
-	if err := target.AppendIndex(index, layout.WithAnnotations(names)); err != nil {
-		return err
-	}
-	manifest, err := json.Marshal(loadable)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(folder, "manifest.json"), manifest, 0o644); err != nil {
-		return err
-	}
-	digest, err := index.Digest()
-	if err != nil {
-		return err
-	}
-	fmt.Println(digest)
-	return pack(folder, given)
+	check(must(layout.Write(folder, empty.Index)).AppendIndex(index, layout.WithAnnotations(names)))
+	check(os.WriteFile(filepath.Join(folder, "manifest.json"), must(json.Marshal(loadable)), 0o644))
+	pack(folder, given)
+	check(os.RemoveAll(folder))
+	fmt.Println(must(index.Digest()))
 }
 
 // imageOf is the image for one architecture.
-func imageOf(given options, architecture, path string) (v1.Image, error) {
-	program, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+func imageOf(given options, architecture string, program []byte) v1.Image {
 	var content bytes.Buffer
 	writer := tar.NewWriter(&content)
-	if err := add(writer, strings.TrimPrefix(entryPoint, "/"), 0o755, program, given.created); err != nil {
-		return nil, err
-	}
-	if err := writer.Close(); err != nil {
-		return nil, err
-	}
+	add(writer, strings.TrimPrefix(entryPoint, "/"), 0o755, program, given.created)
+	check(writer.Close())
 	opener := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil }
-	layer, err := tarball.LayerFromOpener(opener, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(9))
-	if err != nil {
-		return nil, err
-	}
+	layer := must(tarball.LayerFromOpener(opener, tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(9)))
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	history := v1.History{Created: v1.Time{Time: given.created}, CreatedBy: "scripts/build-image"}
-	image, err := mutate.Append(base, mutate.Addendum{Layer: layer, History: history})
-	if err != nil {
-		return nil, err
-	}
-	file, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	file = file.DeepCopy()
+	image := must(mutate.Append(base, mutate.Addendum{Layer: layer, History: history}))
+	file := must(image.ConfigFile()).DeepCopy()
 	file.OS, file.Architecture, file.Created = "linux", architecture, v1.Time{Time: given.created}
 	file.Config = v1.Config{Entrypoint: []string{entryPoint}, User: user, WorkingDir: "/", Labels: annotations(given)}
-	if image, err = mutate.ConfigFile(image, file); err != nil {
-		return nil, err
-	}
-	return mutate.Annotations(image, annotations(given)).(v1.Image), nil
+	return mutate.Annotations(must(mutate.ConfigFile(image, file)), annotations(given)).(v1.Image)
 }
 
 // annotations say what the image is: https://github.com/opencontainers/image-spec/blob/main/annotations.md
@@ -177,24 +139,12 @@ type entry struct {
 }
 
 // entryOf names the image's blobs. A file of this form has one architecture a name, so the tag says which.
-func entryOf(given options, architecture string, image v1.Image) (entry, error) {
-	config, err := image.ConfigName()
-	if err != nil {
-		return entry{}, err
+func entryOf(given options, architecture string, image v1.Image) entry {
+	made := entry{Config: blob(must(image.ConfigName())), RepoTags: []string{given.name + ":" + given.version + "-" + architecture}}
+	for _, layer := range must(image.Layers()) {
+		made.Layers = append(made.Layers, blob(must(layer.Digest())))
 	}
-	made := entry{Config: blob(config), RepoTags: []string{given.name + ":" + given.version + "-" + architecture}}
-	layers, err := image.Layers()
-	if err != nil {
-		return entry{}, err
-	}
-	for _, layer := range layers {
-		digest, err := layer.Digest()
-		if err != nil {
-			return entry{}, err
-		}
-		made.Layers = append(made.Layers, blob(digest))
-	}
-	return made, nil
+	return made
 }
 
 // blob is where a layout keeps the content with this digest.
@@ -216,49 +166,28 @@ func fullName(name string) string {
 }
 
 // pack writes the files of the folder into one tar file, in the order of their names.
-func pack(folder string, given options) error {
+func pack(folder string, given options) {
+	output := must(os.Create(given.output))
+	writer := tar.NewWriter(output)
+	// WalkDir goes by the names of folders; the order here is that of whole paths.
 	var paths []string
-	err := filepath.WalkDir(folder, func(path string, found os.DirEntry, err error) error {
+	check(filepath.WalkDir(folder, func(path string, found os.DirEntry, err error) error {
 		if err == nil && found.Type().IsRegular() {
 			paths = append(paths, path)
 		}
 		return err
-	})
-	if err != nil {
-		return err
-	}
+	}))
 	slices.Sort(paths)
-	output, err := os.Create(given.output)
-	if err != nil {
-		return err
-	}
-	defer output.Close()
-	writer := tar.NewWriter(output)
 	for _, path := range paths {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(folder, path)
-		if err != nil {
-			return err
-		}
-		if err := add(writer, filepath.ToSlash(name), 0o644, content, given.created); err != nil {
-			return err
-		}
+		add(writer, filepath.ToSlash(must(filepath.Rel(folder, path))), 0o644, must(os.ReadFile(path)), given.created)
 	}
-	if err := writer.Close(); err != nil {
-		return err
-	}
-	return output.Close()
+	check(writer.Close())
+	check(output.Close())
 }
 
 // add writes one file, owned by root, with nothing in its header that depends on this machine.
-func add(writer *tar.Writer, name string, mode int64, content []byte, changed time.Time) error {
+func add(writer *tar.Writer, name string, mode int64, content []byte, changed time.Time) {
 	header := tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content)), ModTime: changed, Format: tar.FormatUSTAR}
-	if err := writer.WriteHeader(&header); err != nil {
-		return err
-	}
-	_, err := writer.Write(content)
-	return err
+	check(writer.WriteHeader(&header))
+	must(writer.Write(content))
 }

@@ -11,6 +11,7 @@ use crate::fleet::Fleet;
 use crate::kubelet::Kubelet;
 use crate::pipe::Pipe;
 use crate::real::{ControlPlane, Guard};
+use crate::scratch::Scratch;
 use crate::server::Start;
 use crate::wait::wait_for;
 use crate::{Proxy, Simulated, apply};
@@ -40,7 +41,7 @@ pub struct TestCluster {
     pub admin: Api,
     /// Token of the program.
     pub token: String,
-    folder: PathBuf,
+    folder: Scratch,
     files: AtomicU32,
     api_server: ApiServer,
 }
@@ -80,15 +81,11 @@ impl TestCluster {
         let admin = api_server.admin();
         apply(&admin, manifest, &["Deployment", "PodDisruptionBudget"]);
         let token = api_server.token();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("reboot-manager-{}-{number:x}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder for kubeconfigs");
         let fleet = Fleet::new(admin.clone());
         fleet.ensure_namespace("shop");
         let kubelet = Kubelet::start(admin.clone());
         let proxy = Proxy::to(&admin);
-        Self { fleet, kubelet, proxy, admin, token, folder, files: AtomicU32::new(0), api_server }
+        Self { fleet, kubelet, proxy, admin, token, folder: Scratch::new(), files: AtomicU32::new(0), api_server }
     }
 
     /// Prepares a server whose calls pass through the proxy.
@@ -152,7 +149,7 @@ impl TestCluster {
 
     /// Returns a folder for files of the test, removed with the cluster.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// The current lock: the names of the holders.
@@ -251,17 +248,13 @@ impl TestCluster {
 
     fn kubeconfig_of(&self, server: &str, ca: Option<&Path>, user: &Value) -> PathBuf {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("kubeconfig-{number}"));
-        std::fs::write(&path, kubeconfig(server, ca, user)).expect("the kubeconfig is written");
-        path
+        self.folder.file(&format!("kubeconfig-{number}"), kubeconfig(server, ca, user))
     }
 
     /// Writes the CA of the API server to a file; the simulated cluster has no TLS.
     pub fn ca(&self) -> Option<PathBuf> {
         let ApiServer::Real(plane) = &self.api_server else { return None };
-        let path = self.folder.join("ca.pem");
-        std::fs::write(&path, plane.ca_pem()).expect("the CA is written");
-        Some(path)
+        Some(self.folder.file("ca.pem", plane.ca_pem()))
     }
 }
 
@@ -321,12 +314,6 @@ impl ApiServer {
             Self::Real(plane) => plane.token_for(NAMESPACE, "reboot-manager"),
             Self::Simulated(simulated) => simulated.token_for(NAMESPACE, "reboot-manager"),
         }
-    }
-}
-
-impl Drop for TestCluster {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

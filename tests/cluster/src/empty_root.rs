@@ -7,8 +7,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use crate::scratch::Scratch;
 
 /// User and group of the image.
 pub const USER: u32 = 65532;
@@ -20,7 +22,7 @@ const SERVICE_ACCOUNT: &str = "var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Root file system, removed on drop. The programs in it must have ended by then.
 pub struct EmptyRoot {
-    folder: PathBuf,
+    folder: Scratch,
     emulated: bool,
 }
 
@@ -28,12 +30,11 @@ impl EmptyRoot {
     /// Makes a root with the program and an optional emulator.
     #[track_caller]
     pub fn with(program: &Path, emulator: Option<&Path>) -> Self {
-        let folder = std::env::temp_dir().join(format!("empty-root-{}", std::process::id()));
-        fs::create_dir(&folder).expect("a folder");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
-        fs::copy(program, folder.join("reboot-manager")).expect("the program");
+        let folder = Scratch::new();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        fs::copy(program, folder.path().join("reboot-manager")).expect("the program");
         if let Some(emulator) = emulator {
-            fs::copy(emulator, folder.join("emulator")).expect("the emulator");
+            fs::copy(emulator, folder.path().join("emulator")).expect("the emulator");
         }
         Self { folder, emulated: emulator.is_some() }
     }
@@ -41,7 +42,7 @@ impl EmptyRoot {
     /// Returns the command that starts the program in this root, as its user.
     pub fn command(&self) -> Vec<OsString> {
         let user = format!("--userspec={USER}:{USER}");
-        let mut command = vec!["/usr/sbin/chroot".into(), user.into(), self.folder.clone().into_os_string()];
+        let mut command = vec!["/usr/sbin/chroot".into(), user.into(), self.folder.path().into()];
         if self.emulated {
             command.push("/emulator".into());
         }
@@ -52,11 +53,7 @@ impl EmptyRoot {
     /// Adds what a kubelet mounts into a pod, and makes the root read-only.
     #[track_caller]
     pub fn mount(&self, token: &str, authority: &str, namespace: &str) {
-        let write = |path: &str, text: &str| {
-            let path = self.folder.join(path);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of a file");
-            fs::write(path, text).expect("a file");
-        };
+        let write = |path: &str, text: &str| drop(self.folder.file(path, text));
         write(
             "etc/resolv.conf",
             &format!("search {namespace}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:5\n", NAME_SERVER),
@@ -65,7 +62,7 @@ impl EmptyRoot {
         write(&format!("{SERVICE_ACCOUNT}/ca.crt"), authority);
         write(&format!("{SERVICE_ACCOUNT}/namespace"), namespace);
         for options in [&["--bind"][..], &["-o", "remount,ro,bind"]] {
-            let mounted = Command::new("mount").args(options).arg(&self.folder).arg(&self.folder).status().expect("mount");
+            let mounted = Command::new("mount").args(options).arg(self.folder.path()).arg(self.folder.path()).status().expect("mount");
             assert!(mounted.success(), "mount {options:?}: {mounted}");
         }
     }
@@ -73,14 +70,13 @@ impl EmptyRoot {
     /// Checks that not even root can write.
     #[track_caller]
     pub fn is_read_only(&self) {
-        let error = fs::write(self.folder.join("x"), "").expect_err("the root is writable");
+        let error = fs::write(self.folder.path().join("x"), "").expect_err("the root is writable");
         assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{error}");
     }
 }
 
 impl Drop for EmptyRoot {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.folder).stderr(Stdio::null()).status();
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = Command::new("umount").arg(self.folder.path()).stderr(Stdio::null()).status();
     }
 }

@@ -8,9 +8,9 @@ use ring::hmac;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Answer, Api};
+use crate::kubelet::TERMINATION_MS;
 use crate::objects::{self, Placement};
-
-pub use crate::wait::wait_for;
+use crate::resources::Resource;
 
 /// Creates nodes and workloads.
 #[derive(Debug, Clone)]
@@ -170,26 +170,29 @@ impl Fleet {
         items(self.api.get(&format!("/api/v1/namespaces/{namespace}/pods?labelSelector={}", selector.replace('=', "%3D"))))
     }
 
-    /// Creates an object of any kind in [`crate::objects`] and returns it.
+    /// Creates an object of any kind in [`crate::resources`] and returns it.
     #[track_caller]
     pub fn create(&self, object: &Value) -> Value {
-        self.api.create(&objects::collection(object), object).ok()
+        self.try_create(object).ok()
     }
 
-    /// Creates an object unless it exists.
     #[track_caller]
-    pub fn ensure(&self, object: &Value) {
-        let answer = self.api.create(&objects::collection(object), object);
-        assert!(answer.status == 201 || answer.body["reason"] == "AlreadyExists", "{} {}", answer.status, answer.body);
+    fn try_create(&self, object: &Value) -> Answer {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+        let resource = Resource::of_kind(&version, &kind).unwrap_or_else(|| panic!("{version} {kind} is no kind of resources::RESOURCES"));
+        self.api.create(&resource.path(&text(&object["metadata"]["namespace"])), object)
     }
 
     /// Makes the namespace and what pods in it need: the ServiceAccount `default`, for which a real cluster takes its time.
     #[track_caller]
     pub fn ensure_namespace(&self, name: &str) {
-        self.ensure(&objects::namespace(name));
-        let account = objects::service_account(name, "default");
-        let answer = self.api.create(&objects::collection(&account), &account);
-        assert!(matches!(answer.status, 201 | 404 | 409), "{} {}", answer.status, answer.body);
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}});
+        for object in [namespace, account] {
+            let answer = self.try_create(&object);
+            assert!(matches!(answer.status, 201 | 404 | 409), "{} {}", answer.status, answer.body);
+        }
     }
 
     /// Creates a Deployment whose pods have the label `app` with the same name.
@@ -208,10 +211,12 @@ impl Fleet {
         self.create(&objects::daemon_set(namespace, name))
     }
 
-    /// Creates a Job of one pod.
+    /// Creates a Job of one pod, which runs until the fake kubelet ends it.
     #[track_caller]
     pub fn job(&self, namespace: &str, name: &str, placement: Placement<'_>) -> Value {
-        self.create(&objects::job(namespace, name, placement))
+        let mut template = objects::template(name, placement);
+        template["spec"]["restartPolicy"] = json!("Never");
+        self.create(&objects::object("batch/v1", "Job", Some(namespace), name, &json!({"backoffLimit": 4, "template": template})))
     }
 
     /// Creates a pod without an owner.
@@ -235,19 +240,29 @@ impl Fleet {
     /// Makes a pod without an owner on `node` that takes `ends_after` to end, once it is evicted.
     #[track_caller]
     pub fn slow_pod(&self, namespace: &str, name: &str, node: &str, ends_after: Duration) -> Value {
-        self.create(&objects::slow_pod(namespace, name, Placement::On(node), ends_after))
+        let mut pod = objects::bare_pod(namespace, name, Placement::On(node));
+        pod["metadata"]["annotations"] = json!({ TERMINATION_MS: ends_after.as_millis().to_string() });
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(ends_after.as_secs() + 10);
+        self.create(&pod)
     }
 
     /// Makes what the API shows of a static pod on `node`; it is called `<name>-<node>`.
     #[track_caller]
     pub fn mirror_pod(&self, namespace: &str, name: &str, node: &str) -> Value {
-        self.create(&objects::mirror_pod(namespace, name, &self.read_node(node)))
+        let uid = &self.read_node(node)["metadata"]["uid"];
+        let mut pod = objects::bare_pod(namespace, &format!("{name}-{node}"), Placement::Free);
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "0123456789abcdef", "kubernetes.io/config.source": "file"});
+        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid, "controller": true}]);
+        pod["spec"]["nodeName"] = json!(node);
+        pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+        self.create(&pod)
     }
 
     /// Makes a PodDisruptionBudget for the pods whose label `app` is `app`.
     #[track_caller]
     pub fn budget(&self, namespace: &str, name: &str, min_available: u32, app: &str) -> Value {
-        self.create(&objects::budget(namespace, name, min_available, app))
+        let spec = json!({"minAvailable": min_available, "selector": objects::selector(app)});
+        self.create(&objects::object("policy/v1", "PodDisruptionBudget", Some(namespace), name, &spec))
     }
 
     #[track_caller]

@@ -218,4 +218,30 @@ fn decode(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn one_connection_carries_many_requests_in_both_framings() {
+        let echo = |request: &Request| {
+            let body = String::from_utf8_lossy(&request.body);
+            let body = serde_json::json!({"path": request.path(), "q": request.query("q"), "body": body});
+            Reply::Send(Response { chunked: request.path() == "/chunked", ..Response::json(200, &body) })
+        };
+        let server = Server::start(None, Arc::new(echo)).unwrap();
+        let requests = b"POST /a?q=x%2Fy+z HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\
+            POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1;x=y\r\nf\r\n0\r\n\r\n\
+            GET /chunked HTTP/1.1\r\nConnection: close\r\n\r\n";
+        for piece in [1, 7, requests.len()] {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            requests.chunks(piece).for_each(|part| stream.write_all(part).unwrap());
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.contains(r#"{"body":"abc","path":"/a","q":"x/y z"}"#), "{text}");
+            assert!(text.contains(r#"{"body":"def","path":"/b","q":null}"#), "{text}");
+            assert!(text.ends_with("{\"body\":\"\",\"path\":\"/chunked\",\"q\":null}\r\n0\r\n\r\n"), "{text}");
+        }
+    }
+}

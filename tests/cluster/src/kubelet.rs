@@ -35,13 +35,8 @@ struct Shared {
 impl Kubelet {
     /// Starts the kubelets.
     pub fn start(api: Api) -> Self {
-        Self::start_with(api, Duration::from_millis(300))
-    }
-
-    /// Starts the kubelets with another time that a pod takes to end.
-    pub fn start_with(api: Api, termination: Duration) -> Self {
         let shared = Arc::<Shared>::default();
-        let mut rounds = Rounds { api, shared: Arc::clone(&shared), termination, since: HashMap::new() };
+        let mut rounds = Rounds { api, shared: Arc::clone(&shared), since: HashMap::new() };
         let thread = thread::spawn(move || rounds.run());
         Self { shared, thread: Some(thread) }
     }
@@ -90,7 +85,6 @@ enum Action {
 struct Rounds {
     api: Api,
     shared: Arc<Shared>,
-    termination: Duration,
     since: HashMap<(String, Stage), Instant>,
 }
 
@@ -134,7 +128,7 @@ impl Rounds {
         let phase = pod["status"]["phase"].as_str().unwrap_or("Pending");
         if pod["metadata"]["deletionTimestamp"].is_string() {
             let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().map_or(Duration::MAX, Duration::from_secs);
-            let wanted = milliseconds(pod, TERMINATION_MS).unwrap_or(self.termination);
+            let wanted = milliseconds(pod, TERMINATION_MS).unwrap_or(TERMINATION);
             return (self.age(pod, Stage::Ending) >= wanted.min(grace)).then_some(Action::Remove);
         }
         match phase {
@@ -216,6 +210,9 @@ fn containers(pod: &Value, state: &Value) -> Value {
 
 /// Shortest pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Time that a pod takes to end.
+const TERMINATION: Duration = Duration::from_millis(300);
 
 /// Threads that write to the API.
 const THREADS: usize = 4;

@@ -28,7 +28,6 @@ pub mod scratch;
 pub mod secured;
 pub mod server;
 pub mod simulated;
-pub mod usage;
 pub mod wait;
 pub mod webhook;
 pub mod zincati;

@@ -1,11 +1,6 @@
 //! Kubernetes objects as a test wants them: small pods, Nodes of a realistic size. Values only; [`crate::fleet`] creates them.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
-
-use crate::kubelet::TERMINATION_MS;
-use crate::resources::Resource;
 
 /// Nodes on which pods may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,14 +9,6 @@ pub enum Placement<'a> {
     Free,
     /// Only this node, by its hostname label.
     On(&'a str),
-}
-
-/// Returns the path at which objects of this kind and namespace are created.
-pub fn collection(object: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
-    let resource = Resource::of_kind(&version, &kind).unwrap_or_else(|| panic!("{version} {kind} is no kind of resources::RESOURCES"));
-    resource.path(&text(&object["metadata"]["namespace"]))
 }
 
 /// A Deployment whose pods carry the label `app` with its name.
@@ -45,52 +32,11 @@ pub fn daemon_set(namespace: &str, name: &str) -> Value {
     object("apps/v1", "DaemonSet", Some(namespace), name, &spec)
 }
 
-/// A Job of one pod, which runs until the fake kubelet ends it.
-pub fn job(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
-    let mut template = template(name, placement);
-    template["spec"]["restartPolicy"] = json!("Never");
-    object("batch/v1", "Job", Some(namespace), name, &json!({"backoffLimit": 4, "template": template}))
-}
-
 /// A pod without a controller.
 pub fn bare_pod(namespace: &str, name: &str, placement: Placement<'_>) -> Value {
     let mut pod = object("v1", "Pod", Some(namespace), name, &template(name, placement)["spec"]);
     pod["metadata"]["labels"] = labels(name);
     pod
-}
-
-/// A bare pod that takes `ends_after` to end, and has ten seconds more than that.
-pub fn slow_pod(namespace: &str, name: &str, placement: Placement<'_>, ends_after: Duration) -> Value {
-    let mut pod = bare_pod(namespace, name, placement);
-    pod["metadata"]["annotations"] = json!({ TERMINATION_MS: ends_after.as_millis().to_string() });
-    pod["spec"]["terminationGracePeriodSeconds"] = json!(ends_after.as_secs() + 10);
-    pod
-}
-
-/// The mirror pod of a static pod of `node`, which is the Node object as it was read.
-pub fn mirror_pod(namespace: &str, name: &str, node: &Value) -> Value {
-    let node_name = node["metadata"]["name"].as_str().unwrap_or_default();
-    let mut pod = bare_pod(namespace, &format!("{name}-{node_name}"), Placement::Free);
-    pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "0123456789abcdef", "kubernetes.io/config.source": "file"});
-    pod["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "v1", "kind": "Node", "name": node_name, "uid": node["metadata"]["uid"], "controller": true}]);
-    pod["spec"]["nodeName"] = json!(node_name);
-    pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
-    pod
-}
-
-/// A PodDisruptionBudget for the pods whose label `app` is `app`.
-pub fn budget(namespace: &str, name: &str, min_available: u32, app: &str) -> Value {
-    let spec = json!({"minAvailable": min_available, "selector": selector(app)});
-    object("policy/v1", "PodDisruptionBudget", Some(namespace), name, &spec)
-}
-
-pub fn namespace(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-}
-
-pub fn service_account(namespace: &str, name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}})
 }
 
 /// A Node without its status.
@@ -148,7 +94,7 @@ pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn object(version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
+pub(crate) fn object(version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
     let mut metadata = json!({"name": name});
     if let Some(namespace) = namespace {
         metadata["namespace"] = json!(namespace);
@@ -160,11 +106,11 @@ fn labels(app: &str) -> Value {
     json!({ "app": app })
 }
 
-fn selector(app: &str) -> Value {
+pub(crate) fn selector(app: &str) -> Value {
     json!({ "matchLabels": labels(app) })
 }
 
-fn template(app: &str, placement: Placement<'_>) -> Value {
+pub(crate) fn template(app: &str, placement: Placement<'_>) -> Value {
     let mut spec = json!({
         "automountServiceAccountToken": false,
         "terminationGracePeriodSeconds": 1,

@@ -8,8 +8,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::Zincati;
 use crate::api::Api;
 use crate::cluster::NAMESPACE;
 
@@ -39,12 +40,9 @@ impl Secured {
     /// Sends an agent's request to `steady-state` or `pre-reboot`; returns the whole answer.
     #[track_caller]
     pub fn call(&self, address: &str, endpoint: &str, id: &str) -> String {
-        let body = json!({"client_params": {"id": id, "group": "default"}}).to_string();
-        let head =
-            format!("POST /v1/{endpoint} HTTP/1.1\r\nHost: x\r\nfleet-lock-protocol: true\r\nContent-Length: {}\r\n\r\n", body.len());
         let client = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).expect("a client");
         let mut stream = StreamOwned::new(client, TcpStream::connect(address).expect("the server listens"));
-        stream.write_all(format!("{head}{body}").as_bytes()).expect("the request is sent");
+        stream.write_all(&Zincati::new(address, id).request(endpoint)).expect("the request is sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer, and its announced end");
         answer

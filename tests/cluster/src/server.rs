@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::Zincati;
 use crate::empty_root::EmptyRoot;
-use crate::usage;
 use crate::wait::wait_for;
 
 /// Limit until the program listens.
@@ -181,24 +180,39 @@ impl Server {
     }
 
     pub fn peak_rss_kib(&self) -> u64 {
-        usage::memory_kib(self.pid(), "VmHWM:")
+        self.memory_kib("VmHWM:")
     }
 
-    pub fn rss_kib(&self) -> u64 {
-        usage::memory_kib(self.pid(), "VmRSS:")
+    /// Returns a row of `/proc/PID/status` that is in KiB, as `VmRSS:`.
+    pub fn memory_kib(&self, row: &str) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with(row)).expect("the row");
+        line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("a number")
     }
 
     /// Returns the processor time so far, including ended threads, in steps of 10 ms.
     pub fn cpu_time(&self) -> Duration {
-        usage::cpu_time(self.pid())
+        let stat = self.proc("stat");
+        // The second field is the name, in brackets, and may hold spaces; of what follows the 12th and 13th are wanted.
+        let (_, fields) = stat.rsplit_once(')').expect("the name");
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("/proc")
     }
 
     pub fn threads(&self) -> usize {
-        usage::count(self.pid(), "task")
+        self.count("task")
     }
 
     pub fn descriptors(&self) -> usize {
-        usage::count(self.pid(), "fd")
+        self.count("fd")
+    }
+
+    fn count(&self, folder: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{folder}", self.pid())).expect("/proc").count()
     }
 
     #[track_caller]

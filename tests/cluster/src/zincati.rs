@@ -1,6 +1,6 @@
 //! A client that sends what Zincati sends, byte for byte: pretty JSON, no `Content-Type`, no `User-Agent`.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -67,10 +67,7 @@ impl Zincati {
 
     /// Sends a request to a server that may have stopped.
     pub fn try_send(&self, endpoint: &str) -> Option<Pending> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(120))).ok()?;
-        stream.write_all(&self.request(endpoint)).ok()?;
-        Some(Pending { stream, begun: Instant::now() })
+        try_send(&self.address, &self.request(endpoint)).ok()
     }
 
     /// Returns the bytes of a request to `pre-reboot` or `steady-state`.
@@ -93,11 +90,15 @@ impl Zincati {
 /// Sends any bytes.
 #[track_caller]
 pub fn send(address: &str, bytes: &[u8]) -> Pending {
+    try_send(address, bytes).expect("the server listens and reads")
+}
+
+fn try_send(address: &str, bytes: &[u8]) -> io::Result<Pending> {
     let begun = Instant::now();
-    let mut stream = TcpStream::connect(address).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a time-out");
-    stream.write_all(bytes).expect("the request is sent");
-    Pending { stream, begun }
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.write_all(bytes)?;
+    Ok(Pending { stream, begun })
 }
 
 impl Pending {
@@ -134,7 +135,7 @@ impl Pending {
     pub fn is_held(&self, wait: Duration) -> bool {
         self.stream.set_read_timeout(Some(wait)).expect("a time-out");
         let held = self.stream.peek(&mut [0]).is_err();
-        self.stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a time-out");
+        self.stream.set_read_timeout(Some(ANSWER_MAX)).expect("a time-out");
         held
     }
 }
@@ -161,6 +162,9 @@ fn read_more(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<()> {
     received.extend_from_slice(&buffer[..count]);
     (count > 0).then_some(())
 }
+
+/// Limit of the wait for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

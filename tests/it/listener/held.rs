@@ -2,26 +2,21 @@
 
 use std::time::Duration;
 
-use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 use test_cluster::{Server, TestCluster};
 
 use super::{Port, REQUEST, silent};
-use crate::scenarios::{MOMENT, Machine, SOON, binary, cluster, machines};
+use crate::scenarios::{MOMENT, Machine, SOON, binary, blocked, cluster_of};
 
 /// Time to check whether an answer has arrived.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts a server for two nodes that a budget keeps from being drained.
-fn blocked(flags: [&str; 2]) -> (TestCluster, [Machine; 2], Server) {
-    let cluster = cluster();
-    let nodes = machines(&cluster);
-    for (app, node) in [("web", "n1"), ("db", "n2")] {
-        cluster.fleet.deployment("shop", app, 1, Placement::On(node));
-        cluster.fleet.budget("shop", app, 1, app);
-        cluster.wait_for_running(node, 1);
-    }
+fn start(flags: [&str; 2]) -> (TestCluster, [Machine; 2], Server) {
+    let (cluster, nodes) = cluster_of();
+    blocked(&cluster, "web", 1, "n1");
+    blocked(&cluster, "db", 1, "n2");
     let start = flags.iter().fold(cluster.server(&binary()).arg("--pre-reboot-wait=60s"), |start, flag| start.arg(flag));
     let server = start.start();
     (cluster, nodes, server)
@@ -34,7 +29,7 @@ fn check_all_held(held: &[Pending]) {
 #[test]
 fn new_connections_never_replace_a_request_that_waits() {
     for connections in [2, 3] {
-        let (_cluster, nodes, server) = blocked(["--slots=2", &format!("--max-connections={connections}")]);
+        let (_cluster, nodes, server) = start(["--slots=2", &format!("--max-connections={connections}")]);
         let port = Port::new(&server.address, None);
         let held: Vec<Pending> = nodes.iter().map(|node| node.agent(&server).send("pre-reboot")).collect();
         check_all_held(&held);
@@ -55,7 +50,7 @@ fn new_connections_never_replace_a_request_that_waits() {
 
 #[test]
 fn the_requests_of_one_node_keep_one_connection() {
-    let (_cluster, [one, two], server) = blocked(["--slots=1", "--max-connections=4"]);
+    let (_cluster, [one, two], server) = start(["--slots=1", "--max-connections=4"]);
     let mut held = one.agent(&server).send("pre-reboot");
     for _ in 0..20 {
         let other = one.agent(&server).send("pre-reboot");

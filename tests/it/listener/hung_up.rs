@@ -3,18 +3,15 @@
 use std::io::Write;
 
 use test_cluster::Zincati;
-use test_cluster::objects::Placement;
 
 use super::{REQUEST_MAX, Siege, WAYS, check};
-use crate::scenarios::SOON;
+use crate::scenarios::{SOON, blocked};
 
 #[test]
 fn a_held_client_that_closes_its_side_gets_the_reason() {
     for way in WAYS {
         let siege = Siege::alone(way, REQUEST_MAX, |start| start.arg("--pre-reboot-wait=600s"));
-        siege.cluster.fleet.deployment("shop", "web", 1, Placement::On("n1"));
-        siege.cluster.fleet.budget("shop", "web", 1, "web");
-        siege.cluster.wait_for_running("n1", 1);
+        blocked(&siege.cluster, "web", 1, "n1");
         let mut client = siege.port.connect();
         client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
         siege.server.wait_for_log("draining, 1 pods to evict", SOON);

@@ -23,7 +23,7 @@ use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use crate::scenarios::{SOON, binary, cluster, machines};
+use crate::scenarios::{SOON, binary, cluster_of, write};
 use client::{Client, Port, check, client_config};
 
 /// Maximum peak of resident memory, also during an attack.
@@ -83,17 +83,14 @@ impl Siege {
 
     /// Starts a server with other flags and no neighbour, for attacks that leave few connections.
     fn alone(way: Way, request_max: Duration, change: impl FnOnce(Start) -> Start) -> Self {
-        let cluster = cluster();
-        let [node] = machines(&cluster);
+        let (cluster, [node]) = cluster_of();
         let mut start = cluster.server(&binary()).arg(&format!("--request-timeout={}s", request_max.as_secs()));
         let (mut tls, mut pem) = (None, Vec::new());
         if way == Way::Tls {
             let made = self_signed();
             start = start.arg("--tls=files");
             for (flag, text) in [("tls-cert", &made.pem), ("tls-key", &made.key_pem)] {
-                let path = cluster.folder().join(flag);
-                std::fs::write(&path, text).unwrap();
-                start = start.arg(&format!("--{flag}={}", path.display()));
+                start = start.arg(&format!("--{flag}={}", write(&cluster, flag, text)));
             }
             (tls, pem) = (Some(client_config(made.pem.as_bytes(), rustls::DEFAULT_VERSIONS)), made.pem.into_bytes());
         }

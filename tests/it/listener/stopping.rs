@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 
 use super::{REQUEST, REQUEST_MAX, Siege, WAYS, check};
-use crate::scenarios::{MOMENT, SOON, binary, cluster, machines};
+use crate::scenarios::{MOMENT, SOON, binary, blocked, cluster_of};
 
 /// Maximum time for a server to exit.
 const EXIT_MAX: Duration = Duration::from_secs(20);
@@ -37,11 +36,8 @@ fn an_open_request_is_answered_and_no_new_connection_accepted() {
 /// A replica that stops gets no new connections, and the signal a moment later, as with kube-proxy.
 #[test]
 fn a_rolling_update_of_two_replicas_answers_every_request() {
-    let cluster = cluster();
-    let [node, held] = machines(&cluster);
-    cluster.fleet.deployment("shop", "db", 1, Placement::On("n2"));
-    cluster.fleet.budget("shop", "db", 1, "db");
-    cluster.wait_for_running("n2", 1);
+    let (cluster, [node, held]) = cluster_of();
+    blocked(&cluster, "db", 1, "n2");
     let replica = || Arc::new(cluster.server(&binary()).arg("--pre-reboot-wait=60s").start());
     let replicas = RwLock::new(vec![replica(), replica()]);
     node.agent(&replicas.read().unwrap()[0]).steady_state().expect(200, "steady_state");

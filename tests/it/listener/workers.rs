@@ -11,16 +11,14 @@ use test_cluster::wait::wait_for;
 use tiny_http::Response;
 
 use super::Port;
-use crate::scenarios::SOON;
+use crate::scenarios::{SOON, threads};
 
 const WORKERS: usize = 3;
 
-/// Name of the threads, within the 15 bytes that the kernel keeps.
-const NAME: &str = "workers-test";
-
-fn open(address: &str, handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static) -> Listener {
+/// Opens a listener whose threads have this name, which the kernel cuts after 15 bytes.
+fn open(name: &str, address: &str, handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static) -> Listener {
     let limits = ListenerLimits { connections: 64, request: Duration::from_secs(10), sizes: Sizes::default(), workers: WORKERS };
-    Listener::open(NAME, address.parse().unwrap(), limits, None, Arc::new(Metrics::default()), handle).unwrap()
+    Listener::open(name, address.parse().unwrap(), limits, None, Arc::new(Metrics::default()), handle).unwrap()
 }
 
 #[test]
@@ -36,7 +34,7 @@ fn a_burst_is_answered_by_all_workers_and_one_is_left() {
             request.respond(Response::from_string("done")).unwrap();
         }
     };
-    let listener = open("127.0.0.1:0", handle);
+    let listener = open("burst-test", "127.0.0.1:0", handle);
     let port = Port::new(&listener.address().to_string(), None);
     for _ in 0..3 {
         let closed = gate.write().unwrap();
@@ -53,7 +51,7 @@ fn a_burst_is_answered_by_all_workers_and_one_is_left() {
             drop(closed);
         });
         assert_eq!(most.load(Ordering::SeqCst), WORKERS);
-        wait_for("one worker is left", SOON, || match threads() {
+        wait_for("one worker is left", SOON, || match threads(std::process::id(), "burst-test") {
             1 => Ok(()),
             others => Err(others),
         });
@@ -63,7 +61,7 @@ fn a_burst_is_answered_by_all_workers_and_one_is_left() {
 #[test]
 fn a_listener_on_all_addresses_can_be_closed() {
     for any in ["[::]:0", "0.0.0.0:0"] {
-        let listener = open(any, |_request, _client| ());
+        let listener = open("closed-test", any, |_request, _client| ());
         let address = ("127.0.0.1", listener.address().port());
         drop(TcpStream::connect(address).unwrap());
         listener.close();
@@ -72,11 +70,4 @@ fn a_listener_on_all_addresses_can_be_closed() {
             Err(_) => Ok(()),
         });
     }
-}
-
-/// Counts the threads of this process with [`NAME`].
-fn threads() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.trim_end() == NAME).count()
 }

@@ -8,10 +8,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use test_cluster::scratch::SecretVolume;
 use test_cluster::wait::wait_for;
-use test_cluster::zincati::{Answer, send};
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, cluster, cluster_of, machine, machines};
+use super::{Machine, SOON, ask, binary, cluster, cluster_of, machine, machines};
 
 const PASSWORD: &str = "correct-horse-battery";
 const OTHER: &str = "another-long-secret";
@@ -35,10 +34,11 @@ fn listed(user: &str, password: &str, more: &str) -> String {
     format!("credentials:\n- user: {user}\n  password: {password}\n  {more}\n")
 }
 
-/// Neither in the log nor in a metric is a password, in whatever form it was sent or kept.
+/// Neither in the log nor in a metric is a password, in whatever form it was sent or kept, or the token of the service account.
 #[track_caller]
-fn assert_silent(server: &Server, pairs: &[&str]) {
+fn assert_silent(cluster: &TestCluster, server: &Server, pairs: &[&str]) {
     let (log, metrics) = (server.log().join("\n"), server.page("/metrics").1);
+    assert!(!log.contains(&cluster.token) && !metrics.contains(&cluster.token), "the token is shown");
     for pair in pairs {
         let (_, password) = pair.split_once(':').unwrap();
         for secret in [password.to_owned(), BASE64_STANDARD.encode(pair), BASE64_STANDARD.encode(password)] {
@@ -75,7 +75,7 @@ fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
     server.wait_for_log("pre-reboot from \"workers\" at 127.0.0.1", SOON);
     let mut pairs: Vec<&str> = wrong.iter().map(String::as_str).filter(|pair| !pair.ends_with(':')).collect();
     pairs.push(&good);
-    assert_silent(&server, &pairs);
+    assert_silent(&cluster, &server, &pairs);
     let page = server.page("/metrics").1;
     assert!(page.contains(r#"endpoint="pre-reboot",code="401",kind="unauthorized"} 5"#), "{page}");
     assert!(page.contains("reboot_manager_credentials 1") && page.contains("reboot_manager_auth_file_error 0"), "{page}");
@@ -87,10 +87,7 @@ fn an_unknown_caller_is_refused_by_the_head_alone() {
     let [_one] = machines::<1>(&cluster);
     let volume = volume(&listed("workers", PASSWORD, "groups: ['*']"));
     let server = server(&cluster, &volume.file(FILE));
-    let ask = |head: &str, body: &str| -> Answer {
-        let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        send(&server.address, text.as_bytes()).answer()
-    };
+    let ask = |head: &str, body: &str| ask(&server, head, body);
     let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";
     let basic = format!("Authorization: Basic {}", BASE64_STANDARD.encode(format!("workers:{PASSWORD}")));
     for (head, body) in [(post, "{"), (post, ""), ("GET / HTTP/1.1", ""), ("PUT /v1/pre-reboot HTTP/1.1", "x")] {
@@ -120,7 +117,7 @@ fn a_credential_of_one_node_moves_no_other() {
     assert!(cluster.holders().is_empty());
     mine.pre_reboot().expect(200, "approved");
     mine.steady_state().expect(200, "steady_state");
-    assert_silent(&server, &[&pair]);
+    assert_silent(&cluster, &server, &[&pair]);
 }
 
 #[test]
@@ -149,7 +146,7 @@ fn credentials_change_at_run_time_and_an_invalid_file_changes_nothing() {
     until(|| status(&old), 200);
     assert_eq!(status(&new), 401);
     assert!(server.page("/metrics").1.contains("reboot_manager_auth_file_error 0"));
-    assert_silent(&server, &[&old, &new]);
+    assert_silent(&cluster, &server, &[&old, &new]);
 }
 
 #[track_caller]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use test_cluster::api::Api;
 use test_cluster::{Server, TestCluster};
 
-use super::{NAMESPACE, SOON, binary, cluster};
+use super::{NAMESPACE, SOON, binary, cluster, wait_for_readyz};
 
 const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
 
@@ -21,8 +21,12 @@ fn path(resource: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/{resource}/{name}")
 }
 
-fn launch(cluster: &TestCluster) -> Server {
-    cluster.server(&binary()).arg("--tls").arg("bootstrap").launch()
+/// A replica that may not have a certificate yet: its FleetLock port may be closed.
+pub(super) fn launch(cluster: &TestCluster) -> Server {
+    let listening = "ops: listening on ";
+    let mut server = cluster.server(&binary()).arg("--tls=bootstrap").launch();
+    server.ops = server.wait_for_log(listening, SOON).split_once(listening).unwrap().1.to_owned();
+    server
 }
 
 /// A replica that comes, looks after everything, and is gone again; what it logged.
@@ -39,11 +43,11 @@ fn secret(cluster: &TestCluster, name: &str) -> [String; 2] {
     ["tls.crt", "tls.key"].map(|field| String::from_utf8(BASE64_STANDARD.decode(object["data"][field].as_str().unwrap()).unwrap()).unwrap())
 }
 
-fn published(cluster: &TestCluster) -> Value {
+pub(super) fn published(cluster: &TestCluster) -> Value {
     cluster.admin.get(&path("configmaps", "reboot-manager-ca")).ok()["data"].take()
 }
 
-fn cluster_ip(cluster: &TestCluster) -> String {
+pub(super) fn cluster_ip(cluster: &TestCluster) -> String {
     cluster.admin.get(&path("services", "reboot-manager")).ok()["spec"]["clusterIP"].as_str().unwrap().to_owned()
 }
 
@@ -62,6 +66,7 @@ fn holds(ca: &str, certificate: &str, name: &str) -> Result<(), rustls::Error> {
 fn is_whole(cluster: &TestCluster) {
     let ([ca, _], [certificate, _]) = (secret(cluster, "reboot-manager-ca"), secret(cluster, "reboot-manager-tls"));
     assert_eq!(published(cluster), json!({"ca.crt": ca}));
+    assert!(ca.starts_with("-----BEGIN CERTIFICATE-----\n") && ca.matches("-----BEGIN ").count() == 1, "{ca}");
     let address = cluster_ip(cluster);
     for name in [&address[..], "reboot-manager", "reboot-manager.reboot-manager.svc", "reboot-manager.reboot-manager.svc.cluster.local"] {
         holds(&ca, &certificate, name).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -99,35 +104,25 @@ fn replicas_that_start_at_once_agree_on_one_ca_and_one_certificate() {
 }
 
 #[test]
-fn the_config_map_holds_the_certificate_of_the_ca_and_nothing_else() {
-    let cluster = cluster();
-    pass(&cluster);
-    let data = published(&cluster);
-    assert_eq!(data.as_object().unwrap().len(), 1);
-    let text = data["ca.crt"].as_str().unwrap();
-    assert_eq!(text.matches("-----BEGIN ").count(), 1);
-    assert!(text.starts_with("-----BEGIN CERTIFICATE-----\n"), "{text}");
-}
-
-#[test]
 fn deleted_and_invalid_objects_are_recreated() {
     let cluster = cluster();
     pass(&cluster);
     let [ca, _] = secret(&cluster, "reboot-manager-ca");
-    cluster.admin.delete(&path("configmaps", "reboot-manager-ca"), None).ok();
-    pass(&cluster);
-    is_whole(&cluster);
-    cluster.admin.merge(&path("configmaps", "reboot-manager-ca"), &json!({"data": {"ca.crt": "x"}})).ok();
-    let [before, _] = secret(&cluster, "reboot-manager-tls");
-    pass(&cluster);
-    is_whole(&cluster);
-    assert_eq!(secret(&cluster, "reboot-manager-tls")[0], before);
-    cluster.admin.delete(&path("secrets", "reboot-manager-tls"), None).ok();
-    pass(&cluster);
-    is_whole(&cluster);
-    cluster.admin.merge(&path("secrets", "reboot-manager-tls"), &json!({"data": {"tls.crt": "eA=="}})).ok();
-    pass(&cluster);
-    is_whole(&cluster);
+    let cases = [
+        ("configmaps", "reboot-manager-ca", Value::Null),
+        ("configmaps", "reboot-manager-ca", json!({"data": {"ca.crt": "x"}})),
+        ("secrets", "reboot-manager-tls", Value::Null),
+        ("secrets", "reboot-manager-tls", json!({"data": {"tls.crt": "eA=="}})),
+    ];
+    for (resource, name, invalid) in cases {
+        let [before, _] = secret(&cluster, "reboot-manager-tls");
+        let path = path(resource, name);
+        let answer = if invalid.is_null() { cluster.admin.delete(&path, None) } else { cluster.admin.merge(&path, &invalid) };
+        answer.ok();
+        pass(&cluster);
+        is_whole(&cluster);
+        assert_eq!(secret(&cluster, "reboot-manager-tls")[0] == before, resource == "configmaps", "{resource}: {invalid}");
+    }
     assert_eq!(secret(&cluster, "reboot-manager-ca")[0], ca, "the CA stays what nodes trust");
 }
 
@@ -211,30 +206,19 @@ fn the_service_account_reads_no_other_secret() {
 }
 
 #[test]
-fn a_replica_waits_for_an_api_server_that_starts_later() {
+fn a_replica_waits_for_an_api_server_that_starts_later_or_is_stopped() {
     let mut cluster = cluster();
     cluster.stop_api_server();
-    let server = launch(&cluster);
-    let line = server.wait_for_log("ops: listening on ", SOON);
-    let ops = line.split("ops: listening on ").nth(1).unwrap().to_owned();
-    server.wait_for_log("the FleetLock port stays closed", SOON);
-    let mut answer = ureq::get(format!("http://{ops}/readyz")).config().http_status_as_error(false).build().call().unwrap();
-    assert_eq!(answer.status().as_u16(), 503);
-    assert!(answer.body_mut().read_to_string().unwrap().contains("the FleetLock port is not open yet"));
+    let [server, stopped] = [(); 2].map(|()| launch(&cluster));
+    for server in [&server, &stopped] {
+        server.wait_for_log("the FleetLock port stays closed", SOON);
+        wait_for_readyz(server, 503, "the FleetLock port is not open yet");
+    }
+    stopped.signal("TERM");
+    assert_eq!(stopped.exit_code(Duration::from_secs(20)), Some(0));
     cluster.start_api_server();
     server.wait_for_log(SERVES, SOON);
     is_whole(&cluster);
-}
-
-#[test]
-fn a_replica_that_waits_for_its_certificate_can_be_stopped() {
-    let mut cluster = cluster();
-    cluster.stop_api_server();
-    let server = launch(&cluster);
-    server.wait_for_log("the FleetLock port stays closed", SOON);
-    server.signal("TERM");
-    assert_eq!(server.exit_code(Duration::from_secs(20)), Some(0));
-    cluster.start_api_server();
 }
 
 #[test]
@@ -244,31 +228,4 @@ fn files_that_do_not_fit_refuse_to_start() {
     let server = server.arg("--tls-key").arg("/nowhere/tls.key").launch();
     assert_eq!(server.exit_code(SOON), Some(1));
     server.wait_for_log("the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt", SOON);
-}
-
-/// Reaches the ClusterIP with a real client, as a node does that trusts the CA: the address in the URL is the Service's, and only
-/// where the connection goes is changed.
-#[test]
-fn curl_reaches_the_cluster_ip_with_the_ca_and_not_without() {
-    let cluster = cluster();
-    let [one] = super::machines(&cluster);
-    let server = cluster.server(&binary()).arg("--tls=bootstrap").start();
-    let ca = std::env::temp_dir().join(format!("reboot-manager-ca-{}.crt", server.pid()));
-    std::fs::write(&ca, published(&cluster)["ca.crt"].as_str().unwrap()).unwrap();
-    let (ip, body) = (cluster_ip(&cluster), json!({"client_params": {"id": one.id, "group": "default"}}).to_string());
-    let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
-    let curl = |options: &[&str]| {
-        let mut curl = std::process::Command::new("curl");
-        curl.args(["-sS", "--max-time", "60", "--connect-to", &format!("{host}:443:{}", server.address)]).args(options);
-        curl.args(["-H", "fleet-lock-protocol: true", "-d", &body, &format!("https://{host}/v1/steady-state")]);
-        curl.output().expect("curl is installed")
-    };
-    for version in ["1.2", "1.3"] {
-        let output = curl(&["--cacert", &ca.display().to_string(), &format!("--tlsv{version}"), "--tls-max", version]);
-        let answer = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && answer.contains(r#""kind":"steady_state""#), "TLS {version}: {output:?}");
-    }
-    one.is_in_service(&cluster);
-    assert_eq!(curl(&[]).status.code(), Some(60), "a client that does not know the CA must not be satisfied");
-    std::fs::remove_file(&ca).unwrap();
 }

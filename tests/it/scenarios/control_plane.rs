@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use test_cluster::objects::{self};
-use test_cluster::wait::wait_for;
 use test_cluster::zincati::Answer;
 use test_cluster::{Server, TestCluster};
 
@@ -143,8 +142,5 @@ fn a_node_that_is_not_ready_for_a_minute_takes_no_slot() {
     one.until_approved(&server);
     // A holder is not asked again.
     not_ready_since("2026-01-01T00:00:00Z");
-    wait_for("it is approved once more", SOON, || match one.agent(&server).pre_reboot() {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(format!("{answer:?}")),
-    });
+    one.until_approved(&server);
 }

@@ -2,15 +2,19 @@
 
 use test_cluster::wait::wait_for;
 
-use super::{MOMENT, SOON, blocked, cluster_of, server};
+use super::{MOMENT, SOON, blocked, cluster_of, served, server};
 
 #[test]
 fn an_administrators_cordon_from_before_stays() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one], server) = served("10s");
     cluster.set_cordon("n1", true);
-    one.agent(&server).steady_state().expect(200, "steady_state");
-    assert!(cluster.is_cordoned("n1"), "the first check-in undid a cordon that is not ours");
+    // The status says whose cordon it is: only `Rebooting` is this program's.
+    for status in [None, Some("Maintenance")] {
+        status.into_iter().for_each(|status| cluster.set_status("n1", status));
+        one.agent(&server).steady_state().expect(200, "steady_state");
+        assert!(cluster.is_cordoned("n1"), "a check-in undid a cordon that is not ours");
+        assert_eq!(cluster.status("n1").as_deref(), Some("Ready"));
+    }
     one.until_approved(&server);
     one.comes_back(&cluster, &server);
     assert!(cluster.is_cordoned("n1"), "the reboot undid a cordon that is not ours");
@@ -35,22 +39,11 @@ fn an_administrator_who_uncordons_during_the_drain_gets_the_node_back_uncordoned
 
 #[test]
 fn a_cordon_of_after_the_reboot_stays() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one], server) = served("10s");
     one.until_approved(&server);
     one.comes_back(&cluster, &server);
     one.is_in_service(&cluster);
     cluster.set_cordon("n1", true);
     one.agent(&server).steady_state().expect(200, "steady_state");
     assert!(cluster.is_cordoned("n1"));
-}
-
-#[test]
-fn a_node_that_an_annotation_only_manager_cordoned_is_uncordoned() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
-    cluster.set_status("n1", "Rebooting");
-    cluster.set_cordon("n1", true);
-    one.agent(&server).steady_state().expect(200, "steady_state");
-    one.is_in_service(&cluster);
 }

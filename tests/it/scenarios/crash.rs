@@ -87,10 +87,7 @@ fn any_write_may_fail_or_lose_its_answer_once() {
             one.until_approved(&server);
             assert_eq!(one.pods(&cluster), Vec::<String>::new(), "approved with pods left");
             cluster.fleet.reboot("n1");
-            wait_for("n1 checks in", SOON, || match one.agent(&server).steady_state() {
-                answer if answer.status == 200 => Ok(()),
-                answer => Err(format!("{answer:?}")),
-            });
+            one.until_checked_in(&server);
             cluster.wait_for_no_holder();
             one.is_in_service(&cluster);
             cluster.proxy.clear();

@@ -10,8 +10,9 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use test_cluster::{Server, TestCluster};
 
+use super::certificate::{cluster_ip, published};
 use super::install::uninstall;
-use super::{Machine, NAMESPACE, binary, blocked, cluster, cluster_of, machines};
+use super::{Machine, NAMESPACE, binary, blocked, cluster, cluster_of, machines, write};
 use crate::markdown::{Block, blocks};
 use crate::repository::read;
 
@@ -106,11 +107,9 @@ impl Walk {
         let token = self.run(&format!("kubectl create token -n {NAMESPACE} reboot-manager"));
         self.cluster.token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
         let server = self.cluster.server(&binary()).arg("--tls").arg("bootstrap").start();
-        let ca = self.cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
-        let file = self.folder.join("trusted.crt");
-        std::fs::write(&file, ca["data"]["ca.crt"].as_str().unwrap()).unwrap();
+        let file = write(&self.cluster, "trusted.crt", published(&self.cluster)["ca.crt"].as_str().unwrap());
         let address = self.cluster_ip();
-        let settings = format!("connect-to = \"{address}:443:{}\"\ncacert = \"{}\"\n", server.address, file.display());
+        let settings = format!("connect-to = \"{address}:443:{}\"\ncacert = \"{}\"\n", server.address, file);
         std::fs::write(self.folder.join(".curlrc"), settings).unwrap();
         // One reboot, so that the documents have something to show; by a replica that speaks as the agent does.
         let as_replica = self.cluster.server(&binary()).env("POD_NAMESPACE", NAMESPACE).env("POD_SERVICE_ACCOUNT", "reboot-manager");
@@ -154,19 +153,12 @@ fn old_servers(cluster: &TestCluster) {
 fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
     let (cluster, [one, two]) = cluster_of();
     let server = cluster.server(&binary()).arg("--tls").arg("bootstrap").start();
-    let ca = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/reboot-manager-ca")).ok();
-    let service = cluster.admin.get(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager")).ok();
-    let address = service["spec"]["clusterIP"].as_str().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = cluster.folder().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
-    let trusted = write("trusted.crt", ca["data"]["ca.crt"].as_str().unwrap());
-    write(".curlrc", &format!("connect-to = \"{address}:443:{}\"\n", server.address));
+    let address = &cluster_ip(&cluster);
+    let trusted = write(&cluster, "trusted.crt", published(&cluster)["ca.crt"].as_str().unwrap());
+    write(&cluster, ".curlrc", &format!("connect-to = \"{address}:443:{}\"\n", server.address));
     let script = flatcar_script().replace(ADDRESS, address).replace("/etc/reboot-manager/ca.crt", &trusted);
     let ask = |machine_id: &str, endpoint: &str| {
-        let script = write("ask", &script.replace("/etc/machine-id", &write("machine-id", &format!("{machine_id}\n"))));
+        let script = write(&cluster, "ask", &script.replace("/etc/machine-id", &write(&cluster, "machine-id", &format!("{machine_id}\n"))));
         let output = Command::new("bash").args([&script, endpoint]).env("CURL_HOME", cluster.folder()).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
@@ -190,13 +182,8 @@ fn a_drain_is_cancelled_by_the_commands_of_the_readme() {
     one.until_blocked(&server, "shop/web");
     assert!(cluster.is_cordoned("n1"));
 
-    let write = |name: &str, text: &str| {
-        let path = cluster.folder().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
     let block = blocks("README.md").into_iter().find(|block| block.text.contains("stop zincati.service")).unwrap();
-    let commands = block.text.replace("/etc/machine-id", &write("machine-id", &format!("{:032x}\n", 1)));
+    let commands = block.text.replace("/etc/machine-id", &write(&cluster, "machine-id", &format!("{:032x}\n", 1)));
     let commands =
         commands.replace("sudo systemctl stop zincati.service", "true").replace("https://", "http://").replace(ADDRESS, &server.address);
     let output = Command::new("bash").args(["-euo", "pipefail", "-c", &commands]).output().unwrap();
@@ -217,9 +204,8 @@ fn flatcar_script() -> String {
 #[test]
 fn the_credentials_of_the_documents_are_understood() {
     let (cluster, [one, _two]) = cluster_of();
-    let file = cluster.folder().join("credentials.yaml");
-    std::fs::write(&file, credentials()).unwrap();
-    let server = cluster.server(&binary()).arg("--auth-file").arg(file.to_str().unwrap()).start();
+    let file = write(&cluster, "credentials.yaml", &credentials());
+    let server = cluster.server(&binary()).arg("--auth-file").arg(&file).start();
     one.agent(&server).steady_state().expect(401, "unauthorized");
     one.agent(&server).with_credential("workers:6c1f0b0d5f9e4c3ba4e0").steady_state().expect(200, "steady_state");
     let other = one.agent(&server).with_credential("worker-7:0f6a2e77c1d84e6f9b3d").steady_state();

@@ -6,7 +6,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, blocked, cluster_of, machine, server};
+use super::{Machine, SOON, blocked, cluster_of, machine, served, server, set_clock, shifted};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
 
@@ -23,8 +23,7 @@ fn wait_for_reads(cluster: &TestCluster, node: &str, count: usize) {
 
 #[test]
 fn the_404_of_a_proxy_frees_no_slot() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one, two], server) = served("10s");
     one.until_approved(&server);
     let backend = || Fault::status(404, &json!("default backend - 404"));
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").from(1).inject(backend()));
@@ -44,32 +43,22 @@ fn the_404_of_a_proxy_frees_no_slot() {
 }
 
 #[test]
-fn a_lease_without_its_annotation_approves_no_node_and_says_so() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = server(&cluster, "10s");
+fn a_lease_whose_annotation_is_missing_or_unreadable_approves_no_node_and_says_so() {
+    let (cluster, [one, two], server) = served("10s");
     one.until_approved(&server);
     let annotate = |value: &Value| cluster.admin.merge(LEASE, &json!({"metadata": {"annotations": {"rebootmanager/holders": value}}})).ok();
     let before = cluster.admin.get(LEASE).ok()["metadata"]["annotations"]["rebootmanager/holders"].clone();
-    annotate(&Value::Null);
-    for answer in [two.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
-        let answer = answer.expect(503, "kubernetes_refused");
-        assert!(answer.value.contains("rebootmanager/holders") && answer.value.contains("put the annotation back"), "{}", answer.value);
+    for (value, remedy) in [(Value::Null, "put the annotation back"), (json!("{"), "repair")] {
+        annotate(&value);
+        for answer in [one.agent(&server).pre_reboot(), two.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
+            let answer = answer.expect(503, "kubernetes_refused");
+            assert!(answer.value.contains("rebootmanager/holders") && answer.value.contains(remedy), "{}", answer.value);
+        }
     }
     assert_eq!((cluster.status("n1").as_deref(), cluster.is_cordoned("n1"), cluster.is_cordoned("n2")), (Some("Rebooting"), true, false));
     annotate(&before);
     one.comes_back(&cluster, &server);
     two.until_approved(&server);
-}
-
-#[test]
-fn a_cordon_beside_a_foreign_status_is_an_administrators() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
-    cluster.set_status("n1", "Maintenance");
-    cluster.set_cordon("n1", true);
-    one.agent(&server).steady_state().expect(200, "steady_state");
-    assert!(cluster.is_cordoned("n1"));
-    assert_eq!(cluster.status("n1").as_deref(), Some("Ready"));
 }
 
 /// A node is approved and its Node object deleted; the program has recorded that.
@@ -88,8 +77,7 @@ fn deleted_while_rebooting(cluster: &TestCluster, server: &Server, one: &Machine
 #[test]
 fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_another_boot() {
     for name in ["n1", "renamed"] {
-        let (cluster, [one, two]) = cluster_of();
-        let server = server(&cluster, "10s");
+        let (cluster, [one, two], server) = served("10s");
         deleted_while_rebooting(&cluster, &server, &one, &two);
         // Its kubelet is restarted before the reboot, and registers the Node once more: the boot is the same.
         let machine_id = format!("{:032x}", 1);
@@ -108,16 +96,14 @@ fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_anot
 #[test]
 fn a_deleted_node_that_may_be_rebooting_is_given_up_after_15_minutes() {
     let (cluster, [one, two]) = cluster_of();
-    let clock = cluster.folder().join("clock");
-    std::fs::write(&clock, "+0").unwrap();
-    let ordinary = std::path::PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
-    let server = cluster.server(&ordinary).clock(&clock).arg("--pre-reboot-wait=10s").start();
+    set_clock(&cluster, "+0");
+    let server = shifted(&cluster).arg("--pre-reboot-wait=10s").start();
     deleted_while_rebooting(&cluster, &server, &one, &two);
     // Half of the time is not enough: the test may be slow, but not by minutes.
-    std::fs::write(&clock, "+450").unwrap();
+    set_clock(&cluster, "+450");
     wait_for_reads(&cluster, "n1", 2);
     assert_eq!(cluster.holders(), ["n1"]);
-    std::fs::write(&clock, "+901").unwrap();
+    set_clock(&cluster, "+901");
     cluster.wait_for_no_holder();
     server.wait_for_log("gone for 15 minutes", SOON);
     two.until_approved(&server);
@@ -125,8 +111,7 @@ fn a_deleted_node_that_may_be_rebooting_is_given_up_after_15_minutes() {
 
 #[test]
 fn a_node_that_is_there_after_all_is_not_given_up_later() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one, two], server) = served("10s");
     one.until_approved(&server);
     // Kubernetes says so itself, once, and is wrong; as an API server of an older state might be.
     let not_found = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
@@ -153,8 +138,7 @@ fn a_holder_that_was_never_approved_and_whose_node_is_deleted_is_dropped() {
 
 #[test]
 fn a_node_recreated_under_the_same_name_is_another_node() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one, two], server) = served("10s");
     one.until_approved(&server);
     cluster.admin.delete("/api/v1/nodes/n1", None).ok();
     let again = machine(&cluster, "n1", 1);

@@ -1,7 +1,6 @@
 //! What networks, machines and clocks do: connections that are slow, frozen and cut below TLS, a store that is away,
 //! a token and a CA that are replaced, a clock that is wrong. Nothing is approved that must not be, and all finish.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use test_cluster::pipe::Pipe;
 use test_cluster::wait::wait_for;
 use test_cluster::{Proxy, Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, running_pod, unblock};
+use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, set_clock, shifted, unblock, write};
 
 /// Time for which a network or a store is down. Calls to Kubernetes end after 20 to 30 s.
 const AWAY: Duration = Duration::from_secs(30);
@@ -30,10 +29,7 @@ fn reboots(cluster: &TestCluster, machine: &Machine, server: &Server) {
     assert_eq!(machine.pods(cluster), Vec::<String>::new(), "{} was approved with pods left", machine.node);
     assert_eq!(cluster.holders(), [machine.node.as_str()]);
     cluster.fleet.reboot(&machine.node);
-    wait_for(&format!("{} checks in", machine.node), SOON * 2, || match machine.agent(server).send("steady-state").try_answer() {
-        Some(answer) if answer.status == 200 => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    machine.until_checked_in(server);
 }
 
 #[test]
@@ -42,8 +38,7 @@ fn a_network_that_freezes_during_the_drain_costs_time_only() {
     blocked(&cluster, "web", 3, "n1");
     let pipe = Pipe::to(&cluster.api_address());
     let server = server_via(&cluster, &pipe);
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    let held = one.until_draining(&server);
     pipe.freeze();
     unblock(&cluster, "web");
     let other = two.agent(&server).send("pre-reboot");
@@ -84,24 +79,11 @@ fn connections_that_are_cut_again_and_again_end_no_reboot() {
 }
 
 #[test]
-fn a_slow_network_costs_time_only() {
-    let (cluster, [one]) = cluster_of();
-    running_pod(&cluster, "a", "n1");
-    let pipe = Pipe::to(&cluster.api_address());
-    let server = server_via(&cluster, &pipe);
-    pipe.slow(Duration::from_millis(250));
-    reboots(&cluster, &one, &server);
-    cluster.wait_for_no_holder();
-    one.is_in_service(&cluster);
-}
-
-#[test]
 fn a_store_that_is_away_during_the_drain_costs_time_only() {
     let (mut cluster, [one, two]) = cluster_of();
     blocked(&cluster, "web", 3, "n1");
     let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    let held = one.until_draining(&server);
     cluster.stop_store();
     assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
     let answer = two.agent(&server).pre_reboot();
@@ -114,15 +96,13 @@ fn a_store_that_is_away_during_the_drain_costs_time_only() {
     assert_eq!(cluster.holders(), ["n1"]);
 }
 
-/// The clock of a replica is a day ahead. The clock of a static program cannot be changed, so this uses the ordinary one.
+/// The clock of a replica is a day ahead.
 #[test]
 fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
     let (cluster, [one, two]) = cluster_of();
-    let clock = cluster.folder().join("clock");
-    std::fs::write(&clock, "+86400").unwrap();
-    let ordinary = PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"));
-    let ahead = cluster.server(&ordinary).clock(&clock).start();
-    let right = cluster.server(&ordinary).start();
+    set_clock(&cluster, "+86400");
+    let ahead = shifted(&cluster).start();
+    let right = cluster.server(&binary()).start();
     let tomorrow = format!("{:.10}", (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string());
     ahead.wait_for_log(&tomorrow, SOON);
     one.until_approved(&ahead);
@@ -144,21 +124,19 @@ fn a_clock_that_is_a_day_ahead_keeps_no_node_out() {
 fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
     let (cluster, [one, two]) = cluster_of();
     blocked(&cluster, "web", 3, "n1");
-    let clock = cluster.folder().join("clock");
-    std::fs::write(&clock, "+0").unwrap();
-    let server = cluster.server(&PathBuf::from(env!("CARGO_BIN_EXE_reboot-manager"))).clock(&clock).arg("--pre-reboot-wait=100s").start();
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    set_clock(&cluster, "+0");
+    let server = shifted(&cluster).arg("--pre-reboot-wait=100s").start();
+    let held = one.until_draining(&server);
     for step in ["+86400", "-86400", "+0"] {
-        std::fs::write(&clock, step).unwrap();
+        set_clock(&cluster, step);
         assert!(held.is_held(MOMENT), "the deadline is not one of the clock");
         two.agent(&server).pre_reboot().expect(404, "slots_taken");
     }
-    std::fs::write(&clock, "-86400").unwrap();
+    set_clock(&cluster, "-86400");
     unblock(&cluster, "web");
     held.answer().expect(200, "approved");
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
-    std::fs::write(&clock, "+86400").unwrap();
+    set_clock(&cluster, "+86400");
     cluster.fleet.reboot("n1");
     one.agent(&server).steady_state().expect(200, "steady_state");
     cluster.wait_for_no_holder();
@@ -170,11 +148,9 @@ fn a_token_that_expires_during_the_drain_is_read_again() {
     let (cluster, [one]) = cluster_of();
     blocked(&cluster, "web", 3, "n1");
     let first = cluster.revocable_token();
-    let file = cluster.folder().join("token");
-    std::fs::write(&file, first.text()).unwrap();
-    let server = cluster.server_with_token_file(&file, &binary()).arg("--pre-reboot-wait=120s").start();
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    let file = write(&cluster, "token", first.text());
+    let server = cluster.server_with_token_file(file.as_ref(), &binary()).arg("--pre-reboot-wait=120s").start();
+    let held = one.until_draining(&server);
     first.revoke(&cluster);
     server.wait_for_log("cannot be drained now", SOON);
     unblock(&cluster, "web");
@@ -191,11 +167,10 @@ fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted(
     let [old, new] = [self_signed(), self_signed()];
     let [before, after] = [&old, &new].map(|certificate| Proxy::secured(&cluster.admin, certificate));
     let pipe = Pipe::to(&before.address());
-    let file: PathBuf = cluster.folder().join("other-ca.pem");
-    std::fs::write(&file, &old.pem).unwrap();
-    let server = cluster.server_at(&format!("https://{}", pipe.address()), Some(&file), &binary()).arg("--pre-reboot-wait=120s").start();
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    let file = write(&cluster, "other-ca.pem", &old.pem);
+    let server =
+        cluster.server_at(&format!("https://{}", pipe.address()), Some(file.as_ref()), &binary()).arg("--pre-reboot-wait=120s").start();
+    let held = one.until_draining(&server);
     let trusted = after.log().len();
     pipe.lead_to(&after.address());
     unblock(&cluster, "web");

@@ -5,7 +5,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, server, unblock};
+use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, served, server, threads, unblock};
 
 /// A cluster whose nodes each have a pod that a budget keeps there.
 fn blocked_nodes<const N: usize>() -> (TestCluster, [Machine; N]) {
@@ -19,13 +19,9 @@ fn blocked_nodes<const N: usize>() -> (TestCluster, [Machine; N]) {
 /// Waits until no request is on its way or held: one thread of this name waits for the next request, and each connection has one.
 #[track_caller]
 fn wait_for_no_connection(server: &Server) {
-    wait_for("no connection is left", SOON, || {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-        match names.filter(|name| name.trim_end() == "fleetlock").count() {
-            0 | 1 => Ok(()),
-            more => Err(format!("{more} threads")),
-        }
+    wait_for("no connection is left", SOON, || match threads(server.pid(), "fleetlock") {
+        0 | 1 => Ok(()),
+        more => Err(format!("{more} threads")),
     });
 }
 
@@ -52,12 +48,14 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
     // The line comes after that of the approval; both may come later than the answer.
     server.wait_for_log("200 approved", SOON);
     assert_eq!(approvals(&server), 1);
+    one.comes_back(&cluster, &server);
+    one.is_in_service(&cluster);
+    cluster.wait_for_no_holder();
 }
 
 #[test]
 fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "20s");
+    let (cluster, [one], server) = served("20s");
     cluster.proxy.plan(Rule::on("list", "pods").nth(1).inject(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
     cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "list" && call.resource == "pods"), SOON);
@@ -71,8 +69,7 @@ fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
 
 #[test]
 fn a_client_that_hangs_up_before_the_first_write_takes_no_slot() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = server(&cluster, "20s");
+    let (cluster, [one, two], server) = served("20s");
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
     let pending = one.agent(&server).send("pre-reboot");
     cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
@@ -86,8 +83,7 @@ fn a_client_that_hangs_up_before_the_first_write_takes_no_slot() {
 
 #[test]
 fn a_check_in_counts_though_its_client_hangs_up() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "20s");
+    let (cluster, [one], server) = served("20s");
     one.until_approved(&server);
     cluster.fleet.reboot("n1");
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));

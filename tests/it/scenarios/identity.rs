@@ -1,8 +1,6 @@
 //! Who calls.
 
-use test_cluster::wait::wait_for;
-
-use super::{Machine, cluster, cluster_of, machine, machines, server};
+use super::{cluster, machine, machines, served, server};
 
 #[test]
 fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
@@ -32,35 +30,25 @@ fn nodes_with_invalid_machine_ids_harm_no_other() {
 }
 
 #[test]
-fn the_raw_machine_id_and_an_upper_case_group_are_as_good() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
-    let mut agent = server.zincati(&format!("{:032X}", 1));
-    agent.group = "Workers.EU-1".to_owned();
-    agent.base = "//".to_owned();
-    agent.pre_reboot().expect(200, "approved");
-    assert_eq!(cluster.lock()["holders"][0]["group"], "Workers.EU-1");
-    agent.steady_state().expect(200, "steady_state");
-    one.is_in_service(&cluster);
-}
-
-#[test]
-fn an_id_of_no_node_is_refused() {
-    let cluster = cluster();
-    let [_one] = machines::<1>(&cluster);
-    let server = server(&cluster, "10s");
-    let id = "0123456789abcdef0123456789abcdef";
-    let stranger = Machine { node: String::new(), id: id.to_owned() };
-    let answer = stranger.agent(&server).pre_reboot().expect(404, "unknown_node");
-    assert!(answer.value.contains(id), "{}", answer.value);
-    stranger.agent(&server).steady_state().expect(200, "steady_state");
-    assert!(cluster.holders().is_empty());
+fn the_raw_machine_id_white_space_and_an_upper_case_group_are_accepted() {
+    let (cluster, [one], server) = served("10s");
+    for id in [format!("{:032X}", 1), format!("{}\n", one.id), format!(" {}\r\n", one.id)] {
+        let mut agent = server.zincati(&id);
+        agent.group = "Workers.EU-1".to_owned();
+        agent.base = "//".to_owned();
+        agent.pre_reboot().expect(200, "approved");
+        assert_eq!(cluster.holders(), ["n1"]);
+        assert_eq!(cluster.lock()["holders"][0]["group"], "Workers.EU-1");
+        cluster.fleet.reboot("n1");
+        agent.steady_state().expect(200, "steady_state");
+        one.is_in_service(&cluster);
+        cluster.wait_for_no_holder();
+    }
 }
 
 #[test]
 fn an_invalid_id_is_refused_at_both_endpoints() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one], server) = served("10s");
     let broken = format!("{}\n{}", &one.id[..16], &one.id[16..]);
     for id in ["short", "ü", &broken, "\u{1b}[31m", &one.id[1..]] {
         let agent = server.zincati(id);
@@ -70,30 +58,4 @@ fn an_invalid_id_is_refused_at_both_endpoints() {
         }
     }
     assert!(cluster.holders().is_empty() && cluster.status("n1").is_none());
-}
-
-#[test]
-fn white_space_around_an_id_is_ignored() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
-    server.zincati(&format!("{}\n", one.id)).pre_reboot().expect(200, "approved");
-    assert_eq!(cluster.holders(), ["n1"]);
-    server.zincati(&format!(" {}\r\n", one.id)).steady_state().expect(200, "steady_state");
-    one.is_in_service(&cluster);
-}
-
-#[test]
-fn a_node_that_joins_later_is_found() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "10s");
-    one.agent(&server).steady_state().expect(200, "steady_state");
-    for number in 2..4 {
-        let late = machine(&cluster, &format!("n{number}"), number);
-        wait_for("the watch has delivered the node", super::SOON, || {
-            late.agent(&server).steady_state().expect(200, "steady_state");
-            let annotations = cluster.fleet.read_node(&late.node)["metadata"]["annotations"].clone();
-            if annotations["rebootmanager/status"] == "Ready" { Ok(()) } else { Err(annotations) }
-        });
-        late.is_in_service(&cluster);
-    }
 }

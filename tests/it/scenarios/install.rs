@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use test_cluster::TestCluster;
 use test_cluster::wait::wait_for;
 
-use super::{MANIFEST, NAMESPACE, SOON, binary, cluster, cluster_of, machines, wait_for_readyz};
+use super::certificate::launch;
+use super::{MANIFEST, NAMESPACE, SOON, cluster, cluster_of, machines, wait_for_readyz};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes/deployment.yaml");
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -175,9 +176,7 @@ fn each_right_that_is_taken_away_is_named_at_readyz() {
         cluster.admin.merge(&right.role, &json!({"rules": fewer})).ok();
         wait_until_allowed(&cluster, &rules, &right, false);
         // Without a right to the Secrets the FleetLock port may not be opened.
-        let mut server = cluster.server(&binary()).arg("--tls").arg("bootstrap").launch();
-        let line = server.wait_for_log(OPS, SOON);
-        server.ops = line.split(OPS).nth(1).unwrap().to_owned();
+        let server = launch(&cluster);
         let named = wait_for_readyz(&server, 503, "may not");
         let [line] = named.lines().filter(|line| line.contains("may not")).collect::<Vec<_>>()[..] else {
             panic!("{}: {named}", right.name)
@@ -190,9 +189,6 @@ fn each_right_that_is_taken_away_is_named_at_readyz() {
         wait_until_allowed(&cluster, &rules, &right, true);
     }
 }
-
-/// The words of the log before the address of the ops port.
-const OPS: &str = "ops: listening on ";
 
 /// Waits until the API server sees the rules as they are now.
 fn wait_until_allowed(cluster: &TestCluster, rules: &Value, right: &Right, wanted: bool) {

@@ -27,14 +27,15 @@ mod watch;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reboot_manager::cluster::MachineId;
 use reboot_manager::fleetlock::zincati_id;
 use test_cluster::objects::Placement;
 use test_cluster::proxy::Passed;
-use test_cluster::zincati::Answer;
+use test_cluster::server::Start;
+use test_cluster::zincati::{Answer, Pending, send};
 use test_cluster::{Server, TestCluster, Zincati, cluster};
 
 pub(crate) use test_cluster::cluster::SOON;
@@ -65,6 +66,13 @@ pub(crate) fn cluster_of<const N: usize>() -> (TestCluster, [Machine; N]) {
     let cluster = cluster();
     let machines = machines(&cluster);
     (cluster, machines)
+}
+
+/// A cluster with the nodes `n1`, `n2`, … and a server that holds requests open for `wait` (as `20s`).
+pub(crate) fn served<const N: usize>(wait: &str) -> (TestCluster, [Machine; N], Server) {
+    let (cluster, machines) = cluster_of();
+    let server = server(&cluster, wait);
+    (cluster, machines, server)
 }
 
 /// Creates a pod without an owner on `node`, and waits until it is the one pod that runs there.
@@ -109,6 +117,11 @@ pub(crate) fn calls(cluster: &TestCluster, act: impl FnOnce()) -> Vec<Passed> {
     cluster.proxy.log().split_off(before)
 }
 
+/// The number of calls with this verb and resource.
+pub(crate) fn count(calls: &[Passed], verb: &str, resource: &str) -> usize {
+    calls.iter().filter(|call| (call.verb.as_str(), call.resource.as_str()) == (verb, resource)).count()
+}
+
 /// Makes nodes `n1`, `n2`, … Each is Ready and takes pods.
 pub(crate) fn machines<const N: usize>(cluster: &TestCluster) -> [Machine; N] {
     std::array::from_fn(|position| machine(cluster, &format!("n{}", position + 1), position + 1))
@@ -124,6 +137,36 @@ pub(crate) fn machine(cluster: &TestCluster, node: &str, machine_id: usize) -> M
 /// A server that holds requests open for `wait` (as `20s`).
 pub(crate) fn server(cluster: &TestCluster, wait: &str) -> Server {
     cluster.server(&binary()).arg("--pre-reboot-wait").arg(wait).start()
+}
+
+/// Sends a request of any form.
+pub(crate) fn ask(server: &Server, head: &str, body: &str) -> Answer {
+    let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    send(&server.address, text.as_bytes()).answer()
+}
+
+/// Counts the threads of a process with this name.
+pub(crate) fn threads(pid: u32, name: &str) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|known| known.trim_end() == name).count()
+}
+
+/// Writes a file to the folder of the cluster, and returns its path.
+pub(crate) fn write(cluster: &TestCluster, name: &str, text: &str) -> String {
+    let path = cluster.folder().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// Sets the clock of the servers of [`shifted`] to `offset` seconds from now, such as `+900`.
+pub(crate) fn set_clock(cluster: &TestCluster, offset: &str) {
+    write(cluster, "clock", offset);
+}
+
+/// A server with the clock that [`set_clock`] sets. A static program cannot be shown another time, so the program is the ordinary one.
+pub(crate) fn shifted(cluster: &TestCluster) -> Start {
+    cluster.server(Path::new(env!("CARGO_BIN_EXE_reboot-manager"))).clock(&cluster.folder().join("clock"))
 }
 
 /// Waits until the clock shows another second: creation times have whole seconds.
@@ -145,6 +188,25 @@ impl Machine {
             let answer = self.agent(server).pre_reboot();
             if answer.status == 200 { Ok(answer) } else { Err(format!("{answer:?}")) }
         })
+    }
+
+    /// Asks once, and waits until the drain has begun.
+    #[track_caller]
+    pub(crate) fn until_draining(&self, server: &Server) -> Pending {
+        let pending = self.agent(server).send("pre-reboot");
+        server.wait_for_log(&format!("node {}: draining", self.node), SOON);
+        pending
+    }
+
+    /// Checks in until the answer is 200: a request that is still decided may overtake a check-in.
+    #[track_caller]
+    pub(crate) fn until_checked_in(&self, server: &Server) {
+        test_cluster::wait::wait_for(&format!("{} checks in", self.node), SOON * 2, || {
+            match self.agent(server).send("steady-state").try_answer() {
+                Some(answer) if answer.status == 200 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
     }
 
     /// Asks until the answer is that a pod is kept on the node, with this text.

@@ -7,7 +7,7 @@ use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 
-use super::{Machine, SOON, binary, blocked, cluster, cluster_of, running_pod, server, unblock, wait_for_readyz};
+use super::{Machine, SOON, binary, blocked, cluster, cluster_of, running_pod, served, server, unblock, wait_for_readyz};
 
 #[test]
 fn an_unavailable_api_server_is_reported_and_comes_back() {
@@ -34,8 +34,7 @@ fn an_api_server_that_goes_away_during_the_drain_ends_nothing() {
     let (mut cluster, [one, _two]) = cluster_of();
     blocked(&cluster, "web", 2, "n1");
     let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    let held = one.until_draining(&server);
     cluster.stop_api_server();
     server.wait_for_log("cannot be drained now", SOON);
     cluster.start_api_server();
@@ -64,8 +63,7 @@ fn a_second_of_delay_on_each_call_changes_only_the_time() {
 
 #[test]
 fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = server(&cluster, "10s");
+    let (cluster, [one, two], server) = served("10s");
     one.agent(&server).steady_state().expect(200, "steady_state");
     two.agent(&server).steady_state().expect(200, "steady_state");
     cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
@@ -79,8 +77,7 @@ fn a_call_that_is_never_answered_costs_one_request_its_answer_and_no_more() {
 
 #[test]
 fn a_missing_right_is_named() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "2s");
+    let (cluster, [one], server) = served("2s");
     wait_for_readyz(&server, 200, "");
     let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/reboot-manager";
     let role = cluster.admin.get(path).ok();

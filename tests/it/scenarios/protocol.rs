@@ -1,16 +1,9 @@
 //! What comes back over HTTP, and the ops port.
 
-use std::time::Duration;
+use test_cluster::wait;
+use test_cluster::zincati::send;
 
-use test_cluster::zincati::{Answer, send};
-use test_cluster::{Server, wait};
-
-use super::{SOON, binary, cluster, cluster_of, server};
-
-fn ask(server: &Server, head: &str, body: &str) -> Answer {
-    let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    send(&server.address, text.as_bytes()).answer()
-}
+use super::{SOON, ask, binary, cluster, cluster_of, server};
 
 #[test]
 fn each_invalid_request_is_answered_as_json() {
@@ -79,28 +72,4 @@ fn the_metrics_count_what_happened() {
         }
     });
     assert_eq!(server.page("/").0, 404);
-}
-
-#[test]
-fn a_term_signal_answers_held_requests_and_ends_well() {
-    let (cluster, [one, _two]) = cluster_of();
-    cluster.fleet.deployment("shop", "web", 1, test_cluster::objects::Placement::On("n1"));
-    cluster.fleet.budget("shop", "web", 1, "web");
-    cluster.wait_for_running("n1", 1);
-    let server = server(&cluster, "60s");
-    let held = one.agent(&server).send("pre-reboot");
-    assert!(held.is_held(super::MOMENT));
-    server.signal("TERM");
-    held.answer().expect(404, "shutting_down");
-    assert_eq!(server.exit_code(Duration::from_secs(10)), Some(0));
-}
-
-#[test]
-fn no_token_is_ever_logged() {
-    let (cluster, [one]) = cluster_of();
-    let server = cluster.server(&binary()).env("RUST_LOG", "trace").start();
-    one.agent(&server).pre_reboot().expect(200, "approved");
-    server.wait_for_log("200 approved", SOON);
-    let log = server.log().join("\n");
-    assert!(!log.contains(&cluster.token), "the token is in the log");
 }

@@ -5,18 +5,16 @@ use std::time::Duration;
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 
-use super::{MOMENT, SOON, blocked, cluster_of, running_pod, server};
+use super::{MOMENT, SOON, blocked, calls, cluster_of, count, running_pod, served, server};
 
 #[test]
 fn a_fresh_node_is_marked_ready() {
-    let (cluster, [one]) = cluster_of();
-    let server = server(&cluster, "0s");
+    let (cluster, [one], server) = served("0s");
     assert_eq!(cluster.status("n1"), None);
     one.agent(&server).steady_state().expect(200, "steady_state");
     one.is_in_service(&cluster);
-    let before = cluster.proxy.log().len();
-    one.agent(&server).steady_state().expect(200, "steady_state");
-    let calls: Vec<_> = cluster.proxy.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/n1")).collect();
+    let mut calls = calls(&cluster, || drop(one.agent(&server).steady_state().expect(200, "steady_state")));
+    calls.retain(|call| call.path.contains("/nodes/n1"));
     assert_eq!(calls.len(), 1, "a check-in that changes nothing is one read: {calls:?}");
     assert!(calls[0].received < 4096, "{} bytes", calls[0].received);
     assert!(cluster.holders().is_empty());
@@ -61,15 +59,12 @@ fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
 
 #[test]
 fn a_granted_node_that_asks_again_is_granted_cheaply_and_checked_again() {
-    let (cluster, [one, _two]) = cluster_of();
-    let server = server(&cluster, "20s");
+    let (cluster, [one, _two], server) = served("20s");
     one.agent(&server).pre_reboot().expect(200, "approved");
-    let before = cluster.proxy.log().len();
-    one.agent(&server).pre_reboot().expect(200, "approved");
-    let calls: Vec<String> = cluster.proxy.log()[before..].iter().map(|call| format!("{} {}", call.verb, call.resource)).collect();
-    let asked = |name: &str| calls.iter().filter(|call| *call == name).count();
-    assert_eq!(asked("list nodes"), 0, "nothing that grows with the cluster: {calls:?}");
-    assert_eq!((asked("patch nodes"), asked("list pods"), asked("patch leases")), (0, 1, 1), "{calls:?}");
+    let calls = calls(&cluster, || drop(one.agent(&server).pre_reboot().expect(200, "approved")));
+    assert_eq!(count(&calls, "list", "nodes"), 0, "nothing that grows with the cluster: {calls:?}");
+    let made = (count(&calls, "patch", "nodes"), count(&calls, "list", "pods"), count(&calls, "patch", "leases"));
+    assert_eq!(made, (0, 1, 1), "{calls:?}");
     cluster.set_cordon("n1", false);
     running_pod(&cluster, "newcomer", "n1");
     one.agent(&server).pre_reboot().expect(200, "approved");
@@ -124,26 +119,6 @@ fn a_steady_state_during_the_drain_ends_it() {
 fn held_still(cluster: &test_cluster::TestCluster, evictions: usize) -> bool {
     let more = || cluster.proxy.count("create", "pods/eviction") > evictions + 1;
     test_cluster::wait::poll(MOMENT * 4, || if more() { Ok(()) } else { Err(()) }).is_err()
-}
-
-#[test]
-fn a_client_that_hangs_up_leaves_nothing_behind() {
-    let (cluster, [one, _two]) = cluster_of();
-    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(5));
-    cluster.wait_for_running("n1", 1);
-    let server = server(&cluster, "60s");
-    let pending = one.agent(&server).send("pre-reboot");
-    assert!(pending.is_held(MOMENT));
-    pending.hang_up();
-    one.until_approved(&server);
-    cluster.fleet.reboot("n1");
-    // The request of the client that hung up may be approved at this very moment; then the check-in is overtaken, and made again.
-    wait_for("n1 checks in", SOON, || match one.agent(&server).steady_state() {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(format!("{answer:?}")),
-    });
-    one.is_in_service(&cluster);
-    assert!(cluster.holders().is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, calls, cluster_of, machine, server};
+use super::{Machine, SOON, calls, cluster_of, count, machine, served, server};
 
 /// Reads from the metrics how many watches ended for this reason, and whether one is open.
 fn watches(server: &Server, reason: &str) -> (u64, bool) {
@@ -27,12 +27,20 @@ fn wait_for_watch(server: &Server, reason: &str, times: u64) {
     });
 }
 
-/// A server that watches.
+/// [`served`], with an open watch.
 #[track_caller]
-fn watching(cluster: &TestCluster, wait: &str) -> Server {
-    let server = server(cluster, wait);
-    wait_for_watch(&server, "lost", 0);
-    server
+fn watching<const N: usize>(wait: &str) -> (TestCluster, [Machine; N], Server) {
+    let served = served(wait);
+    wait_for_watch(&served.2, "lost", 0);
+    served
+}
+
+/// The calls that `act` causes, none of which lists nodes.
+#[track_caller]
+fn without_list(cluster: &TestCluster, act: impl FnOnce()) -> Vec<Passed> {
+    let calls = calls(cluster, act);
+    assert_eq!(count(&calls, "list", "nodes"), 0, "{calls:#?}");
+    calls
 }
 
 /// Waits until the watch has delivered all that was written so far: for a moment there is one more node, which is found and
@@ -50,14 +58,9 @@ fn catch_up(cluster: &TestCluster, server: &Server) {
     marker.agent(server).pre_reboot().expect(404, "unknown_node");
 }
 
-fn count(calls: &[Passed], verb: &str, resource: &str) -> usize {
-    calls.iter().filter(|call| (call.verb.as_str(), call.resource.as_str()) == (verb, resource)).count()
-}
-
 #[test]
 fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = watching(&cluster, "20s");
+    let (cluster, [one, two], server) = watching("20s");
     for (machine, others) in [(one, 0), (two, 40)] {
         for number in 0..others {
             self::machine(&cluster, &format!("other-{number}"), 100 + number);
@@ -79,30 +82,14 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
         // Node and Lease; and, if the reconciler happens to come by, once more.
         let read = (count(&granted, "get", "nodes"), count(&granted, "get", "leases"), count(&granted, "list", "pods"));
         assert!((1..=2).contains(&read.0) && (1..=2).contains(&read.1) && read.2 == 1, "{granted:#?}");
-        let returned = calls(&cluster, || machine.comes_back(&cluster, &server));
-        assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
+        without_list(&cluster, || machine.comes_back(&cluster, &server));
         cluster.wait_for_no_holder();
     }
 }
 
 #[test]
-fn a_node_marked_by_hand_costs_waiting_nodes_no_list() {
-    let (cluster, [one, _two]) = cluster_of();
-    let server = watching(&cluster, "5s");
-    cluster.set_status("n2", "Rebooting");
-    one.until_spared(&cluster, &server);
-    let refused = calls(&cluster, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
-    assert_eq!(count(&refused, "list", "nodes"), 0, "{refused:#?}");
-    assert!(cluster.holders().is_empty(), "n1 is spared the mark");
-    assert!(!cluster.is_cordoned("n1"));
-    cluster.set_status("n2", "Ready");
-    one.agent(&server).pre_reboot().expect(200, "approved");
-}
-
-#[test]
 fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
-    let (cluster, [one, two, _three]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [one, two, _three], server) = watching("5s");
     cluster.proxy.watches().hold();
     cluster.set_status("n2", "Rebooting");
     let answer = one.agent(&server).pre_reboot().expect(404, "other_rebooting");
@@ -122,8 +109,7 @@ fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
 
 #[test]
 fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_not_delivered() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [one, two], server) = watching("5s");
     cluster.set_status("n2", "Rebooting");
     one.until_spared(&cluster, &server);
     cluster.proxy.watches().hold();
@@ -138,12 +124,10 @@ fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_
 
 #[test]
 fn an_annotation_set_during_the_drain_is_seen_although_the_watch_is_frozen() {
-    let (cluster, [one, _two]) = cluster_of();
+    let (cluster, [one, _two], server) = watching("60s");
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
     cluster.wait_for_running("n1", 1);
-    let server = watching(&cluster, "60s");
-    let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("draining", SOON);
+    let held = one.until_draining(&server);
     cluster.proxy.watches().hold();
     cluster.set_status("n2", "Rebooting");
     let answer = held.answer().expect(404, "other_rebooting");
@@ -153,8 +137,7 @@ fn an_annotation_set_during_the_drain_is_seen_although_the_watch_is_frozen() {
 
 #[test]
 fn decreasing_versions_prove_nothing() {
-    let (cluster, [one, _two]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [one, _two], server) = watching("5s");
     let received =
         |cluster: &TestCluster| cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
     let before = received(&cluster);
@@ -171,8 +154,7 @@ fn decreasing_versions_prove_nothing() {
 
 #[test]
 fn a_version_greater_than_that_of_the_own_write_proves_nothing() {
-    let (cluster, [one, _two]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [one, _two], server) = watching("5s");
     let (proxy, said) = (cluster.proxy.watches(), ahead());
     proxy.hold();
     cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).inject(Fault::after(move |_| proxy.overtake(&said))));
@@ -193,8 +175,7 @@ fn ahead() -> Value {
 /// Whatever ends a watch: another follows, and what was missed meanwhile is known.
 #[test]
 fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
-    let (cluster, [one, two]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [one, two], server) = watching("5s");
     let modified = |object: &Value| json!({"type": "MODIFIED", "object": object});
     let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}});
     let cases = [
@@ -218,8 +199,7 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
         }
         cluster.proxy.watches().flow();
         wait_for_watch(&server, reason, before + 1);
-        let refused = calls(&cluster, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
-        assert_eq!(count(&refused, "list", "nodes"), 0, "{reason}: the mark is known: {refused:#?}");
+        without_list(&cluster, || drop(one.agent(&server).pre_reboot().expect(404, "other_rebooting")));
         two.agent(&server).steady_state().expect(200, "steady_state");
     }
     one.until_approved(&server);
@@ -227,16 +207,14 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
 
 #[test]
 fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
-    let (cluster, [one, _two]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [one, _two], server) = watching("5s");
     catch_up(&cluster, &server);
-    let followed = calls(&cluster, || {
+    without_list(&cluster, || {
         cluster.proxy.watches().cut();
         wait_for_watch(&server, "cut", 1);
         catch_up(&cluster, &server);
         one.agent(&server).pre_reboot().expect(200, "approved");
     });
-    assert_eq!(count(&followed, "list", "nodes"), 0, "{followed:#?}");
     server.wait_for_log("the watch of nodes was cut", SOON);
     let times: Vec<u64> = cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| seconds(&call.path)).collect();
     assert!(matches!(times[..], [1800..=3600, .., ..=10]), "{times:?}");
@@ -245,8 +223,7 @@ fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
 /// The server may have come back from a backup meanwhile.
 #[test]
 fn a_watch_that_is_granted_too_late_to_continue_is_followed_by_a_list() {
-    let (cluster, [_one]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [_one], server) = watching("5s");
     catch_up(&cluster, &server);
     cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::Slow(Duration::from_secs(7))));
     let followed = calls(&cluster, || {
@@ -266,13 +243,12 @@ fn seconds(path: &str) -> u64 {
 
 #[test]
 fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
-    let (cluster, [one]) = cluster_of();
+    let (cluster, [one], server) = watching("1s");
     for number in 0..29 {
         cluster.fleet.bare_pod("shop", &format!("web-{number}"), Placement::On("n1"));
     }
     cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
     cluster.wait_for_running("n1", 30);
-    let server = watching(&cluster, "1s");
     catch_up(&cluster, &server);
     let mut asked = 0;
     let granted = calls(&cluster, || {
@@ -284,23 +260,22 @@ fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
     });
     assert!(asked > 1, "it asked again while it was drained");
     assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
-    let returned = calls(&cluster, || one.comes_back(&cluster, &server));
-    assert_eq!(count(&returned, "list", "nodes"), 0, "{returned:#?}");
+    without_list(&cluster, || one.comes_back(&cluster, &server));
 }
 
 #[test]
 fn an_unknown_caller_costs_no_list_while_the_nodes_are_watched() {
-    let (cluster, [_one]) = cluster_of();
-    let server = watching(&cluster, "1s");
+    let (cluster, [_one], server) = watching("1s");
     catch_up(&cluster, &server);
-    let stranger = server.zincati(&format!("{:032x}", 77));
-    let asked = calls(&cluster, || {
+    let id = format!("{:032x}", 77);
+    let stranger = server.zincati(&id);
+    without_list(&cluster, || {
         for _ in 0..5 {
-            stranger.pre_reboot().expect(404, "unknown_node");
+            let answer = stranger.pre_reboot().expect(404, "unknown_node");
+            assert!(answer.value.contains(&id), "{}", answer.value);
             stranger.steady_state().expect(200, "steady_state");
         }
     });
-    assert_eq!(count(&asked, "list", "nodes"), 0, "{asked:#?}");
 }
 
 #[test]
@@ -341,11 +316,9 @@ fn a_watch_is_open_again_when_the_api_server_is_back() {
 
 #[test]
 fn nodes_that_come_and_go_are_known_without_a_list() {
-    let (cluster, [_one]) = cluster_of();
-    let server = watching(&cluster, "5s");
+    let (cluster, [_one], server) = watching("5s");
     let is_found = |newcomer: &Machine| {
-        let found = calls(&cluster, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
-        assert_eq!(count(&found, "list", "nodes"), 0, "{}: {found:#?}", newcomer.node);
+        without_list(&cluster, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
         newcomer.is_in_service(&cluster);
     };
     let three = machine(&cluster, "n3", 3);

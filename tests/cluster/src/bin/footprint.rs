@@ -22,7 +22,7 @@ use test_cluster::fleet::machine_id;
 use test_cluster::secured::Secured;
 use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
-use test_cluster::{Proxy, Server, TestCluster, usage};
+use test_cluster::{Proxy, Server, TestCluster};
 
 /// Default numbers of nodes, one measurement each.
 const NODES: [usize; 3] = [1, 2000, 5000];
@@ -252,7 +252,7 @@ fn rests(server: &Server) {
 
 /// Reads a row of `/proc/PID/status`, in bytes.
 fn row_of(server: &Server, row: &str) -> usize {
-    usize::try_from(usage::memory_kib(server.pid(), row)).expect("a small number") * KIB
+    usize::try_from(server.memory_kib(row)).expect("a small number") * KIB
 }
 
 /// Time without activity that counts as idle.

@@ -242,7 +242,7 @@ fn layout() -> Layout {
     let programs = programs_folder().unwrap_or_else(|| panic!("there is no control plane to start; {HINT}"));
     let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !programs.join(name).is_file()).collect();
     assert!(missing.is_empty(), "{} holds no {}; {HINT}", programs.display(), missing.join(", "));
-    let name = format!("reboot-manager-test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("control-plane-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let folder = env::temp_dir().join(name);
     fs::create_dir_all(&folder).expect("a folder for this run");
     let [api_port, controllers_port, scheduler_port] = [(); 3].map(|()| free_port());

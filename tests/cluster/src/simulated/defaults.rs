@@ -7,25 +7,8 @@ use crate::resources::Resource;
 /// Completes a new object. `revision` makes addresses differ.
 pub(super) fn new_object(resource: &Resource, revision: u64, object: &mut Value) {
     match resource.plural {
-        "daemonsets" => object["status"] = json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}),
-        "deployments" | "replicasets" | "statefulsets" => {
-            default(&mut object["spec"], "replicas", json!(1));
-            object["status"] = json!({"replicas": 0});
-        }
-        "jobs" => {
-            for (field, value) in [("completions", 1), ("parallelism", 1), ("backoffLimit", 6)] {
-                default(&mut object["spec"], field, json!(value));
-            }
-            object["status"] = json!({});
-        }
-        "namespaces" => {
-            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = object["metadata"]["name"].clone();
-            object["status"] = json!({"phase": "Active"});
-        }
+        "deployments" | "replicasets" | "statefulsets" => default(&mut object["spec"], "replicas", json!(1)),
         "nodes" => default(object, "status", json!({})),
-        "poddisruptionbudgets" => {
-            object["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
-        }
         "pods" => pod(object),
         "services" => {
             let address = format!("10.96.{}.{}", revision / 250 % 256, revision % 250 + 2);
@@ -49,7 +32,7 @@ fn pod(object: &mut Value) {
     object["metadata"]["managedFields"] = json!([
         {"manager": "test", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields}},
     ]);
-    object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+    object["status"] = json!({"phase": "Pending"});
 }
 
 fn default(object: &mut Value, field: &str, value: Value) {

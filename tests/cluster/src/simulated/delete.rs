@@ -11,7 +11,6 @@ use crate::resources::Resource;
 pub(super) struct Options {
     pub(super) grace: Option<i64>,
     pub(super) uid: String,
-    pub(super) version: String,
     pub(super) dry_run: bool,
 }
 
@@ -21,26 +20,18 @@ impl Options {
         Self {
             grace: number(options, "/gracePeriodSeconds"),
             uid: text(options, "/preconditions/uid").to_owned(),
-            version: text(options, "/preconditions/resourceVersion").to_owned(),
             dry_run: options.pointer("/dryRun/0").is_some_and(|value| value == "All"),
         }
     }
 
     /// Returns the precondition that this object violates, as a message.
     pub(super) fn unmet(&self, object: &Value) -> Option<String> {
-        let (uid, version) = (text(object, "/metadata/uid"), text(object, "/metadata/resourceVersion"));
-        if !self.uid.is_empty() && self.uid != uid {
-            return Some(format!(
+        let uid = text(object, "/metadata/uid");
+        (!self.uid.is_empty() && self.uid != uid).then(|| {
+            format!(
                 "the UID in the precondition ({}) does not match the UID in record ({uid}). The object might have been deleted and then \
                  recreated",
                 self.uid
-            ));
-        }
-        (!self.version.is_empty() && self.version != version).then(|| {
-            format!(
-                "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). The object might \
-                 have been modified",
-                self.version
             )
         })
     }
@@ -60,7 +51,7 @@ pub(super) fn delete(store: &mut Store, resource: &'static Resource, key: &Key, 
     }
     let grace = if resource.plural == "pods" { grace(&object, options) } else { 0 };
     if grace == 0 && object.pointer("/metadata/finalizers").is_none() {
-        forget(store, key);
+        store.remove(key);
         return Ok(answer);
     }
     let shorter = number(&object, "/metadata/deletionGracePeriodSeconds").is_none_or(|before| grace < before);
@@ -79,17 +70,4 @@ fn grace(pod: &Value, options: &Options) -> i64 {
         return 0;
     }
     options.grace.or_else(|| number(pod, "/spec/terminationGracePeriodSeconds")).unwrap_or(30).max(0)
-}
-
-/// Removes an object; a namespace takes all that is in it along.
-fn forget(store: &mut Store, key: &Key) {
-    store.remove(key);
-    if key.plural == "namespaces" {
-        for resource in crate::resources::RESOURCES.iter().filter(|resource| resource.namespaced) {
-            let inside: Vec<Key> = store.list(resource.plural, &key.name).map(|(inside, _)| inside.clone()).collect();
-            for inside in inside {
-                store.remove(&inside);
-            }
-        }
-    }
 }

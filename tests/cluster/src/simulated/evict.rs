@@ -6,7 +6,6 @@
 
 use serde_json::{Value, json};
 
-use super::controllers::set_condition;
 use super::delete::{self, Options};
 use super::selector;
 use super::status::{self, Refusal};
@@ -28,12 +27,6 @@ pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &V
     }
     if let Some(why) = options.unmet(&pod) {
         return Err(Refusal::eviction_conflict(name, &why));
-    }
-    if !options.dry_run {
-        store.change(&key, |pod| {
-            set_condition(&mut pod["status"], "DisruptionTarget", true, "EvictionByEvictionAPI", "Eviction API: evicting");
-        });
-        options.version.clear();
     }
     delete::delete(store, Resource::plural("pods"), &key, &options)?;
     Ok(status::success(&Value::Null))

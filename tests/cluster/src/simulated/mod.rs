@@ -29,6 +29,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::http::{Handler, Reply, Server};
+use routes::Answer;
 use store::{Caller, Store};
 
 /// Simulated cluster, stopped on drop.
@@ -72,13 +73,8 @@ impl Simulated {
 
     fn start_with(tls: Option<(Arc<ServerConfig>, Vec<u8>)>) -> Self {
         let mut store = Store::default();
-        for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-            let labels = json!({"kubernetes.io/metadata.name": namespace});
-            let object = json!({
-                "kind": "Namespace", "apiVersion": "v1", "metadata": {"name": namespace, "labels": labels}, "status": {"phase": "Active"},
-            });
-            store.put("namespaces", object);
-            routes::default_account(&mut store, namespace);
+        for namespace in ["default", "kube-system"] {
+            store.put("namespaces", json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": namespace}}));
         }
         let admin_token = store.new_token(Caller::Admin);
         let state = State { store, store_lost: false, stops: 0 };
@@ -102,7 +98,7 @@ impl Simulated {
         Api::new(&self.base(), self.tls.as_ref().map(|(_, ca)| ca.as_slice()), Some(token))
     }
 
-    /// Creates a token of a service account, valid as long as the account exists.
+    /// Creates a token of a service account.
     pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
         let caller = Caller::ServiceAccount { namespace: namespace.to_owned(), name: service_account.to_owned() };
         self.cluster.state().store.new_token(caller)
@@ -150,16 +146,19 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
         if state.store_lost {
             return Reply::Send(status::Refusal::store_away().response());
         }
-        if let Some(watch) = routes::watch(&state.store, request) {
-            let stops = state.stops;
-            drop(state);
-            return watch.map_or_else(Reply::Send, |watch| watch.reply(&cluster, stops));
+        match routes::answer(&mut state.store, request) {
+            Answer::Watch(watch) => {
+                let stops = state.stops;
+                drop(state);
+                watch.reply(&cluster, stops)
+            }
+            Answer::Response(response) => {
+                controllers::settle(&mut state.store);
+                drop(state);
+                cluster.changed.notify_all();
+                Reply::Send(response)
+            }
         }
-        let response = routes::answer(&mut state.store, request);
-        controllers::settle(&mut state.store);
-        drop(state);
-        cluster.changed.notify_all();
-        Reply::Send(response)
     })
 }
 

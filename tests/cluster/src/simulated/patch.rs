@@ -7,20 +7,12 @@ use serde_json::{Map, Value};
 
 use super::status::Refusal;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Apply,
-    Merge,
-}
-
-impl Kind {
-    /// Reads a Content-Type.
-    pub(super) fn of(content: &str) -> Result<Self, Refusal> {
-        match content.split(';').next().unwrap_or_default().trim() {
-            "application/apply-patch+yaml" => Ok(Self::Apply),
-            "application/merge-patch+json" => Ok(Self::Merge),
-            _ => Err(Refusal::unsupported_media_type(content)),
-        }
+/// Reads a Content-Type, and reports whether the patch is an apply patch.
+pub(super) fn applies(content: &str) -> Result<bool, Refusal> {
+    match content.split(';').next().unwrap_or_default().trim() {
+        "application/apply-patch+yaml" => Ok(true),
+        "application/merge-patch+json" => Ok(false),
+        _ => Err(Refusal::unsupported_media_type(content)),
     }
 }
 

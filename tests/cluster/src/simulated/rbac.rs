@@ -8,38 +8,26 @@ use super::status::Refusal;
 use super::store::{Caller, Key, Store, items, text};
 use crate::resources::Target;
 
-/// Question to the authorizer; rules name `target.resource()`.
-pub(super) struct Question<'a> {
-    pub(super) verb: &'a str,
-    pub(super) target: &'a Target,
-}
-
-pub(super) fn allowed(store: &Store, caller: &Caller, question: &Question<'_>) -> bool {
+pub(super) fn allowed(store: &Store, caller: &Caller, verb: &str, target: &Target) -> bool {
     match caller {
         Caller::Admin => true,
         // Every authenticated user is in the default role system:basic-user.
-        Caller::ServiceAccount { .. } if question.target.plural == "selfsubjectaccessreviews" && question.verb == "create" => true,
+        Caller::ServiceAccount { .. } if target.plural == "selfsubjectaccessreviews" && verb == "create" => true,
         Caller::Anonymous | Caller::ServiceAccount { .. } => {
             let cluster = store.list("clusterrolebindings", "");
-            let namespace = &question.target.namespace;
+            let namespace = &target.namespace;
             let own = (!namespace.is_empty()).then(|| store.list("rolebindings", namespace)).into_iter().flatten();
-            cluster.chain(own).any(|(key, binding)| binds(binding, caller) && grants(store, &key.namespace, binding, question))
+            cluster.chain(own).any(|(key, binding)| binds(binding, caller) && grants(store, &key.namespace, binding, verb, target))
         }
     }
 }
 
-pub(super) fn refusal(caller: &Caller, question: &Question<'_>) -> Refusal {
-    let target = question.target;
+pub(super) fn refusal(caller: &Caller, verb: &str, target: &Target) -> Refusal {
     let qualified = if target.group.is_empty() { target.plural.clone() } else { format!("{}.{}", target.plural, target.group) };
     let scope =
         if target.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace \"{}\"", target.namespace) };
-    let why = format!(
-        "User \"{}\" cannot {} resource \"{}\" in API group \"{}\" {scope}",
-        user(caller),
-        question.verb,
-        target.resource(),
-        target.group
-    );
+    let why =
+        format!("User \"{}\" cannot {verb} resource \"{}\" in API group \"{}\" {scope}", user(caller), target.resource(), target.group);
     let mut details = json!({"kind": target.plural});
     for (field, value) in [("name", &target.name), ("group", &target.group)] {
         if !value.is_empty() {
@@ -61,7 +49,7 @@ pub(super) fn review(store: &Store, caller: &Caller, review: &Value) -> Value {
         subresource: asked("subresource"),
     };
     let about_resource = review.pointer("/spec/resourceAttributes").is_some();
-    let yes = about_resource && allowed(store, caller, &Question { verb: &asked("verb"), target: &target });
+    let yes = about_resource && allowed(store, caller, &asked("verb"), &target);
     let mut answer = json!({
         "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {},
         "spec": review["spec"], "status": {"allowed": yes},
@@ -89,21 +77,20 @@ fn binds(binding: &Value, caller: &Caller) -> bool {
     items(binding, "/subjects").iter().any(named)
 }
 
-fn grants(store: &Store, namespace: &str, binding: &Value, question: &Question<'_>) -> bool {
+fn grants(store: &Store, namespace: &str, binding: &Value, verb: &str, target: &Target) -> bool {
     let name = text(binding, "/roleRef/name");
     let role = match text(binding, "/roleRef/kind") {
         "ClusterRole" => store.get(&Key::new("clusterroles", "", name)),
         "Role" => store.get(&Key::new("roles", namespace, name)),
         _ => None,
     };
-    role.is_some_and(|role| items(role, "/rules").iter().any(|rule| covers(rule, question)))
+    role.is_some_and(|role| items(role, "/rules").iter().any(|rule| covers(rule, verb, target)))
 }
 
-fn covers(rule: &Value, question: &Question<'_>) -> bool {
+fn covers(rule: &Value, verb: &str, target: &Target) -> bool {
     let holds = |list: &str, wanted: &str| items(rule, list).iter().any(|entry| entry == "*" || entry == wanted);
-    let target = question.target;
     let names = items(rule, "/resourceNames");
-    holds("/verbs", question.verb)
+    holds("/verbs", verb)
         && holds("/apiGroups", &target.group)
         && holds("/resources", &target.resource())
         && (names.is_empty() || !target.name.is_empty() && names.iter().any(|name| *name == target.name.as_str()))

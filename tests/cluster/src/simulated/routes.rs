@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::delete::{self, Options};
 use super::evict;
-use super::patch::{self, Kind};
-use super::rbac::{self, Question};
+use super::patch;
+use super::rbac;
 use super::read::{self, Form};
 use super::status::{self, Refusal};
 use super::store::{Caller, Key, Store, terminating, text};
@@ -14,43 +14,28 @@ use super::write::{self, Method, Place};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
 
+/// Answer to a request.
+pub(super) enum Answer {
+    Response(Response),
+    Watch(Watch),
+}
+
 /// Answers one request.
-pub(super) fn answer(store: &mut Store, request: &Request) -> Response {
-    match request.path() {
-        "/healthz" | "/livez" | "/readyz" => return Response { status: 200, body: b"ok".to_vec(), ..Response::default() },
-        "/version" => {
-            return Response::json(200, &json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "platform": "linux/amd64"}));
-        }
-        _ => {}
-    }
-    serve(store, request).unwrap_or_else(|refusal| refusal.response())
+pub(super) fn answer(store: &mut Store, request: &Request) -> Answer {
+    serve(store, request).unwrap_or_else(|refusal| Answer::Response(refusal.response()))
 }
 
-/// Returns the watch that a request asks for, or a refusal; `None` if the request is no watch.
-pub(super) fn watch(store: &Store, request: &Request) -> Option<Result<Watch, Response>> {
-    let target = Target::parse(request.path())?;
-    let verb = target.verb(&request.method, request.raw_query());
-    let parse = || {
-        let caller = caller(store, request)?;
-        let question = Question { verb, target: &target };
-        if !rbac::allowed(store, &caller, &question) {
-            return Err(rbac::refusal(&caller, &question));
-        }
-        let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
-        Watch::parse(resource, request)
-    };
-    (verb == "watch").then(|| parse().map_err(|refusal| refusal.response()))
-}
-
-fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
+fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
     let caller = caller(store, request)?;
     let target = Target::parse(request.path()).ok_or_else(Refusal::no_such_path)?;
     let verb = target.verb(&request.method, request.raw_query());
-    let question = Question { verb, target: &target };
-    if !rbac::allowed(store, &caller, &question) {
-        return Err(rbac::refusal(&caller, &question));
+    if !rbac::allowed(store, &caller, verb, &target) {
+        return Err(rbac::refusal(&caller, verb, &target));
     }
     let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
+    if verb == "watch" {
+        return Watch::parse(resource, request).map(Answer::Watch);
+    }
     // A namespaced resource is written in a namespace, and one without is in none.
     let misplaced = if resource.namespaced { target.namespace.is_empty() && verb != "list" } else { !target.namespace.is_empty() };
     if misplaced {
@@ -59,7 +44,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
     if verb != "create" && !["", "status"].contains(&target.subresource.as_str()) {
         return Err(Refusal::no_such_path());
     }
-    match verb {
+    let response = match verb {
         "create" => create(store, &caller, resource, &target, request),
         "delete" => remove(store, resource, &target, request),
         "get" => {
@@ -77,7 +62,8 @@ fn serve(store: &mut Store, request: &Request) -> Result<Response, Refusal> {
             shown(status, request, &stored)
         }
         _ => Err(Refusal::method_not_allowed()),
-    }
+    };
+    response.map(Answer::Response)
 }
 
 fn caller(store: &Store, request: &Request) -> Result<Caller, Refusal> {
@@ -106,20 +92,11 @@ fn create(
         ("selfsubjectaccessreviews", "") => Ok(Response::json(201, &rbac::review(store, caller, &body))),
         (_, "") if target.name.is_empty() => {
             let stored = write::create(store, &place(resource, target, request), body)?;
-            if resource.plural == "namespaces" && !dry_run(request) {
-                default_account(store, text(&stored, "/metadata/name"));
-            }
             shown(201, request, &stored)
         }
         (_, "") => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::no_such_path()),
     }
-}
-
-/// Gives a namespace its `default` service account.
-pub(super) fn default_account(store: &mut Store, namespace: &str) {
-    let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default", "namespace": namespace}});
-    store.put("serviceaccounts", account);
 }
 
 fn bind(store: &mut Store, target: &Target, binding: &Value) -> Result<Response, Refusal> {
@@ -134,16 +111,16 @@ fn bind(store: &mut Store, target: &Target, binding: &Value) -> Result<Response,
         return Err(Refusal::conflict(resource, &target.name, &format!("pod {} is being deleted, cannot be assigned", target.name)));
     }
     let node = text(binding, "/target/name").to_owned();
-    store.change(&key, |pod| super::controllers::assign(pod, &node));
+    store.change(&key, |pod| pod["spec"]["nodeName"] = json!(node));
     Ok(Response::json(201, &status::success(&Value::Null)))
 }
 
 fn patch(store: &mut Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
     let place = place(resource, target, request);
-    let kind = Kind::of(request.header("Content-Type").unwrap_or_default())?;
-    let change = if kind == Kind::Apply { yaml_body(request)? } else { json_body(request)? };
+    let applies = patch::applies(request.header("Content-Type").unwrap_or_default())?;
+    let change = if applies { yaml_body(request)? } else { json_body(request)? };
     let Some(current) = store.get(&place.key()) else {
-        if kind != Kind::Apply {
+        if !applies {
             return Err(Refusal::not_found(resource, &target.name));
         }
         let stored = write::create(store, &place, change)?;

@@ -38,10 +38,6 @@ impl Terms {
         query.split(',').filter(|term| !term.is_empty()).map(term).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn match_object(&self, object: &Value) -> bool {
         self.0.iter().all(|(pointer, wanted)| match object.pointer(pointer) {
             Some(Value::String(value)) => value == wanted,

@@ -47,9 +47,6 @@ pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) ->
     for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         remove(&mut object["metadata"], field);
     }
-    if has_generation(resource) {
-        object["metadata"]["generation"] = json!(1);
-    }
     defaults::new_object(resource, store.revision(), &mut object);
     normal(resource, &mut object);
     validate::object(resource, &object)?;
@@ -75,9 +72,6 @@ pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut o
     if object == current || place.dry_run {
         // As in etcd, writing what is there already is no write.
         return Ok(object);
-    }
-    if has_generation(resource) && object.get("spec") != current.get("spec") {
-        object["metadata"]["generation"] = json!(number(&current, "/metadata/generation").unwrap_or(0) + 1);
     }
     let due = terminating(&object) && number(&object, "/metadata/deletionGracePeriodSeconds") == Some(0);
     if due && object.pointer("/metadata/finalizers").is_none() {
@@ -132,8 +126,7 @@ fn keep(resource: &Resource, subresource: &str, current: &Value, object: &mut Va
     } else if has_status(resource) {
         put(object, "status", current.get("status").cloned());
     }
-    let fixed =
-        ["uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"];
+    let fixed = ["uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"];
     for field in fixed {
         put(&mut object["metadata"], field, current["metadata"].get(field).cloned());
     }
@@ -210,10 +203,6 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
     }
 }
 
-fn has_generation(resource: &Resource) -> bool {
-    ["apps", "batch", "policy"].contains(&resource.group)
-}
-
 fn has_status(resource: &Resource) -> bool {
-    has_generation(resource) || ["namespaces", "nodes", "pods", "services"].contains(&resource.plural)
+    ["apps", "batch", "policy"].contains(&resource.group) || ["namespaces", "nodes", "pods", "services"].contains(&resource.plural)
 }

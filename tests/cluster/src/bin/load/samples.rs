@@ -52,7 +52,7 @@ impl Samples {
     }
 
     fn add(&self, server: &Server) {
-        let values = [server.rss_kib(), server.threads() as u64, server.descriptors() as u64];
+        let values = [server.memory_kib("VmRSS:"), server.threads() as u64, server.descriptors() as u64];
         self.seen.lock().expect("samples").push(Sample { at: self.begun.elapsed(), cpu: server.cpu_time(), values });
     }
 

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::replicas::count;
 use super::scheduler::tolerates_taints;
 use super::{all, create_pod, delete_pod, owned};
-use crate::simulated::store::{Key, Store, finished, terminating, text};
+use crate::simulated::store::{Store, finished, terminating, text};
 
 pub(super) fn run(store: &mut Store) {
     let sets = all(store, "daemonsets");
@@ -19,24 +18,15 @@ pub(super) fn run(store: &mut Store) {
         tolerate(&mut set);
         let pods = owned(store, "pods", &set);
         let by_node: HashMap<&str, &Value> = pods.iter().map(|pod| (text(pod, "/spec/nodeName"), pod)).collect();
-        let mut wanted = 0;
         for node in &nodes {
             let name = text(node, "/metadata/name");
             let belongs = tolerates_taints(&set["spec"]["template"], node);
-            wanted += usize::from(belongs);
             match by_node.get(name) {
                 None if belongs => create_pod(store, "daemonsets", &set, "", name),
                 Some(pod) if !terminating(pod) && (finished(pod) || !belongs) => delete_pod(store, pod),
                 _ => {}
             }
         }
-        let count = count(store, &set);
-        store.change(&Key::of("daemonsets", &set), |set| {
-            set["status"] = json!({
-                "desiredNumberScheduled": wanted, "currentNumberScheduled": count.active, "numberReady": count.ready,
-                "observedGeneration": set["metadata"]["generation"],
-            });
-        });
     }
 }
 

@@ -1,4 +1,5 @@
-//! The controllers: each reads the whole store and writes its changes. They run in turn until none has a change.
+//! The controllers: each reads the whole store and writes its changes. They run in turn until none has a change. The only status that they
+//! write is that of budgets: no test reads another one.
 
 mod budgets;
 mod daemons;
@@ -11,11 +12,9 @@ mod stateful;
 use serde_json::{Map, Value, json};
 
 use super::delete::{self, Options};
-use super::store::{Key, Store, controller, finished, now, terminating, text};
+use super::store::{Key, Store, controller, finished, terminating, text};
 use super::write::{self, Place};
 use crate::resources::Resource;
-
-pub(super) use scheduler::assign;
 
 /// Runs until nothing changes any more.
 pub(super) fn settle(store: &mut Store) {
@@ -102,24 +101,6 @@ fn delete_pod(store: &mut Store, pod: &Value) {
 /// Reports whether a pod counts as a replica of its owner.
 fn active(pod: &Value) -> bool {
     !terminating(pod) && !finished(pod)
-}
-
-/// Writes a condition, keeping the time of its last change.
-pub(super) fn set_condition(status: &mut Value, name: &str, value: bool, reason: &str, message: &str) {
-    let value = if value { "True" } else { "False" };
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    let Some(conditions) = status["conditions"].as_array_mut() else { return };
-    let found = conditions.iter_mut().find(|condition| condition["type"] == name);
-    let time = found.as_ref().filter(|condition| condition["status"] == value).map(|condition| condition["lastTransitionTime"].clone());
-    let condition = json!({
-        "type": name, "status": value, "reason": reason, "message": message, "lastTransitionTime": time.unwrap_or_else(|| json!(now())),
-    });
-    match found {
-        Some(found) => *found = condition,
-        None => conditions.push(condition),
-    }
 }
 
 /// More rounds than any chain of effects has steps; a StatefulSet takes one round a pod.

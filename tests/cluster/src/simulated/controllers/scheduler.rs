@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{active, all, set_condition};
+use super::{active, all};
 use crate::simulated::selector;
 use crate::simulated::store::{Key, Store, finished, items, text};
 
@@ -21,18 +21,10 @@ pub(super) fn run(store: &mut Store) {
     let nodes = all(store, "nodes");
     let by_name = nodes.iter().map(|node| (text(node, "/metadata/name"), node)).collect();
     for pod in pending {
-        let chosen = choose(store, &pod, &by_name);
-        store.change(&Key::of("pods", &pod), |pod| match chosen {
-            Some(node) => assign(pod, node),
-            None => set_condition(&mut pod["status"], "PodScheduled", false, "Unschedulable", "no node is available"),
-        });
+        if let Some(node) = choose(store, &pod, &by_name) {
+            store.change(&Key::of("pods", &pod), |pod| pod["spec"]["nodeName"] = json!(node));
+        }
     }
-}
-
-/// Gives a pod its node.
-pub(in crate::simulated) fn assign(pod: &mut Value, node: &str) {
-    pod["spec"]["nodeName"] = json!(node);
-    set_condition(&mut pod["status"], "PodScheduled", true, "", "");
 }
 
 fn choose<'a>(store: &Store, pod: &Value, nodes: &BTreeMap<&'a str, &'a Value>) -> Option<&'a str> {

@@ -1,6 +1,5 @@
 //! StatefulSets with `podManagementPolicy: Parallel`: a pod's name is free again once the pod is gone. No set is scaled down.
 
-use super::replicas::{count, write_status};
 use super::{all, create_pod, delete_pod, owned};
 use crate::simulated::store::{Store, finished, number, terminating, text};
 
@@ -15,7 +14,5 @@ pub(super) fn run(store: &mut Store) {
                 Some(_) => {}
             }
         }
-        let count = count(store, &set);
-        write_status(store, "statefulsets", &set, count, "currentReplicas");
     }
 }
