@@ -7,7 +7,7 @@ impl Fixture {
         pre_reboot::next(&self.caller(), observed, &rules(slots), self.now)
     }
 
-    /// What a request has seen before its first write: the node, then the lock, then who is marked.
+    /// Facts before the first write: the node and the marked nodes, then the lock.
     fn at_first(&self, lock: Lock, marked: &[&str]) -> Observed {
         let mut observed = self.observed(in_service(), 1, lock, 2);
         let members = marked.iter().map(|name| marked_by_hand(name)).collect();
@@ -15,8 +15,7 @@ impl Fixture {
         observed
     }
 
-    /// What a request has seen after its drain: the lock, then the node marked for the term that it holds there, then the pods, then
-    /// the fleet after the drain was recorded.
+    /// Facts after the drain was recorded: the lock, then the node marked for the term that it holds there, then the pods, then the fleet.
     fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
         let mut node = self.node();
         node.meta.record.as_mut().unwrap().term.term = lock.state.holder(&uid("n0")).unwrap().term;
