@@ -149,6 +149,13 @@ pub(crate) fn ask(server: &Server, head: &str, body: &str) -> Answer {
     send(&server.address, text.as_bytes()).answer()
 }
 
+/// The names of the pods for which an eviction was asked, in order, one entry an eviction.
+pub(crate) fn evicted(cluster: &TestCluster) -> Vec<String> {
+    let log = cluster.proxy.log();
+    let evictions = log.iter().filter(|call| call.resource == "pods/eviction");
+    evictions.filter_map(|call| call.path.split('/').nth(6).map(str::to_owned)).collect()
+}
+
 /// Counts the threads of a process with this name.
 pub(crate) fn threads(pid: u32, name: &str) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
