@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, blocked, cluster_of, count, next_second, running_pod, server, unblock};
+use super::{MOMENT, SOON, blocked, cluster_of, count, next_second, not_found, running_pod, server, unblock};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
@@ -97,8 +97,7 @@ fn every_refusal_of_an_eviction_is_retried_and_reported() {
     let evictions = || Rule::on("create", "pods/eviction");
     let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418,
         "message": "admission webhook \"vm\" denied the request: migrating"});
-    let not_found = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "pods \"kept\" not found",
-        "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
+    let not_found = not_found("pods", "kept");
     let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
     for (number, fault) in (1..).zip([Fault::status(418, &webhook), Fault::internal500(), Fault::CutBefore, Fault::toomany429(1)]) {
         cluster.proxy.plan(evictions().nth(number).inject(fault));
