@@ -8,7 +8,6 @@ mod controllers;
 mod defaults;
 mod delete;
 mod evict;
-mod patch;
 mod rbac;
 mod read;
 mod routes;

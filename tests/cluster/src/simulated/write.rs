@@ -78,6 +78,25 @@ pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut o
     Ok(store.put(resource.plural, object))
 }
 
+/// Applies a JSON merge patch (RFC 7396).
+pub(super) fn merge(target: &mut Value, patch: &Value) {
+    let Some(changes) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(fields) = target.as_object_mut() else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), change);
+        }
+    }
+}
+
 /// An update of what is not there. Leases are made by it; with a uid nothing is.
 fn missing(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
@@ -179,4 +198,16 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
 
 fn has_status(resource: &Resource) -> bool {
     ["apps", "batch", "policy"].contains(&resource.group) || ["namespaces", "nodes", "pods", "services"].contains(&resource.plural)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn merge_patch_follows_rfc_7396() {
+        let mut object = json!({"a": "b", "c": {"d": "e", "f": "g"}, "l": [1, 2]});
+        super::merge(&mut object, &json!({"a": "z", "c": {"f": null}, "l": [3], "n": {"x": null, "y": 1}}));
+        assert_eq!(object, json!({"a": "z", "c": {"d": "e"}, "l": [3], "n": {"y": 1}}));
+    }
 }
