@@ -9,7 +9,7 @@ use super::read::{self, Form};
 use super::status::{self, Refusal};
 use super::store::{Caller, Key, Store, terminating, text};
 use super::watch::Watch;
-use super::write::{self, Method, Place};
+use super::write::{self, Place};
 use crate::http::{Request, Response};
 use crate::resources::{Resource, Target};
 
@@ -56,7 +56,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
         "update" => {
             let place = place(resource, &target, request);
             let status = if store.get(&place.key()).is_some() { 200 } else { 201 };
-            let stored = write::update(store, &place, Method::Put, json_body(request)?)?;
+            let stored = write::update(store, &place, &request.method, json_body(request)?)?;
             Ok(shown(status, request, &stored))
         }
         _ => Err(Refusal::method_not_allowed()),
@@ -132,7 +132,7 @@ fn patch(store: &mut Store, resource: &'static Resource, target: &Target, reques
     }
     let mut patched = current.clone();
     write::merge(&mut patched, &change);
-    let stored = write::update(store, &place, Method::Patch, patched)?;
+    let stored = write::update(store, &place, &request.method, patched)?;
     Ok(shown(200, request, &stored))
 }
 

@@ -7,13 +7,6 @@ use super::status::Refusal;
 use super::store::{Key, Store, number, terminating, text};
 use crate::resources::Resource;
 
-/// Method of an update; the real server checks a UID differently in each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
-    Patch,
-    Put,
-}
-
 /// Target of an update.
 pub(super) struct Place<'a> {
     pub(super) resource: &'static Resource,
@@ -53,7 +46,7 @@ pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) ->
 }
 
 /// Replaces an object or its status; returns it as stored.
-pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut object: Value) -> Result<Value, Refusal> {
+pub(super) fn update(store: &mut Store, place: &Place<'_>, method: &str, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
     shape(resource, &mut object);
     object["metadata"]["name"] = json!(place.name);
@@ -112,11 +105,12 @@ fn missing(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Va
     create(store, place, object)
 }
 
-fn preconditions(resource: &Resource, method: Method, current: &Value, object: &Value) -> Result<(), Refusal> {
+/// Checks the version and the uid; a PUT and a PATCH check the uid differently.
+fn preconditions(resource: &Resource, method: &str, current: &Value, object: &Value) -> Result<(), Refusal> {
     let name = text(current, "/metadata/name");
     let (uid, current_uid) = (text(object, "/metadata/uid"), text(current, "/metadata/uid"));
     let other_uid = !uid.is_empty() && uid != current_uid;
-    if method == Method::Put && other_uid {
+    if method == "PUT" && other_uid {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current_uid}");
         return Err(Refusal::conflict(resource, name, &why));
     }
