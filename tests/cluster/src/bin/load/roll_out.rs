@@ -18,7 +18,7 @@ use super::samples::Samples;
 /// Duration of a reboot, in real time.
 const REBOOT: Duration = Duration::from_secs(60);
 
-/// Limit of the time until a node is approved, and until its check-in is answered.
+/// Maximum real time until a node is approved, and until its check-in is answered.
 const LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Parameters of roll-outs.
@@ -87,7 +87,7 @@ impl Roll {
         // Zincati waits five minutes, and up to a tenth more.
         let spread = u32::try_from(number * 7919 % 100).unwrap();
         let pause = INTERVAL / self.speed * (1000 + spread) / 1000;
-        promises.reboot(&node, pause, LIMIT, ask, boot)
+        promises.reboot(&node, pause, LIMIT / self.speed, ask, boot)
     }
 
     /// Creates nodes, pods and their budget.
