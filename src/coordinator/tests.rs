@@ -174,7 +174,8 @@ fn a_pause_ends_with_the_drain() {
     });
 }
 
-/// Calls `first`, and `second` on another thread once `first` calls its argument, which waits a moment for the end of `second`, in vain.
+/// Calls `first` with a function that begins `second` on another thread, and waits a moment for its end. The end must not come before
+/// that of `first`.
 fn overlap<T, U: Send>(first: impl FnOnce(&dyn Fn()) -> T, second: impl FnOnce() -> U + Send) -> (T, U) {
     let (inside, second_is_done) = (Barrier::new(2), Guarded::<bool>::default());
     std::thread::scope(|scope| {
