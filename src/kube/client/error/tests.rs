@@ -74,7 +74,7 @@ fn messages_name_the_object_and_what_to_do() {
     let said = [error(403, None, FORBIDDEN), error(409, None, CONFLICT), error(429, None, BUDGET)].map(|error| error_chain(&error));
     assert_eq!(
         said[0],
-        "could not get node worker-3, the API server refuses it because a permission is missing; see the ClusterRole: \
+        "could not get node worker-3, the API server refuses it because a permission is missing; see the RBAC rules of kubernetes/deployment.yaml: \
          403 Forbidden, “nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope”"
     );
     assert!(said[1].starts_with("could not get node worker-3, it was changed meanwhile; it must be read again: 409 Conflict, “Operation"));
