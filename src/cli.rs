@@ -15,7 +15,7 @@ use crate::access::VerifySource;
 /// is cordoned and has no pod left to evict. After the reboot the node checks in and is uncordoned; then the next may reboot.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Without a command, `serve` runs. Logs: RUST_LOG=warn|info|debug (default info).")]
+#[command(after_help = "Without a command, `serve` runs. Logs: RUST_LOG=error|warn|info|debug (default info).")]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -53,7 +53,7 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_AUTH_FILE", value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
 
-    /// Check that a request comes from an address of the node that it names
+    /// Check that a request comes from an address of the node that its id names
     #[arg(long, env = "REBOOT_MANAGER_VERIFY_SOURCE", value_name = "MODE", default_value = "off")]
     pub verify_source: VerifySource,
 
@@ -73,7 +73,7 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u16).range(1..))]
     pub slots: u16,
 
-    /// Let a control-plane node wait while another one is unavailable: holds a slot, is cordoned, or is not Ready
+    /// A control-plane node waits while another one is unavailable: holds a slot, is marked Rebooting, is cordoned, or is not Ready
     #[arg(long, env = "REBOOT_MANAGER_PROTECT_CONTROL_PLANE", value_name = "SWITCH", default_value = "on")]
     pub protect_control_plane: Switch,
 
