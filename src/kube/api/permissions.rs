@@ -16,23 +16,18 @@ pub const TLS: &str = "reboot-manager-tls";
 /// Right that this program needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// `get`, `list`, `watch`, `create`, `patch`.
     verb: &'static str,
-    /// `nodes`, `pods/eviction`.
     resource: &'static str,
     scope: Scope,
 }
 
-/// Objects that a right covers.
+/// Objects that a right covers; all but those of the cluster are in the Lease's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Scope {
-    /// Every object, whatever its namespace.
     Cluster,
-    /// The Lease, by name, in its namespace.
     Lease,
-    /// An object, by name, in the Lease's namespace.
     Named(String),
-    /// Every object in the Lease's namespace: a create cannot be limited to a name.
+    /// All objects: a create cannot be limited to a name.
     Namespace,
 }
 
