@@ -20,7 +20,6 @@ pub(super) struct Attempt {
     pub(super) is_write: bool,
     /// A fresh credential was fetched for this call already.
     pub(super) is_renewed: bool,
-    /// Time left of the call's deadline.
     pub(super) left: Duration,
     /// Random number from 0 to 1, drawn for each attempt.
     pub(super) jitter: f64,
@@ -82,7 +81,6 @@ fn may_repeat(is_write: bool, outcome: Outcome<'_>) -> bool {
 
 /// Maximum number of attempts, with the first.
 const ATTEMPTS_MAX: u32 = 4;
-/// The pauses of our own.
 pub(crate) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(5) };
 /// Maximum pause that the server may request. After a longer one the caller gets the error.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);

@@ -98,7 +98,6 @@ impl Client {
         }
     }
 
-    /// Sends a request once.
     fn once(&self, call: &Call, path: &str, body: Option<&[u8]>, presented: &Presented, time: Duration) -> Result<Response<Body>, Failure> {
         let uri = format!("{}{path}", self.server);
         let mut head = Request::builder().method(call.verb.method()).uri(uri).header(header::ACCEPT, call.accept());
