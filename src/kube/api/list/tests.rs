@@ -69,12 +69,3 @@ fn an_answer_that_is_not_a_list_is_refused() {
     check(r#"{"items":[null]}"#, "at item 1: invalid type: null");
     check(r#"{"items":[{"kind":"Status"}]}"#, "at item 1: missing field `metadata`");
 }
-
-#[test]
-fn a_page_is_requested_in_the_query() {
-    assert_eq!(page_path("/api/v1/nodes", None), "/api/v1/nodes?limit=500");
-    assert_eq!(
-        page_path("/api/v1/pods?fieldSelector=a%3Db", Some("x+/=&y-_.~9")),
-        "/api/v1/pods?fieldSelector=a%3Db&limit=500&continue=x%2B%2F%3D%26y-_.~9"
-    );
-}
