@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::resources::Resource;
+use crate::resources::collection;
 
 /// Applies a YAML file of one or several documents, leaving out the kinds named.
 ///
@@ -12,22 +12,13 @@ use crate::resources::Resource;
 pub fn apply(api: &Api, yaml_text: &str, skip_kinds: &[&str]) {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml_text).expect("YAML documents");
     for document in documents.iter().filter(|document| !document.is_null()) {
-        let field = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let kind = field("/kind");
-        if skip_kinds.contains(&kind) {
+        if document["kind"].as_str().is_some_and(|kind| skip_kinds.contains(&kind)) {
             continue;
         }
-        let Some(resource) = Resource::of_kind(field("/apiVersion"), kind) else {
-            panic!("{} {kind} is not a kind that is known here", field("/apiVersion"));
-        };
-        let namespace = match (resource.namespaced, field("/metadata/namespace")) {
-            (true, "") => "default",
-            (_, namespace) => namespace,
-        };
-        let path = resource.path(namespace);
+        let path = collection(document);
         let created = api.create(&path, document);
         if created.status == 409 {
-            api.merge(&format!("{path}/{}", field("/metadata/name")), document).ok();
+            api.merge(&format!("{path}/{}", document["metadata"]["name"].as_str().unwrap_or_default()), document).ok();
         } else {
             created.ok();
         }

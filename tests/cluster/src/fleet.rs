@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::api::{Answer, Api};
 use crate::kubelet::TERMINATION_MS;
 use crate::objects::{self, Placement};
-use crate::resources::Resource;
+use crate::resources::collection;
 
 /// Creates nodes and workloads.
 #[derive(Debug, Clone)]
@@ -173,15 +173,7 @@ impl Fleet {
     /// Creates an object of any kind in [`crate::resources`] and returns it.
     #[track_caller]
     pub fn create(&self, object: &Value) -> Value {
-        self.try_create(object).ok()
-    }
-
-    #[track_caller]
-    fn try_create(&self, object: &Value) -> Answer {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
-        let resource = Resource::of_kind(&version, &kind).unwrap_or_else(|| panic!("{version} {kind} is no kind of resources::RESOURCES"));
-        self.api.create(&resource.path(&text(&object["metadata"]["namespace"])), object)
+        self.api.create(&collection(object), object).ok()
     }
 
     /// Makes the namespace and what pods in it need: the ServiceAccount `default`, for which a real cluster takes its time.
@@ -190,7 +182,7 @@ impl Fleet {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}});
         for object in [namespace, account] {
-            let answer = self.try_create(&object);
+            let answer = self.api.create(&collection(&object), &object);
             assert!(matches!(answer.status, 201 | 404 | 409), "{} {}", answer.status, answer.body);
         }
     }

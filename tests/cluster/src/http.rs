@@ -4,10 +4,8 @@
 //! pipelining of several requests before the first answer, no trailers, no upgrade. <https://www.rfc-editor.org/rfc/rfc9112>
 
 mod connection;
-mod scripted;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +14,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-
-pub use scripted::Scripted;
 
 /// Request of a client.
 #[derive(Debug, Clone)]
@@ -91,17 +87,7 @@ pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 /// Writes a body. `true` ends the body, `false` cuts the connection.
 pub type WriteBody = dyn FnOnce(&mut Sink<'_>) -> io::Result<bool> + Send;
 
-/// Body that is written while it is sent.
-pub struct Stream(pub Box<WriteBody>);
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stream")
-    }
-}
-
 /// Reaction to a request.
-#[derive(Debug)]
 pub enum Reply {
     /// Close the connection without an answer.
     Cut,
@@ -111,7 +97,7 @@ pub enum Reply {
     Raw(Vec<u8>),
     Send(Response),
     /// Send the head of this answer, then the stream as the body.
-    Stream(Response, Stream),
+    Stream(Response, Box<WriteBody>),
 }
 
 /// Answers requests; called by many threads at once.
@@ -158,6 +144,43 @@ impl Drop for Server {
         for stream in self.shared.open().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Server that records its requests and answers each by a script.
+pub struct Scripted {
+    server: Server,
+    received: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Scripted {
+    /// Starts a server on a port of 127.0.0.1. `script` answers the n-th request, counted from 0.
+    pub fn start(tls: Option<Arc<ServerConfig>>, script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
+        let received = Arc::<Mutex<Vec<Request>>>::default();
+        let record = Arc::clone(&received);
+        let handler = move |request: &Request| {
+            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = record.len();
+            record.push(request.clone());
+            drop(record);
+            script(number, request)
+        };
+        Self { server: Server::start(tls, Arc::new(handler)).expect("a port of 127.0.0.1"), received }
+    }
+
+    /// Returns the address that the server listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Returns the URL of the server, without TLS.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Returns the requests so far.
+    pub fn received(&self) -> Vec<Request> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -9,7 +9,7 @@ mod tests;
 mod watches;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use rule::{Calls, Fault, Hook, Rule};
 pub use watches::Watches;
@@ -30,13 +30,8 @@ pub struct Passed {
     pub verb: String,
     /// Resource as RBAC names it: `nodes`, `pods/eviction`; the path itself for paths outside the API.
     pub resource: String,
-    pub method: String,
     /// Path and query, as sent.
     pub path: String,
-    /// Arrival, counted from the start of the proxy.
-    pub at: Duration,
-    /// Bytes of the request's body.
-    pub sent: usize,
     /// Bytes of the answer's body.
     pub received: usize,
     /// Status of the API server's answer; `None` before the answer, and if the API server was not called.
@@ -62,7 +57,6 @@ pub struct Proxy {
 
 struct Shared {
     upstream: Api,
-    opened: Instant,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -97,7 +91,7 @@ impl Proxy {
 
     fn open(upstream: &Api, tls: Option<Arc<ServerConfig>>) -> Self {
         let state = Mutex::new(State::default());
-        let shared = Arc::new(Shared { upstream: upstream.clone(), opened: Instant::now(), state, changed: Condvar::new() });
+        let shared = Arc::new(Shared { upstream: upstream.clone(), state, changed: Condvar::new() });
         let handler = Arc::clone(&shared);
         let server = Server::start(tls, Arc::new(move |request| handler.handle(request))).expect("a port of 127.0.0.1");
         Self { shared, server }
@@ -143,11 +137,6 @@ impl Proxy {
     /// Returns the number of calls of this verb and resource.
     pub fn count(&self, verb: &str, resource: &str) -> usize {
         self.shared.state().log.iter().filter(|passed| passed.verb == verb && passed.resource == resource).count()
-    }
-
-    /// Returns the bytes of bodies in both directions so far.
-    pub fn bytes(&self) -> usize {
-        self.shared.state().log.iter().map(|passed| passed.sent + passed.received).sum()
     }
 
     /// Waits until the calls so far are as wanted; panics with the calls after `limit`.
@@ -206,10 +195,7 @@ impl Shared {
             n: state.log.len() + 1,
             verb,
             resource,
-            method: request.method.clone(),
             path: request.target.clone(),
-            at: self.opened.elapsed(),
-            sent: request.body.len(),
             received: 0,
             upstream: None,
             status: None,
@@ -232,7 +218,7 @@ impl Shared {
                 Fault::Freeze => self.wait(arrival, None),
                 Fault::Slow(time) => self.wait(arrival, Some(*time)),
                 Fault::Status(response) => return Some(Reply::Send(response.clone())),
-                Fault::After(_) | Fault::CutAfter | Fault::FreezeAfter | Fault::StatusAfter(_) => {}
+                Fault::After(_) | Fault::CutAfter | Fault::StatusAfter(_) => {}
             }
             if self.state().closing {
                 return Some(Reply::Cut);
@@ -255,7 +241,6 @@ impl Shared {
             match &**fault {
                 Fault::After(hook) => hook(passed),
                 Fault::CutAfter => return false,
-                Fault::FreezeAfter => self.wait(arrival, None),
                 Fault::StatusAfter(other) => *response = other.clone(),
                 Fault::Before(_) | Fault::CutBefore | Fault::Freeze | Fault::Slow(_) | Fault::Status(_) => {}
             }

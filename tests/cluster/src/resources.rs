@@ -1,5 +1,7 @@
 //! The kinds of objects that are known, and where in the API each is: one table, and the way a path is read.
 
+use serde_json::Value;
+
 /// Kind of object and its place in the API.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Resource {
@@ -40,9 +42,18 @@ impl Resource {
     /// Returns the path of the collection.
     pub fn path(&self, namespace: &str) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
-        let scope = if self.namespaced && !namespace.is_empty() { format!("namespaces/{namespace}/") } else { String::new() };
+        let scope = if self.namespaced { format!("namespaces/{namespace}/") } else { String::new() };
         format!("{root}/{}/{scope}{}", self.api_version(), self.plural)
     }
+}
+
+/// Returns the path at which an object is created; without a namespace it goes to `default`.
+#[track_caller]
+pub(crate) fn collection(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+    let resource = Resource::of_kind(&version, &kind).unwrap_or_else(|| panic!("{version} {kind} is not a kind that is known here"));
+    resource.path(object["metadata"]["namespace"].as_str().unwrap_or("default"))
 }
 
 /// Parts of an API path. A part that is absent is empty.

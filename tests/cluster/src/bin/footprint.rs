@@ -38,13 +38,12 @@ const PEAK_MAX: usize = 8 * KIB * KIB;
 const READY_MAX: Duration = Duration::from_millis(100);
 const CHECK_IN_MAX: usize = 4 * KIB;
 
-/// Line of the table: a figure at each number of nodes, and its limits.
+/// Figure and its limit.
 struct Row {
     what: &'static str,
     unit: &'static str,
-    seen: Vec<f64>,
-    /// Limit at each number of nodes.
-    max: Vec<Option<f64>>,
+    seen: f64,
+    max: Option<f64>,
     /// Equal on every machine.
     steady: bool,
 }
@@ -60,62 +59,45 @@ fn main() {
     let numbers = if numbers.is_empty() { NODES.to_vec() } else { numbers };
     let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
     let cluster = TestCluster::on(Backend::Real, &manifest);
-    let mut rows: Vec<Row> = Vec::new();
-    let mut made = 0;
-    for &nodes in &numbers {
+    let (mut made, mut missed) = (0, 0);
+    for nodes in numbers {
         cluster.fleet.padded_nodes(made..nodes);
         made = nodes;
         eprintln!("measuring at {nodes} nodes");
-        for (row, seen) in measure(&cluster, &program, nodes).into_iter().enumerate() {
-            match rows.get_mut(row) {
-                Some(row) => {
-                    row.seen.extend(seen.seen);
-                    row.max.extend(seen.max);
-                }
-                None => rows.push(seen),
-            }
-        }
+        let rows = measure(&cluster, &program, nodes);
+        println!("\n| at {nodes} nodes | | wanted |\n|---|--:|---|");
+        missed += rows.iter().filter(|row| row.print_and_miss(steady)).count();
     }
     let bytes = cluster.admin.get("/api/v1/nodes/n0").ok().to_string().len();
-    println!("Nodes of {bytes} bytes each.\n");
-    rows.iter_mut().filter(|row| steady && !row.steady).for_each(|row| row.max.clear());
-    let missed = print(&numbers, &rows);
-    assert!(missed == 0, "{missed} rows of the table are over what is wanted");
+    println!("\nNodes of {bytes} bytes each.");
+    assert!(missed == 0, "{missed} figures are over what is wanted");
 }
 
-fn print(numbers: &[usize], rows: &[Row]) -> usize {
-    let heads: String = numbers.iter().map(|nodes| format!(" {nodes} nodes |")).collect();
-    println!("| |{heads} wanted |\n|---|{}---|", "--:|".repeat(numbers.len()));
-    let mut missed = 0;
-    for Row { what, unit, seen, max, .. } in rows {
-        let digits = usize::from(*unit == "MiB") * 2;
-        let cells: String = seen.iter().map(|value| format!(" {value:.digits$} |")).collect();
-        let over = seen.iter().zip(max).any(|(value, max)| max.is_some_and(|max| *value > max));
-        missed += usize::from(over);
-        let most: Vec<String> = max.iter().flatten().map(|max| format!("{max:.digits$}")).collect();
-        let most = if most.windows(2).all(|pair| pair[0] == pair[1]) { most.into_iter().take(1).collect() } else { most };
-        let wanted =
-            if most.is_empty() { String::new() } else { format!("at most {}{}", most.join(" / "), if over { ", MISSED" } else { "" }) };
-        println!("| {what}, {unit} |{cells} {wanted} |");
+impl Row {
+    /// Prints the row, and reports whether the figure is over its limit. With `only_steady` other figures have none.
+    fn print_and_miss(&self, only_steady: bool) -> bool {
+        let Self { what, unit, seen, .. } = self;
+        let max = self.max.filter(|_| self.steady || !only_steady);
+        let digits = if *unit == "MiB" { 2 } else { 0 };
+        let missed = max.is_some_and(|max| *seen > max);
+        let wanted = max.map_or_else(String::new, |max| format!("at most {max:.digits$}{}", if missed { ", MISSED" } else { "" }));
+        println!("| {what}, {unit} | {seen:.digits$} | {wanted} |");
+        missed
     }
-    missed
 }
 
 fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
     let mebibytes = |bytes: usize| bytes as f64 / (KIB * KIB) as f64;
-    let memory =
-        |what, bytes, max: usize| Row { what, unit: "MiB", seen: vec![mebibytes(bytes)], max: vec![Some(mebibytes(max))], steady: true };
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let memory = |what, bytes, max| Row { what, unit: "MiB", seen: mebibytes(bytes), max: Some(mebibytes(max)), steady: true };
     let resident = |what, bytes| Row { steady: false, ..memory(what, bytes, REST_MAX + nodes * NODE_MAX) };
-    let time = |what, seen: Duration, max: Option<Duration>| {
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        Row { what, unit: "ms", seen: vec![milliseconds(seen)], max: vec![max.map(milliseconds)], steady: false }
+    let time = |what, seen, max: Option<Duration>| {
+        let max = max.map(milliseconds);
+        Row { what, unit: "ms", seen: milliseconds(seen), max, steady: false }
     };
-    let number = |what, unit, seen: usize, max: Option<usize>| Row {
-        what,
-        unit,
-        seen: vec![seen as f64],
-        max: vec![max.map(|max| max as f64)],
-        steady: true,
+    let number = |what, unit, seen: usize, max: Option<usize>| {
+        let max = max.map(|max| max as f64);
+        Row { what, unit, seen: seen as f64, max, steady: true }
     };
 
     let (host, port) = cluster.admin.base().trim_start_matches("https://").rsplit_once(':').unwrap();

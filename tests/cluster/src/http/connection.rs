@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{Handler, Reply, Request, Response, Stream};
+use super::{Handler, Reply, Request, Response, WriteBody};
 
 trait Wire: Read + Write {}
 
@@ -114,10 +114,10 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Reports whether the body was sent to its end.
-fn send_stream(wire: &mut dyn Wire, response: &Response, stream: Stream) -> io::Result<bool> {
+fn send_stream(wire: &mut dyn Wire, response: &Response, stream: Box<WriteBody>) -> io::Result<bool> {
     write(wire, &head(response, CHUNKED))?;
     // An empty chunk ends the body.
-    let complete = (stream.0)(&mut |bytes| if bytes.is_empty() { Ok(()) } else { write(wire, &chunk(bytes)) })?;
+    let complete = stream(&mut |bytes| if bytes.is_empty() { Ok(()) } else { write(wire, &chunk(bytes)) })?;
     if complete {
         write(wire, &chunk(b""))?;
     }

@@ -23,8 +23,6 @@ pub enum Fault {
     CutBefore,
     /// The call is neither forwarded nor answered until released.
     Freeze,
-    /// The API server executes the call, but the call is not answered until released.
-    FreezeAfter,
     /// The call is forwarded after this time.
     Slow(Duration),
     /// The proxy answers; nothing is forwarded.

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, PoisonError};
 
 use super::{Arrival, Proxy, Shared, kept, returned};
-use crate::http::{Reply, Request, Response, Sink, Stream};
+use crate::http::{Reply, Request, Response, Sink};
 
 /// All watches of a proxy, open ones and later ones.
 pub struct Watches(pub(super) Arc<Shared>);
@@ -94,7 +94,7 @@ impl Shared {
         let listener = Arc::clone(self);
         std::thread::spawn(move || listener.read_events(n, reader));
         let shared = Arc::clone(self);
-        Reply::Stream(response, Stream(Box::new(move |sink| shared.send_events(n, cut, sink))))
+        Reply::Stream(response, Box::new(move |sink| shared.send_events(n, cut, sink)))
     }
 
     /// Reads the API server's stream into the pipe.

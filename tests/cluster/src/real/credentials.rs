@@ -1,59 +1,51 @@
 //! Keys and certificates that are made for one run and thrown away with it.
 
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcgen::KeyPair;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::certificate::Authority;
 
-/// The administrator's token, and the files of the keys.
+/// Certificate of the authority.
+pub(super) const AUTHORITY: &str = "ca.crt";
+
+/// Certificate of every server on loopback, and its key.
+pub(super) const SERVER: &str = "server.crt";
+pub(super) const SERVER_KEY: &str = "server.key";
+
+/// Keys that sign and verify the tokens of ServiceAccounts.
+pub(super) const ACCOUNTS_KEY: &str = "accounts.key";
+pub(super) const ACCOUNTS_PUBLIC_KEY: &str = "accounts.pub";
+
+/// Static tokens: the administrator's.
+pub(super) const TOKENS: &str = "tokens.csv";
+
 #[derive(Debug)]
 pub(super) struct Credentials {
-    /// The certificate of the authority behind [`Credentials::certificate`], in PEM.
+    /// Certificate of the authority, in PEM.
     pub(super) authority_pem: String,
-    pub(super) authority: PathBuf,
-    /// Certificate of every server on loopback.
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
-    /// Key that signs the tokens of ServiceAccounts.
-    pub(super) account_key: PathBuf,
-    /// Key that verifies the tokens of ServiceAccounts.
-    pub(super) account_public_key: PathBuf,
     /// Token of a member of `system:masters`.
     pub(super) admin_token: String,
-    pub(super) tokens: PathBuf,
 }
 
 impl Credentials {
-    /// Creates new credentials and writes them into `folder`.
+    /// Creates new credentials and writes their files into `folder`.
     pub(super) fn make(folder: &Path) -> Self {
-        let write = |name: &str, content: &str| {
-            let path = folder.join(name);
-            fs::write(&path, content).expect("a writable folder for the keys");
-            path
-        };
+        let write = |name: &str, content: &str| fs::write(folder.join(name), content).expect("a writable folder for the keys");
         let authority = Authority::new();
         let server = authority.issue(&["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]);
         let account = KeyPair::generate().expect("a key pair");
-        let admin_token = random_word();
-        Self {
-            authority_pem: authority.pem(),
-            authority: write("ca.crt", &authority.pem()),
-            certificate: write("server.crt", &server.pem),
-            key: write("server.key", &server.key_pem),
-            account_key: write("accounts.key", &account.serialize_pem()),
-            account_public_key: write("accounts.pub", &account.public_key_pem()),
-            tokens: write("tokens.csv", &format!("{admin_token},admin,admin,\"system:masters\"\n")),
-            admin_token,
-        }
+        let mut random = [0; 16];
+        SystemRandom::new().fill(&mut random).expect("random bytes");
+        let admin_token = format!("{:032x}", u128::from_be_bytes(random));
+        write(AUTHORITY, &authority.pem());
+        write(SERVER, &server.pem);
+        write(SERVER_KEY, &server.key_pem);
+        write(ACCOUNTS_KEY, &account.serialize_pem());
+        write(ACCOUNTS_PUBLIC_KEY, &account.public_key_pem());
+        write(TOKENS, &format!("{admin_token},admin,admin,\"system:masters\"\n"));
+        Self { authority_pem: authority.pem(), admin_token }
     }
-}
-
-/// Returns 128 random bits in hexadecimal.
-fn random_word() -> String {
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes)).expect("random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

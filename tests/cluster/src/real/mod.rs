@@ -12,7 +12,7 @@ mod reset;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use crate::api::Api;
 use crate::cluster::kubeconfig;
 use crate::wait::poll;
 
-use self::credentials::Credentials;
+use self::credentials::{AUTHORITY, Credentials};
 pub use self::pool::Guard;
 use self::program::Shell;
 use self::programs::Layout;
@@ -68,10 +68,6 @@ impl ControlPlane {
     /// Returns the CA of the API server, in PEM.
     pub fn ca_pem(&self) -> &str {
         &self.credentials.authority_pem
-    }
-
-    pub fn programs(&self) -> &Path {
-        &self.layout.programs
     }
 
     /// Creates a token of a ServiceAccount that is valid for an hour.
@@ -144,15 +140,15 @@ impl ControlPlane {
 
     /// Starts the scheduler and the controllers. They wait for the API server by themselves, whenever it is away.
     fn start_controllers(&self) {
-        let (kubeconfig, configuration) = (self.layout.folder.join(ADMIN_KUBECONFIG), self.layout.folder.join(SCHEDULER_CONFIGURATION));
-        self.run("kube-controller-manager", || programs::controller_manager(&self.layout, &self.credentials, &kubeconfig));
-        self.run("kube-scheduler", || programs::scheduler(&self.layout, &self.credentials, &configuration));
+        self.run("kube-controller-manager", || programs::controller_manager(&self.layout, ADMIN_KUBECONFIG));
+        self.run("kube-scheduler", || programs::scheduler(&self.layout, SCHEDULER_CONFIGURATION));
     }
 
     /// Writes the files that the scheduler, the controllers and kubectl read.
     fn write_configuration(&self) {
         let user = json!({"token": self.credentials.admin_token});
-        let kubeconfig = self.write(ADMIN_KUBECONFIG, &kubeconfig(&self.layout.api_url(), Some(&self.credentials.authority), &user));
+        let kubeconfig =
+            self.write(ADMIN_KUBECONFIG, &kubeconfig(&self.layout.api_url(), Some(&self.layout.folder.join(AUTHORITY)), &user));
         self.write(SCHEDULER_CONFIGURATION, &programs::scheduler_configuration(&kubeconfig));
     }
 
@@ -175,7 +171,7 @@ impl ControlPlane {
     }
 
     fn run_api_server(&self) -> bool {
-        self.run("kube-apiserver", || programs::api_server(&self.layout, &self.credentials))
+        self.run("kube-apiserver", || programs::api_server(&self.layout))
     }
 
     /// Starts the scheduler and the controllers, unless they run, and waits for the signs that pods can be created, are

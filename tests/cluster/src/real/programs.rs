@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::credentials::Credentials;
+use super::credentials::{ACCOUNTS_KEY, ACCOUNTS_PUBLIC_KEY, AUTHORITY, SERVER, SERVER_KEY, TOKENS};
 
 /// Folders and ports.
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl Layout {
         self.folder.join("etcd.sock")
     }
 
+    /// Returns a flag whose value is a file of this run.
+    fn flag(&self, name: &str, file: &str) -> String {
+        format!("--{name}={}", self.folder.join(file).display())
+    }
+
     fn etcd_url(&self) -> String {
         format!("unix://{}", self.etcd_socket().display())
     }
@@ -40,10 +45,9 @@ impl Layout {
 
 /// etcd: one member, nothing ever flushed to a disk.
 pub(super) fn etcd(layout: &Layout) -> Vec<String> {
-    let data = layout.folder.join("etcd");
     owned(&[
         "--name=test",
-        &format!("--data-dir={}", data.display()),
+        &layout.flag("data-dir", "etcd"),
         &format!("--listen-client-urls={}", layout.etcd_url()),
         // Must be a host and port; the API server gets the socket.
         "--advertise-client-urls=http://127.0.0.1:1",
@@ -56,7 +60,7 @@ pub(super) fn etcd(layout: &Layout) -> Vec<String> {
 }
 
 /// kube-apiserver, with the admission plugins, RBAC and flow control that a cluster has.
-pub(super) fn api_server(layout: &Layout, credentials: &Credentials) -> Vec<String> {
+pub(super) fn api_server(layout: &Layout) -> Vec<String> {
     owned(&[
         &format!("--etcd-servers={}", layout.etcd_url()),
         "--etcd-compaction-interval=0",
@@ -66,13 +70,13 @@ pub(super) fn api_server(layout: &Layout, credentials: &Credentials) -> Vec<Stri
         "--advertise-address=192.0.2.1",
         "--endpoint-reconciler-type=none",
         "--service-cluster-ip-range=10.0.0.0/24",
-        &flag("tls-cert-file", &credentials.certificate),
-        &flag("tls-private-key-file", &credentials.key),
-        &flag("token-auth-file", &credentials.tokens),
+        &layout.flag("tls-cert-file", SERVER),
+        &layout.flag("tls-private-key-file", SERVER_KEY),
+        &layout.flag("token-auth-file", TOKENS),
         "--authorization-mode=Node,RBAC",
         "--service-account-issuer=https://kubernetes.default.svc",
-        &flag("service-account-signing-key-file", &credentials.account_key),
-        &flag("service-account-key-file", &credentials.account_public_key),
+        &layout.flag("service-account-signing-key-file", ACCOUNTS_KEY),
+        &layout.flag("service-account-key-file", ACCOUNTS_PUBLIC_KEY),
         "--allow-privileged=true",
         "--profiling=false",
         // With the default of one, a reset takes as long as there are pods.
@@ -81,25 +85,25 @@ pub(super) fn api_server(layout: &Layout, credentials: &Credentials) -> Vec<Stri
 }
 
 /// kube-controller-manager: all controllers but those that distrust a Node whose kubelet does not renew its Lease.
-pub(super) fn controller_manager(layout: &Layout, credentials: &Credentials, kubeconfig: &Path) -> Vec<String> {
+pub(super) fn controller_manager(layout: &Layout, kubeconfig: &str) -> Vec<String> {
     let mut arguments = owned(&[
-        &flag("kubeconfig", kubeconfig),
+        &layout.flag("kubeconfig", kubeconfig),
         &format!("--secure-port={}", layout.controllers_port),
         "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller,-device-taint-eviction-controller",
-        &flag("service-account-private-key-file", &credentials.account_key),
-        &flag("root-ca-file", &credentials.authority),
+        &layout.flag("service-account-private-key-file", ACCOUNTS_KEY),
+        &layout.flag("root-ca-file", AUTHORITY),
         // The default of 20 requests a second makes a drain of 100 pods take seconds.
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
     ]);
-    arguments.extend(loopback_server(credentials));
+    arguments.extend(loopback_server(layout));
     arguments
 }
 
 /// kube-scheduler. It tries again within a second what did not fit.
-pub(super) fn scheduler(layout: &Layout, credentials: &Credentials, configuration: &Path) -> Vec<String> {
-    let mut arguments = owned(&[&flag("config", configuration), &format!("--secure-port={}", layout.scheduler_port)]);
-    arguments.extend(loopback_server(credentials));
+pub(super) fn scheduler(layout: &Layout, configuration: &str) -> Vec<String> {
+    let mut arguments = owned(&[&layout.flag("config", configuration), &format!("--secure-port={}", layout.scheduler_port)]);
+    arguments.extend(loopback_server(layout));
     arguments
 }
 
@@ -116,18 +120,14 @@ pub(super) fn scheduler_configuration(kubeconfig: &Path) -> String {
     .to_string()
 }
 
-fn loopback_server(credentials: &Credentials) -> Vec<String> {
+fn loopback_server(layout: &Layout) -> Vec<String> {
     owned(&[
         "--bind-address=127.0.0.1",
-        &flag("tls-cert-file", &credentials.certificate),
-        &flag("tls-private-key-file", &credentials.key),
+        &layout.flag("tls-cert-file", SERVER),
+        &layout.flag("tls-private-key-file", SERVER_KEY),
         "--leader-elect=false",
         "--profiling=false",
     ])
-}
-
-fn flag(name: &str, path: &Path) -> String {
-    format!("--{name}={}", path.display())
 }
 
 fn owned(arguments: &[&str]) -> Vec<String> {

@@ -11,17 +11,12 @@ use crate::resources::Resource;
 pub(super) struct Options {
     pub(super) grace: Option<i64>,
     pub(super) uid: String,
-    pub(super) dry_run: bool,
 }
 
 impl Options {
     /// Reads the object, which may be `null`.
     pub(super) fn read(options: &Value) -> Self {
-        Self {
-            grace: number(options, "/gracePeriodSeconds"),
-            uid: text(options, "/preconditions/uid").to_owned(),
-            dry_run: options.pointer("/dryRun/0").is_some_and(|value| value == "All"),
-        }
+        Self { grace: number(options, "/gracePeriodSeconds"), uid: text(options, "/preconditions/uid").to_owned() }
     }
 
     /// Returns the precondition that this object violates, as a message.
@@ -46,9 +41,6 @@ pub(super) fn delete(store: &mut Store, resource: &'static Resource, key: &Key, 
     let mut details = status::details(resource, &key.name);
     details["uid"] = object["metadata"]["uid"].clone();
     let answer = if resource.plural == "pods" { object.clone() } else { status::success(&details) };
-    if options.dry_run {
-        return Ok(answer);
-    }
     let grace = if resource.plural == "pods" { grace(&object, options) } else { 0 };
     if grace == 0 && object.pointer("/metadata/finalizers").is_none() {
         store.remove(key);

@@ -13,26 +13,27 @@ use super::store::{Key, Store, finished, now, number, ready, terminating, text};
 use crate::resources::Resource;
 
 /// Evicts the pod, or returns the refusal.
-pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &Value, dry_run: bool) -> Result<Value, Refusal> {
+pub(super) fn evict(store: &mut Store, namespace: &str, name: &str, eviction: &Value) -> Result<Value, Refusal> {
     if text(eviction, "/metadata/name") != name {
         return Err(Refusal::bad_request("name in URL does not match name in Eviction object"));
     }
-    let mut options = Options::read(&eviction["deleteOptions"]);
-    options.dry_run |= dry_run;
+    let options = Options::read(&eviction["deleteOptions"]);
     let key = Key::new("pods", namespace, name);
     let Some(pod) = store.get(&key).cloned() else { return Err(Refusal::not_found(Resource::plural("pods"), name)) };
     let unprotected = finished(&pod) || text(&pod, "/status/phase") == "Pending" || terminating(&pod);
     if !unprotected {
-        ask_budget(store, &pod, &options)?;
+        ask_budget(store, &pod)?;
     }
     if let Some(why) = options.unmet(&pod) {
-        return Err(Refusal::eviction_conflict(name, &why));
+        // This conflict names the kind where the others name the resource.
+        let message = format!("Operation cannot be fulfilled on Pod \"{name}\": {why}");
+        return Err(Refusal::new(409, "Conflict", &message, &json!({"name": name, "kind": "Pod"})));
     }
     delete::delete(store, Resource::plural("pods"), &key, &options)?;
     Ok(status::success(&Value::Null))
 }
 
-fn ask_budget(store: &mut Store, pod: &Value, options: &Options) -> Result<(), Refusal> {
+fn ask_budget(store: &mut Store, pod: &Value) -> Result<(), Refusal> {
     let namespace = text(pod, "/metadata/namespace");
     let labels = &pod["metadata"]["labels"];
     let budgets: Vec<(Key, Value)> = store
@@ -43,30 +44,32 @@ fn ask_budget(store: &mut Store, pod: &Value, options: &Options) -> Result<(), R
     let (key, budget) = match budgets.as_slice() {
         [] => return Ok(()),
         [only] => only,
-        _ => return Err(Refusal::two_budgets()),
+        _ => {
+            // The server does not know which budget to ask. The real one gives no reason either.
+            let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            return Err(Refusal::new(500, "", message, &Value::Null));
+        }
     };
     let [healthy, desired, allowed] = ["currentHealthy", "desiredHealthy", "disruptionsAllowed"].map(|field| status_number(budget, field));
     if !ready(pod) && healthy >= desired && desired > 0 {
         return Ok(());
     }
     if allowed <= 0 {
-        return Err(Refusal::budget(&cause(&key.name, healthy, desired)));
+        let name = &key.name;
+        let cause = match healthy <= desired {
+            true => format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
+            false => format!("The disruption budget {name} does not allow evicting pods currently"),
+        };
+        let details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        return Err(Refusal::new(429, "TooManyRequests", message, &details));
     }
-    if !options.dry_run {
-        let name = text(pod, "/metadata/name").to_owned();
-        store.change(key, |budget| {
-            budget["status"]["disruptionsAllowed"] = json!(allowed - 1);
-            budget["status"]["disruptedPods"][name] = json!(now());
-        });
-    }
+    let name = text(pod, "/metadata/name").to_owned();
+    store.change(key, |budget| {
+        budget["status"]["disruptionsAllowed"] = json!(allowed - 1);
+        budget["status"]["disruptedPods"][name] = json!(now());
+    });
     Ok(())
-}
-
-fn cause(name: &str, healthy: i64, desired: i64) -> String {
-    if healthy <= desired {
-        return format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-    }
-    format!("The disruption budget {name} does not allow evicting pods currently")
 }
 
 fn status_number(budget: &Value, field: &str) -> i64 {

@@ -2,7 +2,7 @@
 //!
 //! The server keeps whole JSON objects and simulates what a program that drains nodes, and its administrator, can observe. The controllers run
 //! after every write, before its answer: the next read shows their changes. There is no kubelet: pods become Ready, and end, only through
-//! the API. Nodes can be watched. Left out: other watches, admission, quotas, preemption, rollouts, and most field managers.
+//! the API. Nodes can be watched. Left out: other watches, validation, dry runs of deletions and evictions, admission, quotas, preemption, rollouts, and most field managers.
 
 mod controllers;
 mod defaults;
@@ -15,7 +15,6 @@ mod routes;
 mod selector;
 mod status;
 mod store;
-mod validate;
 mod watch;
 mod write;
 
@@ -25,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::http::{Handler, Reply, Server};
@@ -144,7 +143,7 @@ fn handler(cluster: &Arc<Cluster>) -> Arc<Handler> {
     Arc::new(move |request| {
         let mut state = cluster.state();
         if state.store_lost {
-            return Reply::Send(status::Refusal::store_away().response());
+            return Reply::Send(status::Refusal::new(500, "", "etcdserver: request timed out", &Value::Null).response());
         }
         match routes::answer(&mut state.store, request) {
             Answer::Watch(watch) => {

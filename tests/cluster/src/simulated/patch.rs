@@ -3,7 +3,7 @@
 //! Apply patches merge or create. There are no field managers, so nothing conflicts, and a field that a patch omits stays. Strategic merge
 //! patches are not simulated: the program sends none.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::status::Refusal;
 
@@ -12,7 +12,7 @@ pub(super) fn applies(content: &str) -> Result<bool, Refusal> {
     match content.split(';').next().unwrap_or_default().trim() {
         "application/apply-patch+yaml" => Ok(true),
         "application/merge-patch+json" => Ok(false),
-        _ => Err(Refusal::unsupported_media_type(content)),
+        _ => Err(Refusal::new(415, "UnsupportedMediaType", &format!("the body was in an unknown format ({content})"), &json!({}))),
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use super::json;
 
     #[test]
     fn merge_patch_follows_rfc_7396() {

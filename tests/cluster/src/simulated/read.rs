@@ -18,27 +18,9 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Reads the first media type that can be served.
-    pub(super) fn of(request: &Request, list: bool) -> Result<Self, Refusal> {
-        let accept = request.header("Accept").unwrap_or("*/*");
-        for wanted in accept.split(',').map(str::trim) {
-            let mut parts = wanted.split(';').map(str::trim);
-            if !["application/json", "application/*", "*/*", ""].contains(&parts.next().unwrap_or_default()) {
-                continue;
-            }
-            let converted = parts.find_map(|part| part.strip_prefix("as="));
-            match (converted, list) {
-                (None, _) => return Ok(Self::Whole),
-                (Some("PartialObjectMetadata"), false) | (Some("PartialObjectMetadataList"), true) => return Ok(Self::Metadata),
-                (Some(kind @ ("PartialObjectMetadata" | "PartialObjectMetadataList")), _) => {
-                    return Err(Refusal::not_acceptable(&format!("you requested {kind}, but the requested object is of another shape")));
-                }
-                (Some(_), _) => {}
-            }
-        }
-        Err(Refusal::not_acceptable(
-            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-        ))
+    pub(super) fn of(request: &Request) -> Self {
+        let metadata = request.header("Accept").is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
+        if metadata { Self::Metadata } else { Self::Whole }
     }
 
     pub(super) fn show(self, object: &Value) -> Value {
@@ -51,7 +33,7 @@ impl Form {
 
 /// Answers a LIST.
 pub(super) fn list(store: &Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
-    let form = Form::of(request, true)?;
+    let form = Form::of(request);
     let refuse = |why| Refusal::bad_request(&format!("Unable to find {:?} that match: {why}", resource.qualified()));
     let query = |name| request.query(name).unwrap_or_default();
     let fields = Terms::fields(resource.plural, &query("fieldSelector")).map_err(refuse)?;

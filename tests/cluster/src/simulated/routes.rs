@@ -48,10 +48,9 @@ fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
         "create" => create(store, &caller, resource, &target, request),
         "delete" => remove(store, resource, &target, request),
         "get" => {
-            let form = Form::of(request, false)?;
             let key = Key::new(resource.plural, &target.namespace, &target.name);
             let object = store.get(&key).ok_or_else(|| Refusal::not_found(resource, &target.name))?;
-            Ok(Response::json(200, &form.show(object)))
+            Ok(shown(200, request, object))
         }
         "list" => read::list(store, resource, &target, request),
         "patch" => patch(store, resource, &target, request),
@@ -59,7 +58,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
             let place = place(resource, &target, request);
             let status = if store.get(&place.key()).is_some() { 200 } else { 201 };
             let stored = write::update(store, &place, Method::Put, json_body(request)?)?;
-            shown(status, request, &stored)
+            Ok(shown(status, request, &stored))
         }
         _ => Err(Refusal::method_not_allowed()),
     };
@@ -86,13 +85,11 @@ fn create(
     let body = json_body(request)?;
     match (resource.plural, target.subresource.as_str()) {
         ("pods", "binding") => bind(store, target, &body),
-        ("pods", "eviction") => {
-            evict::evict(store, &target.namespace, &target.name, &body, dry_run(request)).map(|answer| Response::json(201, &answer))
-        }
+        ("pods", "eviction") => evict::evict(store, &target.namespace, &target.name, &body).map(|answer| Response::json(201, &answer)),
         ("selfsubjectaccessreviews", "") => Ok(Response::json(201, &rbac::review(store, caller, &body))),
         (_, "") if target.name.is_empty() => {
             let stored = write::create(store, &place(resource, target, request), body)?;
-            shown(201, request, &stored)
+            Ok(shown(201, request, &stored))
         }
         (_, "") => Err(Refusal::method_not_allowed()),
         _ => Err(Refusal::no_such_path()),
@@ -124,7 +121,7 @@ fn patch(store: &mut Store, resource: &'static Resource, target: &Target, reques
             return Err(Refusal::not_found(resource, &target.name));
         }
         let stored = write::create(store, &place, change)?;
-        return shown(201, request, &stored);
+        return Ok(shown(201, request, &stored));
     };
     if !change.is_object() {
         return Err(Refusal::bad_request("the patch is not a JSON object"));
@@ -132,19 +129,18 @@ fn patch(store: &mut Store, resource: &'static Resource, target: &Target, reques
     let mut patched = current.clone();
     patch::merge(&mut patched, &change);
     let stored = write::update(store, &place, Method::Patch, patched)?;
-    shown(200, request, &stored)
+    Ok(shown(200, request, &stored))
 }
 
 fn remove(store: &mut Store, resource: &'static Resource, target: &Target, request: &Request) -> Result<Response, Refusal> {
     let mut options = Options::read(&if request.body.is_empty() { Value::Null } else { json_body(request)? });
-    options.dry_run |= dry_run(request);
     options.grace = options.grace.or_else(|| request.query("gracePeriodSeconds").and_then(|seconds| seconds.parse().ok()));
     let key = Key::new(resource.plural, &target.namespace, &target.name);
     delete::delete(store, resource, &key, &options).map(|answer| Response::json(200, &answer))
 }
 
-fn shown(status: u16, request: &Request, object: &Value) -> Result<Response, Refusal> {
-    Ok(Response::json(status, &Form::of(request, false)?.show(object)))
+fn shown(status: u16, request: &Request, object: &Value) -> Response {
+    Response::json(status, &Form::of(request).show(object))
 }
 
 fn dry_run(request: &Request) -> bool {

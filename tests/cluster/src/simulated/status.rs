@@ -13,7 +13,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: u16, reason: &str, message: &str, details: &Value) -> Self {
+    pub(super) fn new(code: u16, reason: &str, message: &str, details: &Value) -> Self {
         let mut body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code});
         if !reason.is_empty() {
             body["reason"] = json!(reason);
@@ -26,11 +26,6 @@ impl Refusal {
 
     pub(super) fn response(&self) -> Response {
         Response::json(self.code, &self.body)
-    }
-
-    /// The error while etcd is unavailable.
-    pub(super) fn store_away() -> Self {
-        Self::new(500, "", "etcdserver: request timed out", &Value::Null)
     }
 
     pub(super) fn unauthorized() -> Self {
@@ -55,10 +50,6 @@ impl Refusal {
         Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", &json!({}))
     }
 
-    pub(super) fn not_acceptable(message: &str) -> Self {
-        Self::new(406, "NotAcceptable", message, &Value::Null)
-    }
-
     pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", resource.qualified());
         Self::new(409, "AlreadyExists", &message, &details(resource, name))
@@ -69,23 +60,9 @@ impl Refusal {
         Self::new(409, "Conflict", &message, &details(resource, name))
     }
 
-    /// The conflict of an eviction names the kind where the others name the resource.
-    pub(super) fn eviction_conflict(name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on Pod \"{name}\": {why}");
-        Self::new(409, "Conflict", &message, &json!({"name": name, "kind": "Pod"}))
-    }
-
     /// Another client wrote the object in between.
     pub(super) fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
-    }
-
-    pub(super) fn unsupported_media_type(given: &str) -> Self {
-        let message = format!(
-            "the body of the request was in an unknown format ({given}) - accepted media types include: \
-             application/merge-patch+json, application/apply-patch+yaml"
-        );
-        Self::new(415, "UnsupportedMediaType", &message, &json!({}))
     }
 
     pub(super) fn bad_request(message: &str) -> Self {
@@ -102,18 +79,6 @@ impl Refusal {
             details["group"] = json!(resource.group);
         }
         Self::new(422, "Invalid", &message, &details)
-    }
-
-    /// A disruption budget blocks an eviction.
-    pub(super) fn budget(cause: &str) -> Self {
-        let details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
-        Self::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", &details)
-    }
-
-    /// The server does not know which budget to ask. The real one gives no reason either.
-    pub(super) fn two_budgets() -> Self {
-        let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        Self::new(500, "", message, &Value::Null)
     }
 }
 

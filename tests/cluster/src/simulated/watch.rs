@@ -12,7 +12,7 @@ use super::Cluster;
 use super::read::Form;
 use super::status::Refusal;
 use super::store::{Change, Store, WATCHED};
-use crate::http::{Reply, Request, Response, Stream};
+use crate::http::{Reply, Request, Response, Sink};
 use crate::resources::Resource;
 
 pub(super) struct Watch {
@@ -36,7 +36,7 @@ impl Watch {
         let after = after.parse().ok().filter(|after| *after > 0).ok_or_else(|| not_simulated("from no version"))?;
         let seconds = request.query("timeoutSeconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(1800);
         let bookmarks = request.query("allowWatchBookmarks").is_some_and(|value| value == "true");
-        Ok(Self { plural: resource.plural, form: Form::of(request, false)?, after, bookmarks, limit: Duration::from_secs(seconds) })
+        Ok(Self { plural: resource.plural, form: Form::of(request), after, bookmarks, limit: Duration::from_secs(seconds) })
     }
 
     /// Streams events until the time limit. `stops`: number of times the listener has been closed so far.
@@ -44,7 +44,7 @@ impl Watch {
         let cluster = Arc::clone(cluster);
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         let head = Response { status: 200, headers, ..Response::default() };
-        let stream = Stream(Box::new(move |sink| {
+        let stream = Box::new(move |sink: &mut Sink<'_>| {
             let end = Instant::now() + self.limit;
             loop {
                 let next = end.min(Instant::now() + BOOKMARK_EVERY);
@@ -69,7 +69,7 @@ impl Watch {
                     return Ok(true);
                 }
             }
-        }));
+        });
         Reply::Stream(head, stream)
     }
 

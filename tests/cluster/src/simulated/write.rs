@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::defaults;
 use super::status::Refusal;
 use super::store::{Key, Store, number, terminating, text};
-use super::{defaults, validate};
 use crate::resources::Resource;
 
 /// Method of an update; the real server checks a UID differently in each.
@@ -32,11 +32,11 @@ impl Place<'_> {
 /// Stores a new object; returns it as stored.
 pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
-    shape(resource, &mut object)?;
+    shape(resource, &mut object);
     if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    name(store, place, &mut object)?;
+    name(store, place, &mut object);
     if !place.namespace.is_empty() && store.get(&Key::new("namespaces", "", place.namespace)).is_none() {
         return Err(Refusal::not_found(Resource::plural("namespaces"), place.namespace));
     }
@@ -49,15 +49,13 @@ pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) ->
     }
     defaults::new_object(resource, store.revision(), &mut object);
     normal(resource, &mut object);
-    validate::object(resource, &object)?;
     Ok(if place.dry_run { object } else { store.put(resource.plural, object) })
 }
 
 /// Replaces an object or its status; returns it as stored.
 pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
-    shape(resource, &mut object)?;
-    same_name(place, &object)?;
+    shape(resource, &mut object);
     object["metadata"]["name"] = json!(place.name);
     if resource.namespaced {
         object["metadata"]["namespace"] = json!(place.namespace);
@@ -68,7 +66,6 @@ pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut o
     preconditions(resource, method, &current, &object)?;
     keep(resource, place.subresource, &current, &mut object);
     normal(resource, &mut object);
-    validate::object(resource, &object)?;
     if object == current || place.dry_run {
         // As in etcd, writing what is there already is no write.
         return Ok(object);
@@ -132,48 +129,25 @@ fn keep(resource: &Resource, subresource: &str, current: &Value, object: &mut Va
     }
 }
 
-/// Checks that this is an object of the resource, and sets its kind and apiVersion.
-fn shape(resource: &Resource, object: &mut Value) -> Result<(), Refusal> {
-    let kind = text(object, "/kind");
-    if !object.is_object() || !kind.is_empty() && kind != resource.kind {
-        return Err(Refusal::bad_request(&format!("{kind} in version \"v1\" cannot be handled as a {}", resource.kind)));
-    }
+/// Sets the kind and apiVersion of an object.
+fn shape(resource: &Resource, object: &mut Value) {
     object["kind"] = json!(resource.kind);
     object["apiVersion"] = json!(resource.api_version());
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(Map::new());
     }
-    Ok(())
 }
 
 /// Settles the name and the namespace of a new object.
-fn name(store: &mut Store, place: &Place<'_>, object: &mut Value) -> Result<(), Refusal> {
+fn name(store: &mut Store, place: &Place<'_>, object: &mut Value) {
     let prefix = text(object, "/metadata/generateName").to_owned();
-    match text(object, "/metadata/name") {
-        "" if !place.name.is_empty() => object["metadata"]["name"] = json!(place.name),
-        "" if !prefix.is_empty() => object["metadata"]["name"] = json!(format!("{prefix}{}", store.suffix())),
-        "" => {
-            let why = "Required value: name or generateName is required";
-            return Err(Refusal::invalid(place.resource, "", "metadata.name", why));
-        }
-        _ => {}
-    }
-    let namespace = text(object, "/metadata/namespace");
-    if !namespace.is_empty() && namespace != place.namespace {
-        return Err(Refusal::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    if text(object, "/metadata/name").is_empty() {
+        let name = if prefix.is_empty() { place.name.to_owned() } else { format!("{prefix}{}", store.suffix()) };
+        object["metadata"]["name"] = json!(name);
     }
     if place.resource.namespaced {
         object["metadata"]["namespace"] = json!(place.namespace);
     }
-    Ok(())
-}
-
-fn same_name(place: &Place<'_>, object: &Value) -> Result<(), Refusal> {
-    let name = text(object, "/metadata/name");
-    if name.is_empty() || name == place.name {
-        return Ok(());
-    }
-    Err(Refusal::bad_request(&format!("the name of the object ({name}) does not match the name on the URL ({})", place.name)))
 }
 
 /// Leaves out what the real server leaves out: empty maps and lists of metadata, and `unschedulable: false`.

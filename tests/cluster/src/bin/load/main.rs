@@ -27,27 +27,22 @@ const INTERVAL: Duration = Duration::from_secs(300);
 
 /// Parts of a run, each with the factor by which time is compressed.
 struct Play {
-    check_ins: CheckIns,
+    /// Nodes that check in twice, evenly over five minutes, and the factor.
+    check_ins: (usize, u32),
     update_day: Roll,
     hours: Roll,
 }
 
-/// Nodes that check in twice, evenly over five minutes.
-struct CheckIns {
-    nodes: usize,
-    speed: u32,
-}
-
 /// Run of one or two minutes.
 const QUICK: Play = Play {
-    check_ins: CheckIns { nodes: 500, speed: 60 },
+    check_ins: (500, 60),
     update_day: Roll { nodes: 60, pods: 60, slots: 5, speed: 100, time: Duration::ZERO },
     hours: Roll { nodes: 30, pods: 60, slots: 3, speed: 150, time: Duration::from_secs(40) },
 };
 
 /// Run of half an hour: ten hours of roll-outs in fifteen minutes, a large fleet and a long day.
 const LONG: Play = Play {
-    check_ins: CheckIns { nodes: 5000, speed: 10 },
+    check_ins: (5000, 10),
     update_day: Roll { nodes: 500, pods: 250, slots: 5, speed: 30, time: Duration::ZERO },
     hours: Roll { nodes: 60, pods: 120, slots: 5, speed: 40, time: Duration::from_secs(900) },
 };
@@ -69,7 +64,7 @@ fn main() -> ExitCode {
 /// Runs all parts, and returns the broken promises.
 fn run(play: &Play, program: &Path, manifest: &str) -> Vec<String> {
     let mut broken = Vec::new();
-    let CheckIns { nodes, speed } = play.check_ins;
+    let (nodes, speed) = play.check_ins;
     println!("### {nodes} nodes check in over five minutes, {speed} times as fast\n");
     broken.extend(check_ins::play(program, manifest, nodes, INTERVAL / speed));
     let Roll { nodes, pods, slots, speed, .. } = play.update_day;

@@ -1,15 +1,20 @@
-//! The simulated API server as its clients see it. Workloads, the scheduler and outages are left to the scenarios, which run on the simulated
+//! The simulated API server as its clients see it. Workloads, the scheduler, rights and outages are left to the scenarios, which run on the simulated
 //! and on the real cluster.
 
 mod answers;
 mod eviction;
-mod rights;
 mod watches;
 
 use serde_json::{Value, json};
 
 use super::Simulated;
 use crate::api::Api;
+
+fn start() -> (Simulated, Api) {
+    let cluster = Simulated::start();
+    let api = cluster.admin();
+    (cluster, api)
+}
 
 fn node(api: &Api, name: &str) {
     api.create("/api/v1/nodes", &json!({"kind": "Node", "metadata": {"name": name}, "spec": {}})).ok();
