@@ -37,7 +37,6 @@ pub(super) struct Removed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
     Admin,
-    Anonymous,
     ServiceAccount { namespace: String, name: String },
 }
 
