@@ -46,7 +46,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     warn_of_open_access(flags);
     let readiness = Arc::new(Readiness::default());
-    let client = Client::connect(&location, kube::Limits::default(), observer(&metrics, &readiness))?;
+    let client = Client::connect(&location, observer(&metrics, &readiness))?;
     let rules = Rules {
         capacity: Capacity { slots: usize::from(flags.slots) },
         protect_control_plane: flags.protect_control_plane == Switch::On,

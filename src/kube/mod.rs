@@ -9,11 +9,8 @@
 mod api;
 mod client;
 mod config;
-#[cfg(test)]
-mod testing;
 mod transport;
 
-pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, Scope, TLS, needed, read_page};
+pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, TLS, read_page};
 pub use client::{ApiError, ApiStatus, Client, Observation, error_chain};
 pub use config::{ConnectOptions, Environment, Location};
-pub use transport::Limits;

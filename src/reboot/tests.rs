@@ -13,25 +13,23 @@ mod recording;
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::observed::may_be_marked_since;
 use super::*;
 use crate::cluster::{
-    Before, Complete, CordonRecord, HexId, LeaseVersion, MachineId, Member, Node, NodeName, NodePatch, Pod, Readiness, ResourceVersion,
-    Status, Term, Uid,
+    Before, Complete, CordonRecord, HexId, LeaseVersion, MachineId, Member, Node, NodeMeta, NodeName, NodePatch, Pod, Readiness,
+    ResourceVersion, Status, Term, Uid,
 };
 use crate::drain::{DrainPlan, Ours};
-use crate::fleetlock::{GroupName, Kind};
+use crate::fleetlock::{GroupName, Kind, Reply};
 use crate::lock::{Capacity, Holder, LockState};
 
 /// A node `n0` that is approved, and the lock in which it holds its slot.
 struct Fixture {
-    uid: Uid,
     node: Node,
-    state: LockState,
-    version: LeaseVersion,
+    lock: Lock,
     now: Now,
 }
 
@@ -39,16 +37,16 @@ impl Fixture {
     #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     fn approved() -> Self {
         let now = Now { clock: Timestamp::from_second(1_800_000_000).unwrap(), instant: Instant::now() };
-        let mut node = in_service();
-        let uid = node.meta.uid.clone();
-        let state = LockState::default().take(node.name(), &uid, &group(), now.clock).describe(&node).approve(&uid, "0", now.clock);
-        let version = LeaseVersion { uid: Uid("lease".to_owned()), version: ResourceVersion("4".to_owned()) };
-        let term = Term { lease: version.uid.clone(), term: state.last_term };
-        node.meta.version = ResourceVersion("3".to_owned());
-        node.meta.status = Status::Rebooting;
-        node.meta.record = Some(CordonRecord { before: Before::Schedulable, term, drained: Some(now.clock) });
-        node.unschedulable = true;
-        Self { uid, node, state, version, now }
+        let version = LeaseVersion { uid: uid("lease"), version: ResourceVersion("4".to_owned()) };
+        let mut fixture =
+            Self { node: in_service(), lock: Lock { state: LockState::default(), version: Some(version), written: None }, now };
+        fixture.lock = fixture.held(&["n0"], &["n0"]);
+        fixture.node.meta.version = ResourceVersion("3".to_owned());
+        fixture.node.meta.status = Status::Rebooting;
+        let term = fixture.lock.term(fixture.lock.state.last_term);
+        fixture.node.meta.record = Some(CordonRecord { before: Before::Schedulable, term, drained: Some(now.clock) });
+        fixture.node.unschedulable = true;
+        fixture
     }
 
     fn node(&self) -> Node {
@@ -57,11 +55,30 @@ impl Fixture {
 
     fn caller(&self) -> Caller {
         let MachineId(id) = self.node.machine_id.unwrap();
-        Caller { node: self.node.name().clone(), uid: self.uid.clone(), id, group: group(), arrived: self.now.clock }
+        Caller { node: name("n0"), uid: uid("n0"), id, group: group(), arrived: self.now.clock }
     }
 
     fn lock(&self) -> Lock {
-        Lock { state: self.state.clone(), version: Some(self.version.clone()), written: None }
+        self.lock.clone()
+    }
+
+    /// The lock in which these nodes have taken slots in this order, and then some were approved.
+    fn held(&self, nodes: &[&str], approved: &[&str]) -> Lock {
+        let now = self.now.clock;
+        let take = |state: LockState, node: &&str| state.take(&name(node), &uid(node), &group(), now);
+        let taken = nodes.iter().fold(LockState::default(), take).describe(&self.node);
+        Lock { state: approved.iter().fold(taken, |state, node| state.approve(&uid(node), "0", now)), ..self.lock() }
+    }
+
+    /// The lock in which the slot of `n0` is free.
+    fn freed(&self, nodes: &[&str]) -> Lock {
+        let lock = self.held(nodes, &[]);
+        Lock { state: lock.state.free(&uid("n0")), ..lock }
+    }
+
+    /// The lock in which `n0` has checked in.
+    fn checked_in(&self) -> Lock {
+        Lock { state: self.lock.state.check_in(&uid("n0"), self.now.clock), ..self.lock() }
     }
 
     fn reading<T>(&self, value: T, tick: u64) -> Reading<T> {
@@ -70,29 +87,33 @@ impl Fixture {
 
     /// Node and lock, read at these ticks.
     fn observed(&self, node: Node, node_tick: u64, lock: Lock, lock_tick: u64) -> Observed {
-        let mut observed = Observed::new(self.uid.clone(), None);
+        let mut observed = Observed::new(uid("n0"), None);
         observed.node = Some(self.reading(Some(node), node_tick));
         observed.lock = Some(self.reading(lock, lock_tick));
         observed
     }
 
-    fn holder(&self, observed: &Observed) -> reconcile::Step {
-        reconcile::holder(&self.uid, observed, self.now.clock)
-    }
-
-    fn orphan(&self, observed: &Observed) -> reconcile::Step {
-        reconcile::orphan(&NodeName("n0".to_owned()), &self.uid, observed, self.now.clock)
+    fn record(&self, observed: &mut Observed, fact: Fact) {
+        observed.record(fact, self.now.instant);
     }
 }
 
-fn in_service() -> Node {
-    let wire = json!({"metadata": {"name": "n0", "uid": "u0", "resourceVersion": "1"},
-        "status": {"nodeInfo": {"machineID": format!("{:032x}", 1), "bootID": "0"}}});
-    serde_json::from_value(wire).unwrap()
+fn name(name: &str) -> NodeName {
+    NodeName(name.to_owned())
+}
+
+fn uid(uid: &str) -> Uid {
+    Uid(uid.to_owned())
 }
 
 fn group() -> GroupName {
     GroupName::parse("default").unwrap()
+}
+
+fn in_service() -> Node {
+    let wire = json!({"metadata": {"name": "n0", "uid": "n0", "resourceVersion": "1"},
+        "status": {"nodeInfo": {"machineID": format!("{:032x}", 1), "bootID": "0"}}});
+    serde_json::from_value(wire).unwrap()
 }
 
 /// A node of this name that was marked by hand.
@@ -101,8 +122,36 @@ fn marked_by_hand(name: &str) -> Member {
     serde_json::from_value(wire).unwrap()
 }
 
+fn rules(slots: usize) -> Rules {
+    Rules { capacity: Capacity { slots }, protect_control_plane: true, ours: Ours::default() }
+}
+
+/// The step in short: `read Lock`, `write Take`, `wait`, `approved`, or the value of another answer.
+fn short(step: Step) -> String {
+    match step {
+        Step::Answer(Outcome::Approved(..)) => "approved".to_owned(),
+        Step::Answer(outcome) => Reply::from(outcome).value().to_owned(),
+        Step::Change(change) => written(&change),
+        Step::Read(question) => format!("read {question:?}"),
+        Step::Wait(_) => "wait".to_owned(),
+    }
+}
+
+fn written(change: &Change) -> String {
+    match change {
+        Change::Lock { why, .. } => format!("write {why:?}"),
+        Change::Node { why, .. } => format!("write {why:?}"),
+    }
+}
+
 #[track_caller]
-fn refused(step: Step) -> String {
+fn check(step: Step, want: &str) {
+    assert_eq!(short(step), want);
+}
+
+#[track_caller]
+fn refused(step: Step, says: &str) {
     let Step::Answer(outcome) = step else { panic!("{step:?}") };
-    crate::fleetlock::Reply::from(outcome).value().to_owned()
+    let value = Reply::from(outcome).value().to_owned();
+    assert!(value.contains(says), "{value}");
 }

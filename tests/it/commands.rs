@@ -1,7 +1,7 @@
 //! The built program as an administrator meets it on the command line: what it prints, and its exit code.
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,14 +10,9 @@ use test_cluster::server::Start;
 
 use crate::scenarios::{binary, wait_for_readyz};
 
-/// The program with these arguments and no environment.
-fn run(arguments: &[&str]) -> Output {
-    Command::new(binary()).env_clear().args(arguments).output().unwrap()
-}
-
-/// Runs the program. Returns its exit code, standard output and standard error.
+/// Runs the program without an environment. Returns its exit code, standard output and standard error.
 fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = run(arguments);
+    let output = Command::new(binary()).env_clear().args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -70,6 +65,21 @@ fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(&["--kubeconfig", &broken], 1, &[&broken]);
     let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
     refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["elsewhere"]);
+}
+
+#[test]
+fn an_invalid_file_of_credentials_or_certificates_ends_the_program() {
+    let scratch = Scratch::new();
+    let config = scratch.file("config", kubeconfig("http://127.0.0.1:1")).display().to_string();
+    let start = ["--kubeconfig", &config, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
+    let invalid =
+        scratch.file("credentials.yaml", "credentials:\n- user: workers\n  password: short\n  groups: [default]\n").display().to_string();
+    for (file, says) in [(invalid.as_str(), "line 3: password must have"), ("/nowhere/credentials.yaml", "cannot be read")] {
+        refuses(&[&start[..], &["--auth-file", file]].concat(), 1, &[file, says]);
+    }
+    let files = ["--tls", "files", "--tls-cert", "/nowhere/tls.crt", "--tls-key", "/nowhere/tls.key"];
+    let says = "the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt";
+    refuses(&[&start[..], &files].concat(), 1, &[says]);
 }
 
 #[test]

@@ -114,7 +114,8 @@ fn every_link_and_every_file_that_is_named_is_there() {
     for document in files("", ".md") {
         let named = read(&document);
         let named = named.split('`').filter(|word| {
-            let is_path = ["scripts/", "kubernetes/", "tests/", "docs/", ".github/", ".ci/"].iter().any(|start| word.starts_with(start));
+            let is_path =
+                ["src/", "scripts/", "kubernetes/", "tests/", "docs/", ".github/", ".ci/"].iter().any(|start| word.starts_with(start));
             is_path && !word.contains([' ', '*', '<', '\n'])
         });
         for target in targets(&document).into_iter().chain(named.map(PathBuf::from)) {
@@ -191,12 +192,4 @@ fn every_program_that_the_tests_start_is_looked_for_before_they_begin() {
     assert!(started.contains("curl") && started.contains("prlimit"), "{started:?}");
     let missing: Vec<_> = started.iter().filter(|name| !prepared.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "scripts/prepare does not look for {missing:?}");
-}
-
-#[test]
-fn the_manifest_and_the_documents_name_the_image_of_this_version() {
-    let image = format!("image: reboot-manager:{}", env!("CARGO_PKG_VERSION"));
-    for path in ["kubernetes/deployment.yaml", "README.md"] {
-        assert!(read(path).contains(&image), "{path} does not say {image}");
-    }
 }

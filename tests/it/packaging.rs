@@ -52,6 +52,7 @@ fn both_recipes_for_the_image_say_the_same_and_what_the_manifest_says() {
     let manifest = read("kubernetes/deployment.yaml");
     let (uid, gid) = user.split_once(':').unwrap();
     assert!(manifest.contains(&format!("runAsUser: {uid}\n")) && manifest.contains(&format!("runAsGroup: {gid}\n")));
-    assert!(manifest.contains(&format!("image: reboot-manager:{}\n", env!("CARGO_PKG_VERSION"))));
+    let image = format!("image: reboot-manager:{}\n", env!("CARGO_PKG_VERSION"));
+    assert!(manifest.contains(&image) && read("README.md").contains(image.trim_end()));
     assert!(dockerfile.contains(&format!("reboot-manager:{} ", env!("CARGO_PKG_VERSION"))));
 }

@@ -1,12 +1,8 @@
 //! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
-use reboot_manager::cluster::{
-    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, PackedId, Phase, Pod, PodKey, Status, Uid,
-};
+use reboot_manager::cluster::{Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, Status, Uid};
 use reboot_manager::lock::LockState;
-use reboot_manager::reboot::{
-    Caller, Change, Drain, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, reconcile, steady_state,
-};
+use reboot_manager::reboot::{Caller, Change, Fact, FleetFacts, Lock, Now, Observed, Question, Step, pre_reboot, reconcile, steady_state};
 
 use crate::mutations::{self, Mutation};
 use crate::world::{Stage, World};
@@ -20,6 +16,20 @@ pub(crate) enum Work {
     SteadyState(Caller),
     /// A reconciler, with a node that it saw marked.
     Orphan(NodeName, Uid),
+}
+
+impl Work {
+    /// The UID of the Node that the work is about.
+    pub(crate) fn uid(&self) -> &Uid {
+        match self {
+            Self::PreReboot(caller) | Self::SteadyState(caller) => &caller.uid,
+            Self::Holder(uid) | Self::Orphan(_, uid) => uid,
+        }
+    }
+
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self, Self::PreReboot(_) | Self::SteadyState(_))
+    }
 }
 
 #[derive(Clone)]
@@ -41,25 +51,13 @@ pub(crate) struct Actor {
     pub(crate) pods_at_first: u8,
 }
 
-/// The next step of a request or a reconciler.
-pub(crate) enum Next {
-    Answer(Outcome),
-    Change(Change),
-    Drain(Drain),
-    /// A reconciler has nothing to do.
-    Idle,
-    Read(Question),
-}
-
 impl Actor {
     pub(crate) fn new(work: Work, machine: usize, world: &World) -> Self {
-        let uid = uid(&work);
-        let heard = matches!(work, Work::PreReboot(_) | Work::SteadyState(_));
         Self {
+            observed: Observed::new(work.uid().clone(), None),
+            heard: work.is_request(),
             work,
             machine,
-            observed: Observed::new(uid, None),
-            heard,
             drain: None,
             marks_since: 0,
             uncordoned: false,
@@ -68,26 +66,23 @@ impl Actor {
         }
     }
 
-    pub(crate) fn is_request(&self) -> bool {
-        matches!(self.work, Work::PreReboot(_) | Work::SteadyState(_))
-    }
-
-    pub(crate) fn uid(&self) -> Uid {
-        uid(&self.work)
-    }
-
     /// The request was sent by the agent of this Node, not of an earlier one.
     pub(crate) fn is_of(&self, node: &Node) -> bool {
-        matches!(&self.work, Work::PreReboot(caller) | Work::SteadyState(caller) if caller.uid == node.meta.uid)
+        self.work.is_request() && *self.work.uid() == node.meta.uid
     }
 
-    /// Asks the shipped rules for the next step; a mutation may change it.
-    pub(crate) fn next(&self, stage: &Stage, now: Now) -> Next {
+    /// Asks the shipped rules for the next step, which a mutation may change. `None`: a reconciler has nothing to do.
+    pub(crate) fn next(&self, stage: &Stage, now: Now) -> Option<Step> {
+        let of_reconciler = |step| match step {
+            reconcile::Step::Change(change, _why) => Some(Step::Change(change)),
+            reconcile::Step::Done(_) => None,
+            reconcile::Step::Read(question) => Some(Step::Read(question)),
+        };
         let next = match &self.work {
-            Work::PreReboot(caller) => pre_reboot::next(caller, &self.observed, &stage.rules, now).into(),
-            Work::SteadyState(caller) => steady_state::next(caller, &self.observed, now).into(),
-            Work::Holder(uid) => reconcile::holder(uid, &self.observed, now.clock).into(),
-            Work::Orphan(name, uid) => reconcile::orphan(name, uid, &self.observed, now.clock).into(),
+            Work::PreReboot(caller) => Some(pre_reboot::next(caller, &self.observed, &stage.rules, now)),
+            Work::SteadyState(caller) => Some(steady_state::next(caller, &self.observed, now)),
+            Work::Holder(uid) => of_reconciler(reconcile::holder(uid, &self.observed, now.clock)),
+            Work::Orphan(name, uid) => of_reconciler(reconcile::orphan(name, uid, &self.observed, now.clock)),
         };
         match stage.setup.mutation {
             None => next,
@@ -103,7 +98,7 @@ impl Actor {
                 self.marks_since = 1 << world.marked();
             }
             Fact::Pods(_) => self.pods_came = false,
-            Fact::OtherHosts(_) | Fact::Fleet(_) | Fact::FleetCached(_) | Fact::Lock(_) | Fact::Meta(_) | Fact::Renamed(_) => {}
+            _ => {}
         }
         self.observed.record(fact, now.instant);
     }
@@ -118,10 +113,7 @@ impl Actor {
 
     /// Continues after its drain: everything is read again, under the same term.
     pub(crate) fn resume(&mut self) {
-        let term = self.observed.term.clone();
-        if let Work::PreReboot(caller) = &self.work {
-            self.observed = Observed::new(caller.uid.clone(), term);
-        }
+        self.observed = Observed::new(self.work.uid().clone(), self.observed.term.take());
         self.drain = None;
         self.uncordoned = false;
         self.pods_came = false;
@@ -136,21 +128,13 @@ impl Actor {
     /// Returns the name in a trace.
     pub(crate) fn name(&self, stage: &Stage) -> String {
         let node = &stage.names[self.machine];
-        let late = if self.heard || !self.is_request() { "" } else { "abandoned " };
+        let late = if self.heard || !self.work.is_request() { "" } else { "abandoned " };
         match self.work {
             Work::PreReboot(_) => format!("{late}pre-reboot of {node}"),
             Work::SteadyState(_) => format!("{late}steady-state of {node}"),
-            Work::Holder(_) => format!("housekeeping, holder {node}"),
-            Work::Orphan(..) => format!("housekeeping, marked {node}"),
+            Work::Holder(_) => format!("reconcile, holder {node}"),
+            Work::Orphan(..) => format!("reconcile, marked {node}"),
         }
-    }
-}
-
-/// Of the Node that it is about.
-fn uid(work: &Work) -> Uid {
-    match work {
-        Work::PreReboot(caller) | Work::SteadyState(caller) => caller.uid.clone(),
-        Work::Holder(uid) | Work::Orphan(_, uid) => uid.clone(),
     }
 }
 
@@ -168,7 +152,7 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
         Question::Fleet => Fact::Fleet(fleet(stage, world, world.marked())),
         Question::FleetCached => Fact::FleetCached(fleet(stage, world, world.marked())),
         Question::Node => Fact::Node(world.node(machine).cloned(), None),
-        Question::Pods => Fact::Pods(pods(world.machines[machine].pods)),
+        Question::Pods => Fact::Pods(pods(stage, world.machines[machine].pods)),
     }
 }
 
@@ -192,60 +176,13 @@ fn member(stage: &Stage, world: &World, machine: usize, shown: bool) -> Member {
         (node.meta.status, node.meta.record) = (Status::Ready, None);
         node.unschedulable = state.cordoned;
     }
-    let Node { meta, unschedulable, machine_id, boot_id, readiness, readiness_since, control_plane, addresses: _, gateways: _ } = node;
-    let NodeMeta { name, uid, version, status, record } = meta;
-    Member {
-        name,
-        uid: PackedId::from(uid.0.as_str()),
-        version: version.number(),
-        machine_id,
-        boot_id: PackedId::from(boot_id.as_str()),
-        readiness,
-        readiness_since,
-        unschedulable,
-        status,
-        record: record.map(Box::new),
-        control_plane,
-        zone: None,
-        os_image: None,
-    }
+    let NodeMeta { name, status, record, .. } = node.meta;
+    let (unschedulable, readiness) = (node.unschedulable, node.readiness);
+    Member { name, status, record: record.map(Box::new), unschedulable, readiness, ..stage.member.clone() }
 }
 
 /// A list of `count` pods to evict.
-pub(crate) fn pods(count: u8) -> Complete<Vec<Pod>> {
-    let pod = |number: u8| Pod {
-        key: PodKey { namespace: "shop".to_owned(), name: format!("p{number}") },
-        uid: Uid(format!("p{number}")),
-        controller: None,
-        mirror: false,
-        created: None,
-        ends: None,
-        phase: Phase::Live,
-        service_account: String::new(),
-        tolerates_cordon: false,
-        tolerations: Vec::new(),
-        bound_at_creation: false,
-    };
+pub(crate) fn pods(stage: &Stage, count: u8) -> Complete<Vec<Pod>> {
+    let pod = |number: u8| Pod { uid: Uid(format!("p{number}")), ..stage.pod.clone() };
     Complete::of_all_pages((0..count).map(pod).collect())
-}
-
-impl From<Step> for Next {
-    fn from(step: Step) -> Self {
-        match step {
-            Step::Answer(outcome) => Self::Answer(outcome),
-            Step::Change(change) => Self::Change(change),
-            Step::Wait(Wait::Drain(drain)) => Self::Drain(drain),
-            Step::Read(question) => Self::Read(question),
-        }
-    }
-}
-
-impl From<reconcile::Step> for Next {
-    fn from(step: reconcile::Step) -> Self {
-        match step {
-            reconcile::Step::Change(change, _why) => Self::Change(change),
-            reconcile::Step::Done(_) => Self::Idle,
-            reconcile::Step::Read(question) => Self::Read(question),
-        }
-    }
 }

@@ -44,8 +44,6 @@ pub(crate) struct Move<S> {
     pub(crate) what: String,
     /// State after the move.
     pub(crate) to: S,
-    /// The promise that it breaks, if it breaks one.
-    pub(crate) broken: Option<String>,
 }
 
 /// Result of an exploration.
@@ -91,16 +89,13 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Cou
                 walk.goals.push(number);
             }
             for (position, step) in (0..).zip(model.moves(&state, Describe::No)) {
-                if step.broken.is_some() {
-                    return Err(walk.counterexample(model, number, Some(position)));
-                }
                 let new = Number::try_from(walk.parents.len()).unwrap();
                 let to = *walk.numbers.entry(short(&model.key(&step.to))).or_insert(new);
                 walk.edges.push((number, to));
                 if to == new {
                     walk.parents.push((number, position));
                     if model.wrong(&step.to).is_some() {
-                        return Err(walk.counterexample(model, new, None));
+                        return Err(walk.counterexample(model, new));
                     }
                     next.push((new, step.to));
                 }
@@ -111,7 +106,7 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Cou
         depth += usize::from(!level.is_empty());
     }
     if let Some(stuck) = walk.stuck() {
-        return Err(walk.counterexample(model, stuck, None));
+        return Err(walk.counterexample(model, stuck));
     }
     Ok(Explored { states: walk.parents.len(), moves: walk.edges.len(), depth, goals: walk.goals.len() })
 }
@@ -124,26 +119,14 @@ fn short(key: &[u8]) -> [u8; 16] {
 
 impl Walk {
     /// The first state from which no goal can be reached.
-    fn stuck(&self) -> Option<Number> {
-        let count = self.parents.len();
-        let mut first = vec![0usize; count + 1];
-        for (_, to) in &self.edges {
-            first[*to as usize + 1] += 1;
-        }
-        for at in 0..count {
-            first[at + 1] += first[at];
-        }
-        let mut filled = first.clone();
-        let mut sources: Vec<Number> = vec![0; self.edges.len()];
-        for (from, to) in &self.edges {
-            sources[filled[*to as usize]] = *from;
-            filled[*to as usize] += 1;
-        }
-        let mut reaches = vec![false; count];
+    fn stuck(&mut self) -> Option<Number> {
+        self.edges.sort_unstable_by_key(|(_, to)| *to);
+        let mut reaches = vec![false; self.parents.len()];
         let mut open = self.goals.clone();
         open.iter().for_each(|goal| reaches[*goal as usize] = true);
         while let Some(state) = open.pop() {
-            for source in &sources[first[state as usize]..first[state as usize + 1]] {
+            let first = self.edges.partition_point(|(_, to)| *to < state);
+            for (source, _) in self.edges[first..].iter().take_while(|(_, to)| *to == state) {
                 if !std::mem::replace(&mut reaches[*source as usize], true) {
                     open.push(*source);
                 }
@@ -152,10 +135,9 @@ impl Walk {
         reaches.iter().position(|reaches| !reaches).and_then(|at| Number::try_from(at).ok())
     }
 
-    /// Goes the way from the start to the state `last`, and by its move `then`, once more, and describes it.
-    fn counterexample<M: Model>(&self, model: &M, last: Number, then: Option<u16>) -> Counterexample {
-        let mut positions: Vec<u16> = then.into_iter().collect();
-        let mut at = last;
+    /// Goes the way from the start to the state `at` once more, and describes it.
+    fn counterexample<M: Model>(&self, model: &M, mut at: Number) -> Counterexample {
+        let mut positions = Vec::new();
         while at != 0 {
             let (from, position) = self.parents[at as usize];
             positions.push(position);
@@ -163,14 +145,12 @@ impl Walk {
         }
         let mut state = model.start();
         let mut trace = vec![model.show(&state)];
-        let mut broken = model.wrong(&state);
         for position in positions.into_iter().rev() {
             let step = model.moves(&state, Describe::Yes).swap_remove(position.into());
             state = step.to;
             trace.push(format!("{}\n        {}", step.what, model.show(&state)));
-            broken = step.broken.or_else(|| model.wrong(&state));
         }
-        let broken = broken.unwrap_or_else(|| "from here there is no way to an end".to_owned());
+        let broken = model.wrong(&state).unwrap_or_else(|| "from here there is no way to an end".to_owned());
         Counterexample { broken, trace, states: self.parents.len() }
     }
 }
@@ -182,73 +162,5 @@ impl fmt::Display for Counterexample {
             writeln!(text, "{number:4}  {line}")?;
         }
         write!(f, "{}\n{text}      ({} states were seen)", self.broken, self.states)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Counts up to `top`; at 3 it may fall into a hole, and 7 is wrong.
-    struct Counter {
-        top: u8,
-        hole: bool,
-    }
-
-    impl Model for Counter {
-        type State = u8;
-
-        fn start(&self) -> u8 {
-            0
-        }
-
-        fn moves(&self, state: &u8, _describe: Describe) -> Vec<Move<u8>> {
-            let step = |to: u8| Move { what: format!("to {to}"), to, broken: None };
-            let up = (*state < self.top).then(|| step(state + 1));
-            let hole = (*state == 3 && self.hole).then(|| step(100));
-            up.into_iter().chain(hole).collect()
-        }
-
-        fn key(&self, state: &u8) -> Vec<u8> {
-            vec![*state]
-        }
-
-        fn wrong(&self, state: &u8) -> Option<String> {
-            (*state == 7).then(|| "seven".to_owned())
-        }
-
-        fn is_goal(&self, state: &u8) -> bool {
-            *state == self.top
-        }
-
-        fn show(&self, state: &u8) -> String {
-            state.to_string()
-        }
-    }
-
-    #[test]
-    fn all_states_are_walked() {
-        let explored = explore(&Counter { top: 5, hole: false }, 10).unwrap();
-        assert_eq!(explored, Explored { states: 6, moves: 5, depth: 5, goals: 1 });
-    }
-
-    #[test]
-    fn a_wrong_field_is_found_with_its_path() {
-        let found = explore(&Counter { top: 9, hole: false }, 10).unwrap_err();
-        assert_eq!((found.broken.as_str(), found.trace.len()), ("seven", 8));
-        assert!(found.to_string().contains("to 7"), "{found}");
-    }
-
-    #[test]
-    fn a_state_without_a_way_to_an_end_is_found() {
-        let found = explore(&Counter { top: 5, hole: true }, 10).unwrap_err();
-        assert!(found.broken.contains("no way to an end"), "{found}");
-        assert!(found.to_string().contains("to 100"), "{found}");
-    }
-
-    #[test]
-    #[should_panic(expected = "more than 3 states")]
-    fn bounds_that_are_too_wide_are_reported() {
-        let _ = explore(&Counter { top: 5, hole: false }, 3);
     }
 }

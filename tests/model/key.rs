@@ -10,13 +10,16 @@
 //! Every value is taken apart without `..`: a new field does not compile until it is listed here, with what it adds or why it adds
 //! nothing.
 
+use std::fmt::Debug;
+
 use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMeta, NodePatch, Term};
 use reboot_manager::lock::{Approved, Holder, LockState};
 use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Reading};
 
 use crate::actor::{Actor, Work};
-use crate::world::{Flight, Machine, Stage, View, World};
+use crate::setup::Event;
+use crate::world::{Flight, Machine, Stage, World};
 
 /// Gathers terms and times first, then writes.
 pub(crate) struct Key<'a> {
@@ -61,13 +64,12 @@ impl<'a> Key<'a> {
             minutes: _,
             moment: _,
             versions: _,
+            broken,
         } = self.world;
-        for (_, left) in may.counts() {
-            self.byte(left);
-        }
-        self.byte(*older as u8);
-        for flag in [*older_rightly, *lease_deleted, *annotation_lost] {
-            self.flag(flag);
+        may.0.into_iter().for_each(|left| self.number(left));
+        self.number(*older as u8);
+        for flag in [*older_rightly, *lease_deleted, *annotation_lost, broken.is_some()] {
+            self.number(flag);
         }
         self.lock(lock);
         for (at, machine) in machines.iter().enumerate() {
@@ -96,10 +98,10 @@ impl<'a> Key<'a> {
     fn machine(&mut self, at: usize, machine: &Machine) {
         let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation } = machine;
         for part in [*client as u8, *pods, *wants, *boots, *generation] {
-            self.byte(part);
+            self.number(part);
         }
         for flag in [*cordoned, *out, *kept] {
-            self.flag(flag);
+            self.number(flag);
         }
         self.some(node.as_ref(), |key, node| key.node(at, node));
     }
@@ -118,17 +120,17 @@ impl<'a> Key<'a> {
             gateways: _,
         } = node;
         self.meta(machine, meta);
-        self.flag(*unschedulable);
+        self.number(*unschedulable);
         self.text(boot_id);
-        self.byte(*readiness as u8);
+        self.number(*readiness as u8);
     }
 
     fn meta(&mut self, machine: usize, meta: &NodeMeta) {
         let NodeMeta { name: _, uid, version, status, record } = meta;
         let current = self.world.node(machine).is_some_and(|node| node.meta.version == *version);
-        self.flag(current);
+        self.number(current);
         self.text(&uid.0);
-        self.byte(*status as u8);
+        self.number(*status as u8);
         self.record(record.as_ref());
     }
 
@@ -150,32 +152,32 @@ impl<'a> Key<'a> {
             os_image: _,
         } = member;
         self.text(name.as_str());
-        self.byte(*status as u8);
-        self.byte(*readiness as u8);
-        self.flag(*unschedulable);
-        self.flag(*control_plane);
+        self.number(*status as u8);
+        self.number(*readiness as u8);
+        self.number(*unschedulable);
+        self.number(*control_plane);
         self.record(record.as_deref());
     }
 
     fn record(&mut self, record: Option<&CordonRecord>) {
         self.some(record, |key, CordonRecord { before, term: Term { lease, term }, drained }| {
-            key.byte(*before as u8);
+            key.number(*before as u8);
             key.text(&lease.0);
             key.term(*term);
             // When that was, no rule asks.
-            key.flag(drained.is_some());
+            key.number(drained.is_some());
         });
     }
 
     fn lease(&mut self, version: Option<&LeaseVersion>) {
-        self.flag(version == self.world.lock.version.as_ref());
+        self.number(version == self.world.lock.version.as_ref());
         self.some(version, |key, LeaseVersion { uid, version: _ }| key.text(&uid.0));
     }
 
     fn lock(&mut self, lock: &Lock) {
         let Lock { state, version, written } = lock;
         self.lease(version.as_ref());
-        self.byte(written.map_or(u8::MAX, |why| why as u8));
+        self.number(written.map_or(u8::MAX, |why| why as u8));
         self.lock_state(state);
     }
 
@@ -207,30 +209,31 @@ impl<'a> Key<'a> {
         self.number(*machine);
         self.work(*machine, work);
         for flag in [*heard, *uncordoned, *pods_came] {
-            self.flag(flag);
+            self.number(flag);
         }
         self.some(drain.as_ref(), |key, term| key.term(*term));
-        if self.stage.setup.view == View::Late && observed.own_write.is_some() {
+        if self.stage.setup.late && observed.own_write.is_some() {
             self.bytes.extend(marks_since.to_le_bytes());
         }
         if self.stage.setup.mutation.is_some() {
-            self.byte(*pods_at_first);
+            self.number(*pods_at_first);
         }
         self.observed(*machine, observed);
     }
 
     fn work(&mut self, machine: usize, work: &Work) {
         match work {
-            Work::Holder(uid) => self.kind(0, &uid.0),
+            Work::Holder(_uid) => self.number(0),
             // Its name is that of its machine.
-            Work::Orphan(_name, uid) => self.kind(1, &uid.0),
+            Work::Orphan(_name, _uid) => self.number(1),
             // No rule asks when this arrived.
-            Work::PreReboot(Caller { node: _, uid, id: _, group: _, arrived: _ }) => self.kind(2, &uid.0),
-            Work::SteadyState(Caller { node: _, uid, id: _, group: _, arrived }) => {
-                self.kind(3, &uid.0);
+            Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived: _ }) => self.number(2),
+            Work::SteadyState(Caller { node: _, uid: _, id: _, group: _, arrived }) => {
+                self.number(3);
                 self.time(machine, *arrived);
             }
         }
+        self.text(&work.uid().0);
     }
 
     fn observed(&mut self, machine: usize, observed: &Observed) {
@@ -250,20 +253,15 @@ impl<'a> Key<'a> {
         self.reading(&mut order, pods.as_ref(), |key, pods| key.number(pods.items().len()));
         self.reading(&mut order, other_hosts.as_ref(), |key, other_hosts| key.text(&format!("{other_hosts:?}")));
         // No Node is registered under another name here.
-        self.reading(&mut order, renamed.as_ref(), |key, renamed| key.flag(renamed.is_some()));
+        self.reading(&mut order, renamed.as_ref(), |key, renamed| key.number(renamed.is_some()));
         // The order in which these were seen.
         let mut ranked: Vec<usize> = (0..order.len()).collect();
         ranked.sort_unstable_by_key(|fact| order[*fact]);
         ranked.into_iter().for_each(|fact| self.number(fact));
     }
 
-    fn kind(&mut self, kind: u8, uid: &str) {
-        self.byte(kind);
-        self.text(uid);
-    }
-
     fn some<T>(&mut self, value: Option<&T>, part: impl FnOnce(&mut Self, &T)) {
-        self.flag(value.is_some());
+        self.number(value.is_some());
         if let Some(value) = value {
             part(self, value);
         }
@@ -272,7 +270,7 @@ impl<'a> Key<'a> {
     fn reading<T>(&mut self, order: &mut Vec<u64>, observed: Option<&Reading<T>>, part: impl FnOnce(&mut Self, &T)) {
         self.some(observed, |key, Reading { value, tick, at }| {
             order.push(*tick);
-            key.flag(key.now.instant.saturating_duration_since(*at) > PROOF_AGE_MAX);
+            key.number(key.now.instant.saturating_duration_since(*at) > PROOF_AGE_MAX);
             let before = key.bytes.len();
             part(key, value);
             key.number(key.bytes.len() - before);
@@ -282,7 +280,7 @@ impl<'a> Key<'a> {
     fn held_term(&mut self, machine: usize, held: &HeldTerm) {
         let HeldTerm { term, approved, checked_in } = held;
         self.term(*term);
-        self.flag(*checked_in);
+        self.number(*checked_in);
         self.some(approved.as_ref(), |key, at| key.time(machine, *at));
     }
 
@@ -291,17 +289,17 @@ impl<'a> Key<'a> {
         self.number(*machine);
         match change {
             Change::Lock { why, next, basis } => {
-                self.byte(*why as u8);
+                self.number(*why as u8);
                 self.lock_state(next);
                 self.lease(basis.as_ref());
             }
             Change::Node { why, patch } => {
-                self.byte(64 + *why as u8);
+                self.number(64 + *why as u8);
                 // A write whose version is not the current one is forgotten.
                 let NodePatch { name: _, version: _, status, record, unschedulable } = patch;
-                self.byte(*status as u8);
+                self.number(*status as u8);
                 self.record(record.as_ref());
-                self.byte(unschedulable.map_or(2, u8::from));
+                self.number(unschedulable.map_or(2, u8::from));
             }
         }
     }
@@ -311,7 +309,7 @@ impl<'a> Key<'a> {
             self.terms.push(term);
         }
         let by_order = self.terms.binary_search(&term).unwrap_or_default();
-        let number = if self.stage.setup.may.lease_deletions > 0 { usize::try_from(term).unwrap() } else { by_order };
+        let number = if self.stage.setup.may.left(Event::LeaseDeletion) > 0 { usize::try_from(term).unwrap() } else { by_order };
         self.number(number);
     }
 
@@ -335,15 +333,7 @@ impl<'a> Key<'a> {
         self.bytes.extend(text.as_bytes());
     }
 
-    fn number(&mut self, number: usize) {
-        self.bytes.push(u8::try_from(number).unwrap());
-    }
-
-    fn byte(&mut self, byte: u8) {
-        self.bytes.push(byte);
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.byte(u8::from(flag));
+    fn number(&mut self, number: impl TryInto<u8, Error: Debug>) {
+        self.bytes.push(number.try_into().unwrap());
     }
 }

@@ -17,4 +17,5 @@ mod promises;
 mod random;
 mod runs;
 mod seed;
+mod setup;
 mod world;

@@ -1,11 +1,13 @@
-//! Our own rules, broken on purpose, each in one place: the checker must find out. `runs` holds the table.
+//! Our own rules, broken on purpose, each in one place: the checker must find out.
 
 use jiff::SignedDuration;
 use reboot_manager::cluster::{Before, NodePatch};
 use reboot_manager::fleetlock::Kind;
-use reboot_manager::reboot::{Change, Fact, Lock, LockChange, NodeChange, Now, Outcome};
+use reboot_manager::lock::LockState;
+use reboot_manager::reboot::{Change, Fact, Lock, LockChange, NodeChange, Now, Outcome, Step};
 
-use crate::actor::{Actor, Next, Work};
+use crate::actor::{Actor, Work};
+use crate::setup::{Event, OLDER, ONE, PAIR, Setup};
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +16,6 @@ pub(crate) enum Mutation {
     ApprovesByAnOldList,
     /// Approves by the Lease as it was read, and writes nothing.
     ApprovesWithoutWriting,
-    /// Does not look at the pods at all.
     DoesNotList,
     /// Does not look who is marked once it has marked itself.
     DoesNotLookAgain,
@@ -26,9 +27,7 @@ pub(crate) enum Mutation {
     FreesWhenTheNodeIsGone,
     /// Takes every cordon for its own.
     ForgetsWhoseCordonItIs,
-    /// Does not look at the other nodes of the control plane.
     IgnoresTheControlPlane,
-    /// Marks without cordoning.
     MarksWithoutCordon,
     /// After a conflict continues with what it had read.
     NeverLooksAgain,
@@ -40,66 +39,66 @@ pub(crate) enum Mutation {
     RestoresHolders,
     /// Uncordons whatever the record says.
     RestoresSchedulable,
-    /// Takes a Lease without its annotation for an empty lock.
     TakesALostAnnotationForAnEmptyLock,
-    /// Takes a slot when all are taken.
     TakesBeyondTheSlots,
-    /// Never frees a slot.
     WithholdsSlots,
 }
 
-impl Mutation {
-    pub(crate) const ALL: [Self; Self::WithholdsSlots as usize + 1] = [
-        Self::ApprovesByAnOldList,
-        Self::ApprovesWithoutWriting,
-        Self::DoesNotList,
-        Self::DoesNotLookAgain,
-        Self::DoesNotWaitForItsOwnWrite,
-        Self::FreesAfterAWhile,
-        Self::FreesWhenTheNodeIsGone,
-        Self::ForgetsWhoseCordonItIs,
-        Self::IgnoresTheControlPlane,
-        Self::MarksWithoutCordon,
-        Self::NeverLooksAgain,
-        Self::NeverSuperseded,
-        Self::OverwritesWhateverIsThere,
-        Self::RestoresHolders,
-        Self::RestoresSchedulable,
-        Self::TakesALostAnnotationForAnEmptyLock,
-        Self::TakesBeyondTheSlots,
-        Self::WithholdsSlots,
-    ];
+/// Each mutation, a world as small as may be, and which promise is broken there; with `|` between two that may be.
+pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSlots as usize + 1] {
+    let cordoned = Setup { cordoned: &[0], ..ONE };
+    let older = OLDER.with([(Event::Older, 1)]);
+    let plane = Setup { slots: 2, control_plane: true, ..PAIR };
+    let time = Setup { time: true, ..ONE };
+    [
+        (Mutation::ApprovesByAnOldList, ONE.with([(Event::Arrival, 1)]), "with pods left"),
+        (Mutation::ApprovesWithoutWriting, ONE, "has no slot any more"),
+        (Mutation::DoesNotList, Setup { pods: 1, ..PAIR }, "with pods left"),
+        (Mutation::DoesNotLookAgain, older, "may reboot at once"),
+        (Mutation::DoesNotWaitForItsOwnWrite, older, "may reboot at once"),
+        (Mutation::FreesAfterAWhile, time, "has no slot any more"),
+        (Mutation::FreesWhenTheNodeIsGone, ONE.with([(Event::LoneNotFound, 1)]), "has no slot any more"),
+        (Mutation::ForgetsWhoseCordonItIs, cordoned, "the administrator's cordon"),
+        (Mutation::IgnoresTheControlPlane, plane, "may reboot at once"),
+        (Mutation::MarksWithoutCordon, ONE, "no way to an end"),
+        (Mutation::NeverLooksAgain, PAIR, "no way to an end"),
+        (Mutation::NeverSuperseded, ONE.with([(Event::SecondCall, 1), (Event::Restart, 1)]), "PROMISE BROKEN"),
+        (Mutation::OverwritesWhateverIsThere, PAIR, "PROMISE BROKEN"),
+        (Mutation::RestoresHolders, ONE, "not cordoned"),
+        (Mutation::RestoresSchedulable, cordoned, "the administrator's cordon"),
+        (Mutation::TakesALostAnnotationForAnEmptyLock, PAIR.with([(Event::LostAnnotation, 1)]), "PROMISE BROKEN"),
+        // Two other rules protect this one: the slot is seen to be one too many, and the mark of the other node is seen.
+        (Mutation::TakesBeyondTheSlots, PAIR, "nothing"),
+        (Mutation::WithholdsSlots, PAIR, "PROMISE BROKEN|no way to an end"),
+    ]
 }
 
 /// Changes the next step.
-pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Next, now: Now) -> Next {
+pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now) -> Option<Step> {
+    use Mutation as M;
     match (mutation, next) {
-        (Mutation::FreesAfterAWhile, Next::Idle) => free_old(actor, now).unwrap_or(Next::Idle),
-        (Mutation::FreesWhenTheNodeIsGone, Next::Change(Change::Lock { why: LockChange::Missing, next, basis })) => {
-            lock_change(actor, LockChange::Free, |lock| lock.state.free(&actor.uid())).unwrap_or(Next::Change(Change::Lock {
-                why: LockChange::Missing,
-                next,
-                basis,
-            }))
+        (M::FreesAfterAWhile, None) => free_old(actor, now),
+        (M::FreesWhenTheNodeIsGone, Some(Step::Change(Change::Lock { why: LockChange::Missing, .. }))) => {
+            lock_change(actor, LockChange::Free, |state| state.free(actor.work.uid()))
         }
-        (Mutation::ForgetsWhoseCordonItIs, Next::Change(Change::Node { why: NodeChange::Mark, mut patch })) => {
+        (M::ForgetsWhoseCordonItIs, Some(Step::Change(Change::Node { why: NodeChange::Mark, mut patch }))) => {
             patch.record.iter_mut().for_each(|record| record.before = Before::Schedulable);
-            Next::Change(Change::Node { why: NodeChange::Mark, patch })
+            node_change(NodeChange::Mark, patch)
         }
-        (Mutation::MarksWithoutCordon, Next::Change(Change::Node { why: NodeChange::Mark, patch })) => {
-            Next::Change(Change::Node { why: NodeChange::Mark, patch: NodePatch { unschedulable: None, ..patch } })
+        (M::MarksWithoutCordon, Some(Step::Change(Change::Node { why: NodeChange::Mark, patch }))) => {
+            node_change(NodeChange::Mark, NodePatch { unschedulable: None, ..patch })
         }
-        (Mutation::NeverSuperseded, Next::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::Superseded => {
-            check_in(actor, now).unwrap_or(Next::Answer(Outcome::Refused(refusal)))
+        (M::NeverSuperseded, Some(Step::Answer(Outcome::Refused(refusal)))) if refusal.kind == Kind::Superseded => {
+            check_in(actor, now).or(Some(Step::Answer(Outcome::Refused(refusal))))
         }
-        (Mutation::RestoresHolders, Next::Idle) => restore_marked(actor).unwrap_or(Next::Idle),
-        (Mutation::RestoresSchedulable, Next::Change(Change::Node { why: NodeChange::Restore, patch })) => {
-            Next::Change(Change::Node { why: NodeChange::Restore, patch: NodePatch { unschedulable: Some(false), ..patch } })
+        (M::RestoresHolders, None) => restore_marked(actor),
+        (M::RestoresSchedulable, Some(Step::Change(Change::Node { why: NodeChange::Restore, patch }))) => {
+            node_change(NodeChange::Restore, NodePatch { unschedulable: Some(false), ..patch })
         }
-        (Mutation::TakesBeyondTheSlots, Next::Answer(Outcome::Refused(refusal))) if refusal.kind == Kind::SlotsTaken => {
-            take(actor, now).unwrap_or(Next::Answer(Outcome::Refused(refusal)))
+        (M::TakesBeyondTheSlots, Some(Step::Answer(Outcome::Refused(refusal)))) if refusal.kind == Kind::SlotsTaken => {
+            take(actor, now).or(Some(Step::Answer(Outcome::Refused(refusal))))
         }
-        (Mutation::WithholdsSlots, Next::Change(Change::Lock { why: LockChange::Free, .. })) => Next::Idle,
+        (M::WithholdsSlots, Some(Step::Change(Change::Lock { why: LockChange::Free, .. }))) => None,
         (_, next) => next,
     }
 }
@@ -129,31 +128,35 @@ pub(crate) fn pretended(mutation: Option<Mutation>, change: &Change, world: &Wor
     }
 }
 
-fn lock_change(actor: &Actor, why: LockChange, change: impl FnOnce(&Lock) -> reboot_manager::lock::LockState) -> Option<Next> {
+fn lock_change(actor: &Actor, why: LockChange, change: impl FnOnce(&LockState) -> LockState) -> Option<Step> {
     let lock = &actor.observed.lock.as_ref()?.value;
-    Some(Next::Change(Change::Lock { why, next: change(lock), basis: lock.version.clone() }))
+    Some(Step::Change(Change::Lock { why, next: change(&lock.state), basis: lock.version.clone() }))
 }
 
-fn free_old(actor: &Actor, now: Now) -> Option<Next> {
+fn node_change(why: NodeChange, patch: NodePatch) -> Option<Step> {
+    Some(Step::Change(Change::Node { why, patch }))
+}
+
+fn free_old(actor: &Actor, now: Now) -> Option<Step> {
     let Work::Holder(uid) = &actor.work else { return None };
     let holder = actor.observed.lock.as_ref()?.value.state.holder(uid)?;
     let long = now.clock.duration_since(holder.since) >= SignedDuration::from_secs(120);
-    long.then(|| lock_change(actor, LockChange::Free, |lock| lock.state.free(uid))).flatten()
+    long.then(|| lock_change(actor, LockChange::Free, |state| state.free(uid))).flatten()
 }
 
-fn check_in(actor: &Actor, now: Now) -> Option<Next> {
+fn check_in(actor: &Actor, now: Now) -> Option<Step> {
     let Work::SteadyState(caller) = &actor.work else { return None };
     actor.observed.lock.as_ref()?.value.state.holder(&caller.uid).filter(|holder| holder.checked_in.is_none())?;
-    lock_change(actor, LockChange::CheckIn, |lock| lock.state.check_in(&caller.uid, now.clock))
+    lock_change(actor, LockChange::CheckIn, |state| state.check_in(&caller.uid, now.clock))
 }
 
-fn restore_marked(actor: &Actor) -> Option<Next> {
+fn restore_marked(actor: &Actor) -> Option<Step> {
     let Work::Orphan(..) = &actor.work else { return None };
     let node = actor.observed.node.as_ref()?.value.as_ref().filter(|node| !node.meta.is_in_service())?;
-    Some(Next::Change(Change::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }))
+    node_change(NodeChange::Restore, NodePatch::restore(node))
 }
 
-fn take(actor: &Actor, now: Now) -> Option<Next> {
+fn take(actor: &Actor, now: Now) -> Option<Step> {
     let Work::PreReboot(caller) = &actor.work else { return None };
-    lock_change(actor, LockChange::Take, |lock| lock.state.take(&caller.node, &caller.uid, &caller.group, now.clock))
+    lock_change(actor, LockChange::Take, |state| state.take(&caller.node, &caller.uid, &caller.group, now.clock))
 }

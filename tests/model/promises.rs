@@ -2,8 +2,9 @@
 //! and the pods at the moment of a yes ("A yes means drained"), are judged where a yes is heard: `moves::answer`.
 
 use reboot_manager::cluster::Status;
+use reboot_manager::reboot::Step;
 
-use crate::actor::{Actor, Next, Work, read};
+use crate::actor::{Actor, Work, read};
 use crate::explore::{Describe, Model, Move};
 use crate::key::Key;
 use crate::moves;
@@ -25,7 +26,9 @@ impl Model for Stage {
     }
 
     fn wrong(&self, world: &World) -> Option<String> {
-        self.too_many_out(world)
+        let broken = world.broken.clone();
+        broken
+            .or_else(|| self.too_many_out(world))
             .or_else(|| self.slot_lost(world))
             .or_else(|| self.cordon_wrong(world))
             .or_else(|| self.is_quiet(world).then(|| self.something_leaked(world)).flatten())
@@ -67,10 +70,10 @@ impl Stage {
         (out.len() > most).then(|| format!("{} may reboot at once; at most {most} may", out.join(" and ")))
     }
 
-    /// "A slot is freed on evidence": from the approval to the check-in, or to the kubelet's report of another boot, the Lease has the node as approved, whatever
-    /// older requests, reconcilers and other replicas do. Only who deletes the Lease takes the slot away; and when its Node was
-    /// deleted, a quarter of an hour ends it.
-    /// When another client has uncordoned the node and it asks again, it gets a new term, not approved yet.
+    /// "A slot is freed on evidence": from the approval to the check-in, or to the kubelet's report of another boot, the Lease has the
+    /// node as approved, whatever older requests, reconcilers and other replicas do. Only who deletes the Lease takes the slot away; and
+    /// when its Node was deleted, a quarter of an hour ends it. A node that was uncordoned and asks again gets a new term, not approved
+    /// yet.
     fn slot_lost(&self, world: &World) -> Option<String> {
         let holds = |at: usize| {
             let holder = world.lock.state.holders.iter().find(|holder| holder.node == self.names[at]);
@@ -106,12 +109,12 @@ impl Stage {
         ours && !world.annotation_lost && world.actors.is_empty() && world.flights.is_empty() && world.older == Older::Idle
     }
 
-    /// "Nothing leaks": when all is quiet and housekeeping has gone round, no slot is held, no mark is left, and each
+    /// "Nothing leaks": when all is quiet and the reconciler has gone round, no slot is held, no mark is left, and each
     /// node is cordoned if and only if an administrator wants it.
     fn something_leaked(&self, world: &World) -> Option<String> {
         let mut world = world.clone();
         for _ in 0..ROUNDS {
-            world.minutes(15);
+            world.minutes += 15;
             self.reconcile_round(&mut world);
         }
         if let Some(holder) = world.lock.state.holders.first() {
@@ -146,19 +149,19 @@ impl Stage {
         for _ in 0..STEPS_MAX {
             let now = self.now(world);
             match actor.next(self, now) {
-                Next::Read(question) => actor.record(read(self, world, actor.machine, question), world, now),
-                Next::Change(change) => match world.apply(actor.machine, &change, false) {
+                Some(Step::Read(question)) => actor.record(read(self, world, actor.machine, question), world, now),
+                Some(Step::Change(change)) => match world.apply(actor.machine, &change, false) {
                     Some(fact) => actor.record(fact, world, now),
                     None => actor.forget(&change),
                 },
-                Next::Answer(_) | Next::Drain(_) | Next::Idle => return,
+                Some(Step::Answer(_) | Step::Wait(_)) | None => return,
             }
         }
-        panic!("housekeeping does not come to an end");
+        panic!("the reconciler does not come to an end");
     }
 }
 
-/// Rounds of housekeeping, each longer than every limit of the rules, until nothing can be left to do: restore, or record that
+/// Rounds of the reconciler, each longer than every limit of the rules, until nothing can be left to do: restore, or record that
 /// a Node is gone; free; and one to spare.
 const ROUNDS: usize = 3;
 

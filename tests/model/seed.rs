@@ -4,10 +4,13 @@
 //! It has a hole, and the checker must find it: a node that marks itself later but comes first by name passes its second
 //! look, while the other has passed its own already. This is why there is a Lease.
 
-use crate::explore::{Describe, Model, Move, explore};
+use crate::explore::{Describe, Explored, Model, Move, explore};
 
 /// Two nodes, `a` and `b`, each with one request to a replica that keeps to this rule.
-struct Seed;
+struct Seed {
+    /// Nodes that may reboot at once.
+    slots: usize,
+}
 
 const NAMES: [&str; 2] = ["a", "b"];
 
@@ -42,7 +45,7 @@ impl Model for Seed {
             };
             let mut next = *state;
             next[node] = to;
-            Some(Move { what: format!("{} {what}", NAMES[node]), to: next, broken: None })
+            Some(Move { what: format!("{} {what}", NAMES[node]), to: next })
         };
         (0..2).filter_map(step).collect()
     }
@@ -52,7 +55,8 @@ impl Model for Seed {
     }
 
     fn wrong(&self, state: &[At; 2]) -> Option<String> {
-        (*state == [At::Approved; 2]).then(|| "PROMISE BROKEN: a and b may reboot at once; there is 1 slot".to_owned())
+        let approved = state.iter().filter(|at| **at == At::Approved).count();
+        (approved > self.slots).then(|| "PROMISE BROKEN: a and b may reboot at once; there is 1 slot".to_owned())
     }
 
     fn is_goal(&self, state: &[At; 2]) -> bool {
@@ -66,11 +70,23 @@ impl Model for Seed {
 
 #[test]
 fn the_defect_in_the_rule_of_annotation_only_managers_is_found() {
-    let found = explore(&Seed, 100).unwrap_err();
+    let found = explore(&Seed { slots: 1 }, 100).unwrap_err();
     println!("the rule of annotations and names alone: {found}");
     assert!(found.broken.contains("may reboot at once"), "{found}");
     let steps: Vec<&str> = found.trace.iter().skip(1).filter_map(|line| line.lines().next()).collect();
     // The later one, which is first by name, is approved last.
     assert!(steps.iter().position(|step| step.starts_with("b looks again")) < steps.iter().position(|step| step.starts_with("a marks")));
     assert!(steps.last().unwrap().starts_with("a looks again, keeps its slot"), "{found}");
+}
+
+#[test]
+fn without_a_broken_promise_all_states_are_walked() {
+    let explored = explore(&Seed { slots: 2 }, 100).unwrap();
+    assert_eq!(explored, Explored { states: 25, moves: 36, depth: 8, goals: 1 });
+}
+
+#[test]
+#[should_panic(expected = "more than 3 states")]
+fn bounds_that_are_too_wide_are_reported() {
+    let _ = explore(&Seed { slots: 2 }, 3);
 }

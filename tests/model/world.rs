@@ -1,137 +1,29 @@
 //! The model of a cluster: machines and their agents, one Lease, requests and reconcilers in the middle of their work,
-//! and what environment do.
+//! and what others do.
 //!
 //! A replica has no part of its own in it: its requests share nothing that the rules rely on, so several replicas are
 //! several requests at once, and a replica that dies is requests that end in the middle.
 
-use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Node, NodeMeta, NodeName, Readiness, ResourceVersion, Status, Uid};
+use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Member, Node, NodeName, Pod, ResourceVersion, Status, Uid};
 use reboot_manager::drain::Ours;
 use reboot_manager::fleetlock::GroupName;
 use reboot_manager::lock::{Capacity, LockState};
 use reboot_manager::reboot::{Caller, Change, Fact, Lock, Now, Rules};
+use serde_json::json;
 
 use crate::actor::Actor;
 use crate::mutations::Mutation;
-
-/// Size of a world, and number of faults that may happen in it.
-#[derive(Clone)]
-pub(crate) struct Setup {
-    /// Nodes `n0`, `n1`, … whose agents ask us.
-    pub(crate) nodes: usize,
-    /// The name of one more node, which an annotation-only manager looks after.
-    pub(crate) older: Option<&'static str>,
-    pub(crate) slots: usize,
-    /// Pods on each node that have to go.
-    pub(crate) pods: u8,
-    /// Reboots that each node wants.
-    pub(crate) reboots: u8,
-    /// Requests that can be under way at once, over all replicas.
-    pub(crate) requests: usize,
-    /// Housekeepers that can be under way at once.
-    pub(crate) reconcilers: usize,
-    /// Kubelets report a boot before the agent can check in. Otherwise they report it at any later time.
-    pub(crate) prompt: bool,
-    /// A minute may pass at any point.
-    pub(crate) time: bool,
-    pub(crate) view: View,
-    /// All nodes are of the control plane.
-    pub(crate) control_plane: bool,
-    /// The nodes that an administrator has cordoned before.
-    pub(crate) cordoned: &'static [usize],
-    pub(crate) may: Allowance,
-    pub(crate) mutation: Option<Mutation>,
-}
-
-/// Lateness of the view of the fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum View {
-    /// Maximum lateness that `reboot::FleetFacts` allows.
-    Late,
-    /// Not at all.
-    Now,
-}
-
-/// Number of times that each fault may still happen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Allowance {
-    /// A request or a reconciler ends at any point: its replica dies.
-    pub(crate) deaths: u8,
-    /// A write that is not done, or is done and its answer lost.
-    pub(crate) faults: u8,
-    /// A write that was given up and is done later.
-    pub(crate) late_writes: u8,
-    /// An agent that does not wait for its answer and calls again.
-    pub(crate) second_calls: u8,
-    /// An agent that restarts without a reboot.
-    pub(crate) restarts: u8,
-    /// An approved node that asks again.
-    pub(crate) second_thoughts: u8,
-    pub(crate) cordons: u8,
-    pub(crate) uncordons: u8,
-    /// A pod that comes to a node, also to one that is cordoned already.
-    pub(crate) arrivals: u8,
-    pub(crate) lease_deletions: u8,
-    /// The annotation with the lock is taken from the Lease.
-    pub(crate) lost_annotations: u8,
-    /// The API server says once of a Node that it does not exist, and it does.
-    pub(crate) lone_not_founds: u8,
-    pub(crate) node_deletions: u8,
-    /// Reboots of the annotation-only manager's node.
-    pub(crate) older: u8,
-}
-
-impl Allowance {
-    /// Each with its name.
-    pub(crate) fn counts(&self) -> [(&'static str, u8); 14] {
-        [
-            ("deaths", self.deaths),
-            ("faults", self.faults),
-            ("late writes", self.late_writes),
-            ("second calls", self.second_calls),
-            ("restarts", self.restarts),
-            ("second thoughts", self.second_thoughts),
-            ("cordons", self.cordons),
-            ("uncordons", self.uncordons),
-            ("pods that come", self.arrivals),
-            ("Lease deletions", self.lease_deletions),
-            ("annotations lost", self.lost_annotations),
-            ("Nodes not found for once", self.lone_not_founds),
-            ("Node deletions", self.node_deletions),
-            ("reboots of the annotation-only manager", self.older),
-        ]
-    }
-}
-
-impl fmt::Display for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nodes, slots, requests, reconcilers, pods, reboots, .. } = self;
-        write!(
-            f,
-            "{nodes} nodes, {slots} slots, {requests} requests and {reconcilers} reconcilers at once, {pods} pods, {reboots} reboots each"
-        )?;
-        let older = self.older.map(|name| format!("an annotation-only manager's node {name:?}"));
-        let time = self.time.then(|| "time".to_owned());
-        let prompt = self.prompt.then(|| "prompt kubelets".to_owned());
-        let marks = (self.view == View::Late).then(|| "marks seen late".to_owned());
-        let plane = self.control_plane.then(|| "control-plane nodes".to_owned());
-        let cordoned = (!self.cordoned.is_empty()).then(|| format!("cordoned before: {}", self.cordoned.len()));
-        let counts = self.may.counts().into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what}: {count}"));
-        for part in [older, time, prompt, marks, plane, cordoned].into_iter().flatten().chain(counts) {
-            write!(f, "; {part}")?;
-        }
-        Ok(())
-    }
-}
+use crate::setup::{Allowance, Setup};
 
 /// State of an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Client {
     /// Runs, and asks as long as it wants a reboot.
+    #[default]
     Up,
     /// Approved: may reboot at any moment.
     Approved,
@@ -139,7 +31,7 @@ pub(crate) enum Client {
     Back,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Machine {
     /// `None` while its Node is deleted.
     pub(crate) node: Option<Node>,
@@ -156,6 +48,13 @@ pub(crate) struct Machine {
     pub(crate) boots: u8,
     /// Number of times that the Node was recreated.
     pub(crate) generation: u8,
+}
+
+impl Machine {
+    /// Records that there is evidence for the reboot of the machine, so its cordon may be removed.
+    pub(crate) fn came_back(&mut self) {
+        (self.out, self.kept) = (false, false);
+    }
 }
 
 /// State of the annotation-only manager's node.
@@ -190,17 +89,23 @@ pub(crate) struct World {
     pub(crate) annotation_lost: bool,
     pub(crate) leases: u8,
     pub(crate) minutes: i64,
+    /// Moves so far: each takes a moment, so everything written from now on is later than what was before.
     pub(crate) moment: i64,
     pub(crate) versions: u64,
+    /// The promise that the last move has broken.
+    pub(crate) broken: Option<String>,
 }
 
 /// A [`Setup`] with what does not change in it.
 pub(crate) struct Stage {
     pub(crate) setup: Setup,
     pub(crate) rules: Rules,
+    /// Names of all nodes; the annotation-only manager's node is the last.
     pub(crate) names: Vec<NodeName>,
-    /// The position of the annotation-only manager's node.
-    pub(crate) older: Option<usize>,
+    /// Values of which nodes and pods are made.
+    node: Node,
+    pub(crate) member: Member,
+    pub(crate) pod: Pod,
     begun: Instant,
 }
 
@@ -209,13 +114,17 @@ impl Stage {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut names: Vec<NodeName> = (0..setup.nodes).map(|number| NodeName(format!("n{number}"))).collect();
         names.extend(setup.older.map(|name| NodeName(name.to_owned())));
-        let older = setup.older.map(|_| setup.nodes);
+        let labels = if setup.control_plane { json!({"node-role.kubernetes.io/control-plane": ""}) } else { json!({}) };
+        let node = json!({"metadata": {"name": "", "labels": labels}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let pod = json!({"metadata": {"namespace": "shop", "name": "p", "uid": "p"}, "status": {"phase": "Running"}});
         let protect_control_plane = setup.mutation != Some(Mutation::IgnoresTheControlPlane);
         Self {
             rules: Rules { capacity: Capacity { slots: setup.slots }, protect_control_plane, ours: Ours::default() },
             setup,
             names,
-            older,
+            node: serde_json::from_value(node.clone()).unwrap(),
+            member: serde_json::from_value(node).unwrap(),
+            pod: serde_json::from_value(pod).unwrap(),
             begun: Instant::now(),
         }
     }
@@ -223,18 +132,14 @@ impl Stage {
     pub(crate) fn world(&self) -> World {
         let machine = |number: usize| Machine {
             node: Some(self.node(number, 0, 0, self.setup.cordoned.contains(&number))),
-            client: Client::Up,
             pods: self.setup.pods,
-            wants: if self.older == Some(number) { 0 } else { self.setup.reboots },
+            wants: if self.is_ours(number) { self.setup.reboots } else { 0 },
             cordoned: self.setup.cordoned.contains(&number),
-            out: false,
-            kept: false,
-            boots: 0,
-            generation: 0,
+            ..Machine::default()
         };
         World {
             machines: (0..self.names.len()).map(machine).map(Rc::new).collect(),
-            lock: Rc::new(Lock { state: LockState::default(), version: None, written: None }),
+            lock: no_lease(),
             actors: Vec::new(),
             flights: Vec::new(),
             may: self.setup.may,
@@ -246,30 +151,20 @@ impl Stage {
             minutes: 0,
             moment: 0,
             versions: 0,
+            broken: None,
         }
     }
 
     /// A Node as its kubelet registers it.
     pub(crate) fn node(&self, machine: usize, generation: u8, boots: u8, unschedulable: bool) -> Node {
-        let meta = NodeMeta {
-            name: self.names[machine].clone(),
-            uid: Uid(format!("u{machine}-{generation}")),
-            version: ResourceVersion(format!("made-{generation}")),
-            status: Status::Unset,
-            record: None,
-        };
-        let machine_id = Some(MachineId(id(machine)));
-        Node {
-            meta,
-            unschedulable,
-            machine_id,
-            boot_id: boots.to_string(),
-            readiness: Readiness::Ready,
-            readiness_since: None,
-            control_plane: self.setup.control_plane,
-            addresses: Vec::new(),
-            gateways: Vec::new(),
-        }
+        let mut node = self.node.clone();
+        node.meta.name = self.names[machine].clone();
+        node.meta.uid = Uid(format!("u{machine}-{generation}"));
+        node.meta.version = ResourceVersion(format!("made-{generation}"));
+        node.machine_id = Some(MachineId(id(machine)));
+        node.boot_id = boots.to_string();
+        node.unschedulable = unschedulable;
+        node
     }
 
     pub(crate) fn now(&self, world: &World) -> Now {
@@ -286,7 +181,7 @@ impl Stage {
     }
 
     pub(crate) fn is_ours(&self, machine: usize) -> bool {
-        self.older != Some(machine)
+        machine < self.setup.nodes
     }
 }
 
@@ -294,6 +189,10 @@ fn id(machine: usize) -> HexId {
     let mut id = [7; 16];
     id[0] = u8::try_from(machine).unwrap();
     HexId(id)
+}
+
+fn no_lease() -> Rc<Lock> {
+    Rc::new(Lock { state: LockState::default(), version: None, written: None })
 }
 
 impl World {
@@ -307,15 +206,6 @@ impl World {
 
     pub(crate) fn node(&self, machine: usize) -> Option<&Node> {
         self.machines[machine].node.as_ref()
-    }
-
-    /// A moment passes: everything that is written down from now on is later than what was before.
-    pub(crate) fn tick(&mut self) {
-        self.moment += 1;
-    }
-
-    pub(crate) fn minutes(&mut self, count: i64) {
-        self.minutes += count;
     }
 
     /// Changes a Node, for any actor: it has another version now, and others may see another set of marked nodes.
@@ -398,10 +288,10 @@ impl World {
         }
     }
 
-    /// An administrator deletes the Lease.
+    /// Deletes the Lease.
     pub(crate) fn delete_lease(&mut self) {
         self.lease_deleted = true;
         self.annotation_lost = false;
-        self.lock = Rc::new(Lock { state: LockState::default(), version: None, written: None });
+        self.lock = no_lease();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use reboot_manager::cluster::{Before, CordonRecord, KeyPem, Node, NodeName, NodePatch, Pair, PodKey, ResourceVersion, Term, Uid};
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::kube::{self, CA, Client, ConnectOptions, Environment, Kube, Location, TLS};
+use reboot_manager::kube::{CA, Client, ConnectOptions, Environment, Kube, Location, TLS};
 use reboot_manager::lock::{self, LockState};
 use serde_json::{Value, json};
 use test_cluster::http::{Reply, Request, Response, Server};
@@ -47,7 +47,7 @@ fn kube(server: &Server) -> Kube {
     let kubeconfig = Some(scratch.file("config", kubeconfig.to_string()));
     let given = ConnectOptions { kubeconfig, environment: Environment::default(), ..ConnectOptions::default() };
     let location = Location::find(&given).unwrap();
-    let client = Client::connect(&location, kube::Limits::default(), Arc::new(|_: &_| {})).unwrap();
+    let client = Client::connect(&location, Arc::new(|_: &_| {})).unwrap();
     Kube::new(client, "reboot-manager".to_owned(), Some("reboot-manager".to_owned()))
 }
 

@@ -1,62 +1,59 @@
 //! Tests of the view: what it shows, when it is trusted, and who waits for it.
 
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::{Member, STATUS};
+use crate::cluster::STATUS;
 
 fn at(version: u64) -> ResourceVersion {
     ResourceVersion(version.to_string())
 }
 
-fn node(name: &str, version: u64) -> serde_json::Value {
-    json!({"metadata": {"name": name, "uid": format!("u-{name}"), "resourceVersion": version.to_string(), "annotations": {STATUS: "Rebooting"}}})
-}
-
-fn mark(name: &str, version: u64) -> NodeMeta {
-    serde_json::from_value(node(name, version)).unwrap()
+/// A node of this name and version, rebooting, as a [`Member`] or [`NodeMeta`].
+fn node<T: DeserializeOwned>(name: &str, version: u64) -> T {
+    let meta =
+        json!({"name": name, "uid": format!("u-{name}"), "resourceVersion": version.to_string(), "annotations": {STATUS: "Rebooting"}});
+    serde_json::from_value(json!({"metadata": meta})).unwrap()
 }
 
 /// Watched, at version 10, with the node `a` rebooting.
 fn open() -> (NodeCache, Start) {
     let cache = NodeCache::new(1);
     let mut fleet = Fleet::default();
-    fleet.add(serde_json::from_value(node("a", 5)).unwrap());
+    fleet.add(node("a", 5));
     cache.state.lock().fleet = fleet.finish(&at(10));
     let start = Start { epoch: 0, version: 10 };
     assert!(cache.begin(start));
     (cache, start)
 }
 
-fn brings(cache: &NodeCache, start: Start, name: &str, version: u64) {
-    let member: Member = serde_json::from_value(node(name, version)).unwrap();
-    cache.apply(start, NodeEvent::Modified(member)).unwrap();
+fn brings(cache: &NodeCache, start: Start, name: &str, version: u64) -> Result<(), NotApplied> {
+    cache.apply(start, NodeEvent::Modified(node(name, version)))
 }
 
-fn since(cache: &NodeCache, own: &NodeMeta) -> Option<Vec<String>> {
-    cache.arrived(own, AT_ONCE).map(|facts| facts.members.into_iter().map(|member| member.name.0).collect())
+/// The nodes of the view if it has this write by now, each with a space behind.
+fn since(cache: &NodeCache, name: &str, version: u64) -> Option<String> {
+    let facts = cache.arrived(&node(name, version), Duration::ZERO)?;
+    Some(facts.members.into_iter().map(|member| member.name.0 + " ").collect())
 }
-
-const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]
 fn the_view_answers_only_when_it_has_the_write_asked_for() {
     let (cache, start) = open();
-    assert_eq!(since(&cache, &mark("a", 5)), Some(vec!["a".to_owned()]));
-    brings(&cache, start, "b", 11);
-    brings(&cache, start, "c", 12);
-    assert_eq!(since(&cache, &mark("c", 12)), Some(["a", "b", "c"].map(str::to_owned).to_vec()));
-    brings(&cache, start, "e", 14);
-    assert_eq!(since(&cache, &mark("d", 13)), None, "it has passed that version without that write");
+    assert_eq!(since(&cache, "a", 5).as_deref(), Some("a "));
+    [("b", 11), ("c", 12)].into_iter().for_each(|(name, version)| brings(&cache, start, name, version).unwrap());
+    assert_eq!(since(&cache, "c", 12).as_deref(), Some("a b c "));
+    brings(&cache, start, "e", 14).unwrap();
+    assert_eq!(since(&cache, "d", 13), None, "it has passed that version without that write");
 }
 
 #[test]
 fn a_late_view_becomes_invalid() {
     let (cache, start) = open();
-    assert_eq!(since(&cache, &mark("b", 11)), None, "another write between 10 and 11 would be missing");
+    assert_eq!(since(&cache, "b", 11), None, "another write between 10 and 11 would be missing");
     assert_eq!(cache.version(), None);
-    let member: Member = serde_json::from_value(node("b", 11)).unwrap();
-    assert_eq!(cache.apply(start, NodeEvent::Modified(member)), Err(NotApplied::Replaced));
+    assert_eq!(brings(&cache, start, "b", 11), Err(NotApplied::Replaced));
     assert_eq!(cache.resume(start), None);
     assert!(!cache.begin(start));
     assert!(cache.is_marked(&NodeName("a".to_owned())), "what was known is still known");
@@ -68,11 +65,11 @@ fn a_waiting_thread_is_woken_by_the_event_and_by_the_end() {
         let (cache, start) = open();
         let facts = std::thread::scope(|scope| {
             // Longer than any test may take: a missing wake is not made up for.
-            let waits = scope.spawn(|| cache.arrived(&mark("b", 11), Duration::from_secs(24 * 3600)));
+            let waits = scope.spawn(|| cache.arrived(&node("b", 11), Duration::from_secs(24 * 3600)));
             if ends {
-                cache.end()
+                cache.end();
             } else {
-                brings(&cache, start, "b", 11)
+                brings(&cache, start, "b", 11).unwrap();
             }
             waits.join().unwrap()
         });
@@ -83,11 +80,9 @@ fn a_waiting_thread_is_woken_by_the_event_and_by_the_end() {
 #[test]
 fn a_watch_continues_from_the_version_it_has_come_to() {
     let (cache, start) = open();
-    brings(&cache, start, "b", 11);
+    brings(&cache, start, "b", 11).unwrap();
     assert_eq!(cache.resume(start), Some(Start { version: 11, ..start }));
-    let backwards: Member = serde_json::from_value(node("b", 9)).unwrap();
-    let error = cache.apply(start, NodeEvent::Modified(backwards)).unwrap_err();
-    assert!(matches!(error, NotApplied::Watch(WatchError::Backwards { after: 11 })), "{error:?}");
+    assert_eq!(brings(&cache, start, "b", 9), Err(NotApplied::Watch(WatchError::Backwards { after: 11 })));
 }
 
 #[test]
@@ -121,5 +116,5 @@ fn decreasing_versions_make_the_view_invalid() {
 fn without_a_watch_nothing_has_arrived() {
     let cache = NodeCache::new(1);
     assert!(cache.version().is_none() && !cache.is_marked(&NodeName("a".to_owned())));
-    assert_eq!(cache.arrived(&mark("a", 1), Duration::from_secs(60)), None, "nor is it waited for");
+    assert_eq!(cache.arrived(&node("a", 1), Duration::from_secs(60)), None, "nor is it waited for");
 }

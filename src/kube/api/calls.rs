@@ -12,7 +12,7 @@ use crate::cluster::{
     CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
     Service, TlsSecret, Uid,
 };
-use crate::kube::client::{ApiError, Call, Client, Detail, Verb};
+use crate::kube::client::{ApiError, Call, Client, Verb};
 
 /// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
@@ -48,7 +48,7 @@ impl Kube {
 
     /// Reads the metadata of a Node.
     pub fn node_meta(&self, name: &NodeName) -> Result<Option<NodeMeta>, ApiError> {
-        self.find(&Call { detail: Detail::Metadata, ..node(Verb::Get, name) })
+        self.find(&Call { metadata_only: true, ..node(Verb::Get, name) })
     }
 
     /// Watches all Nodes from `version` on, for `time`. Once the server has accepted, `open` is called and returns whether to continue.
@@ -128,7 +128,7 @@ impl Kube {
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
             let call = call(Verb::Create, REVIEWS, format!("access review for {permission}"), path);
             let review: Review = self.client.write(&call, &permission.review(&self.namespace))?;
-            if !review.status.allowed {
+            if review.status["allowed"] != true {
                 missing.push(permission);
             }
         }
@@ -202,7 +202,7 @@ fn node(verb: Verb, name: &NodeName) -> Call {
 }
 
 fn call(verb: Verb, resource: &'static str, object: impl Into<String>, path: impl Into<String>) -> Call {
-    Call { verb, resource, object: object.into(), path: path.into(), detail: Detail::Whole }
+    Call { verb, resource, object: object.into(), path: path.into(), metadata_only: false }
 }
 
 /// The labels by which `kubectl get -l` finds our objects.
@@ -210,16 +210,10 @@ fn labels() -> Value {
     json!({"app.kubernetes.io/name": "reboot-manager"})
 }
 
-/// A SelfSubjectAccessReview.
+/// SelfSubjectAccessReview.
 #[derive(Deserialize)]
 struct Review {
-    status: ReviewStatus,
-}
-
-#[derive(Deserialize)]
-struct ReviewStatus {
-    #[serde(default)]
-    allowed: bool,
+    status: Value,
 }
 
 const NODES: &str = "/api/v1/nodes";

@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 
 use crate::cluster::{Complete, ResourceVersion};
 use crate::kube::client::{ApiError, BACKOFF, Call, Client, DecodeError, Failure, failure};
+use crate::kube::transport::limits;
 use crate::system::{backoff, clock};
 
 impl Client {
@@ -25,7 +26,7 @@ impl Client {
         empty: impl Fn() -> A,
         mut fold: impl FnMut(&mut A, T),
     ) -> Result<(Complete<A>, ResourceVersion), ApiError> {
-        let deadline = clock::now().instant + self.limits.list;
+        let deadline = clock::now().instant + limits::LIST;
         let mut restart = 0;
         loop {
             let mut gathered = empty();
@@ -47,7 +48,7 @@ impl Client {
         let (mut next, mut items, mut version) = (None, 0, None);
         loop {
             let path = page_path(&call.path, next.as_deref());
-            let time = self.limits.page.min(clock::left(deadline));
+            let time = limits::PAGE.min(clock::left(deadline));
             let page = self.run(call, &path, None, time, Ok).map_err(|failure| Stopped {
                 may_start_over: matches!(&failure, Failure::Answered(status) if status.code == 410),
                 failure,

@@ -9,4 +9,4 @@ mod watch;
 
 pub use calls::{Kube, REVIEWS};
 pub use list::{PageEnd, read_page};
-pub use permissions::{CA, LEASE, Permission, Scope, TLS, needed};
+pub use permissions::{CA, LEASE, Permission, TLS};

@@ -13,22 +13,19 @@ pub const CA: &str = "reboot-manager-ca";
 /// Name of the Secret with the server's certificate and key.
 pub const TLS: &str = "reboot-manager-tls";
 
-/// A right.
+/// Right that this program needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// `get`, `list`, `watch`, `create`, `patch`.
-    pub verb: &'static str,
-    /// API group; empty for core.
-    pub group: &'static str,
+    verb: &'static str,
     /// `nodes`, `pods/eviction`.
-    pub resource: &'static str,
-    /// The objects that the right covers.
-    pub scope: Scope,
+    resource: &'static str,
+    scope: Scope,
 }
 
-/// The objects that a right covers.
+/// Objects that a right covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
+enum Scope {
     /// Every object, whatever its namespace.
     Cluster,
     /// The Lease, by name, in its namespace.
@@ -39,28 +36,42 @@ pub enum Scope {
     Namespace,
 }
 
-/// All of them. `service` is the Service for which this program keeps a certificate itself, if it does.
-pub fn needed(service: Option<&str>) -> Vec<Permission> {
-    ALWAYS.iter().cloned().chain(service.into_iter().flat_map(certificate)).collect()
+/// Lists the rights. `service`: the Service for which this program keeps a certificate itself, if it does.
+pub(super) fn needed(service: Option<&str>) -> Vec<Permission> {
+    let named = |name: &str| Scope::Named(name.to_owned());
+    let mut needed = vec![
+        ("get", "nodes", Scope::Cluster),
+        ("list", "nodes", Scope::Cluster),
+        ("watch", "nodes", Scope::Cluster),
+        ("patch", "nodes", Scope::Cluster),
+        ("list", "pods", Scope::Cluster),
+        ("create", "pods/eviction", Scope::Cluster),
+        ("create", "leases", Scope::Namespace),
+        ("get", "leases", Scope::Lease),
+        ("patch", "leases", Scope::Lease),
+    ];
+    if let Some(service) = service {
+        // None of these covers another Secret.
+        needed.extend([
+            ("create", "secrets", Scope::Namespace),
+            ("get", "secrets", named(CA)),
+            ("get", "secrets", named(TLS)),
+            ("patch", "secrets", named(TLS)),
+            ("create", "configmaps", Scope::Namespace),
+            ("get", "configmaps", named(CA)),
+            ("patch", "configmaps", named(CA)),
+            ("get", "services", named(service)),
+        ]);
+    }
+    needed.into_iter().map(|(verb, resource, scope)| Permission { verb, resource, scope }).collect()
 }
 
-const ALWAYS: &[Permission] = &[
-    core("get", "nodes", Scope::Cluster),
-    core("list", "nodes", Scope::Cluster),
-    core("watch", "nodes", Scope::Cluster),
-    core("patch", "nodes", Scope::Cluster),
-    core("list", "pods", Scope::Cluster),
-    core("create", "pods/eviction", Scope::Cluster),
-    lease("create", Scope::Namespace),
-    lease("get", Scope::Lease),
-    lease("patch", Scope::Lease),
-];
-
 impl Permission {
-    /// The SelfSubjectAccessReview that asks for this right.
-    pub fn review(&self, namespace: &str) -> Value {
+    /// Returns the SelfSubjectAccessReview for this right.
+    pub(super) fn review(&self, namespace: &str) -> Value {
         let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
-        let mut attributes = json!({"verb": self.verb, "group": self.group, "resource": resource, "subresource": subresource});
+        let group = group(resource);
+        let mut attributes = json!({"verb": self.verb, "group": group, "resource": resource, "subresource": subresource});
         if self.scope != Scope::Cluster {
             attributes["namespace"] = json!(namespace);
         }
@@ -76,32 +87,15 @@ impl Permission {
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
-        if !self.group.is_empty() {
-            write!(f, ".{}", self.group)?;
+        match (&self.scope, group(self.resource)) {
+            (Scope::Named(name), _) => write!(f, " {name}"),
+            (_, "") => Ok(()),
+            (_, group) => write!(f, ".{group}"),
         }
-        if let Scope::Named(name) = &self.scope { write!(f, " {name}") } else { Ok(()) }
     }
 }
 
-const fn lease(verb: &'static str, scope: Scope) -> Permission {
-    Permission { verb, group: "coordination.k8s.io", resource: "leases", scope }
-}
-
-/// The rights to keep a CA and a certificate in Secrets. None of them covers another Secret.
-fn certificate(service: &str) -> [Permission; 8] {
-    let named = |name: &str| Scope::Named(name.to_owned());
-    [
-        core("create", "secrets", Scope::Namespace),
-        core("get", "secrets", named(CA)),
-        core("get", "secrets", named(TLS)),
-        core("patch", "secrets", named(TLS)),
-        core("create", "configmaps", Scope::Namespace),
-        core("get", "configmaps", named(CA)),
-        core("patch", "configmaps", named(CA)),
-        core("get", "services", named(service)),
-    ]
-}
-
-const fn core(verb: &'static str, resource: &'static str, scope: Scope) -> Permission {
-    Permission { verb, group: "", resource, scope }
+/// Returns the API group of a resource; empty for core.
+pub(super) fn group(resource: &str) -> &'static str {
+    if resource == "leases" { "coordination.k8s.io" } else { "" }
 }

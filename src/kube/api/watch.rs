@@ -12,11 +12,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::kube::client::{ApiError, Call, Client, DecodeError, Failure, OBJECT_BYTES_MAX, failure};
+use crate::kube::transport::limits;
 
 impl Client {
     /// Watches until the server ends the watch in order after `time`, or `take` ends it. Once the server has accepted, `open` is called
     /// and returns whether to continue. Any other end is an error: a connection that was cut, or was silent for longer than
-    /// [`crate::kube::Limits::silence`].
+    /// [`limits::SILENCE`].
     pub(crate) fn watch<T: DeserializeOwned>(
         &self,
         call: &Call,
@@ -26,7 +27,7 @@ impl Client {
     ) -> Result<(), ApiError> {
         // The server ends the watch a little before the client's own limit.
         let path = format!("{}&timeoutSeconds={}", call.path, time.as_secs().max(1));
-        let stream = self.run(call, &path, None, time + self.limits.call, Ok);
+        let stream = self.run(call, &path, None, time + limits::CALL, Ok);
         let events = stream.and_then(|answer| {
             if open() { read_events(answer.into_body().into_with_config().limit(u64::MAX).reader(), take) } else { Ok(()) }
         });

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use ureq::http::Method;
 
-use super::retry::Intent;
-
 /// Operation on objects, as Kubernetes names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -39,22 +37,14 @@ impl Verb {
         }
     }
 
-    pub(super) fn intent(self) -> Intent {
-        if matches!(self, Self::Get | Self::List | Self::Watch) { Intent::Read } else { Intent::Write }
+    pub(super) fn is_write(self) -> bool {
+        matches!(self, Self::Create | Self::Patch)
     }
 
     /// The media type of a body: a whole object, or a JSON merge patch (RFC 7396).
     pub(super) fn media_type(self) -> &'static str {
         if self == Self::Patch { "application/merge-patch+json" } else { "application/json" }
     }
-}
-
-/// Part of an object that the server sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Detail {
-    /// A `PartialObjectMetadata`.
-    Metadata,
-    Whole,
 }
 
 /// Request, as its caller describes it.
@@ -67,16 +57,13 @@ pub(crate) struct Call {
     pub(crate) object: String,
     /// Path and query, from `/api` or `/apis` on.
     pub(crate) path: String,
-    pub(crate) detail: Detail,
+    /// The server is to send a `PartialObjectMetadata`, not the whole object.
+    pub(crate) metadata_only: bool,
 }
 
 impl Call {
-    /// The `Accept` header that asks for this detail.
     pub(super) fn accept(&self) -> &'static str {
-        match self.detail {
-            Detail::Whole => "application/json",
-            Detail::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-        }
+        if self.metadata_only { "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" } else { "application/json" }
     }
 
     /// Verb and object, for messages: "get node worker-3".

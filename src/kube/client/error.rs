@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::call::Call;
 use super::retry::Outcome;
 use super::status::ApiStatus;
-use crate::kube::config::CredentialError;
+use crate::kube::config::ConfigError;
 use crate::kube::transport::TlsError;
 
 /// Failure of a request: the operation ("get node worker-3"), and the reason.
@@ -88,7 +88,7 @@ impl ApiError {
 #[derive(Debug, Error)]
 pub enum TransportError {
     #[error("there is no credential for the API server")]
-    Credential(#[from] CredentialError),
+    Credential(#[from] ConfigError),
     #[error("the connection was cut")]
     Cut(#[source] ureq::Error),
     #[error("the exchange failed")]

@@ -9,7 +9,7 @@ mod send;
 mod status;
 
 pub use call::Observation;
-pub(crate) use call::{Call, Detail, Verb};
+pub(crate) use call::{Call, Verb};
 #[cfg(test)]
 pub(crate) use error::TransportError;
 pub use error::{ApiError, error_chain};

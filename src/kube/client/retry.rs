@@ -12,33 +12,18 @@ use std::time::Duration;
 use super::status::ApiStatus;
 use crate::system::backoff::Backoff;
 
-/// Effect of a request on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Intent {
-    Read,
-    Write,
-}
-
 /// An attempt that failed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt {
     /// 1 for the first.
     pub(super) number: u32,
-    pub(super) intent: Intent,
+    pub(super) is_write: bool,
     /// A fresh credential was fetched for this call already.
-    pub(super) credential: Credential,
+    pub(super) is_renewed: bool,
     /// Time left of the call's deadline.
     pub(super) left: Duration,
     /// Random number from 0 to 1, drawn for each attempt.
     pub(super) jitter: f64,
-}
-
-/// Credential of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Credential {
-    Cached,
-    /// A credential fetched after the server refused another.
-    Renewed,
 }
 
 /// Result of an attempt.
@@ -70,27 +55,28 @@ pub(super) fn next(attempt: &Attempt, outcome: Outcome<'_>) -> Next {
     if let Outcome::Answer(status) = outcome
         && status.code == 401
     {
-        return if attempt.credential == Credential::Cached { Next::Renew } else { Next::GiveUp };
+        return if attempt.is_renewed { Next::GiveUp } else { Next::Renew };
     }
-    if attempt.number >= ATTEMPTS_MAX || !may_repeat(attempt.intent, outcome) {
+    if attempt.number >= ATTEMPTS_MAX || !may_repeat(attempt.is_write, outcome) {
         return Next::GiveUp;
     }
     let requested = match outcome {
         Outcome::Answer(status) => status.retry_after_seconds.map(Duration::from_secs),
-        Outcome::Lost | Outcome::NotSent | Outcome::Untrusted => None,
+        _ => None,
     };
     let pause = BACKOFF.pause(attempt.number, attempt.jitter).max(requested.unwrap_or_default().min(RETRY_AFTER_MAX));
     if pause < attempt.left { Next::Wait(pause) } else { Next::GiveUp }
 }
 
-fn may_repeat(intent: Intent, outcome: Outcome<'_>) -> bool {
-    match (intent, outcome) {
-        (_, Outcome::NotSent) | (Intent::Read, Outcome::Lost) => true,
-        (Intent::Write, Outcome::Lost) | (_, Outcome::Untrusted) => false,
+fn may_repeat(is_write: bool, outcome: Outcome<'_>) -> bool {
+    match outcome {
+        Outcome::NotSent => true,
+        Outcome::Lost => !is_write,
+        Outcome::Untrusted => false,
+        Outcome::Answer(status) if is_write => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
         // A 404 that Kubernetes did not send comes from a proxy, and is as temporary as its 502.
-        (Intent::Read, Outcome::Answer(status)) if status.code == 404 => !status.says_not_found(),
-        (Intent::Read, Outcome::Answer(status)) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
-        (Intent::Write, Outcome::Answer(status)) => status.code == 429 && status.retry_after_seconds.is_some() && !status.names_a_budget(),
+        Outcome::Answer(status) if status.code == 404 => !status.says_not_found(),
+        Outcome::Answer(status) => matches!(status.code, 408 | 429 | 500 | 502 | 503 | 504),
     }
 }
 
@@ -106,18 +92,21 @@ mod tests {
     use super::*;
     use crate::kube::client::status::Cause;
 
+    const READ: bool = false;
+    const WRITE: bool = true;
+
     fn answer(code: u16, retry_after_seconds: Option<u64>, cause: Option<&str>) -> ApiStatus {
         let causes = cause.map(|reason| Cause { reason: reason.into(), ..Cause::default() }).into_iter().collect();
         ApiStatus { code, retry_after_seconds, causes, ..ApiStatus::default() }
     }
 
-    fn attempt(intent: Intent, number: u32) -> Attempt {
-        Attempt { number, intent, credential: Credential::Cached, left: Duration::from_secs(30), jitter: 1.0 }
+    fn attempt(is_write: bool, number: u32) -> Attempt {
+        Attempt { number, is_write, is_renewed: false, left: Duration::from_secs(30), jitter: 1.0 }
     }
 
     #[track_caller]
-    fn check(intent: Intent, outcome: Outcome<'_>, expected: Next) {
-        assert_eq!(next(&attempt(intent, 1), outcome), expected);
+    fn check(is_write: bool, outcome: Outcome<'_>, expected: Next) {
+        assert_eq!(next(&attempt(is_write, 1), outcome), expected);
     }
 
     fn wait(milliseconds: u64) -> Next {
@@ -127,49 +116,49 @@ mod tests {
     #[test]
     fn reads_are_repeated_after_what_may_pass() {
         for code in [408, 429, 500, 502, 503, 504] {
-            check(Intent::Read, Outcome::Answer(&answer(code, None, None)), wait(250));
+            check(READ, Outcome::Answer(&answer(code, None, None)), wait(250));
         }
         for code in [302, 400, 403, 409, 410, 422, 501, 505] {
-            check(Intent::Read, Outcome::Answer(&answer(code, None, None)), Next::GiveUp);
+            check(READ, Outcome::Answer(&answer(code, None, None)), Next::GiveUp);
         }
         let not_found = ApiStatus { reason: "NotFound".to_owned(), ..answer(404, None, None) };
-        check(Intent::Read, Outcome::Answer(&not_found), Next::GiveUp);
-        check(Intent::Read, Outcome::Answer(&answer(404, None, None)), wait(250));
-        check(Intent::Write, Outcome::Answer(&answer(404, None, None)), Next::GiveUp);
-        check(Intent::Read, Outcome::Lost, wait(250));
-        check(Intent::Read, Outcome::NotSent, wait(250));
-        check(Intent::Read, Outcome::Untrusted, Next::GiveUp);
-        check(Intent::Read, Outcome::Answer(&answer(503, Some(3), None)), wait(3_000));
-        check(Intent::Read, Outcome::Answer(&answer(429, Some(3_600), None)), wait(10_000));
+        check(READ, Outcome::Answer(&not_found), Next::GiveUp);
+        check(READ, Outcome::Answer(&answer(404, None, None)), wait(250));
+        check(WRITE, Outcome::Answer(&answer(404, None, None)), Next::GiveUp);
+        check(READ, Outcome::Lost, wait(250));
+        check(READ, Outcome::NotSent, wait(250));
+        check(READ, Outcome::Untrusted, Next::GiveUp);
+        check(READ, Outcome::Answer(&answer(503, Some(3), None)), wait(3_000));
+        check(READ, Outcome::Answer(&answer(429, Some(3_600), None)), wait(10_000));
     }
 
     #[test]
     fn writes_are_repeated_only_when_the_server_did_not_act() {
-        check(Intent::Write, Outcome::NotSent, wait(250));
-        check(Intent::Write, Outcome::Answer(&answer(429, Some(1), None)), wait(1_000));
-        check(Intent::Write, Outcome::Answer(&answer(429, None, None)), Next::GiveUp);
-        check(Intent::Write, Outcome::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
-        check(Intent::Write, Outcome::Lost, Next::GiveUp);
+        check(WRITE, Outcome::NotSent, wait(250));
+        check(WRITE, Outcome::Answer(&answer(429, Some(1), None)), wait(1_000));
+        check(WRITE, Outcome::Answer(&answer(429, None, None)), Next::GiveUp);
+        check(WRITE, Outcome::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
+        check(WRITE, Outcome::Lost, Next::GiveUp);
         for code in [408, 409, 500, 502, 503, 504] {
-            check(Intent::Write, Outcome::Answer(&answer(code, Some(1), None)), Next::GiveUp);
+            check(WRITE, Outcome::Answer(&answer(code, Some(1), None)), Next::GiveUp);
         }
     }
 
     #[test]
     fn a_refused_credential_is_renewed_once() {
-        for intent in [Intent::Read, Intent::Write] {
-            check(intent, Outcome::Answer(&answer(401, None, None)), Next::Renew);
-            let again = Attempt { credential: Credential::Renewed, ..attempt(intent, 2) };
+        for is_write in [READ, WRITE] {
+            check(is_write, Outcome::Answer(&answer(401, None, None)), Next::Renew);
+            let again = Attempt { is_renewed: true, ..attempt(is_write, 2) };
             assert_eq!(next(&again, Outcome::Answer(&answer(401, None, None))), Next::GiveUp);
         }
     }
 
     #[test]
     fn attempts_and_time_are_limited() {
-        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(Intent::Read, number), Outcome::Lost)).collect();
+        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(READ, number), Outcome::Lost)).collect();
         assert_eq!(waits, [wait(250), wait(500), wait(1_000), Next::GiveUp]);
         for (left, then) in [(249, Next::GiveUp), (250, Next::GiveUp), (251, wait(250))] {
-            let late = Attempt { left: Duration::from_millis(left), ..attempt(Intent::Read, 1) };
+            let late = Attempt { left: Duration::from_millis(left), ..attempt(READ, 1) };
             assert_eq!(next(&late, Outcome::Lost), then, "{left} ms are left");
         }
     }

@@ -4,7 +4,6 @@
 //!
 //! Specification: <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
 
-use std::fmt;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +15,10 @@ use ureq::{AsSendBody, Body};
 
 use super::call::{Call, Observation, Verb};
 use super::error::{ApiError, DecodeError, Failure, TransportError, failure};
-use super::retry::{self, Attempt, Credential, Next, Outcome};
+use super::retry::{self, Attempt, Next, Outcome};
 use super::status::ApiStatus;
 use crate::kube::config::{Credentials, Location, Presented};
-use crate::kube::transport::{Limits, Wire};
+use crate::kube::transport::{Wire, limits};
 use crate::system::{backoff, clock};
 
 /// A client of one API server under one identity, to be shared by all threads.
@@ -27,31 +26,27 @@ pub struct Client {
     server: String,
     credentials: Credentials,
     wire: Wire,
-    pub(crate) limits: Limits,
+    /// Maximum time of a call, and of silence in a watch. Tests change them.
+    call_time: Duration,
+    silence: Duration,
     observer: Arc<Observer>,
 }
 
 type Observer = dyn Fn(&Observation) + Send + Sync;
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("server", &self.server).field("wire", &self.wire).finish_non_exhaustive()
-    }
-}
-
 impl Client {
     /// Creates a client for the server at `location`. Reads the credential and the certificates, and fails if they cannot be used. No
     /// connection is made yet.
-    pub fn connect(location: &Location, limits: Limits, observer: Arc<Observer>) -> Result<Self, TransportError> {
+    pub fn connect(location: &Location, observer: Arc<Observer>) -> Result<Self, TransportError> {
         let credentials = Credentials::new(location.identity.clone(), location.roots.clone());
-        let wire = Wire::new(location.route.clone(), limits.clone());
+        let wire = Wire::new(location.route.clone());
         wire.agent(&credentials.current(clock::now())?.tls)?;
-        Ok(Self { server: location.server.clone(), credentials, wire, limits, observer })
+        Ok(Self { server: location.server.clone(), credentials, wire, call_time: limits::CALL, silence: limits::SILENCE, observer })
     }
 
     /// Reads one object, with retries.
     pub(crate) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ApiError> {
-        self.run(call, &call.path, None, self.limits.call, decode).map_err(|failure| ApiError::of(call, failure))
+        self.run(call, &call.path, None, self.call_time, decode).map_err(|failure| ApiError::of(call, failure))
     }
 
     /// Creates or changes one object, and decodes the answer. A retry is made only if the server certainly did not act. After any other
@@ -59,7 +54,7 @@ impl Client {
     pub(crate) fn write<T: DeserializeOwned>(&self, call: &Call, body: &impl Serialize) -> Result<T, ApiError> {
         serde_json::to_vec(body)
             .map_err(unsendable)
-            .and_then(|bytes| self.run(call, &call.path, Some(&bytes), self.limits.call, decode))
+            .and_then(|bytes| self.run(call, &call.path, Some(&bytes), self.call_time, decode))
             .map_err(|failure| ApiError::of(call, failure))
     }
 
@@ -75,8 +70,7 @@ impl Client {
         let started = clock::now();
         let deadline = started.instant + time;
         let mut presented = self.credentials.current(started)?;
-        let mut credential = Credential::Cached;
-        let mut number = 1;
+        let (mut number, mut is_renewed) = (1, false);
         loop {
             let failure = match self.once(call, path, body, &presented, clock::left(deadline)).and_then(&decode) {
                 Ok(result) => return Ok(result),
@@ -87,12 +81,12 @@ impl Client {
                 Failure::Transport(lost) => lost.outcome(),
                 Failure::Decode(_) => return Err(failure),
             };
-            let attempt =
-                Attempt { number, intent: call.verb.intent(), credential, left: clock::left(deadline), jitter: backoff::jitter() };
+            let (is_write, left) = (call.verb.is_write(), clock::left(deadline));
+            let attempt = Attempt { number, is_write, is_renewed, left, jitter: backoff::jitter() };
             match retry::next(&attempt, outcome) {
                 Next::GiveUp => return Err(failure),
                 Next::Renew => match self.credentials.renewed(&presented, clock::now())? {
-                    Some(fresh) => (presented, credential) = (fresh, Credential::Renewed),
+                    Some(fresh) => (presented, is_renewed) = (fresh, true),
                     None => return Err(failure),
                 },
                 Next::Wait(pause) => {
@@ -132,7 +126,7 @@ impl Client {
         let agent = self.wire.agent(&presented.tls)?;
         let mut request = agent.configure_request(request).timeout_global(Some(time)).timeout_per_call(Some(time));
         if verb == Verb::Watch {
-            request = request.timeout_recv_body(Some(time)).timeout_per_read(Some(self.limits.silence));
+            request = request.timeout_recv_body(Some(time)).timeout_per_read(Some(self.silence));
         }
         Ok(agent.run(request.build())?)
     }

@@ -71,10 +71,10 @@ pub(crate) struct Presented {
     pub(crate) tls: Arc<TlsMaterial>,
 }
 
-/// Reason why there is no credential.
+/// Reason why there is no API server, or no credential for it.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub struct CredentialError(String);
+pub struct ConfigError(pub(super) String);
 
 /// Credential, kept up to date.
 #[derive(Debug)]
@@ -97,12 +97,12 @@ impl Credentials {
     }
 
     /// Returns the credential to send now.
-    pub(crate) fn current(&self, now: Now) -> Result<Arc<Presented>, CredentialError> {
+    pub(crate) fn current(&self, now: Now) -> Result<Arc<Presented>, ConfigError> {
         let mut cached = self.cached.lock();
         let issued = cached
             .as_ref()
             .and_then(|cached| cached.issued.clone())
-            .filter(|issued| issued.expires.is_none_or(|end| now.clock + EXPIRY_MARGIN < end));
+            .filter(|issued| issued.expiration_timestamp.is_none_or(|end| now.clock + EXPIRY_MARGIN < end));
         let is_spent = issued.is_none() && matches!(self.identity.auth, AuthMethod::Plugin(_));
         let usable = cached.clone().filter(|_| !is_spent);
         match usable {
@@ -117,7 +117,7 @@ impl Credentials {
     }
 
     /// Returns the credential to send after the server answered 401 to `refused`; `None` if there is no other.
-    pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Now) -> Result<Option<Arc<Presented>>, CredentialError> {
+    pub(crate) fn renewed(&self, refused: &Arc<Presented>, now: Now) -> Result<Option<Arc<Presented>>, ConfigError> {
         let mut cached = self.cached.lock();
         if let Some(cached) = cached.as_ref().filter(|cached| cached.presented != *refused) {
             return Ok(Some(Arc::clone(&cached.presented)));
@@ -126,14 +126,9 @@ impl Credentials {
         Ok(if fresh == *refused { None } else { Some(fresh) })
     }
 
-    fn read(
-        &self,
-        cached: &mut Option<Cached>,
-        issued: Option<Arc<PluginCredential>>,
-        now: Now,
-    ) -> Result<Arc<Presented>, CredentialError> {
+    fn read(&self, cached: &mut Option<Cached>, issued: Option<Arc<PluginCredential>>, now: Now) -> Result<Arc<Presented>, ConfigError> {
         let issued = match (&self.identity.auth, issued) {
-            (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run().map_err(CredentialError)?)),
+            (AuthMethod::Plugin(plugin), None) => Some(Arc::new(plugin.run(PLUGIN_TIME_MAX).map_err(ConfigError)?)),
             (_, issued) => issued,
         };
         let fresh = Arc::new(self.presented(issued.as_deref())?);
@@ -145,15 +140,15 @@ impl Credentials {
         Ok(presented)
     }
 
-    fn presented(&self, issued: Option<&PluginCredential>) -> Result<Presented, CredentialError> {
+    fn presented(&self, issued: Option<&PluginCredential>) -> Result<Presented, ConfigError> {
         let authorization = match &self.identity.auth {
             AuthMethod::Header(header) => Some(header.clone()),
             AuthMethod::Nothing => None,
             AuthMethod::Plugin(_) => issued.and_then(|issued| issued.token.as_ref()).map(|token| bearer(token.reveal())),
             AuthMethod::TokenFile(path) => Some(token_of(path)?),
         };
-        let certificate = match (&self.identity.certificate, issued.and_then(|issued| issued.certificate.as_ref())) {
-            (_, Some((certificate, key))) => Some((certificate.clone().into_bytes(), key.reveal().as_bytes().to_vec())),
+        let certificate = match (&self.identity.certificate, issued.and_then(PluginCredential::certificate)) {
+            (_, Some((certificate, key))) => Some((certificate.as_bytes().to_vec(), key.reveal().as_bytes().to_vec())),
             (Some((certificate, key)), None) => Some((text(certificate)?, text(key)?)),
             (None, None) => None,
         };
@@ -166,30 +161,32 @@ impl Credentials {
     }
 }
 
-fn token_of(path: &Path) -> Result<Secret, CredentialError> {
+fn token_of(path: &Path) -> Result<Secret, ConfigError> {
     let bytes = read_file(path)?;
     match str::from_utf8(&bytes).map(str::trim) {
-        Ok("") => Err(CredentialError(format!("{} is empty", path.display()))),
+        Ok("") => Err(ConfigError(format!("{} is empty", path.display()))),
         Ok(token) if fits_a_header(token) => Ok(bearer(token)),
-        _ => Err(CredentialError(format!("{} holds no token", path.display()))),
+        _ => Err(ConfigError(format!("{} holds no token", path.display()))),
     }
 }
 
-fn text(text: &Text) -> Result<Vec<u8>, CredentialError> {
+fn text(text: &Text) -> Result<Vec<u8>, ConfigError> {
     match text {
         Text::File(path) => read_file(path),
         Text::Inline(bytes) => Ok(bytes.clone()),
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CredentialError> {
-    std::fs::read(path).map_err(|error| CredentialError(format!("cannot read {}: {error}", path.display())))
+fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Time after which files are read again. The kubelet replaces a projected token long before the token expires.
 const REREAD_AFTER: Duration = Duration::from_secs(10);
 /// Time before the end of a plugin's credential in which it is no longer sent.
 const EXPIRY_MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
+/// Maximum time for a plugin, which may call a distant server.
+const PLUGIN_TIME_MAX: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests;

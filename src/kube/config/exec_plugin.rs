@@ -6,7 +6,6 @@
 //! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 has the same fields.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -18,49 +17,86 @@ use serde_json::{Value, json};
 use super::secret::{Secret, fits_a_header};
 use crate::system::{clock, threads};
 
-/// A plugin and how to run it.
-#[derive(Debug, Clone, PartialEq)]
+/// Plugin as in a kubeconfig (`exec`). An absent field and `null` are the same, as in all of Kubernetes' Go types.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Plugin {
+    pub(super) api_version: Option<String>,
     /// The program, found in `PATH` unless it is a path.
-    pub(super) command: PathBuf,
-    pub(super) arguments: Vec<String>,
+    pub(super) command: Option<String>,
+    pub(super) args: Option<Vec<String>>,
     /// Added to our own environment.
-    pub(super) environment: Vec<(String, Secret)>,
-    /// `client.authentication.k8s.io/v1` or `/v1beta1`.
-    pub(super) api_version: String,
+    pub(super) env: Option<Vec<Variable>>,
     /// Printed when the plugin fails.
     pub(super) install_hint: Option<String>,
+    pub(super) interactive_mode: Option<String>,
+    pub(super) provide_cluster_info: Option<bool>,
     /// The data on the cluster, if the plugin is to get them.
+    #[serde(skip)]
     pub(super) cluster: Option<Value>,
-    /// The time limit of one run.
-    pub(super) time_max: Duration,
 }
 
-/// The credential that a plugin printed.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: Secret,
+}
+
+/// Credential that a plugin printed, with a certificate and a key in PEM or neither.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct PluginCredential {
     pub(super) token: Option<Secret>,
-    /// Certificate and key, in PEM.
-    pub(super) certificate: Option<(String, Secret)>,
-    pub(super) expires: Option<Timestamp>,
+    client_certificate_data: Option<String>,
+    client_key_data: Option<Secret>,
+    pub(super) expiration_timestamp: Option<Timestamp>,
+}
+
+impl PluginCredential {
+    pub(super) fn certificate(&self) -> Option<(&str, &Secret)> {
+        self.client_certificate_data.as_deref().zip(self.client_key_data.as_ref())
+    }
 }
 
 impl Plugin {
-    /// Runs the plugin and reads the credential that it prints. An error is a message.
-    pub(super) fn run(&self) -> Result<PluginCredential, String> {
-        log::debug!("running the credential plugin {}", self.command.display());
-        let deadline = clock::now().instant + self.time_max;
+    /// Refuses a plugin that cannot be run. An error is a message that begins with a verb.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.command().is_empty() {
+            return Err("has a credential plugin without a command".to_owned());
+        }
+        let version = self.version();
+        if !VERSIONS.contains(&version) {
+            return Err(format!("has a credential plugin of apiVersion {version:?}; supported are {}", VERSIONS.join(" and ")));
+        }
+        if self.interactive_mode.as_deref() == Some("Always") {
+            return Err("has a credential plugin that needs a terminal (interactiveMode: Always)".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Runs the plugin and reads the credential that it prints within `time_max`. An error is a message.
+    pub(super) fn run(&self, time_max: Duration) -> Result<PluginCredential, String> {
+        log::debug!("running the credential plugin {}", self.command());
+        let deadline = clock::now().instant + time_max;
         let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
         let output = child.stdout.take().map(|stdout| read_by(stdout, deadline)).transpose().map_err(|error| {
             let _ended = await_end(&mut child, clock::now().instant);
             self.failed(&format!("cannot be read, because no thread can be started: {error}"))
         })?;
         let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().instant } else { deadline });
-        let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", self.time_max.as_secs_f32())))?;
+        let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", time_max.as_secs_f32())))?;
         if !status.success() {
             return Err(self.failed(&format!("failed with {status}; see its output in the log above")));
         }
         self.parse(output.flatten().unwrap_or_default().as_slice())
+    }
+
+    fn command(&self) -> &str {
+        self.command.as_deref().unwrap_or_default()
+    }
+
+    fn version(&self) -> &str {
+        self.api_version.as_deref().unwrap_or_default()
     }
 
     fn command_line(&self) -> Command {
@@ -68,10 +104,10 @@ impl Plugin {
         if let Some(cluster) = &self.cluster {
             spec["cluster"] = cluster.clone();
         }
-        let info = json!({ "apiVersion": self.api_version, "kind": "ExecCredential", "spec": spec });
-        let mut line = Command::new(&self.command);
-        line.args(&self.arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value.reveal())))
+        let info = json!({ "apiVersion": self.version(), "kind": "ExecCredential", "spec": spec });
+        let mut line = Command::new(self.command());
+        line.args(self.args.iter().flatten())
+            .envs(self.env.iter().flatten().map(|variable| (&variable.name, variable.value.reveal())))
             .env("KUBERNETES_EXEC_INFO", info.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -83,28 +119,27 @@ impl Plugin {
         // The parser's message could quote the output, which is secret.
         let credential: ExecCredential =
             serde_json::from_slice(output).map_err(|error| self.failed(&format!("printed no ExecCredential (line {})", error.line())))?;
-        if credential.api_version != self.api_version || credential.kind != "ExecCredential" {
-            return Err(self.failed(&format!("did not print an ExecCredential of {}", self.api_version)));
+        if credential.api_version != self.version() || credential.kind != "ExecCredential" {
+            return Err(self.failed(&format!("did not print an ExecCredential of {}", self.version())));
         }
-        let status = credential.status.unwrap_or_default();
-        let certificate = match (status.client_certificate_data, status.client_key_data) {
-            (Some(certificate), Some(key)) => Some((certificate, Secret::new(key))),
-            (None, None) => None,
-            _ => return Err(self.failed("returned a certificate without a key, or a key without a certificate")),
-        };
-        let token = status.token.filter(|token| !token.is_empty());
-        if token.as_deref().is_some_and(|token| !fits_a_header(token)) {
+        let mut status = credential.status.unwrap_or_default();
+        if status.client_certificate_data.is_some() != status.client_key_data.is_some() {
+            return Err(self.failed("returned a certificate without a key, or a key without a certificate"));
+        }
+        status.token = status.token.filter(|token| !token.reveal().is_empty());
+        if status.token.as_ref().is_some_and(|token| !fits_a_header(token.reveal())) {
             return Err(self.failed("returned a token that cannot be sent"));
         }
-        if token.is_none() && certificate.is_none() {
+        if status.token.is_none() && status.certificate().is_none() {
             return Err(self.failed("returned neither a token nor a certificate"));
         }
-        Ok(PluginCredential { token: token.map(Secret::new), certificate, expires: status.expiration_timestamp })
+        Ok(status)
     }
 
     fn failed(&self, what: &str) -> String {
-        let hint = self.install_hint.as_deref().map(|hint| format!("\n{}", hint.trim())).unwrap_or_default();
-        format!("the credential plugin {} {what}{hint}", self.command.display())
+        let hint =
+            self.install_hint.as_deref().filter(|hint| !hint.is_empty()).map(|hint| format!("\n{}", hint.trim())).unwrap_or_default();
+        format!("the credential plugin {} {what}{hint}", self.command())
     }
 }
 
@@ -139,18 +174,10 @@ fn await_end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
 struct ExecCredential {
     api_version: String,
     kind: String,
-    status: Option<ExecStatus>,
+    status: Option<PluginCredential>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ExecStatus {
-    token: Option<String>,
-    client_certificate_data: Option<String>,
-    client_key_data: Option<String>,
-    expiration_timestamp: Option<Timestamp>,
-}
-
+const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 /// The limit of a plugin's output.
 const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
 /// Time between two checks for the end of the plugin. The standard library cannot wait for a process with a time limit.

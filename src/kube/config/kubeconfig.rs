@@ -7,28 +7,27 @@
 //! Specification: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and
 //! <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::credential::{Identity, Roots, Text};
-use super::secret::Secret;
+use super::credential::{AuthMethod, Identity, Roots, Text};
+use super::exec_plugin::Plugin;
+use super::secret::{Secret, bearer, fits_a_header};
 use crate::kube::transport::Verification;
-use user::User;
 
-mod user;
-
-/// A file, or several merged, with every path made absolute or relative to the working directory.
-#[derive(Default)]
+/// A file, or several merged. Of several entries with one name the first counts.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Kubeconfig {
     current_context: Option<String>,
-    clusters: BTreeMap<String, Cluster>,
-    contexts: BTreeMap<String, Context>,
-    users: BTreeMap<String, User>,
+    clusters: Option<Vec<NamedCluster>>,
+    contexts: Option<Vec<NamedContext>>,
+    users: Option<Vec<NamedUser>>,
 }
 
 /// The cluster and user of a context.
@@ -45,42 +44,46 @@ pub(super) struct Selected {
 impl Kubeconfig {
     /// Parses the text of a file in `directory`. An error names the position.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
-        let file: File = serde_saphyr::from_str(text).map_err(|error| match error.location() {
+        let mut file: Self = serde_saphyr::from_str(text).map_err(|error| match error.location() {
             Some(place) => format!("line {}, column {}", place.line(), place.column()),
             None => "its end".to_owned(),
         })?;
-        let mut clusters = by_name(file.clusters, |entry| (entry.name, entry.cluster));
-        let mut users = by_name(file.users, |entry| (entry.name, entry.user));
-        clusters.values_mut().for_each(|cluster| cluster.resolve_paths(directory));
-        users.values_mut().for_each(|user| user.resolve_paths(directory));
-        let contexts = by_name(file.contexts, |entry| (entry.name, entry.context));
-        Ok(Self { current_context: set(file.current_context), clusters, contexts, users })
+        for cluster in file.clusters.iter_mut().flatten().filter_map(|named| named.cluster.as_mut()) {
+            resolve(&mut cluster.certificate_authority, directory);
+        }
+        for user in file.users.iter_mut().flatten().filter_map(|named| named.user.as_mut()) {
+            user.resolve_paths(directory);
+        }
+        Ok(file)
     }
 
-    /// Adds the entries of `later` that are missing here.
+    /// Adds the entries of `later`, which count only if they are missing here.
     pub(super) fn merge(&mut self, later: Self) {
-        fn add<T>(to: &mut BTreeMap<String, T>, from: BTreeMap<String, T>) {
-            for (name, value) in from {
-                to.entry(name).or_insert(value);
-            }
-        }
-        self.current_context = self.current_context.take().or(later.current_context);
-        add(&mut self.clusters, later.clusters);
-        add(&mut self.contexts, later.contexts);
-        add(&mut self.users, later.users);
+        self.current_context = set(self.current_context.take()).or(later.current_context);
+        self.clusters.get_or_insert_default().extend(later.clusters.into_iter().flatten());
+        self.contexts.get_or_insert_default().extend(later.contexts.into_iter().flatten());
+        self.users.get_or_insert_default().extend(later.users.into_iter().flatten());
     }
 
     /// Returns the cluster and user of `context`, or of the current context. An error is a message.
-    pub(super) fn select(mut self, context: Option<&str>) -> Result<Selected, String> {
-        let names = self.contexts.keys().cloned().collect::<Vec<_>>().join(", ");
-        let Some(name) = context.map(str::to_owned).or(self.current_context) else {
+    pub(super) fn select(self, context: Option<&str>) -> Result<Selected, String> {
+        let mut names: Vec<_> = self.contexts.iter().flatten().map(|named| named.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        let names = names.join(", ");
+        let Some(name) = context.map(str::to_owned).or_else(|| set(self.current_context)) else {
             return Err(format!("no current context is set; choose one with --context: {names}"));
         };
-        let context = self.contexts.remove(&name).ok_or_else(|| format!("there is no context {name:?}; there are: {names}"))?;
+        let context = self.contexts.into_iter().flatten().find(|named| named.name == name);
+        let context = context.ok_or_else(|| format!("there is no context {name:?}; there are: {names}"))?.context.unwrap_or_default();
         let cluster_name = set(context.cluster).ok_or_else(|| format!("context {name:?} names no cluster"))?;
-        let cluster = self.clusters.remove(&cluster_name).ok_or_else(|| format!("there is no cluster {cluster_name:?}"))?;
+        let cluster = self.clusters.into_iter().flatten().find(|named| named.name == cluster_name);
+        let cluster = cluster.ok_or_else(|| format!("there is no cluster {cluster_name:?}"))?.cluster.unwrap_or_default();
         let user = match set(context.user) {
-            Some(user) => self.users.remove(&user).ok_or_else(|| format!("there is no user {user:?}"))?,
+            Some(user) => {
+                let named = self.users.into_iter().flatten().find(|named| named.name == user);
+                named.ok_or_else(|| format!("there is no user {user:?}"))?.user.unwrap_or_default()
+            }
             None => User::default(),
         };
         let identity = user.identity(&cluster).map_err(|error| format!("the user of context {name:?} {error}"))?;
@@ -89,15 +92,6 @@ impl Kubeconfig {
         let proxy_url = set(cluster.proxy_url).map(Secret::new);
         Ok(Selected { context: name, server, proxy_url, roots, verification, identity })
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct File {
-    current_context: Option<String>,
-    clusters: Option<Vec<NamedCluster>>,
-    contexts: Option<Vec<NamedContext>>,
-    users: Option<Vec<NamedUser>>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +113,12 @@ struct NamedUser {
 }
 
 #[derive(Default, Deserialize)]
+struct Context {
+    cluster: Option<String>,
+    user: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Cluster {
     server: Option<String>,
@@ -136,59 +136,113 @@ struct Extension {
     extension: Option<Value>,
 }
 
-#[derive(Default, Deserialize)]
-struct Context {
-    cluster: Option<String>,
-    user: Option<String>,
-}
-
 impl Cluster {
-    fn resolve_paths(&mut self, directory: &Path) {
-        resolve(&mut self.certificate_authority, directory);
-    }
-
     fn trust(&self) -> Result<(Roots, Verification), String> {
-        let server_name = set(self.tls_server_name.clone());
-        let authority = text("certificate-authority-data", self.certificate_authority_data.as_ref(), self.certificate_authority.as_ref())?;
-        if self.insecure_skip_tls_verify != Some(true) {
-            return Ok((authority.map_or(Roots::System, Roots::Of), Verification::Full { server_name }));
-        }
-        match authority {
-            Some(_) => Err("both names a CA and says insecure-skip-tls-verify; remove one".to_owned()),
-            None => Ok((Roots::None, Verification::Skipped { server_name })),
-        }
+        let skipped = self.insecure_skip_tls_verify == Some(true);
+        let roots = match text("certificate-authority-data", &self.certificate_authority_data, &self.certificate_authority)? {
+            Some(_) if skipped => return Err("both names a CA and says insecure-skip-tls-verify; remove one".to_owned()),
+            Some(authority) => Roots::Of(authority),
+            None if skipped => Roots::None,
+            None => Roots::System,
+        };
+        Ok((roots, Verification { skipped, server_name: set(self.tls_server_name.clone()) }))
     }
 
     /// Returns the data on the cluster for a credential plugin.
     fn cluster_info(&self) -> Value {
-        let mut info = json!({ "server": self.server, "insecure-skip-tls-verify": self.insecure_skip_tls_verify == Some(true) });
-        let mut add = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                info[name] = value;
-            }
-        };
-        add("tls-server-name", set(self.tls_server_name.clone()).map(Value::from));
-        add("proxy-url", set(self.proxy_url.clone()).map(Value::from));
         let file = || self.certificate_authority.as_ref().and_then(|path| std::fs::read(path).ok());
         let authority = set(self.certificate_authority_data.clone()).or_else(|| file().map(|pem| BASE64_STANDARD.encode(pem)));
-        add("certificate-authority-data", authority.map(Value::from));
-        let extensions = self.extensions.iter().flatten();
-        add("config", extensions.filter(|entry| entry.name == EXEC_EXTENSION).find_map(|entry| entry.extension.clone()));
+        let config =
+            self.extensions.iter().flatten().filter(|entry| entry.name == EXEC_EXTENSION).find_map(|entry| entry.extension.clone());
+        let mut info = json!({
+            "server": self.server, "insecure-skip-tls-verify": self.insecure_skip_tls_verify == Some(true),
+            "tls-server-name": set(self.tls_server_name.clone()), "proxy-url": set(self.proxy_url.clone()),
+            "certificate-authority-data": authority, "config": config,
+        });
+        info.as_object_mut().into_iter().for_each(|fields| fields.retain(|_, value| !value.is_null()));
         info
     }
 }
 
-fn by_name<E, T: Default>(entries: Option<Vec<E>>, parts: impl Fn(E) -> (String, Option<T>)) -> BTreeMap<String, T> {
-    let mut named = BTreeMap::new();
-    for (name, value) in entries.into_iter().flatten().map(parts) {
-        named.entry(name).or_insert_with(|| value.unwrap_or_default());
+/// Every way to authenticate, supported or not.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct User {
+    client_certificate: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key: Option<String>,
+    client_key_data: Option<String>,
+    token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    exec: Option<Plugin>,
+    #[serde(rename = "as")]
+    as_user: Option<IgnoredAny>,
+    as_uid: Option<IgnoredAny>,
+    as_groups: Option<IgnoredAny>,
+    as_user_extra: Option<IgnoredAny>,
+    auth_provider: Option<IgnoredAny>,
+}
+
+impl User {
+    fn resolve_paths(&mut self, directory: &Path) {
+        resolve(&mut self.client_certificate, directory);
+        resolve(&mut self.client_key, directory);
+        resolve(&mut self.token_file, directory);
+        if let Some(exec) = &mut self.exec
+            && exec.command.as_ref().is_some_and(|command| command.contains('/'))
+        {
+            resolve(&mut exec.command, directory);
+        }
     }
-    named
+
+    fn identity(self, cluster: &Cluster) -> Result<Identity, String> {
+        if self.as_user.is_some() || self.as_uid.is_some() || self.as_groups.is_some() || self.as_user_extra.is_some() {
+            return Err("acts as another user (\u{201c}as\u{201d}), which is not supported".to_owned());
+        }
+        if self.auth_provider.is_some() {
+            return Err("has an auth-provider, which Kubernetes 1.26 removed; use a credential plugin (\u{201c}exec\u{201d})".to_owned());
+        }
+        let certificate = text("client-certificate-data", &self.client_certificate_data, &self.client_certificate)?;
+        let key = text("client-key-data", &self.client_key_data, &self.client_key)?;
+        let certificate = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err("has a client certificate without a key, or a key without a certificate".to_owned()),
+        };
+        let (token, token_file) = (set(self.token), set(self.token_file));
+        let (username, password) = (set(self.username), set(self.password));
+        let has_password = username.is_some() || password.is_some();
+        if has_password && (token.is_some() || token_file.is_some()) {
+            return Err("has both a token and a password; remove one".to_owned());
+        }
+        let auth = if let Some(path) = token_file {
+            AuthMethod::TokenFile(path.into())
+        } else if let Some(token) = token {
+            if !fits_a_header(&token) {
+                return Err("has a token that cannot be sent".to_owned());
+            }
+            AuthMethod::Header(bearer(&token))
+        } else if has_password {
+            let pair = format!("{}:{}", username.unwrap_or_default(), password.unwrap_or_default());
+            AuthMethod::Header(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair))))
+        } else if let Some(mut exec) = self.exec {
+            exec.check()?;
+            exec.cluster = (exec.provide_cluster_info == Some(true)).then(|| cluster.cluster_info());
+            AuthMethod::Plugin(Box::new(exec))
+        } else {
+            AuthMethod::Nothing
+        };
+        Ok(Identity { auth, certificate })
+    }
 }
 
 /// Returns the text of a field: the data, which wins as with kubectl, or the file.
-fn text(what: &str, data: Option<&String>, file: Option<&String>) -> Result<Option<Text>, String> {
-    match (data.filter(|data| !data.is_empty()), file.filter(|file| !file.is_empty())) {
+fn text(what: &str, data: &Option<String>, file: &Option<String>) -> Result<Option<Text>, String> {
+    let given = |text: &Option<String>| set(text.clone());
+    match (given(data), given(file)) {
         (Some(data), _) => {
             let packed: String = data.split_ascii_whitespace().collect();
             let bytes = BASE64_STANDARD.decode(packed).map_err(|_| format!("has {what} that is not base64"))?;

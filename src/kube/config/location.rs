@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
 use ureq::http::Uri;
 
-use super::credential::{AuthMethod, Identity, Roots, Text};
+use super::credential::{AuthMethod, ConfigError, Identity, Roots, Text};
 use super::environment::Environment;
 use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
@@ -34,14 +33,9 @@ pub struct ConnectOptions {
     pub environment: Environment,
 }
 
-/// Reason why the API server was not found.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct LocationError(String);
-
 impl Location {
     /// Finds the API server.
-    pub fn find(options: &ConnectOptions) -> Result<Self, LocationError> {
+    pub fn find(options: &ConnectOptions) -> Result<Self, ConfigError> {
         let environment = &options.environment;
         if let Some(path) = &options.kubeconfig {
             return Self::of_files(std::slice::from_ref(path), options);
@@ -80,15 +74,18 @@ impl Location {
     /// Describes the server and its source, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
-        let unchecked =
-            if matches!(self.route.verification, Some(Verification::Full { .. })) { "" } else { ", without verifying its certificate" };
+        let unchecked = if self.route.verification.as_ref().is_some_and(|verification| !verification.skipped) {
+            ""
+        } else {
+            ", without verifying its certificate"
+        };
         format!("{} ({}{unchecked})", self.server, self.origin)
     }
 
     /// Finds the server inside the cluster. No proxy is used, because a proxy must not see the token.
-    fn of_pod(host: &str, port: &str, options: &ConnectOptions) -> Result<Self, LocationError> {
+    fn of_pod(host: &str, port: &str, options: &ConnectOptions) -> Result<Self, ConfigError> {
         let origin = "this pod's service account";
-        let invalid = |mistake| LocationError(format!("{origin}: {mistake}"));
+        let invalid = |mistake| ConfigError(format!("{origin}: {mistake}"));
         if options.context.is_some() {
             return Err(invalid("there are no contexts in a pod; --context needs --kubeconfig".to_owned()));
         }
@@ -100,19 +97,19 @@ impl Location {
             server,
             namespace: namespace.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
             origin: origin.to_owned(),
-            route: Route { verification: Some(Verification::Full { server_name: None }), proxy: None },
+            route: Route { verification: Some(Verification::default()), proxy: None },
             roots: Roots::Of(Text::File(directory.join("ca.crt"))),
             identity: Identity { auth: AuthMethod::TokenFile(directory.join("token")), certificate: None },
         })
     }
 
-    fn of_files(paths: &[PathBuf], options: &ConnectOptions) -> Result<Self, LocationError> {
+    fn of_files(paths: &[PathBuf], options: &ConnectOptions) -> Result<Self, ConfigError> {
         let mut merged = Kubeconfig::default();
         for path in paths {
             merged.merge(read_kubeconfig(path)?);
         }
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        let invalid = |mistake| LocationError(format!("kubeconfig {files}: {mistake}"));
+        let invalid = |mistake| ConfigError(format!("kubeconfig {files}: {mistake}"));
         let selected = merged.select(options.context.as_deref()).map_err(invalid)?;
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
         let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &options.environment).map_err(invalid)?;
@@ -129,15 +126,15 @@ impl Location {
     }
 }
 
-fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, LocationError> {
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, ConfigError> {
     let text =
-        std::fs::read_to_string(path).map_err(|error| LocationError(format!("cannot read the kubeconfig {}: {error}", path.display())))?;
+        std::fs::read_to_string(path).map_err(|error| ConfigError(format!("cannot read the kubeconfig {}: {error}", path.display())))?;
     Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-        .map_err(|at| LocationError(format!("{} is not a kubeconfig: error at {at}", path.display())))
+        .map_err(|at| ConfigError(format!("{} is not a kubeconfig: error at {at}", path.display())))
 }
 
-fn not_found(tried: &str) -> LocationError {
-    LocationError(format!("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig"))
+fn not_found(tried: &str) -> ConfigError {
+    ConfigError(format!("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig"))
 }
 
 /// The server's URL without a slash at the end, and its parts.

@@ -10,6 +10,6 @@ mod location;
 mod proxy;
 mod secret;
 
-pub(crate) use credential::{CredentialError, Credentials, Presented};
+pub(crate) use credential::{ConfigError, Credentials, Presented};
 pub use environment::Environment;
 pub use location::{ConnectOptions, Location};

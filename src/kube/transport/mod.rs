@@ -3,10 +3,9 @@
 //! The environment must never be read here, and no redirect followed.
 
 mod buffers;
-mod limits;
+pub(crate) mod limits;
 mod tls;
 mod wire;
 
-pub use limits::Limits;
 pub(crate) use tls::{TlsError, TlsMaterial, Verification, bare, system_roots};
 pub(crate) use wire::{Route, Wire};

@@ -22,18 +22,12 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either
 use super::buffers::PassingBuffers;
 
 /// The check of the server's certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verification {
-    /// Against the CA and this name, or the host in the URL.
-    Full {
-        /// `tls-server-name`.
-        server_name: Option<String>,
-    },
-    /// No check: `insecure-skip-tls-verify`. The name is still sent to the server.
-    Skipped {
-        /// `tls-server-name`.
-        server_name: Option<String>,
-    },
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Verification {
+    /// `insecure-skip-tls-verify`: no check. The name is still sent to the server.
+    pub(crate) skipped: bool,
+    /// `tls-server-name`: the name in the certificate, if it is not the host in the URL.
+    pub(crate) server_name: Option<String>,
 }
 
 /// PEM texts of a TLS configuration, as of one moment.
@@ -78,11 +72,10 @@ impl TlsConnector {
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TlsError::Handshake)?;
-        let (builder, name) = match verification {
-            Verification::Full { server_name } => (builder.with_root_certificates(roots(material)?), server_name),
-            Verification::Skipped { server_name } => {
-                (builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked { algorithms })), server_name)
-            }
+        let builder = if verification.skipped {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked { algorithms }))
+        } else {
+            builder.with_root_certificates(roots(material)?)
         };
         let mut config = match &material.certificate {
             Some((certificate, key)) => {
@@ -93,7 +86,7 @@ impl TlsConnector {
         };
         // With one server and few connections, a ticket cache only keeps an old identity in use.
         config.resumption = Resumption::disabled();
-        let server_name = name.as_ref().map(|name| parse_name(name)).transpose()?;
+        let server_name = verification.server_name.as_deref().map(parse_name).transpose()?;
         Ok(Self { config: Arc::new(config), server_name })
     }
 }

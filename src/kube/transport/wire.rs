@@ -1,20 +1,19 @@
-//! One exchange with the API server: the ureq agent, with every option set, and no retries.
+//! One exchange with the API server: the ureq agent and its options, without retries.
 //!
 //! The environment must never be read here, no redirect followed, no proxy used and no CA trusted but those that the
 //! location names.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ureq::config::{AutoHeaderValue, RedirectAuthHeaders};
+use ureq::config::AutoHeaderValue;
 use ureq::http::{Uri, uri::Scheme};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Proxy};
 
-use super::Limits;
+use super::limits;
 use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification, bare};
 use crate::system::guarded::Guarded;
 
@@ -30,13 +29,12 @@ pub(crate) struct Route {
 /// The agent, recreated when the certificates have changed.
 pub(crate) struct Wire {
     route: Route,
-    limits: Limits,
     made: Guarded<Option<(Arc<TlsMaterial>, Agent)>>,
 }
 
 impl Wire {
-    pub(crate) fn new(route: Route, limits: Limits) -> Self {
-        Self { route, limits, made: Guarded::default() }
+    pub(crate) fn new(route: Route) -> Self {
+        Self { route, made: Guarded::default() }
     }
 
     /// Returns the agent for this material. Two identities never share a connection.
@@ -53,7 +51,7 @@ impl Wire {
     }
 
     fn make(&self, material: &TlsMaterial) -> Result<Agent, TlsError> {
-        let config = config(&self.limits, self.route.verification.is_some(), self.route.proxy.clone());
+        let config = config(self.route.verification.is_some(), self.route.proxy.clone());
         let socket = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
         Ok(match &self.route.verification {
             Some(verification) => Agent::with_parts(config, socket.chain(TlsConnector::new(verification, material)?), Addresses::default()),
@@ -62,45 +60,34 @@ impl Wire {
     }
 }
 
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("route", &self.route).finish_non_exhaustive()
-    }
-}
-
-fn config(limits: &Limits, https_only: bool, proxy: Option<Proxy>) -> ureq::config::Config {
+fn config(https_only: bool, proxy: Option<Proxy>) -> ureq::config::Config {
     // Our own connector does TLS. If ureq's were used, it would trust no certificate.
     let no_trust = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::new_with_certs(&[])).build();
     Agent::config_builder()
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
-        .allow_non_standard_methods(false)
         .http_status_as_error(false)
         .https_only(https_only)
         .input_buffer_size(BUFFER_BYTES)
-        .ip_family(ureq::config::IpFamily::Any)
-        .max_idle_age(limits.idle)
+        .max_idle_age(limits::IDLE)
         .max_idle_connections(IDLE_CONNECTIONS_MAX)
         .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .max_response_header_size(HEAD_BYTES_MAX)
-        .no_delay(true)
         .output_buffer_size(BUFFER_BYTES)
         .proxy(proxy)
-        .redirect_auth_headers(RedirectAuthHeaders::Never)
-        .save_redirect_history(false)
-        .timeout_await_100(Some(limits.send_request))
-        .timeout_connect(Some(limits.connect))
-        .timeout_global(Some(limits.page))
-        .timeout_per_call(Some(limits.page))
-        .timeout_per_read(Some(limits.progress))
-        .timeout_per_write(Some(limits.progress))
-        .timeout_recv_body(Some(limits.receive_body))
-        .timeout_recv_response(Some(limits.receive_response))
-        .timeout_resolve(Some(limits.resolve))
-        .timeout_send_body(Some(limits.send_body))
-        .timeout_send_request(Some(limits.send_request))
+        .timeout_await_100(Some(limits::SEND_REQUEST))
+        .timeout_connect(Some(limits::CONNECT))
+        .timeout_global(Some(limits::PAGE))
+        .timeout_per_call(Some(limits::PAGE))
+        .timeout_per_read(Some(limits::PROGRESS))
+        .timeout_per_write(Some(limits::PROGRESS))
+        .timeout_recv_body(Some(limits::RECEIVE_BODY))
+        .timeout_recv_response(Some(limits::RECEIVE_RESPONSE))
+        .timeout_resolve(Some(limits::RESOLVE))
+        .timeout_send_body(Some(limits::SEND_BODY))
+        .timeout_send_request(Some(limits::SEND_REQUEST))
         .tls_config(no_trust)
         .user_agent(concat!("reboot-manager/", env!("CARGO_PKG_VERSION")))
         .build()

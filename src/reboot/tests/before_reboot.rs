@@ -4,231 +4,179 @@ use super::*;
 
 impl Fixture {
     fn pre_reboot(&self, observed: &Observed, slots: usize) -> Step {
-        pre_reboot::next(
-            &self.caller(),
-            observed,
-            &Rules { capacity: Capacity { slots }, protect_control_plane: true, ours: Ours::default() },
-            self.now,
-        )
+        pre_reboot::next(&self.caller(), observed, &rules(slots), self.now)
     }
 
-    /// The lock in which `others` nodes hold slots, too.
-    fn lock_with(&self, others: usize) -> Lock {
-        let (group, now) = (GroupName::parse("default").unwrap(), self.now.clock);
-        let take = |state: LockState, other: usize| state.take(&NodeName(format!("x{other}")), &Uid(format!("x{other}")), &group, now);
-        Lock { state: (0..others).fold(self.state.clone(), take), ..self.lock() }
+    /// Facts before the first write: the node and the marked nodes, then the lock.
+    fn at_first(&self, lock: Lock, marked: &[&str]) -> Observed {
+        let mut observed = self.observed(in_service(), 1, lock, 2);
+        let members = marked.iter().map(|name| marked_by_hand(name)).collect();
+        observed.fleet_cached = Some(self.reading(FleetFacts { members }, 1));
+        observed
     }
-}
 
-fn takes(step: &Step) -> bool {
-    matches!(step, Step::Change(Change::Lock { why: LockChange::Take, .. }))
+    /// Facts after the drain was recorded: the lock, then the node marked for the term that it holds there, then the pods, then the fleet.
+    fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
+        let mut node = self.node();
+        node.meta.record.as_mut().unwrap().term.term = lock.state.holder(&uid("n0")).unwrap().term;
+        let members = marked.iter().map(|name| marked_by_hand(name)).collect();
+        // After a newer fleet the rules read the lock again.
+        let mut observed = self.observed(node, 2, lock, if marked.is_empty() { 1 } else { 6 });
+        observed.pods = Some(self.reading(Complete::of_all_pages(pods), 4));
+        observed.fleet = Some(self.reading(FleetFacts { members }, 5));
+        observed
+    }
 }
 
 #[test]
 fn an_approved_node_that_was_uncordoned_takes_a_new_term_once_there_is_room() {
     let fixture = Fixture::approved();
     let uncordoned = || Node { unschedulable: false, ..fixture.node() };
-    let next = |node, lock, others| fixture.pre_reboot(&fixture.observed(uncordoned(), node, fixture.lock_with(others), lock), 1);
-    assert!(matches!(next(1, 2, 0), Step::Read(Question::Node)), "the mark may not have been made yet");
-    assert!(takes(&next(2, 1, 0)) && takes(&next(1, 1, 0)));
-    assert_eq!(refused(next(2, 1, 1)), "node n0 must wait: the slot is held by x0 since 2027-01-15T08:00:00Z");
+    let next = |node, lock, held: &[&str]| fixture.pre_reboot(&fixture.observed(uncordoned(), node, fixture.held(held, &["n0"]), lock), 1);
+    // The mark may not have been made yet.
+    check(next(1, 2, &["n0"]), "read Node");
+    check(next(2, 1, &["n0"]), "write Take");
+    check(next(1, 1, &["n0"]), "write Take");
+    check(next(2, 1, &["n0", "x"]), "node n0 must wait: the slot is held by x since 2027-01-15T08:00:00Z");
 }
 
 /// A request from before the Node was deleted and registered again must not replace the slot of its successor.
 #[test]
 fn the_slot_of_another_node_of_this_name_is_replaced_only_by_the_later_of_the_two() {
     let fixture = Fixture::approved();
-    let held_by = |name: &NodeName| {
-        let state = LockState::default().take(name, &Uid("another".to_owned()), &group(), fixture.now.clock);
-        Lock { state, ..fixture.lock() }
-    };
-    let next = |lock, tick, slots| {
-        let mut observed = fixture.observed(in_service(), tick, lock, 2);
-        observed.fleet_cached = Some(fixture.reading(FleetFacts::default(), 1));
+    let next = |node: &str, tick, slots| {
+        let state = LockState::default().take(&name(node), &uid("another"), &group(), fixture.now.clock);
+        let mut observed = fixture.at_first(Lock { state, ..fixture.lock() }, &[]);
+        observed.node.as_mut().unwrap().tick = tick;
         fixture.pre_reboot(&observed, slots)
     };
-    assert!(matches!(next(held_by(fixture.node.name()), 1, 1), Step::Read(Question::Node)));
-    assert!(takes(&next(held_by(fixture.node.name()), 2, 1)) && takes(&next(held_by(fixture.node.name()), 3, 1)));
-    assert!(takes(&next(held_by(&NodeName("x".to_owned())), 1, 2)), "the slot of another name stays");
+    check(next("n0", 1, 1), "read Node");
+    check(next("n0", 2, 1), "write Take");
+    check(next("n0", 3, 1), "write Take");
+    // The slot of another name stays.
+    check(next("x", 1, 2), "write Take");
 }
 
 #[test]
 fn a_node_takes_no_slot_while_as_many_others_are_marked_as_there_is_room_for() {
     let fixture = Fixture::approved();
-    let free = Lock { state: LockState::default(), ..fixture.lock() };
-    let next = |names: &[&str], slots| {
-        let mut observed = fixture.observed(in_service(), 1, free.clone(), 2);
-        observed.fleet_cached = Some(fixture.reading(FleetFacts { members: names.iter().map(|name| marked_by_hand(name)).collect() }, 1));
-        fixture.pre_reboot(&observed, slots)
-    };
-    assert!(takes(&next(&[], 1)) && takes(&next(&["x"], 2)));
-    assert!(refused(next(&["x"], 1)).contains("node x marked"), "{}", refused(next(&["x"], 1)));
-    assert!(refused(next(&["x", "y"], 2)).contains("nodes x and y marked"));
+    let next = |marked: &[&str], slots| fixture.pre_reboot(&fixture.at_first(fixture.freed(&["n0"]), marked), slots);
+    check(next(&[], 1), "write Take");
+    check(next(&["x"], 2), "write Take");
+    refused(next(&["x"], 1), "node x marked");
+    refused(next(&["x", "y"], 2), "nodes x and y marked");
 }
 
 /// The approval cannot be taken back while the node may be rebooting; the message says so only then.
 #[test]
 fn an_uncordoned_node_that_a_gate_refuses_keeps_its_slot_until_it_has_checked_in() {
     let fixture = Fixture::approved();
-    let node = Node { unschedulable: false, readiness: Readiness::NotReady, ..fixture.node() };
-    let says = |state| refused(fixture.pre_reboot(&fixture.observed(node.clone(), 2, Lock { state, ..fixture.lock() }, 1), 1));
-    let keeps = "has not been Ready";
-    let approved = says(fixture.state.clone());
+    let node = || Node { unschedulable: false, readiness: Readiness::NotReady, ..fixture.node() };
+    let says = |lock| short(fixture.pre_reboot(&fixture.observed(node(), 2, lock, 1), 1));
+    let approved = says(fixture.lock());
     assert!(approved.contains("and keeps its slot, for which other nodes wait"), "{approved}");
-    let checked_in = says(fixture.state.check_in(&fixture.uid, fixture.now.clock));
-    assert!(checked_in.contains(keeps) && !checked_in.contains("keeps its slot"), "{checked_in}");
+    let checked_in = says(fixture.checked_in());
+    assert!(checked_in.contains("has not been Ready") && !checked_in.contains("keeps its slot"), "{checked_in}");
 }
 
 #[test]
 fn a_node_that_is_refused_without_a_slot_is_restored_first_if_this_lease_has_marked_it() {
     let fixture = Fixture::approved();
-    let lock = || Lock { state: fixture.lock_with(1).state.free(&fixture.uid), ..fixture.lock() };
-    let next = |node, node_tick| fixture.pre_reboot(&fixture.observed(node, node_tick, lock(), 2), 1);
-    assert!(matches!(next(fixture.node(), 1), Step::Change(Change::Node { why: NodeChange::Restore, .. })));
-    assert!(matches!(next(fixture.node(), 3), Step::Read(Question::Lock)), "the mark may be newer than the lock");
+    let next = |node, node_tick| fixture.pre_reboot(&fixture.observed(node, node_tick, fixture.freed(&["n0", "x"]), 2), 1);
+    check(next(fixture.node(), 1), "write Restore");
+    // The mark may be newer than the lock.
+    check(next(fixture.node(), 3), "read Lock");
     let mut other = fixture.node();
-    other.meta.record.as_mut().unwrap().term.lease = Uid("another".to_owned());
-    assert!(refused(next(other, 1)).contains("the slot is held by x0"), "it may be rebooting");
-    assert!(refused(next(in_service(), 1)).contains("the slot is held by x0"));
+    other.meta.record.as_mut().unwrap().term.lease = uid("another");
+    // The node may be rebooting.
+    refused(next(other, 1), "the slot is held by x");
+    refused(next(in_service(), 1), "the slot is held by x");
 }
 
 #[test]
 fn a_refusal_counts_the_slots_in_words() {
     let fixture = Fixture::approved();
-    let freed = |others| {
-        let lock = fixture.lock_with(others);
-        Lock { state: lock.state.free(&fixture.uid), ..lock }
-    };
-    let mut ready = fixture.node();
-    (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
-    let says = |slots| refused(fixture.pre_reboot(&fixture.observed(ready.clone(), 1, freed(slots), 2), slots));
-    assert!(says(1).contains("must wait: the slot is held by x0 since "), "{}", says(1));
-    assert!(says(2).contains("must wait: all slots are held by x0 since "), "{}", says(2));
-}
-
-impl Fixture {
-    /// The lock in which the node holds its first term, not approved yet; `before` others took a slot before it, `after` after it.
-    fn lock_held(&self, before: usize, after: usize) -> Lock {
-        let (group, now) = (GroupName::parse("default").unwrap(), self.now.clock);
-        let take = |state: LockState, name: &str| state.take(&NodeName(name.to_owned()), &Uid(name.to_owned()), &group, now);
-        let mut state = (0..before).fold(LockState::default(), |state, other| take(state, &format!("x{other}")));
-        state = state.take(&NodeName("n0".to_owned()), &self.uid, &group, now);
-        state = (0..after).fold(state, |state, other| take(state, &format!("y{other}")));
-        Lock { state, ..self.lock() }
-    }
-
-    /// The node, marked for the term that it holds in this lock.
-    fn node_held(&self, lock: &Lock) -> Node {
-        let mut node = self.node();
-        node.meta.record.as_mut().unwrap().term.term = lock.state.holder(&self.uid).unwrap().term;
-        node
-    }
-
-    /// Records the lock, then the node, then the pods, then the fleet after the drain was recorded.
-    fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
-        let node = self.node_held(&lock);
-        let mut observed = self.observed(node, 2, lock, 1);
-        let members = marked.iter().map(|name| marked_by_hand(name)).collect();
-        observed.pods = Some(self.reading(Complete::of_all_pages(pods), 4));
-        observed.fleet = Some(self.reading(FleetFacts { members }, 5));
-        // After a newer fleet the rules read the lock again.
-        observed.lock.as_mut().unwrap().tick = if marked.is_empty() { 1 } else { 6 };
-        observed
-    }
-}
-
-fn goes_back(step: &Step) -> bool {
-    matches!(step, Step::Change(Change::Lock { why: LockChange::Free, .. }))
-}
-
-fn approves(step: &Step) -> bool {
-    matches!(step, Step::Change(Change::Lock { why: LockChange::Approve, .. }))
+    let next = |held: &[&str]| fixture.pre_reboot(&fixture.at_first(fixture.freed(held), &[]), held.len());
+    refused(next(&["x"]), "must wait: the slot is held by x since ");
+    refused(next(&["x", "y"]), "must wait: all slots are held by x since ");
 }
 
 #[test]
 fn holders_beyond_the_slots_are_the_latest_that_are_not_approved() {
     let fixture = Fixture::approved();
-    let next = |lock: Lock, slots| fixture.pre_reboot(&fixture.looked(lock, &[], Vec::new()), slots);
-    assert!(goes_back(&next(fixture.lock_held(1, 0), 1)), "the other was first");
-    assert!(approves(&next(fixture.lock_held(0, 1), 1)), "the other came after it");
-    assert!(approves(&next(fixture.lock_held(1, 0), 2)), "there is room for both");
-    let mut lock = fixture.lock_held(0, 1);
-    lock.state = lock.state.approve(&Uid("y0".to_owned()), "0", fixture.now.clock);
-    assert!(goes_back(&next(lock, 1)), "the other came after it and is approved");
-    let mut lock = fixture.lock_held(1, 0);
-    lock.state = lock.state.approve(&fixture.uid, "0", fixture.now.clock);
-    assert!(approves(&next(lock, 1)), "who is approved does not go back");
+    for (held, approved, slots, want, why) in [
+        (["x", "n0"], &[][..], 1, "write Free", "the other was first"),
+        (["n0", "x"], &[], 1, "write Approve", "the other came after it"),
+        (["x", "n0"], &[], 2, "write Approve", "there is room for both"),
+        (["n0", "x"], &["x"], 1, "write Free", "the other came after it and is approved"),
+        (["x", "n0"], &["n0"], 1, "write Approve", "an approved node does not go back"),
+    ] {
+        let step = fixture.pre_reboot(&fixture.looked(fixture.held(&held, approved), &[], Vec::new()), slots);
+        assert_eq!(short(step), want, "{why}");
+    }
 }
 
 #[test]
 fn a_node_is_marked_over_a_version_from_before_the_lock() {
     let fixture = Fixture::approved();
-    let mut ready = fixture.node();
-    (ready.meta.status, ready.meta.record, ready.unschedulable) = (Status::Ready, None, false);
-    let next = |node, lock| fixture.pre_reboot(&fixture.observed(ready.clone(), node, fixture.lock_held(0, 0), lock), 1);
-    assert!(matches!(next(1, 2), Step::Change(Change::Node { why: NodeChange::Mark, .. })));
-    assert!(matches!(next(2, 1), Step::Read(Question::Lock)));
-    assert!(matches!(next(1, 1), Step::Read(Question::Lock)));
+    let next = |node, lock| fixture.pre_reboot(&fixture.observed(in_service(), node, fixture.held(&["n0"], &[]), lock), 1);
+    check(next(1, 2), "write Mark");
+    check(next(2, 1), "read Lock");
+    check(next(1, 1), "read Lock");
 }
 
 #[test]
 fn other_marked_nodes_are_checked_before_the_approval_only() {
     let fixture = Fixture::approved();
-    let mut observed = fixture.observed(fixture.node(), 2, fixture.lock_held(0, 0), 1);
-    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::FleetCached)));
+    let held = || fixture.held(&["n0"], &[]);
+    let mut observed = fixture.observed(fixture.node(), 2, held(), 1);
+    check(fixture.pre_reboot(&observed, 1), "read FleetCached");
+    // The node has just marked itself.
     observed.own_write = Some(fixture.node().meta);
-    assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::Fleet)), "it has just marked itself");
-    assert!(matches!(fixture.pre_reboot(&fixture.observed(fixture.node(), 2, fixture.lock(), 1), 1), Step::Read(Question::Pods)));
-    let mut observed = fixture.looked(fixture.lock_held(0, 0), &[], Vec::new());
+    check(fixture.pre_reboot(&observed, 1), "read Fleet");
+    check(fixture.pre_reboot(&fixture.observed(fixture.node(), 2, fixture.lock(), 1), 1), "read Pods");
+    let mut observed = fixture.looked(held(), &[], Vec::new());
     observed.fleet = None;
     observed.fleet_cached = Some(fixture.reading(FleetFacts::default(), 3));
     let step = fixture.pre_reboot(&observed, 1);
     let Step::Change(Change::Node { why: NodeChange::Drained, patch }) = step else { panic!("{step:?}") };
-    observed.own_write = Some(crate::cluster::NodeMeta { record: patch.record, ..fixture.node().meta });
+    observed.own_write = Some(NodeMeta { record: patch.record, ..fixture.node().meta });
     for tick in [3, 4] {
+        // The fleet was not read after the pods.
         observed.fleet = Some(fixture.reading(FleetFacts::default(), tick));
-        assert!(matches!(fixture.pre_reboot(&observed, 1), Step::Read(Question::Fleet)), "it was not read after the pods");
+        check(fixture.pre_reboot(&observed, 1), "read Fleet");
     }
-    let one = refused(fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["z"], Vec::new()), 1));
-    assert!(one.contains(": node z marked rebootmanager/status=Rebooting without a slot"), "{one}");
-    let two = refused(fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["y", "z"], Vec::new()), 1));
-    assert!(two.contains(": nodes y and z marked rebootmanager/status=Rebooting without a slot"), "{two}");
-    assert!(
-        goes_back(&fixture.pre_reboot(&fixture.looked(fixture.lock_held(0, 0), &["a"], Vec::new()), 1)),
-        "the other is the first by name"
-    );
+    let next = |marked: &[&str]| fixture.pre_reboot(&fixture.looked(held(), marked, Vec::new()), 1);
+    refused(next(&["z"]), ": node z marked rebootmanager/status=Rebooting without a slot");
+    refused(next(&["y", "z"]), ": nodes y and z marked rebootmanager/status=Rebooting without a slot");
+    // The other is the first by name.
+    check(next(&["a"]), "write Free");
 }
 
 #[test]
 fn our_own_pod_asks_for_another_node_and_no_other_pod_does() {
     let fixture = Fixture::approved();
-    let pod = |uid: &str| -> Pod {
+    let pod = |uid: &&str| -> Pod {
         let wire =
             json!({"metadata": {"namespace": "shop", "name": uid, "uid": uid}, "spec": {"nodeName": "n0"}, "status": {"phase": "Running"}});
         serde_json::from_value(wire).unwrap()
     };
-    let rules = Rules {
-        capacity: Capacity { slots: 1 },
-        protect_control_plane: true,
-        ours: Ours { uid: Some(Uid("us".to_owned())), ..Ours::default() },
-    };
-    let next = |pods| pre_reboot::next(&fixture.caller(), &fixture.looked(fixture.lock_held(0, 0), &[], pods), &rules, fixture.now);
-    assert!(matches!(next(vec![pod("us")]), Step::Read(Question::OtherHosts)));
-    assert!(matches!(next(vec![pod("other")]), Step::Wait(Wait::Drain(_))));
-    assert!(matches!(next(vec![pod("us"), pod("other")]), Step::Wait(Wait::Drain(_))), "the others go first");
-    assert!(approves(&next(vec![])));
+    let rules = Rules { ours: Ours { uid: Some(uid("us")), ..Ours::default() }, ..rules(1) };
+    // The others go first.
+    for (pods, want) in [(&["us"][..], "read OtherHosts"), (&["other"], "wait"), (&["us", "other"], "wait"), (&[], "write Approve")] {
+        let observed = fixture.looked(fixture.held(&["n0"], &[]), &[], pods.iter().map(pod).collect());
+        check(pre_reboot::next(&fixture.caller(), &observed, &rules, fixture.now), want);
+    }
 }
 
 #[test]
 fn an_approval_counts_when_it_was_written_after_the_pods_were_listed() {
     let fixture = Fixture::approved();
-    let next = |lock_tick| {
+    for (lock_tick, want) in [(5, "approved"), (4, "write Approve"), (3, "write Approve")] {
         let mut observed = fixture.looked(Lock { written: Some(LockChange::Approve), ..fixture.lock() }, &[], Vec::new());
         observed.lock.as_mut().unwrap().tick = lock_tick;
-        fixture.pre_reboot(&observed, 1)
-    };
-    assert!(matches!(next(5), Step::Answer(Outcome::Approved(..))));
-    assert!(approves(&next(4)) && approves(&next(3)));
+        check(fixture.pre_reboot(&observed, 1), want);
+    }
 }
 
 #[test]
@@ -239,11 +187,9 @@ fn a_request_continues_only_under_its_own_term() {
         observed.term = Some(HeldTerm { term: 1, approved: None, checked_in: false });
         fixture.pre_reboot(&observed, 1)
     };
-    assert!(approves(&next(fixture.lock_held(0, 0))));
-    let mut lock = fixture.lock_held(0, 0);
-    lock.state = lock.state.check_in(&fixture.uid, fixture.now.clock);
-    assert!(refused(next(lock)).contains("superseded by"), "checked in since");
-    let mut lock = fixture.lock_held(1, 0);
-    lock.state = lock.state.free(&Uid("x0".to_owned()));
-    assert!(refused(next(lock)).contains("superseded by"), "a later term");
+    check(next(fixture.held(&["n0"], &[])), "write Approve");
+    refused(next(fixture.checked_in()), "superseded by");
+    // A later term.
+    let lock = fixture.held(&["x", "n0"], &[]);
+    refused(next(Lock { state: lock.state.free(&uid("x")), ..lock }), "superseded by");
 }

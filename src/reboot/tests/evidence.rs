@@ -2,70 +2,78 @@
 
 use super::*;
 
+impl Fixture {
+    /// A value whose reading began after that number of seconds.
+    fn after<T>(&self, seconds: u64, value: T, tick: u64) -> Reading<T> {
+        Reading { value, tick, at: self.now.instant + Duration::from_secs(seconds) }
+    }
+
+    fn cordoned(&self, tick: u64) -> Cordoned {
+        Cordoned::of(&self.reading(Some(self.node()), tick), &self.lock(), 1).unwrap()
+    }
+
+    fn emptied(&self, pods: &Reading<Complete<Vec<Pod>>>, cordoned: &Cordoned) -> Option<Emptied> {
+        Emptied::of(pods, cordoned, |pods| DrainPlan::of(pods, &Ours::default(), self.now.clock, None)).ok()
+    }
+
+    fn slot(&self, seconds: u64, tick: u64) -> HeldSlot {
+        HeldSlot::of(&self.after(seconds, Lock { written: Some(LockChange::Approve), ..self.lock() }, tick), &uid("n0")).unwrap()
+    }
+}
+
+fn pods(pods: Vec<Pod>) -> Complete<Vec<Pod>> {
+    Complete::of_all_pages(pods)
+}
+
 #[test]
 fn proofs_that_are_old_or_out_of_order_approve_nothing() {
     let fixture = Fixture::approved();
-    let at = |tick, seconds| (tick, fixture.now.instant + Duration::from_secs(seconds));
-    let node = {
-        let mut node = in_service();
-        node.unschedulable = true;
-        node.meta.status = Status::Rebooting;
-        node.meta.record = Some(CordonRecord { before: Before::Schedulable, term: Term { lease: Uid::default(), term: 1 }, drained: None });
-        node.readiness = Readiness::Ready;
-        node
-    };
-    let uid = &node.meta.uid;
-    let held = LockState::default().take(node.name(), uid, &fixture.caller().group, fixture.now.clock).approve(uid, "0", fixture.now.clock);
-    let approve = |(n, n_at), (p, p_at), (l, l_at), now: u64| {
-        let lock = Reading { value: Lock { state: held.clone(), version: None, written: Some(LockChange::Approve) }, tick: l, at: l_at };
-        let cordoned = Cordoned::of(&Reading { value: Some(node.clone()), tick: n, at: n_at }, &lock.value, 1).unwrap();
-        let pods = Reading { value: Complete::of_all_pages(vec![]), tick: p, at: p_at };
-        let emptied = Emptied::of(&pods, &cordoned, |_| DrainPlan::default()).ok()?;
-        Approval::of(cordoned, emptied, HeldSlot::of(&lock, uid).unwrap(), fixture.now.instant + Duration::from_secs(now)).ok()
-    };
-    assert!(approve(at(1, 0), at(2, 0), at(3, 0), 0).is_some());
-    assert!(approve(at(1, 0), at(2, 0), at(3, 0), PROOF_AGE_MAX.as_secs()).is_some());
-    assert!(approve(at(1, 0), at(2, 0), at(2, 0), 0).is_none(), "the slot was not seen after the pods");
-    assert!(approve(at(1, 0), at(2, 9), at(3, 9), PROOF_AGE_MAX.as_secs() + 1).is_none(), "frozen after the cordon was seen");
-    assert!(approve(at(2, 0), at(1, 0), at(3, 0), 0).is_none(), "listed before the cordon");
-    assert!(approve(at(1, 0), at(3, 0), at(2, 0), 0).is_none(), "slot seen before the list");
-}
-
-#[test]
-fn a_slot_that_was_only_read_proves_nothing() {
-    let fixture = Fixture::approved();
-    let (caller, now) = (fixture.caller(), fixture.now);
-    let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, now.clock).approve(&caller.uid, "0", now.clock);
-    let lock = |written| Reading { value: Lock { state: state.clone(), version: None, written }, tick: 9, at: now.instant };
-    assert!(HeldSlot::of(&lock(None), &caller.uid).is_none());
-    assert!(HeldSlot::of(&lock(Some(LockChange::Take)), &caller.uid).is_none());
-    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &caller.uid).is_some());
-    assert!(HeldSlot::of(&lock(Some(LockChange::Approve)), &Uid("other".to_owned())).is_none());
-}
-
-#[test]
-fn a_node_is_cordoned_only_when_it_is_marked_for_this_term_and_unschedulable() {
-    let fixture = Fixture::approved();
-    let lock = fixture.lock();
-    let observed = |node: &Node| fixture.reading(Some(node.clone()), 1);
-    let node = fixture.node();
-    assert!(Cordoned::of(&observed(&node), &lock, 1).is_some());
-    assert!(Cordoned::of(&observed(&node), &lock, 2).is_none(), "another term");
-    assert!(Cordoned::of(&observed(&Node { unschedulable: false, ..node.clone() }), &lock, 1).is_none(), "uncordoned");
-    let mut ready = node;
-    ready.meta.status = Status::Ready;
-    assert!(Cordoned::of(&observed(&ready), &lock, 1).is_none(), "not marked");
+    let old = PROOF_AGE_MAX.as_secs();
+    // The ticks of the node, the pods and the lock; the seconds between the first and the others, and between the first and the approval.
+    for ([node, list, lock], seconds, now, approves, why) in [
+        ([1, 2, 3], 0, 0, true, ""),
+        ([1, 2, 3], 0, old, true, ""),
+        ([1, 2, 2], 0, 0, false, "the slot was not seen after the pods"),
+        ([1, 2, 3], 9, old + 1, false, "frozen after the cordon was seen"),
+        ([2, 1, 3], 0, 0, false, "listed before the cordon"),
+        ([2, 2, 3], 0, 0, false, "listed with the cordon"),
+        ([1, 3, 2], 0, 0, false, "slot seen before the list"),
+    ] {
+        let cordoned = fixture.cordoned(node);
+        let emptied = fixture.emptied(&fixture.after(seconds, pods(Vec::new()), list), &cordoned);
+        let now = fixture.now.instant + Duration::from_secs(now);
+        let approval = emptied.and_then(|emptied| Approval::of(cordoned, emptied, fixture.slot(seconds, lock), now).ok());
+        assert_eq!(approval.is_some(), approves, "{why}");
+    }
 }
 
 #[test]
 fn a_list_with_the_tick_of_the_cordon_proves_nothing() {
     let fixture = Fixture::approved();
-    let lock = Lock { written: Some(LockChange::Approve), ..fixture.lock() };
-    let cordoned = |tick| Cordoned::of(&fixture.reading(Some(fixture.node()), tick), &lock, 1).unwrap();
-    let emptied = || Emptied::of(&fixture.reading(Complete::of_all_pages(Vec::new()), 2), &cordoned(1), |_| DrainPlan::default()).unwrap();
-    let slot = || HeldSlot::of(&fixture.reading(lock.clone(), 3), &fixture.uid).unwrap();
-    assert!(Approval::of(cordoned(1), emptied(), slot(), fixture.now.instant).is_ok());
-    assert!(Approval::of(cordoned(2), emptied(), slot(), fixture.now.instant).is_err());
+    for (tick, proves) in [(1, true), (2, false)] {
+        let emptied = fixture.emptied(&fixture.reading(pods(Vec::new()), 2), &fixture.cordoned(1)).unwrap();
+        let approval = Approval::of(fixture.cordoned(tick), emptied, fixture.slot(0, 3), fixture.now.instant);
+        assert_eq!(approval.is_ok(), proves);
+    }
+}
+
+#[test]
+fn a_slot_that_was_only_read_proves_nothing() {
+    let fixture = Fixture::approved();
+    let proves = |written, node| HeldSlot::of(&fixture.reading(Lock { written, ..fixture.lock() }, 9), &uid(node)).is_some();
+    assert!(!proves(None, "n0") && !proves(Some(LockChange::Take), "n0"));
+    assert!(proves(Some(LockChange::Approve), "n0") && !proves(Some(LockChange::Approve), "other"));
+}
+
+#[test]
+fn a_node_is_cordoned_only_when_it_is_marked_for_this_term_and_unschedulable() {
+    let fixture = Fixture::approved();
+    let proves = |node, term| Cordoned::of(&fixture.reading(Some(node), 1), &fixture.lock(), term).is_some();
+    assert!(proves(fixture.node(), 1) && !proves(fixture.node(), 2));
+    assert!(!proves(Node { unschedulable: false, ..fixture.node() }, 1), "uncordoned");
+    let mut ready = fixture.node();
+    ready.meta.status = Status::Ready;
+    assert!(!proves(ready, 1), "not marked");
 }
 
 #[test]
@@ -73,12 +81,8 @@ fn an_approval_names_the_pods_that_stay_because_they_came_back() {
     let fixture = Fixture::approved();
     let wire = json!({"metadata": {"namespace": "shop", "name": "back", "uid": "p", "creationTimestamp": "2030-01-01T00:00:00Z"},
         "spec": {"nodeName": "n0", "tolerations": [{"operator": "Exists"}]}, "status": {"phase": "Running"}});
-    let lock = Lock { written: Some(LockChange::Approve), ..fixture.lock() };
-    let cordoned = Cordoned::of(&fixture.reading(Some(fixture.node()), 1), &lock, 1).unwrap();
-    let pods = fixture.reading(Complete::of_all_pages(vec![serde_json::from_value(wire).unwrap()]), 2);
-    let plan = |pods: &[Pod]| DrainPlan::of(pods, &Ours::default(), fixture.now.clock, None);
-    let emptied = Emptied::of(&pods, &cordoned, plan).unwrap();
-    let slot = HeldSlot::of(&fixture.reading(lock.clone(), 3), &fixture.uid).unwrap();
-    let approval = Approval::of(cordoned, emptied, slot, fixture.now.instant).ok().unwrap();
+    let pods = pods(vec![serde_json::from_value(wire).unwrap()]);
+    let emptied = fixture.emptied(&fixture.reading(pods, 2), &fixture.cordoned(1)).unwrap();
+    let approval = Approval::of(fixture.cordoned(1), emptied, fixture.slot(0, 3), fixture.now.instant).ok().unwrap();
     assert_eq!(approval.came_back().iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop/back"]);
 }

@@ -3,51 +3,50 @@
 use super::*;
 use crate::fleetlock::Fleet;
 
+impl Fixture {
+    /// The others that `own` sees in a fleet, by a lock read at another tick.
+    fn others(&self, members: Vec<Member>, fleet_tick: u64, lock: Lock, lock_tick: u64, own: &str) -> Others {
+        let fleet = self.reading(FleetFacts { members }, fleet_tick);
+        FleetFacts::rebooting_without_slot(Some(&fleet), &self.reading(lock, lock_tick), &name(own))
+    }
+}
+
+fn are(names: &[&str]) -> Others {
+    Others::Rebooting(names.iter().map(|node| name(node)).collect())
+}
+
 /// After its slot is freed, and before the view shows it restored, a node is in the way of no other.
 #[test]
 fn a_node_whose_slot_was_given_back_blocks_no_other_however_late_the_view() {
     let fixture = Fixture::approved();
-    let lease = fixture.version.uid.clone();
-    let state = LockState::default().take(&NodeName("n1".to_owned()), &Uid("u1".to_owned()), &group(), fixture.now.clock);
-    let term = state.last_term;
-    let lock = |state: &LockState, tick| {
-        let version = Some(LeaseVersion { uid: lease.clone(), version: ResourceVersion("7".to_owned()) });
-        Reading { value: Lock { state: state.clone(), version, written: None }, tick, at: fixture.now.instant }
-    };
-    let fleet = |lease: &Uid, term| {
-        let mut marked = marked_by_hand("n1");
-        marked.record =
-            Some(Box::new(CordonRecord { before: Before::Schedulable, term: Term { lease: lease.clone(), term }, drained: None }));
-        Reading { value: FleetFacts { members: vec![marked] }, tick: 2, at: fixture.now.instant }
-    };
-    let others = |fleet: &Reading<FleetFacts>, lock: &Reading<Lock>| {
-        FleetFacts::rebooting_without_slot(Some(fleet), lock, &NodeName("n0".to_owned()))
-    };
-    let none = Others::Rebooting(Vec::new());
-    let n1 = Others::Rebooting(vec![NodeName("n1".to_owned())]);
-    let (held, free) = (state.clone(), state.free(&Uid("u1".to_owned())));
-    assert_eq!(others(&fleet(&lease, term), &lock(&held, 3)), none, "its slot counts");
-    assert_eq!(others(&fleet(&lease, term), &lock(&free, 3)), none);
-    assert_eq!(others(&fleet(&lease, term), &lock(&free, 1)), none, "this lock has counted the term");
-    assert_eq!(others(&fleet(&lease, term + 1), &lock(&free, 1)), Others::LockTooOld, "this one has not");
-    assert_eq!(others(&fleet(&lease, term + 1), &lock(&free, 3)), n1, "which no unedited Lease shows");
-    assert_eq!(others(&fleet(&Uid("another".to_owned()), term), &lock(&free, 3)), n1, "a Lease that was deleted");
+    let (held, free) = (|| fixture.lock(), || fixture.freed(&["n0"]));
+    for (lease, term, lock, lock_tick, want, why) in [
+        ("lease", 1, held(), 3, are(&[]), "its slot counts"),
+        ("lease", 1, free(), 3, are(&[]), "its slot was freed"),
+        ("lease", 1, free(), 1, are(&[]), "this lock has counted the term"),
+        ("lease", 2, free(), 1, Others::LockTooOld, "this one has not"),
+        ("lease", 2, free(), 3, are(&["n0"]), "which no unedited Lease shows"),
+        ("another", 1, free(), 3, are(&["n0"]), "a Lease that was deleted"),
+    ] {
+        let mut marked = marked_by_hand("n0");
+        let term = Term { lease: uid(lease), term };
+        marked.record = Some(Box::new(CordonRecord { before: Before::Schedulable, term, drained: None }));
+        assert_eq!(fixture.others(vec![marked], 2, lock, lock_tick, "n1"), want, "{why}");
+    }
 }
 
 #[test]
 fn others_are_marked_nodes_without_a_slot() {
     let fixture = Fixture::approved();
-    let name = |name: &str| NodeName(name.to_owned());
-    let others = |names: &[&str], fleet, lock, own: &str| {
-        let members = names.iter().map(|node| marked_by_hand(node)).collect();
-        let fleet = fixture.reading(FleetFacts { members }, fleet);
-        FleetFacts::rebooting_without_slot(Some(&fleet), &fixture.reading(fixture.lock(), lock), &name(own))
-    };
-    let are = |names: &[&str]| Others::Rebooting(names.iter().map(|node| name(node)).collect());
-    assert_eq!(others(&["n0", "n1", "n2"], 1, 2, "n1"), are(&["n2"]), "n0 holds a slot, and n1 asks");
-    assert_eq!(others(&["n2"], 2, 1, "n1"), Others::LockTooOld);
-    assert_eq!(others(&["n2"], 2, 2, "n1"), are(&["n2"]), "the lock is not older");
-    assert_eq!(others(&["n0", "n1"], 2, 1, "n1"), are(&[]), "none of these can be mistaken for another");
+    for (marked, fleet_tick, lock_tick, want, why) in [
+        (&["n0", "n1", "n2"][..], 1, 2, are(&["n2"]), "n0 holds a slot, and n1 asks"),
+        (&["n2"], 2, 1, Others::LockTooOld, "n2 may have taken its slot since"),
+        (&["n2"], 2, 2, are(&["n2"]), "the lock is not older"),
+        (&["n0", "n1"], 2, 1, are(&[]), "none of these can be mistaken for another"),
+    ] {
+        let members = marked.iter().map(|node| marked_by_hand(node)).collect();
+        assert_eq!(fixture.others(members, fleet_tick, fixture.lock(), lock_tick, "n1"), want, "{why}");
+    }
     assert_eq!(FleetFacts::rebooting_without_slot(None, &fixture.reading(fixture.lock(), 1), &name("n1")), Others::NotRead);
 }
 

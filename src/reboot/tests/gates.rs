@@ -16,46 +16,39 @@ struct Gate {
 impl Gate {
     fn new() -> Self {
         let fixture = Fixture::approved();
-        let mut node = in_service();
-        node.control_plane = true;
-        let lock = Lock { state: LockState::default(), version: None, written: None };
         let mut gate = Self {
-            observed: Observed::new(node.meta.uid.clone(), None),
-            lock: Reading { value: lock, tick: 2, at: fixture.now.instant },
-            rules: Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() },
-            node,
+            node: Node { control_plane: true, ..in_service() },
+            observed: Observed::new(uid("n0"), None),
+            lock: fixture.reading(fixture.held(&[], &[]), 2),
+            rules: rules(1),
             fixture,
         };
-        gate.reads(None, 3);
+        gate.reads(plane("n1", None));
         gate
     }
 
-    /// The control-plane nodes, read at this tick.
-    fn reads(&mut self, unavailable: Option<Unavailable>, tick: u64) {
-        let members = vec![plane("n0", Some(Unavailable::Cordoned)), plane("n1", unavailable)];
-        self.observed.fleet_cached = Some(Reading { value: FleetFacts { members }, tick, at: self.fixture.now.instant });
+    /// Reads the control-plane nodes: itself, cordoned, and this one.
+    fn reads(&mut self, other: Member) {
+        let members = vec![plane("n0", Some(Unavailable::Cordoned)), other];
+        self.observed.fleet_cached = Some(self.fixture.reading(FleetFacts { members }, 3));
     }
 
-    fn take(&mut self, name: &str) {
-        let (name, uid) = (NodeName(name.to_owned()), Uid(format!("u-{name}")));
-        self.lock.value.state = self.lock.value.state.take(&name, &uid, &GroupName::parse("g").unwrap(), self.fixture.now.clock);
-    }
-
-    fn step(&self) -> Option<Step> {
-        closed(&self.fixture.caller(), &self.observed, &self.lock, &self.node, &self.rules, self.fixture.now)
+    /// Lets these nodes hold the slots.
+    fn hold(&mut self, nodes: &[&str], approved: &[&str]) {
+        self.lock.value = self.fixture.held(nodes, approved);
     }
 
     /// Kind and message of the refusal; empty when the way is free.
     fn says(&self) -> String {
-        match self.step() {
+        match closed(&self.fixture.caller(), &self.observed, &self.lock, &self.node, &self.rules, self.fixture.now) {
             None => String::new(),
             Some(Step::Answer(Outcome::Refused(refusal))) => format!("{}: {}", refusal.kind.name(), refusal.message),
-            Some(step) => format!("{step:?}"),
+            Some(step) => short(step),
         }
     }
 
     fn stays_up(&self) -> bool {
-        let holder = self.lock.value.state.holders.iter().find(|holder| holder.node.as_str() == "n0").unwrap();
+        let holder = self.lock.value.state.holder(&uid("n0")).unwrap();
         let fleet = &self.observed.fleet_cached.as_ref().unwrap().value;
         control_plane_stays_up(&self.fixture.caller(), fleet, &self.lock.value, holder, &self.node, &self.rules)
     }
@@ -78,8 +71,7 @@ fn plane(name: &str, unavailable: Option<Unavailable>) -> Member {
 fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
     let mut gate = Gate::new();
     gate.node.control_plane = false;
-    let ago = |gate: &Gate, seconds| Some(gate.fixture.now.clock - jiff::SignedDuration::from_secs(seconds));
-    for (readiness, since, waits) in [
+    for (readiness, seconds, waits) in [
         (Readiness::Ready, Some(3600), false),
         (Readiness::Unknown, None, false),
         (Readiness::NotReady, Some(-3600), false),
@@ -88,9 +80,10 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
         (Readiness::NotReady, None, true),
     ] {
         gate.node.readiness = readiness;
-        gate.node.readiness_since = since.and_then(|seconds| ago(&gate, seconds));
-        assert_eq!(gate.says().starts_with("node_not_ready: node n0 must wait"), waits, "{readiness:?} {since:?}: {}", gate.says());
-        assert_eq!(gate.step().is_some(), waits);
+        gate.node.readiness_since = seconds.map(|seconds| gate.fixture.now.clock - SignedDuration::from_secs(seconds));
+        let says = gate.says();
+        assert_eq!(says.starts_with("node_not_ready: node n0 must wait"), waits, "{readiness:?} {seconds:?}: {says}");
+        assert_eq!(says.is_empty(), !waits);
     }
 }
 
@@ -103,7 +96,7 @@ fn a_control_plane_node_waits_only_for_another_unavailable_one() {
         (Unavailable::NotReady, "n1 is not Ready"),
         (Unavailable::Rebooting, "n1 is marked Rebooting"),
     ] {
-        gate.reads(Some(why), 3);
+        gate.reads(plane("n1", Some(why)));
         assert!(gate.says().starts_with("control_plane_unavailable: node n0 must wait") && gate.says().contains(says), "{}", gate.says());
     }
     gate.rules.protect_control_plane = false;
@@ -117,16 +110,14 @@ fn a_control_plane_node_waits_only_for_another_unavailable_one() {
 fn the_fleet_is_read_for_a_node_of_the_control_plane() {
     let mut gate = Gate::new();
     gate.observed.fleet_cached = None;
-    assert!(matches!(gate.step(), Some(Step::Read(Question::FleetCached))));
+    assert_eq!(gate.says(), "read FleetCached");
     gate.node.control_plane = false;
-    assert!(gate.step().is_none());
+    assert_eq!(gate.says(), "");
 }
 
 #[test]
 fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
     let mut gate = Gate::new();
-    let version = LeaseVersion { uid: Uid("lease".to_owned()), version: ResourceVersion("7".to_owned()) };
-    gate.lock.value.version = Some(version);
     gate.lock.value.state.last_term = 4;
     for (before, term, readiness, says) in [
         (Before::Schedulable, 4, Readiness::Ready, ""),
@@ -136,9 +127,8 @@ fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
     ] {
         let mut node = plane("n1", Some(Unavailable::Rebooting));
         (node.unschedulable, node.readiness) = (true, readiness);
-        let term = Term { lease: Uid("lease".to_owned()), term };
-        node.record = Some(Box::new(CordonRecord { before, term, drained: None }));
-        gate.observed.fleet_cached = Some(Reading { value: FleetFacts { members: vec![node] }, tick: 3, at: gate.fixture.now.instant });
+        node.record = Some(Box::new(CordonRecord { before, term: gate.lock.value.term(term), drained: None }));
+        gate.reads(node);
         assert!(gate.says().contains(says) && gate.says().is_empty() == says.is_empty(), "{before:?} {readiness:?}: {}", gate.says());
     }
 }
@@ -146,31 +136,29 @@ fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
 #[test]
 fn a_holder_of_the_control_plane_is_known_by_list_or_lease() {
     let mut gate = Gate::new();
-    gate.take("x9");
+    gate.hold(&["x9"], &[]);
     assert_eq!(gate.says(), "", "a worker holds the other slot");
     gate.lock.value.state.holders[0].control_plane = true;
     assert!(gate.says().contains("x9 holds a slot since 20"), "its Node may be deleted: {}", gate.says());
-    let mut gate = Gate::new();
-    gate.take("n1");
-    gate.reads(Some(Unavailable::Rebooting), 3);
+    gate.hold(&["n1"], &[]);
+    gate.reads(plane("n1", Some(Unavailable::Rebooting)));
     assert!(gate.says().contains("n1 holds a slot since 20") && !gate.says().contains("marked"), "named once: {}", gate.says());
 }
 
 #[test]
 fn a_holder_yields_to_unavailable_control_plane_nodes_except_later_holders() {
     let mut gate = Gate::new();
-    gate.take("n0");
+    gate.hold(&["n0"], &[]);
     assert!(gate.stays_up());
-    gate.reads(Some(Unavailable::NotReady), 3);
+    gate.reads(plane("n1", Some(Unavailable::NotReady)));
     assert!(!gate.stays_up());
-    gate.reads(Some(Unavailable::Rebooting), 3);
-    gate.take("n1");
+    gate.reads(plane("n1", Some(Unavailable::Rebooting)));
+    gate.hold(&["n0", "n1"], &[]);
     assert!(gate.stays_up(), "n1 took its slot later, and gives way itself");
-    gate.lock.value.state = gate.lock.value.state.approve(&Uid("u-n1".to_owned()), "b", gate.fixture.now.clock);
+    gate.hold(&["n0", "n1"], &["n1"]);
     assert!(!gate.stays_up(), "but not when it is approved");
-    let mut gate = Gate::new();
-    gate.take("n1");
-    gate.take("n0");
+    gate.reads(plane("n1", None));
+    gate.hold(&["n1", "n0"], &[]);
     assert!(!gate.stays_up(), "n1 took its slot before");
     gate.rules.protect_control_plane = false;
     assert!(gate.stays_up(), "switched off");

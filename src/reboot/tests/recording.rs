@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn only_a_write_that_made_a_new_version_is_our_own() {
     let fixture = Fixture::approved();
-    let versions = |version: u64| {
+    let node = |version: u64| {
         let mut node = fixture.node();
         node.meta.version = ResourceVersion(version.to_string());
         node
@@ -13,13 +13,13 @@ fn only_a_write_that_made_a_new_version_is_our_own() {
     for (change, own) in
         [(Some(NodeChange::Mark), true), (Some(NodeChange::Drained), true), (Some(NodeChange::Restore), false), (None, false)]
     {
-        let mut observed = Observed::new(fixture.uid.clone(), None);
-        observed.record(Fact::Node(Some(versions(7)), None), fixture.now.instant);
-        observed.record(Fact::Node(Some(versions(8)), change), fixture.now.instant);
-        assert_eq!(observed.own_write.as_ref(), own.then(|| versions(8).meta).as_ref(), "{change:?}");
-        observed.record(Fact::Node(Some(versions(8)), change), fixture.now.instant);
+        let mut observed = Observed::new(uid("n0"), None);
+        fixture.record(&mut observed, Fact::Node(Some(node(7)), None));
+        fixture.record(&mut observed, Fact::Node(Some(node(8)), change));
+        assert_eq!(observed.own_write, own.then(|| node(8).meta), "{change:?}");
+        fixture.record(&mut observed, Fact::Node(Some(node(8)), change));
         assert_eq!(observed.own_write, None, "{change:?}: nothing was changed, so the watch has nothing to deliver");
-        observed.record(Fact::Node(Some(versions(9)), change), fixture.now.instant);
+        fixture.record(&mut observed, Fact::Node(Some(node(9)), change));
         observed.forget_node();
         assert_eq!(observed.own_write, None);
     }
@@ -28,46 +28,42 @@ fn only_a_write_that_made_a_new_version_is_our_own() {
 #[test]
 fn the_term_is_the_first_that_was_read_or_the_one_that_was_written() {
     let fixture = Fixture::approved();
-    let lock = |times, written| {
-        let take = |state: LockState, _| state.take(fixture.node.name(), &fixture.uid, &group(), fixture.now.clock);
-        Fact::Lock(Lock { state: (0..times).fold(LockState::default(), take), written, ..fixture.lock() })
-    };
-    let mut observed = Observed::new(fixture.uid.clone(), None);
-    for (times, written, term, first) in
-        [(0, None, None, None), (1, None, Some(1), None), (2, None, Some(1), None), (3, Some(LockChange::Take), Some(3), Some(3))]
-    {
-        observed.record(lock(times, written), fixture.now.instant);
-        let first_term = observed.first.clone().unwrap();
-        assert_eq!((observed.term.as_ref().map(|held| held.term), first_term.map(|held| held.term)), (term, first), "{times}");
+    let mut observed = Observed::new(uid("n0"), None);
+    for (taken, written, term, first) in [
+        (&[][..], None, None, None),
+        (&["n0"], None, Some(1), None),
+        (&["n0"; 2], None, Some(1), None),
+        (&["n0"; 3], Some(LockChange::Take), Some(3), Some(3)),
+    ] {
+        fixture.record(&mut observed, Fact::Lock(Lock { written, ..fixture.held(taken, &[]) }));
+        let number = |held: &Option<HeldTerm>| held.as_ref().map(|held| held.term);
+        assert_eq!((number(&observed.term), number(observed.first.as_ref().unwrap())), (term, first), "{taken:?}");
     }
 }
 
 #[test]
 fn the_fleet_is_read_again_after_every_look_at_the_node_but_the_write_that_restores_it() {
     let fixture = Fixture::approved();
-    for (change, kept) in
-        [(None, false), (Some(NodeChange::Drained), false), (Some(NodeChange::Mark), false), (Some(NodeChange::Restore), true)]
-    {
-        let mut observed = Observed::new(fixture.uid.clone(), None);
-        observed.record(Fact::Fleet(FleetFacts::default()), fixture.now.instant);
-        observed.record(Fact::Node(Some(fixture.node()), change), fixture.now.instant);
-        assert_eq!(observed.fleet.is_some(), kept, "{change:?}");
+    for change in [None, Some(NodeChange::Drained), Some(NodeChange::Mark), Some(NodeChange::Restore)] {
+        let mut observed = Observed::new(uid("n0"), None);
+        fixture.record(&mut observed, Fact::Fleet(FleetFacts::default()));
+        fixture.record(&mut observed, Fact::Node(Some(fixture.node()), change));
+        assert_eq!(observed.fleet.is_some(), change == Some(NodeChange::Restore), "{change:?}");
     }
 }
 
 #[test]
 fn the_record_of_the_drain_is_written_over_the_node_that_was_read() {
     let fixture = Fixture::approved();
-    let mut observed = Observed::new(fixture.uid.clone(), None);
+    let mut observed = Observed::new(uid("n0"), None);
     let later = fixture.now.instant + Duration::from_secs(3);
-    observed.record(Fact::Node(Some(fixture.node()), None), fixture.now.instant);
+    let read = |observed: &Observed| observed.node.as_ref().map(|node| (node.tick, node.at));
+    fixture.record(&mut observed, Fact::Node(Some(fixture.node()), None));
     observed.record(Fact::Pods(Complete::of_all_pages(Vec::new())), later);
     observed.record(Fact::Node(Some(fixture.node()), Some(NodeChange::Drained)), later);
-    let node = observed.node.as_ref().unwrap();
-    assert_eq!((node.tick, node.at), (1, fixture.now.instant), "it was so since the reading, which is before that of the pods");
+    assert_eq!(read(&observed), Some((1, fixture.now.instant)), "it was so since the reading, which is before that of the pods");
     observed.record(Fact::Node(Some(fixture.node()), Some(NodeChange::Mark)), later);
-    let node = observed.node.as_ref().unwrap();
-    assert_eq!((node.tick, node.at), (4, later));
+    assert_eq!(read(&observed), Some((4, later)));
 }
 
 #[test]

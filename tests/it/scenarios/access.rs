@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +9,7 @@ use test_cluster::scratch::SecretVolume;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, ask, binary, cluster, cluster_of, machine, machines};
+use super::{Machine, SOON, ask, binary, calls, cluster, cluster_of, machine, machine_id, machines};
 
 const PASSWORD: &str = "correct-horse-battery";
 const OTHER: &str = "another-long-secret";
@@ -158,31 +157,6 @@ fn until(status: impl Fn() -> u16, wanted: u16) {
 }
 
 #[test]
-fn an_invalid_file_at_the_start_ends_the_program() {
-    let cluster = cluster();
-    let file = cluster.folder().join("credentials.yaml");
-    let kubeconfig = cluster.kubeconfig(&cluster.proxy.base(), None);
-    let cases = [
-        (Some(listed("workers", PASSWORD, "group: [default]")), "line 4: unknown key, must be one of: user, password, groups, nodes"),
-        (Some(listed("workers", "short", "groups: [default]")), "line 3: password must have"),
-        (Some(String::new()), "credentials"),
-        (None, "cannot be read"),
-    ];
-    for (text, says) in cases {
-        match text {
-            Some(text) => fs::write(&file, text).unwrap(),
-            None => fs::remove_file(&file).unwrap(),
-        }
-        let mut command = Command::new(binary());
-        command.env_clear().env("RUST_LOG", "trace").args(["serve", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--auth-file"]);
-        let output = command.arg(&file).arg("--kubeconfig").arg(&kubeconfig).stdin(Stdio::null()).output().unwrap();
-        let log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{log}");
-        assert!(log.contains(says) && log.contains("credentials.yaml") && !log.contains(PASSWORD), "{log}");
-    }
-}
-
-#[test]
 fn without_credentials_the_start_warns_of_open_access() {
     let (cluster, [one]) = cluster_of();
     let server = cluster.server(&binary()).start();
@@ -197,10 +171,6 @@ fn addressed(cluster: &TestCluster) -> [Machine; 3] {
     cluster.fleet.node("n3", &three, "b3").address("192.0.2.3").pod_network("10.244.3.0/24").create();
     cluster.fleet.node("n1", &machine_id(1), "b1").address("127.0.0.1").create();
     [1, 2, 3].map(|number| Machine { node: format!("n{number}"), id: machine_id(number) })
-}
-
-fn machine_id(number: usize) -> String {
-    format!("{number:032x}")
 }
 
 #[test]
@@ -219,9 +189,8 @@ fn a_request_that_does_not_come_from_its_node_is_refused() {
     assert!(cluster.holders().is_empty());
     for machine in [&one, &two] {
         machine.agent(&server).steady_state().expect(200, "steady_state");
-        let before = cluster.proxy.log().len();
-        machine.agent(&server).steady_state().expect(200, "steady_state");
-        let calls: Vec<_> = cluster.proxy.log().split_off(before).into_iter().filter(|call| call.path.contains("/nodes/")).collect();
+        let mut calls = calls(&cluster, || drop(machine.agent(&server).steady_state().expect(200, "steady_state")));
+        calls.retain(|call| call.path.contains("/nodes/"));
         assert_eq!(calls.len(), 1, "one read of the whole Node in place of its metadata: {calls:?}");
         machine.agent(&server).pre_reboot().expect(200, "approved");
         machine.comes_back(&cluster, &server);

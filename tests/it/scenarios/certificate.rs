@@ -220,12 +220,3 @@ fn a_replica_waits_for_an_api_server_that_starts_later_or_is_stopped() {
     server.wait_for_log(SERVES, SOON);
     is_whole(&cluster);
 }
-
-#[test]
-fn files_that_do_not_fit_refuse_to_start() {
-    let cluster = cluster();
-    let server = cluster.server(&binary()).arg("--tls").arg("files").arg("--tls-cert").arg("/nowhere/tls.crt");
-    let server = server.arg("--tls-key").arg("/nowhere/tls.key").launch();
-    assert_eq!(server.exit_code(SOON), Some(1));
-    server.wait_for_log("the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt", SOON);
-}

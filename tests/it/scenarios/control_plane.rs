@@ -5,14 +5,14 @@ use test_cluster::objects::{self};
 use test_cluster::zincati::Answer;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, blocked, cluster, machine, server, unblock};
+use super::{Machine, SOON, binary, blocked, cluster, machine, machine_id, server, unblock};
 
 const LABELS: [&str; 2] = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"];
 
 /// Two nodes of the control plane, one with each label, and a worker.
 fn plane(cluster: &TestCluster) -> [Machine; 3] {
     let [one, two] = [1, 2].map(|number| {
-        let machine_id = format!("{number:032x}");
+        let machine_id = machine_id(number);
         cluster.fleet.node(&format!("cp{number}"), &machine_id, "first").label(LABELS[number - 1], "").create();
         Machine { node: format!("cp{number}"), id: machine_id }
     });

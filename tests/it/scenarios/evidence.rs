@@ -6,7 +6,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, blocked, cluster_of, machine, served, server, set_clock, shifted};
+use super::{Machine, SOON, blocked, cluster_of, machine, machine_id, served, server, set_clock, shifted};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
 
@@ -80,7 +80,7 @@ fn a_deleted_node_that_may_be_rebooting_keeps_its_slot_until_it_is_ready_in_anot
         let (cluster, [one, two], server) = served("10s");
         deleted_while_rebooting(&cluster, &server, &one, &two);
         // Its kubelet is restarted before the reboot, and registers the Node once more: the boot is the same.
-        let machine_id = format!("{:032x}", 1);
+        let machine_id = machine_id(1);
         cluster.fleet.node(name, &machine_id, "boot-of-n1").create();
         wait_for_reads(&cluster, name, 2);
         two.agent(&server).pre_reboot().expect(404, "slots_taken");

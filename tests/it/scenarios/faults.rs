@@ -44,8 +44,7 @@ fn a_network_that_freezes_during_the_drain_costs_time_only() {
     let other = two.agent(&server).send("pre-reboot");
     assert!(held.is_held(AWAY), "nothing can be known of n1");
     pipe.thaw();
-    held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.is_granted(&cluster, held);
     assert_ne!(other.answer().status, 200, "n1 holds the slot");
     assert_eq!(cluster.holders(), ["n1"]);
 }
@@ -91,8 +90,7 @@ fn a_store_that_is_away_during_the_drain_costs_time_only() {
     assert!(held.is_held(AWAY / 2), "nothing can be known of n1");
     cluster.start_store();
     unblock(&cluster, "web");
-    held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.is_granted(&cluster, held);
     assert_eq!(cluster.holders(), ["n1"]);
 }
 
@@ -134,8 +132,7 @@ fn a_clock_that_is_stepped_during_the_drain_changes_nothing() {
     }
     set_clock(&cluster, "-86400");
     unblock(&cluster, "web");
-    held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.is_granted(&cluster, held);
     set_clock(&cluster, "+86400");
     cluster.fleet.reboot("n1");
     one.agent(&server).steady_state().expect(200, "steady_state");
@@ -156,8 +153,7 @@ fn a_token_that_expires_during_the_drain_is_read_again() {
     unblock(&cluster, "web");
     assert!(held.is_held(MOMENT), "the caller is not known yet");
     std::fs::write(&file, cluster.revocable_token().text()).unwrap();
-    held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.is_granted(&cluster, held);
 }
 
 #[test]
@@ -178,6 +174,5 @@ fn a_ca_that_is_replaced_during_the_drain_is_read_again_and_no_other_is_trusted(
     assert!(held.is_held(MOMENT * 4), "the answering server has a certificate that is not trusted");
     assert_eq!(after.log().len(), trusted, "a call was made to a server that is not trusted");
     std::fs::write(&file, &new.pem).unwrap();
-    held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.is_granted(&cluster, held);
 }

@@ -5,7 +5,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, served, server, threads, unblock};
+use super::{MOMENT, Machine, SOON, binary, blocked, cluster_of, count, machine_id, served, server, threads, unblock};
 
 /// A cluster whose nodes each have a pod that a budget keeps there.
 fn blocked_nodes<const N: usize>() -> (TestCluster, [Machine; N]) {
@@ -23,6 +23,17 @@ fn wait_for_no_connection(server: &Server) {
         0 | 1 => Ok(()),
         more => Err(format!("{more} threads")),
     });
+}
+
+/// Sends a request, and hangs up while calls of this kind are not answered.
+fn hangs_up_during(cluster: &TestCluster, server: &Server, endpoint: &str, verb: &str, resource: &str) {
+    cluster.proxy.plan(Rule::on(verb, resource).inject(Fault::Freeze));
+    let before = cluster.proxy.log().len();
+    let pending = server.zincati(&machine_id(1)).send(endpoint);
+    cluster.proxy.block_until(|calls| count(&calls[before..], verb, resource) > 0, SOON);
+    pending.hang_up();
+    server.wait_for_log("has hung up", SOON);
+    cluster.proxy.clear();
 }
 
 fn approvals(server: &Server) -> usize {
@@ -56,12 +67,7 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
 #[test]
 fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
     let (cluster, [one], server) = served("20s");
-    cluster.proxy.plan(Rule::on("list", "pods").nth(1).inject(Fault::Freeze));
-    let pending = one.agent(&server).send("pre-reboot");
-    cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "list" && call.resource == "pods"), SOON);
-    pending.hang_up();
-    server.wait_for_log("has hung up", SOON);
-    cluster.proxy.clear();
+    hangs_up_during(&cluster, &server, "pre-reboot", "list", "pods");
     server.wait_for_log("closed its side of the connection before the answer", SOON);
     assert_eq!((approvals(&server), &cluster.lock()["holders"][0]["approved"]), (0, &Value::Null));
     one.agent(&server).pre_reboot().expect(200, "approved");
@@ -69,13 +75,8 @@ fn a_client_that_hangs_up_while_its_request_is_decided_is_not_approved() {
 
 #[test]
 fn a_client_that_hangs_up_before_the_first_write_takes_no_slot() {
-    let (cluster, [one, two], server) = served("20s");
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
-    let pending = one.agent(&server).send("pre-reboot");
-    cluster.proxy.block_until(|calls| calls.iter().any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
-    pending.hang_up();
-    server.wait_for_log("has hung up", SOON);
-    cluster.proxy.clear();
+    let (cluster, [_one, two], server) = served("20s");
+    hangs_up_during(&cluster, &server, "pre-reboot", "get", "nodes");
     server.wait_for_log("closed its side of the connection before the answer", SOON);
     assert!(cluster.holders().is_empty() && !cluster.is_cordoned("n1"));
     two.until_approved(&server);
@@ -86,13 +87,7 @@ fn a_check_in_counts_though_its_client_hangs_up() {
     let (cluster, [one], server) = served("20s");
     one.until_approved(&server);
     cluster.fleet.reboot("n1");
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/n1").inject(Fault::Freeze));
-    let before = cluster.proxy.log().len();
-    let pending = one.agent(&server).send("steady-state");
-    cluster.proxy.block_until(|calls| calls.iter().skip(before).any(|call| call.verb == "get" && call.path.contains("/nodes/n1")), SOON);
-    pending.hang_up();
-    server.wait_for_log("has hung up", SOON);
-    cluster.proxy.clear();
+    hangs_up_during(&cluster, &server, "steady-state", "get", "nodes");
     server.wait_for_log("the answer 200 steady_state ", SOON);
     one.is_in_service(&cluster);
     cluster.wait_for_no_holder();

@@ -1,12 +1,14 @@
 //! Who calls.
 
-use super::{cluster, machine, machines, served, server};
+use super::{SOON, cluster, machine, served, server};
 
 #[test]
-fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
+fn nodes_whose_machine_ids_are_equal_or_invalid_are_named_and_harm_no_other() {
     let cluster = cluster();
     let one = machine(&cluster, "n1", 5);
     machine(&cluster, "n2", 5);
+    cluster.fleet.node("odd", "not-a-machine-id", "b").create();
+    cluster.fleet.node("empty", "", "b").create();
     let other = machine(&cluster, "n3", 6);
     let server = server(&cluster, "10s");
     for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
@@ -15,17 +17,7 @@ fn nodes_with_the_same_machine_id_are_refused_and_both_named() {
     }
     other.until_approved(&server);
     assert_eq!(cluster.holders(), ["n3"]);
-}
-
-#[test]
-fn nodes_with_invalid_machine_ids_harm_no_other() {
-    let cluster = cluster();
-    cluster.fleet.node("odd", "not-a-machine-id", "b").create();
-    cluster.fleet.node("empty", "", "b").create();
-    let [one] = machines(&cluster);
-    let server = server(&cluster, "10s");
-    one.until_approved(&server);
-    let line = server.wait_for_log("the machine-id of these nodes is empty or invalid", super::SOON);
+    let line = server.wait_for_log("the machine-id of these nodes is empty or invalid", SOON);
     assert!(line.contains("odd") && line.contains("empty"), "{line}");
 }
 

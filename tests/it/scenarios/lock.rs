@@ -7,7 +7,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 
-use super::{Machine, SOON, binary, cluster, cluster_of, machine, machines, served, server};
+use super::{Machine, SOON, binary, cluster, cluster_of, machines, served, server};
 
 /// The last check is the write of the approval. After it nothing is asked, so only this process and the network are between
 /// Kubernetes' answer and the node.
@@ -67,31 +67,6 @@ fn as_many_as_there_are_slots_are_approved() {
     assert_eq!(cluster.holders().len(), 2);
     let cordoned = machines.iter().filter(|machine| cluster.is_cordoned(&machine.node)).count();
     assert_eq!(cordoned, 2);
-}
-
-#[test]
-fn of_nodes_that_mark_themselves_at_once_the_first_by_name_stays() {
-    use test_cluster::proxy::{Fault, Rule};
-    for (rival, stays) in [("n1", false), ("n3", true)] {
-        let cluster = cluster();
-        let two = machine(&cluster, "n2", 2);
-        machine(&cluster, rival, 7);
-        let server = server(&cluster, "10s");
-        let (admin, path) = (cluster.admin.clone(), format!("/api/v1/nodes/{rival}"));
-        // An annotation-only manager marks its node between our first look and our own mark.
-        let mark = Fault::before(move |_| {
-            let annotation = serde_json::json!({"metadata": {"annotations": {"rebootmanager/status": "Rebooting"}}});
-            admin.merge(&path, &annotation).ok();
-        });
-        cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).inject(mark));
-        two.agent(&server).pre_reboot().expect(404, "other_rebooting");
-        assert_eq!(cluster.is_cordoned("n2"), stays, "rival {rival}");
-        assert_eq!(cluster.holders().len(), usize::from(stays));
-        cluster.set_status(rival, "Ready");
-        two.until_approved(&server);
-        two.comes_back(&cluster, &server);
-        two.is_in_service(&cluster);
-    }
 }
 
 #[test]

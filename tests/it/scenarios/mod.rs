@@ -127,9 +127,13 @@ pub(crate) fn machines<const N: usize>(cluster: &TestCluster) -> [Machine; N] {
     std::array::from_fn(|position| machine(cluster, &format!("n{}", position + 1), position + 1))
 }
 
-/// Makes a node with the machine-id number `machine_id`.
-pub(crate) fn machine(cluster: &TestCluster, node: &str, machine_id: usize) -> Machine {
-    let machine_id = format!("{machine_id:032x}");
+pub(crate) fn machine_id(number: usize) -> String {
+    format!("{number:032x}")
+}
+
+/// Makes a node with the machine-id number `number`.
+pub(crate) fn machine(cluster: &TestCluster, node: &str, number: usize) -> Machine {
+    let machine_id = machine_id(number);
     cluster.fleet.node(node, &machine_id, &format!("boot-of-{node}")).create();
     Machine { node: node.to_owned(), id: zincati_id(MachineId::parse(&machine_id).unwrap()).to_string() }
 }
@@ -231,6 +235,22 @@ impl Machine {
             self.agent(server).steady_state().expect(200, "steady_state");
             Err(format!("{calls:#?}"))
         })
+    }
+
+    /// Checks that the node is refused while `marked` has the annotation of a reboot.
+    #[track_caller]
+    pub(crate) fn is_refused_beside(&self, cluster: &TestCluster, marked: &str, server: &Server) -> Answer {
+        cluster.set_status(marked, "Rebooting");
+        let answer = self.agent(server).pre_reboot().expect(404, "other_rebooting");
+        cluster.set_status(marked, "Ready");
+        answer
+    }
+
+    /// Checks that a held request is approved, and that the node is empty then.
+    #[track_caller]
+    pub(crate) fn is_granted(&self, cluster: &TestCluster, held: Pending) {
+        held.answer().expect(200, "approved");
+        assert_eq!(self.pods(cluster), Vec::<String>::new());
     }
 
     /// Reboots for real: another boot, then the agent checks in.

@@ -7,40 +7,34 @@ use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 
-use super::{Machine, SOON, binary, blocked, cluster, cluster_of, running_pod, served, server, unblock, wait_for_readyz};
+use super::{Machine, SOON, binary, blocked, cluster, cluster_of, served, server, unblock, wait_for_readyz};
 
 #[test]
-fn an_unavailable_api_server_is_reported_and_comes_back() {
-    let (mut cluster, [one, _two]) = cluster_of();
-    let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=30s").start();
-    one.agent(&server).steady_state().expect(200, "steady_state");
-    running_pod(&cluster, "a", "n1");
+fn an_unavailable_api_server_is_reported_and_ends_no_drain() {
+    let (mut cluster, [one, two]) = cluster_of();
+    blocked(&cluster, "web", 2, "n1");
+    let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
+    let is_watching = || server.page("/metrics").1.contains("reboot_manager_watch_open 1\n");
+    let held = one.until_draining(&server);
+    wait_for("the nodes are watched", SOON, || if is_watching() { Ok(()) } else { Err("not yet") });
     cluster.stop_api_server();
-    for answer in [one.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
+    for answer in [two.agent(&server).pre_reboot(), two.agent(&server).steady_state()] {
         let answer = answer.expect(503, "kubernetes_unavailable");
         assert!(answer.value.contains("API server"), "{}", answer.value);
     }
     assert_eq!(server.page("/healthz").0, 200);
     let page = wait_for_readyz(&server, 503, "the Lease cannot be used");
     assert!(page.contains("API server"), "{page}");
+    server.wait_for_log("cannot be drained now", SOON);
+    wait_for("the end of the watch is noticed", SOON, || if is_watching() { Err("open") } else { Ok(()) });
     cluster.start_api_server();
     wait_for_readyz(&server, 200, "");
-    one.until_approved(&server);
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
-}
-
-#[test]
-fn an_api_server_that_goes_away_during_the_drain_ends_nothing() {
-    let (mut cluster, [one, _two]) = cluster_of();
-    blocked(&cluster, "web", 2, "n1");
-    let server = cluster.server_direct(&binary()).arg("--pre-reboot-wait=120s").start();
-    let held = one.until_draining(&server);
-    cluster.stop_api_server();
-    server.wait_for_log("cannot be drained now", SOON);
-    cluster.start_api_server();
+    wait_for("the nodes are watched again", SOON * 2, || if is_watching() { Ok(()) } else { Err("not yet") });
+    cluster.set_status("n2", "Rebooting");
     unblock(&cluster, "web");
-    held.answer().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    held.answer().expect(404, "other_rebooting");
+    cluster.set_status("n2", "Ready");
+    one.is_granted(&cluster, one.agent(&server).send("pre-reboot"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{NAMESPACE, SOON, binary, cluster_of, next_second};
+use super::{NAMESPACE, SOON, binary, cluster_of, machine_id, next_second};
 
 /// A pod as the Deployment makes them, on a node.
 fn own_pod(cluster: &TestCluster, name: &str, node: &str) -> Value {
@@ -39,8 +39,7 @@ fn our_own_pod_goes_last_when_another_node_can_run_it() {
     cluster.wait_for_running("n1", 8);
     let server = server_in(&cluster, &pod, "60s");
     cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None);
-    one.agent(&server).pre_reboot().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    one.is_granted(&cluster, one.agent(&server).send("pre-reboot"));
     let evicted: Vec<String> =
         cluster.proxy.log().iter().filter(|call| call.resource == "pods/eviction").map(|call| call.path.clone()).collect();
     let last = evicted.last().map(String::as_str).unwrap_or_default();
@@ -64,29 +63,23 @@ fn our_own_pod_that_came_back_to_the_node_stays() {
 }
 
 #[test]
-fn on_a_cluster_of_one_node_our_own_pod_stays_and_the_reboot_is_granted() {
-    let (cluster, [one]) = cluster_of();
-    let pod = own_pod(&cluster, "reboot-manager-a", "n1");
-    cluster.fleet.bare_pod("shop", "other", Placement::On("n1"));
-    cluster.wait_for_running("n1", 2);
-    let server = server_in(&cluster, &pod, "60s");
-    one.agent(&server).pre_reboot().expect(200, "approved");
-    assert_eq!(one.pods(&cluster), ["reboot-manager-a"]);
-    one.comes_back(&cluster, &server);
-    one.is_in_service(&cluster);
-}
-
-#[test]
-fn our_own_pod_is_evicted_only_when_it_tolerates_the_taints_of_another_node() {
+fn our_own_pod_is_evicted_only_when_another_node_can_run_it() {
     let pool = json!({"key": "pool", "operator": "Exists"});
-    for (tolerations, left) in [(&[][..], &["reboot-manager-a"][..]), (&[pool], &[])] {
+    for (has_other, tolerations, left) in
+        [(false, &[][..], &["reboot-manager-a"][..]), (true, &[], &["reboot-manager-a"]), (true, &[pool], &[])]
+    {
         let (cluster, [one]) = cluster_of();
-        cluster.fleet.node("n2", &format!("{:032x}", 2), "boot-of-n2").taint("pool").create();
+        if has_other {
+            cluster.fleet.node("n2", &machine_id(2), "boot-of-n2").taint("pool").create();
+        }
         let pod = own_pod_with(&cluster, "reboot-manager-a", "n1", tolerations);
-        cluster.wait_for_running("n1", 1);
+        cluster.fleet.bare_pod("shop", "other", Placement::On("n1"));
+        cluster.wait_for_running("n1", 2);
         let server = server_in(&cluster, &pod, "60s");
         one.agent(&server).pre_reboot().expect(200, "approved");
-        assert_eq!(one.pods(&cluster), left, "{tolerations:?}");
+        assert_eq!(one.pods(&cluster), left, "{has_other} {tolerations:?}");
+        one.comes_back(&cluster, &server);
+        one.is_in_service(&cluster);
     }
 }
 

@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, calls, cluster_of, count, machine, served, server};
+use super::{Machine, SOON, calls, cluster_of, count, machine, machine_id, served, server};
 
 /// Reads from the metrics how many watches ended for this reason, and whether one is open.
 fn watches(server: &Server, reason: &str) -> (u64, bool) {
@@ -91,18 +91,14 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
 fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
     let (cluster, [one, two, _three], server) = watching("5s");
     cluster.proxy.watches().hold();
-    cluster.set_status("n2", "Rebooting");
-    let answer = one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    let answer = one.is_refused_beside(&cluster, "n2", &server);
     assert!(answer.value.contains("keeps its slot") && answer.value.contains("n2"), "n1 is the first by name: {}", answer.value);
-    cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(200, "approved");
     one.comes_back(&cluster, &server);
     // And the other way round.
     cluster.wait_for_no_holder();
-    cluster.set_status("n1", "Rebooting");
-    two.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    two.is_refused_beside(&cluster, "n1", &server);
     assert!(!cluster.is_cordoned("n2") && cluster.holders().is_empty(), "n2 is not the first by name");
-    cluster.set_status("n1", "Ready");
     cluster.proxy.watches().flow();
     two.until_approved(&server);
 }
@@ -144,10 +140,8 @@ fn decreasing_versions_prove_nothing() {
     cluster.proxy.watches().say(&ahead());
     wait_for("it is sent", SOON, || if received(&cluster) > before { Ok(()) } else { Err(before) });
     cluster.proxy.watches().hold();
-    cluster.set_status("n2", "Rebooting");
-    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    one.is_refused_beside(&cluster, "n2", &server);
     cluster.proxy.watches().flow();
-    cluster.set_status("n2", "Ready");
     one.until_approved(&server);
     wait_for_watch(&server, "inconsistent", 1);
 }
@@ -158,9 +152,7 @@ fn a_version_greater_than_that_of_the_own_write_proves_nothing() {
     let (proxy, said) = (cluster.proxy.watches(), ahead());
     proxy.hold();
     cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).inject(Fault::after(move |_| proxy.overtake(&said))));
-    cluster.set_status("n2", "Rebooting");
-    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    cluster.set_status("n2", "Ready");
+    one.is_refused_beside(&cluster, "n2", &server);
     one.until_approved(&server);
     one.comes_back(&cluster, &server);
     cluster.proxy.watches().flow();
@@ -251,23 +243,22 @@ fn a_granted_reboot_of_a_node_with_pods_lists_no_nodes() {
     cluster.wait_for_running("n1", 30);
     catch_up(&cluster, &server);
     let mut asked = 0;
-    let granted = calls(&cluster, || {
+    without_list(&cluster, || {
         wait_for("n1 is approved", SOON, || {
             asked += 1;
             let answer = one.agent(&server).pre_reboot();
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         });
+        one.comes_back(&cluster, &server);
     });
     assert!(asked > 1, "it asked again while it was drained");
-    assert_eq!(count(&granted, "list", "nodes"), 0, "{granted:#?}");
-    without_list(&cluster, || one.comes_back(&cluster, &server));
 }
 
 #[test]
 fn an_unknown_caller_costs_no_list_while_the_nodes_are_watched() {
     let (cluster, [_one], server) = watching("1s");
     catch_up(&cluster, &server);
-    let id = format!("{:032x}", 77);
+    let id = machine_id(77);
     let stranger = server.zincati(&id);
     without_list(&cluster, || {
         for _ in 0..5 {
@@ -288,30 +279,13 @@ fn without_a_watch_everything_is_found_by_lists() {
         ((1, false), (1.., false)) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    cluster.set_status("n2", "Rebooting");
-    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
+    one.is_refused_beside(&cluster, "n2", &server);
     assert!(!cluster.is_cordoned("n1") && cluster.holders().is_empty());
-    cluster.set_status("n2", "Ready");
     one.agent(&server).pre_reboot().expect(200, "approved");
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     one.comes_back(&cluster, &server);
     cluster.proxy.clear();
     wait_for_watch(&server, "refused", 1);
-}
-
-#[test]
-fn a_watch_is_open_again_when_the_api_server_is_back() {
-    let (mut cluster, [one, _two]) = cluster_of();
-    let server = cluster.server_direct(&super::binary()).arg("--pre-reboot-wait=5s").start();
-    wait_for_watch(&server, "lost", 0);
-    cluster.stop_api_server();
-    wait_for("it is noticed", SOON, || if watches(&server, "lost").1 { Err("open") } else { Ok(()) });
-    cluster.start_api_server();
-    wait_for("a watch is open", SOON * 2, || if watches(&server, "lost").1 { Ok(()) } else { Err("none") });
-    cluster.set_status("n2", "Rebooting");
-    one.agent(&server).pre_reboot().expect(404, "other_rebooting");
-    cluster.set_status("n2", "Ready");
-    one.until_approved(&server);
 }
 
 #[test]

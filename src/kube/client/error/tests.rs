@@ -1,7 +1,7 @@
 //! Answers of real API servers, and the messages they become.
 
 use super::*;
-use crate::kube::client::call::{Detail, Verb};
+use crate::kube::client::call::Verb;
 
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 2 healthy pods and has 2 currently"}]},"code":429}"#;
 const CONFLICT: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Operation cannot be fulfilled on leases.coordination.k8s.io \"reboot-manager\": the object has been modified; please apply your changes to the latest version and try again","reason":"Conflict","details":{"name":"reboot-manager","group":"coordination.k8s.io","kind":"leases"},"code":409}"#;
@@ -13,7 +13,7 @@ const TIMEOUT: &str = r#"{"kind":"Status","status":"Failure","message":"the serv
 fn error(code: u16, after: Option<u64>, body: &str) -> ApiError {
     let status = ApiStatus::of_body(code, after, body.as_bytes());
     let (object, path) = ("node worker-3".to_owned(), String::new());
-    ApiError::of(&Call { verb: Verb::Get, resource: "nodes", object, path, detail: Detail::Whole }, Failure::Answered(Box::new(status)))
+    ApiError::of(&Call { verb: Verb::Get, resource: "nodes", object, path, metadata_only: false }, Failure::Answered(Box::new(status)))
 }
 
 #[test]

@@ -33,13 +33,10 @@ fn counting(scratch: &Scratch, end: Option<&str>) -> AuthMethod {
         scratch.path().display()
     );
     AuthMethod::Plugin(Box::new(Plugin {
-        command: "/bin/sh".into(),
-        arguments: vec!["-c".into(), script],
-        environment: Vec::new(),
-        api_version: "client.authentication.k8s.io/v1".into(),
-        install_hint: None,
-        cluster: None,
-        time_max: Duration::from_secs(20),
+        command: Some("/bin/sh".into()),
+        args: Some(vec!["-c".into(), script]),
+        api_version: Some("client.authentication.k8s.io/v1".into()),
+        ..Plugin::default()
     }))
 }
 

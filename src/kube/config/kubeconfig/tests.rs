@@ -1,7 +1,7 @@
 //! Kubeconfig files as people have them.
 
 use super::*;
-use crate::kube::config::credential::AuthMethod;
+use crate::kube::config::exec_plugin::Variable;
 
 /// A file with one context, whose cluster and user have these fields.
 fn one(cluster: &str, user: &str) -> String {
@@ -46,9 +46,9 @@ fn a_plugin_is_understood() {
                 installHint: get it, provideClusterInfo: true, interactiveMode: IfAvailable}";
     let cluster = "tls-server-name: name, certificate-authority-data: Q0E=, extensions: [{name: client.authentication.k8s.io/exec, extension: {audience: x}}]";
     let AuthMethod::Plugin(plugin) = select(&one(cluster, user)).unwrap().identity.auth else { panic!() };
-    assert_eq!(plugin.command, Path::new("/etc/kube/bin/get"));
-    assert_eq!(plugin.arguments, ["a", "b"]);
-    assert_eq!(plugin.environment, [("N".to_owned(), Secret::new("V"))]);
+    assert_eq!(plugin.command.as_deref(), Some("/etc/kube/bin/get"));
+    assert_eq!(plugin.args.unwrap(), ["a", "b"]);
+    assert_eq!(plugin.env.unwrap(), [Variable { name: "N".to_owned(), value: Secret::new("V") }]);
     assert_eq!(plugin.install_hint.as_deref(), Some("get it"));
     assert_eq!(
         plugin.cluster,
@@ -58,18 +58,18 @@ fn a_plugin_is_understood() {
     let AuthMethod::Plugin(bare) = auth("exec: {apiVersion: client.authentication.k8s.io/v1, command: get, args: null, env: null}") else {
         panic!()
     };
-    assert_eq!((bare.command.as_path(), &bare.cluster), (Path::new("get"), &None));
+    assert_eq!((bare.command.as_deref(), bare.cluster), (Some("get"), None));
 }
 
 #[test]
 fn the_server_is_checked_as_the_kubeconfig_says() {
     let trust = |cluster| select(&one(cluster, "")).map(|selected| (selected.roots, selected.verification)).unwrap();
-    let full = |name: Option<&str>| Verification::Full { server_name: name.map(str::to_owned) };
+    let full = |name: Option<&str>| Verification { skipped: false, server_name: name.map(str::to_owned) };
     assert_eq!(trust(""), (Roots::System, full(None)));
     assert_eq!(trust("certificate-authority: ca.crt"), (Roots::Of(Text::File("/etc/kube/ca.crt".into())), full(None)));
     assert_eq!(trust("certificate-authority-data: Q0E=, certificate-authority: x"), (Roots::Of(Text::Inline(b"CA".to_vec())), full(None)));
     assert_eq!(trust("tls-server-name: kubernetes"), (Roots::System, full(Some("kubernetes"))));
-    assert_eq!(trust("insecure-skip-tls-verify: true"), (Roots::None, Verification::Skipped { server_name: None }));
+    assert_eq!(trust("insecure-skip-tls-verify: true"), (Roots::None, Verification { skipped: true, server_name: None }));
     assert_eq!(select(&one("proxy-url: 'http://p:1'", "")).unwrap().proxy_url.unwrap().reveal(), "http://p:1");
 }
 

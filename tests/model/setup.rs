@@ -1,0 +1,143 @@
+//! What is walked, and how often something may go wrong in it.
+
+use std::fmt;
+
+use crate::mutations::Mutation;
+
+/// Size of a world, and number of faults that may happen in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// Nodes `n0`, `n1`, … whose agents ask us.
+    pub(crate) nodes: usize,
+    /// The name of one more node, which an annotation-only manager looks after.
+    pub(crate) older: Option<&'static str>,
+    pub(crate) slots: usize,
+    /// Pods on each node that have to go.
+    pub(crate) pods: u8,
+    /// Reboots that each node wants.
+    pub(crate) reboots: u8,
+    /// Requests that can be under way at once, over all replicas.
+    pub(crate) requests: usize,
+    /// Reconcilers that can be under way at once.
+    pub(crate) reconcilers: usize,
+    /// Kubelets report a boot before the agent can check in; otherwise at any time after it.
+    pub(crate) prompt: bool,
+    /// Any minute may pass at any point.
+    pub(crate) time: bool,
+    /// The view of the fleet may be as late as `reboot::FleetFacts` says; otherwise it is never late.
+    pub(crate) late: bool,
+    /// All nodes are of the control plane.
+    pub(crate) control_plane: bool,
+    /// The nodes that an administrator has cordoned before.
+    pub(crate) cordoned: &'static [usize],
+    pub(crate) may: Allowance,
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// Two nodes want the one slot, and nothing goes wrong.
+pub(crate) const PAIR: Setup = Setup {
+    nodes: 2,
+    older: None,
+    slots: 1,
+    pods: 0,
+    reboots: 1,
+    requests: 2,
+    reconcilers: 1,
+    prompt: false,
+    time: false,
+    late: false,
+    control_plane: false,
+    cordoned: &[],
+    may: Allowance([0; Event::ALL.len()]),
+    mutation: None,
+};
+
+/// World of one node whose own requests overtake each other.
+pub(crate) const ONE: Setup = Setup { nodes: 1, ..PAIR };
+
+/// World of one node beside one of an annotation-only manager.
+pub(crate) const OLDER: Setup = Setup { older: Some("z"), late: true, ..ONE };
+
+impl Setup {
+    /// Lets each of these events happen that number of times.
+    pub(crate) fn with<const N: usize>(mut self, events: [(Event, u8); N]) -> Self {
+        self.may.set(events);
+        self
+    }
+}
+
+/// Something that happens a limited number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A request or a reconciler ends at any point: its replica dies.
+    Death,
+    /// A write that is not done, or is done and its answer lost.
+    Fault,
+    /// A write that was given up and is done later.
+    LateWrite,
+    /// An agent that does not wait for its answer and calls again.
+    SecondCall,
+    /// An agent that restarts without a reboot.
+    Restart,
+    /// An approved node that asks again.
+    SecondThought,
+    Cordon,
+    Uncordon,
+    /// A pod that comes to a node, also to one that is cordoned already.
+    Arrival,
+    LeaseDeletion,
+    /// The annotation with the lock is taken from the Lease.
+    LostAnnotation,
+    /// The API server says once of a Node that it does not exist, and it does.
+    LoneNotFound,
+    NodeDeletion,
+    /// A reboot of the annotation-only manager's node.
+    Older,
+}
+
+impl Event {
+    /// All events, each with how often it may happen in a random walk.
+    pub(crate) const ALL: [(Self, u8); Self::Older as usize + 1] = [
+        (Self::Death, 5),
+        (Self::Fault, 5),
+        (Self::LateWrite, 3),
+        (Self::SecondCall, 9),
+        (Self::Restart, 3),
+        (Self::SecondThought, 3),
+        (Self::Cordon, 3),
+        (Self::Uncordon, 3),
+        (Self::Arrival, 3),
+        (Self::LeaseDeletion, 0),
+        (Self::LostAnnotation, 2),
+        // A second one, a quarter of an hour later, is believed.
+        (Self::LoneNotFound, 1),
+        (Self::NodeDeletion, 2),
+        (Self::Older, 0),
+    ];
+}
+
+/// Number of times that each event may still happen, in the order of [`Event::ALL`].
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Allowance(pub(crate) [u8; Event::ALL.len()]);
+
+impl Allowance {
+    pub(crate) fn left(&self, event: Event) -> u8 {
+        self.0[event as usize]
+    }
+
+    pub(crate) fn set<const N: usize>(&mut self, events: [(Event, u8); N]) {
+        events.into_iter().for_each(|(event, count)| self.0[event as usize] = count);
+    }
+
+    pub(crate) fn spend(&mut self, event: Event) {
+        self.0[event as usize] -= 1;
+    }
+}
+
+impl fmt::Debug for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(Event::ALL.iter().zip(self.0).filter(|(_, count)| *count > 0).map(|((event, _), count)| (event, count)))
+            .finish()
+    }
+}
