@@ -75,7 +75,7 @@ impl ControlPlane {
         self.request_token(&json!({"expirationSeconds": 3600}))
     }
 
-    /// Creates such a token, and a Secret `secret` whose deletion revokes the token.
+    /// Creates a token of an hour, and a Secret `secret` whose deletion revokes the token.
     pub fn token_bound_to(&self, secret: &str) -> String {
         let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}});
         let made = self.admin.create(&format!("/api/v1/namespaces/{NAMESPACE}/secrets"), &object).ok();
