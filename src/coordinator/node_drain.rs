@@ -152,7 +152,7 @@ impl NodeDrain<'_> {
         let evict = || -> Result<bool, Error> {
             let mut moving = is_terminating;
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
-                // The round has read the Lease. After the first granted eviction that read is old, so it is repeated.
+                // A refused eviction changes nothing, so a blocked drain saves this read. Once pods are terminating, each eviction needs it.
                 if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
                     break;
                 }

@@ -56,7 +56,7 @@ pub(super) struct Performer {
 
 impl Performer {
     /// Performs the steps of `next` until it answers or waits.
-    pub(super) fn decide(
+    pub(super) fn perform(
         &self,
         caller: &Caller,
         observed: &mut Observed,

@@ -31,9 +31,10 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn steady_state(&self, request: &Request, origin: &Origin) -> Reply {
         let decision = self.decide_for_caller(request, origin, |caller, observed| {
-            self.performer.decide(caller, observed, |observed, now| steady_state::next(caller, observed, now))
+            self.performer.perform(caller, observed, |observed, now| steady_state::next(caller, observed, now))
         });
         match decision {
+            // Zincati looks for no update until its check-in gets 200, also on a machine that has not joined the cluster yet.
             Ok(Decision::Answer(Outcome::UnknownNode(id))) => Outcome::Settled(Settled::Unknown(id)).into(),
             Ok(Decision::Answer(outcome)) => outcome.into(),
             Ok(Decision::Wait(_)) => Error::Contended.into(),
@@ -74,7 +75,7 @@ impl Requests {
     }
 
     fn decide_pre_reboot(&self, caller: &Caller, observed: &mut Observed, presence: &Presence) -> Result<Decision, Error> {
-        self.performer.decide(caller, observed, |observed, now| {
+        self.performer.perform(caller, observed, |observed, now| {
             presence.cancel_if_gone(pre_reboot::next(caller, observed, &self.rules, now), &caller.node)
         })
     }

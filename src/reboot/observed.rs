@@ -14,7 +14,8 @@ use crate::lock::{Holder, LockState};
 pub struct Reading<T> {
     /// The fact.
     pub value: T,
-    /// Position of the fact: its reading began after every fact with a smaller tick was complete. [`FleetFacts`] may be older.
+    /// Position of the fact: its reading began after every fact with a smaller tick was complete. A Node after `Drained` keeps the position
+    /// of the read before it, and [`FleetFacts`] may be older.
     pub tick: u64,
     /// Time at which the read began.
     pub at: Instant,
@@ -86,9 +87,11 @@ pub struct Observed {
     pub ticks: u64,
     /// The Node's metadata after this request's own write, until the Node is read again.
     pub own_write: Option<NodeMeta>,
-    /// The term under which this request acts: the first that it has read, or the one that it began.
+    /// Term for which this request may write: the first that it has read, or the one that it began. A later term of the node supersedes
+    /// the request.
     pub term: Option<HeldTerm>,
-    /// State of the node in the first lock that was read, changed since only by this request's own writes.
+    /// Slot of the node at the first read of the lock, or after this request's last write. A check-in is superseded if the slot has changed
+    /// since.
     pub first: Option<Option<HeldTerm>>,
     /// The other nodes that may run our own pods.
     pub other_hosts: Option<Reading<Hosts>>,

@@ -25,7 +25,7 @@ pub enum Settled {
     InService(NodeName),
     /// The node is marked Ready; its slot is freed by the reconciler once `lock::release` finds the evidence.
     SlotKept(NodeName),
-    /// No Node has this id, so no Node must be restored.
+    /// No Node has this id, so there is no Node to restore. The reconciler decides about the slot of a deleted Node.
     Unknown(HexId),
 }
 
@@ -73,7 +73,7 @@ impl From<Outcome> for Reply {
                 format!("node {node} is in service; its slot is freed once its kubelet is ready and has reported the boot"),
             ),
             Outcome::Settled(Settled::Unknown(id)) => {
-                Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}, so no Node must be restored"))
+                Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}, so there is no Node to restore"))
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::fleetlock::{Kind, Refusal};
 use crate::lock::{Holder, MISSING_MAX};
 
 /// All inputs of a decision.
-struct View<'a> {
+struct Inputs<'a> {
     caller: &'a Caller,
     observed: &'a Observed,
     node_reading: &'a Reading<Option<Node>>,
@@ -32,34 +32,31 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
     if observed.term.as_ref().is_some_and(|held| !held.checked_in && !holds_term(holder, held.term)) {
         return Step::superseded(&caller.node);
     }
-    let view = &View { caller, observed, node_reading, node, lock, rules, now };
+    let inputs = &Inputs { caller, observed, node_reading, node, lock, rules, now };
     match holder {
-        None => match take_slot(view) {
-            Step::Answer(refused) => undo_own_annotation(view).unwrap_or(Step::Answer(refused)),
+        None => match take_slot(inputs) {
+            Step::Answer(refused) => undo_own_annotation(inputs).unwrap_or(Step::Answer(refused)),
             step => step,
         },
         // Only a Node read after the approval shows whether an approved node is still cordoned. An older Node may lack the annotation
         // because it was not written yet, and a new term would take the approval away.
-        Some(holder) if is_uncordoned(view, holder) && node_reading.tick < lock.tick => Step::Read(Question::Node),
-        Some(holder) if has_ended(view, holder) && room(view) == 0 => take_slot(view),
-        Some(holder) if has_ended(view, holder) => match gates::closed(caller, observed, lock, node, rules, now) {
+        Some(holder) if is_uncordoned(inputs, holder) && node_reading.tick < lock.tick => Step::Read(Question::Node),
+        Some(holder) if has_ended(inputs, holder) && room(inputs) == 0 => slots_taken(inputs),
+        Some(holder) if has_ended(inputs, holder) => match gates::closed(caller, observed, lock, node, rules, now) {
             Some(refused) if holder.checked_in.is_none() => keeps_its_slot(refused),
-            step => step.unwrap_or_else(|| begin_term(view)),
+            step => step.unwrap_or_else(|| begin_term(inputs)),
         },
-        Some(holder) if exceeds_slots(view, holder) => release_slot(view),
-        Some(holder) => yield_or_mark(view, holder).unwrap_or_else(|| drain_and_approve(view, holder)),
+        Some(holder) if exceeds_slots(inputs, holder) => release_slot(inputs),
+        Some(holder) => yield_or_mark(inputs, holder).unwrap_or_else(|| drain_and_approve(inputs, holder)),
     }
 }
 
 /// Without a slot: takes one if a slot is free and no other node rebooting without a slot is in the way.
-fn take_slot(view: &View<'_>) -> Step {
-    let &View { caller, observed, node, lock, rules, now, .. } = view;
-    let room = room(view);
+fn take_slot(inputs: &Inputs<'_>) -> Step {
+    let &Inputs { caller, observed, node, lock, rules, now, .. } = inputs;
+    let room = room(inputs);
     if room == 0 {
-        let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
-        let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
-        let message = format!("node {} must wait: {slots} held by {}", caller.node, join_names(&held));
-        return Step::Answer(Outcome::refused(Kind::SlotsTaken, message));
+        return slots_taken(inputs);
     }
     if let Some(step) = gates::closed(caller, observed, lock, node, rules, now) {
         return step;
@@ -70,17 +67,25 @@ fn take_slot(view: &View<'_>) -> Step {
         Others::NotRead => Step::Read(Question::FleetCached),
         Others::LockTooOld => Step::Read(Question::Lock),
         Others::Known(names) if names.len() >= room => other_rebooting(caller, &names, "must wait"),
-        Others::Known(_) => begin_term(view),
+        Others::Known(_) => begin_term(inputs),
     }
 }
 
-/// Returns the number of slots that other nodes do not hold.
-fn room(view: &View<'_>) -> usize {
-    view.rules.capacity.room(view.lock.value.state.others(&view.caller.node))
+fn slots_taken(inputs: &Inputs<'_>) -> Step {
+    let &Inputs { caller, lock, rules, .. } = inputs;
+    let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
+    let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
+    let message = format!("node {} must wait: {slots} held by {}", caller.node, join_names(&held));
+    Step::Answer(Outcome::refused(Kind::SlotsTaken, message))
 }
 
-fn begin_term(view: &View<'_>) -> Step {
-    let &View { caller, node_reading, node, lock, now, .. } = view;
+/// Returns the number of slots that other nodes do not hold.
+fn room(inputs: &Inputs<'_>) -> usize {
+    inputs.rules.capacity.room(inputs.lock.value.state.others(&inputs.caller.node))
+}
+
+fn begin_term(inputs: &Inputs<'_>) -> Step {
+    let &Inputs { caller, node_reading, node, lock, now, .. } = inputs;
     // `take` drops the slot of any other Node of this name. Only a Node that was read after the lock is surely the newer one.
     if node_reading.tick < lock.tick && lock.value.state.holders.iter().any(|holder| holder.node == caller.node && holder.uid != caller.uid)
     {
@@ -116,51 +121,51 @@ fn held_by(holder: &Holder) -> String {
 }
 
 /// Reports whether the term has ended. A node that asks again then gets a new term, for which no proof of the old one counts.
-fn has_ended(view: &View<'_>, holder: &Holder) -> bool {
-    holder.checked_in.is_some() || is_uncordoned(view, holder)
+fn has_ended(inputs: &Inputs<'_>, holder: &Holder) -> bool {
+    holder.checked_in.is_some() || is_uncordoned(inputs, holder)
 }
 
 /// Reports whether the node was approved and has lost its cordon or its annotation.
-fn is_uncordoned(view: &View<'_>, holder: &Holder) -> bool {
-    holder.approved.is_some() && holder.checked_in.is_none() && !view.node.is_cordoned_for(&view.lock.value.term(holder.term))
+fn is_uncordoned(inputs: &Inputs<'_>, holder: &Holder) -> bool {
+    holder.approved.is_some() && holder.checked_in.is_none() && !inputs.node.is_cordoned_for(&inputs.lock.value.term(holder.term))
 }
 
 /// Reports whether there are more holders than slots and this one must release its slot, because its slot was taken last and is not
 /// approved. Causes: the Lease was deleted, or `--slots` was lowered.
-fn exceeds_slots(view: &View<'_>, holder: &Holder) -> bool {
+fn exceeds_slots(inputs: &Inputs<'_>, holder: &Holder) -> bool {
     let before = |other: &&Holder| other.approved.is_some() || other.term < holder.term;
-    let others = view.lock.value.state.others(&view.caller.node);
-    holder.approved.is_none() && view.rules.capacity.room(others.filter(before)) == 0
+    let others = inputs.lock.value.state.others(&inputs.caller.node);
+    holder.approved.is_none() && inputs.rules.capacity.room(others.filter(before)) == 0
 }
 
 /// Releases the slot, so that no other request of this node can approve it. Annotation and cordon are removed next, as for every node
 /// without a slot.
-fn release_slot(view: &View<'_>) -> Step {
-    let lock = &view.lock.value;
-    Step::Change(lock.change(LockChange::Free, lock.state.free(&view.caller.uid)))
+fn release_slot(inputs: &Inputs<'_>) -> Step {
+    let lock = &inputs.lock.value;
+    Step::Change(lock.change(LockChange::Free, lock.state.free(&inputs.caller.uid)))
 }
 
 /// Removes our annotation and cordon from a node without a slot, before it is refused. If they are of another Lease, the node may be
 /// rebooting, and is left to the reconciler.
-fn undo_own_annotation(view: &View<'_>) -> Option<Step> {
-    let record = view.node.meta.record.as_ref()?;
-    let same_lease = view.lock.value.version.as_ref().is_some_and(|version| version.uid == record.term.lease);
+fn undo_own_annotation(inputs: &Inputs<'_>) -> Option<Step> {
+    let record = inputs.node.meta.record.as_ref()?;
+    let same_lease = inputs.lock.value.version.as_ref().is_some_and(|version| version.uid == record.term.lease);
     // A lock read before the node may be older than the term in the annotation.
-    let is_newer = may_be_marked_since(view.node_reading, view.lock, None);
-    same_lease.then(|| if is_newer { Step::Read(Question::Lock) } else { Step::Change(Change::restore(view.node)) })
+    let is_newer = may_be_marked_since(inputs.node_reading, inputs.lock, None);
+    same_lease.then(|| if is_newer { Step::Read(Question::Lock) } else { Step::Change(Change::restore(inputs.node)) })
 }
 
 /// With a slot: gives way to marked nodes that are first by name, else marks and cordons, then waits while others are marked. `None`: no
 /// other node is in the way.
-fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
-    let &View { caller, observed, node_reading, node, lock, .. } = view;
+fn yield_or_mark(inputs: &Inputs<'_>, holder: &Holder) -> Option<Step> {
+    let &Inputs { caller, observed, node_reading, node, lock, .. } = inputs;
     let term = lock.value.term(holder.term);
-    // Right after its own annotation a request needs the fleet without a missing change. At other times a late view suffices here,
+    // Right after its own annotation a request needs the fleet without a missing change. At other times a late inputs suffices here,
     // because `check_others` follows before the approval.
     let known = if observed.own_write.is_some() { observed.fleet.as_ref() } else { observed.newest_fleet() };
     let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
     if let Others::Known(names) = &others
-        && let Some(step) = give_way(view, holder, names)
+        && let Some(step) = give_way(inputs, holder, names)
     {
         return Some(step);
     }
@@ -174,23 +179,24 @@ fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
         Others::NotRead if observed.own_write.is_some() => Some(Step::Read(Question::Fleet)),
         Others::NotRead => Some(Step::Read(Question::FleetCached)),
         Others::LockTooOld => Some(Step::Read(Question::Lock)),
-        Others::Known(names) => keep_waiting(view, &names),
+        Others::Known(names) => keep_waiting(inputs, &names),
     }
 }
 
 /// Releases the slot if enough of `names` come before this node by name to take all the slots that are left.
-fn give_way(view: &View<'_>, holder: &Holder, names: &[NodeName]) -> Option<Step> {
-    let before = names.iter().filter(|name| **name < view.caller.node).count();
-    (holder.approved.is_none() && before >= room(view).max(1)).then(|| release_slot(view))
+fn give_way(inputs: &Inputs<'_>, holder: &Holder, names: &[NodeName]) -> Option<Step> {
+    // This node's own slot counts, even if there are more holders than slots.
+    let before = names.iter().filter(|name| **name < inputs.caller.node).count();
+    (holder.approved.is_none() && before >= room(inputs).max(1)).then(|| release_slot(inputs))
 }
 
-fn keep_waiting(view: &View<'_>, names: &[NodeName]) -> Option<Step> {
-    (names.len() >= room(view).max(1)).then(|| other_rebooting(view.caller, names, "keeps its slot but must wait"))
+fn keep_waiting(inputs: &Inputs<'_>, names: &[NodeName]) -> Option<Step> {
+    (names.len() >= room(inputs).max(1)).then(|| other_rebooting(inputs.caller, names, "keeps its slot but must wait"))
 }
 
 /// Cordoned under its own term: lists the pods, waits for the drain, lists again, and approves if the list is empty.
-fn drain_and_approve(view: &View<'_>, holder: &Holder) -> Step {
-    let &View { caller, observed, node_reading, node, lock, rules, now } = view;
+fn drain_and_approve(inputs: &Inputs<'_>, holder: &Holder) -> Step {
+    let &Inputs { caller, observed, node_reading, node, lock, rules, now } = inputs;
     let Some(cordoned) = Cordoned::of(node_reading, &lock.value, holder.term) else { return Step::Read(Question::Node) };
     let Some(pods) = &observed.pods else { return Step::Read(Question::Pods) };
     let other_hosts = match &observed.other_hosts {
@@ -204,7 +210,7 @@ fn drain_and_approve(view: &View<'_>, holder: &Holder) -> Step {
         Err(Some(plan)) => return Step::Wait(Wait::Drain(Drain { term: holder.term, since: holder.since, plan })),
     };
     if holder.approved.is_none()
-        && let Some(step) = check_others(view, holder, pods.tick)
+        && let Some(step) = check_others(inputs, holder, pods.tick)
     {
         return step;
     }
@@ -219,8 +225,8 @@ fn drain_and_approve(view: &View<'_>, holder: &Holder) -> Step {
 
 /// Drained, before the approval: checks the other nodes, with every change that was written before the drain was recorded. `None`: no
 /// other node is in the way.
-fn check_others(view: &View<'_>, holder: &Holder, pods_tick: u64) -> Option<Step> {
-    let &View { caller, observed, node, lock, rules, now, .. } = view;
+fn check_others(inputs: &Inputs<'_>, holder: &Holder, pods_tick: u64) -> Option<Step> {
+    let &Inputs { caller, observed, node, lock, rules, now, .. } = inputs;
     let Some(fleet) = observed.fleet.as_ref().filter(|fleet| fleet.tick > pods_tick) else {
         let own_record = observed.own_write.as_ref().and_then(|own| own.record.as_ref());
         return Some(match &node.meta.record {
@@ -232,7 +238,7 @@ fn check_others(view: &View<'_>, holder: &Holder, pods_tick: u64) -> Option<Step
     match FleetFacts::rebooting_without_slot(Some(fleet), lock, &caller.node) {
         Others::NotRead | Others::LockTooOld => return Some(Step::Read(Question::Lock)),
         Others::Known(names) => {
-            let step = give_way(view, holder, &names).or_else(|| keep_waiting(view, &names));
+            let step = give_way(inputs, holder, &names).or_else(|| keep_waiting(inputs, &names));
             if step.is_some() {
                 return step;
             }
@@ -240,7 +246,7 @@ fn check_others(view: &View<'_>, holder: &Holder, pods_tick: u64) -> Option<Step
     }
     // Without a slot the node can wait for an administrator and does not block other nodes.
     let stays_up = gates::control_plane_stays_up(caller, &fleet.value, &lock.value, holder, node, rules);
-    (!stays_up).then(|| release_slot(view))
+    (!stays_up).then(|| release_slot(inputs))
 }
 
 fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {
