@@ -76,7 +76,7 @@ fn messages_name_the_object_and_what_to_do() {
         let said = error_chain(&error);
         assert!(said.contains(expected), "{said}");
     };
-    let forbidden = "could not get node worker-3, the API server refuses it because a permission is missing; see the ClusterRole: 403 Forbidden, \
+    let forbidden = "could not get node worker-3, the API server refuses it because a permission is missing; see the RBAC rules of kubernetes/deployment.yaml: 403 Forbidden, \
          “nodes \"a\" is forbidden: User \"system:serviceaccount:x:y\" cannot get resource \"nodes\" in API group \"\" at the cluster scope”";
     check(error(403, None, FORBIDDEN), forbidden);
     check(
