@@ -239,7 +239,6 @@ pub struct Permission {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Scope {
     Cluster,
-    Lease,
     Named(String),
     /// All objects: a create cannot be limited to a name.
     Namespace,
@@ -256,8 +255,8 @@ fn needed(service: Option<&str>) -> Vec<Permission> {
         ("list", "pods", Scope::Cluster),
         ("create", "pods/eviction", Scope::Cluster),
         ("create", "leases", Scope::Namespace),
-        ("get", "leases", Scope::Lease),
-        ("patch", "leases", Scope::Lease),
+        ("get", "leases", named(LEASE)),
+        ("patch", "leases", named(LEASE)),
     ];
     if let Some(service) = service {
         // None of these covers another Secret.
@@ -283,10 +282,8 @@ impl Permission {
         if self.scope != Scope::Cluster {
             attributes["namespace"] = json!(namespace);
         }
-        match &self.scope {
-            Scope::Lease => attributes["name"] = json!(LEASE),
-            Scope::Named(name) => attributes["name"] = json!(name),
-            Scope::Cluster | Scope::Namespace => {}
+        if let Scope::Named(name) = &self.scope {
+            attributes["name"] = json!(name);
         }
         json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}})
     }
@@ -295,10 +292,10 @@ impl Permission {
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
-        match (&self.scope, group(self.resource)) {
-            (Scope::Named(name), _) => write!(f, " {name}"),
-            (_, "") => Ok(()),
-            (_, group) => write!(f, ".{group}"),
+        match (group(self.resource), &self.scope) {
+            ("", Scope::Named(name)) => write!(f, " {name}"),
+            ("", _) => Ok(()),
+            (group, _) => write!(f, ".{group}"),
         }
     }
 }

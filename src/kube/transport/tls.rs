@@ -72,7 +72,7 @@ impl TlsConnector {
         let algorithms = provider.signature_verification_algorithms;
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TlsError::Handshake)?;
         let builder = if verification.skipped {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked { algorithms }))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(algorithms)))
         } else {
             builder.with_root_certificates(roots(material)?)
         };
@@ -183,9 +183,7 @@ pub(crate) fn bare(host: &str) -> &str {
 
 /// Accepts any certificate, for `insecure-skip-tls-verify`. That its owner holds the key is still checked.
 #[derive(Debug)]
-struct Unchecked {
-    algorithms: WebPkiSupportedAlgorithms,
-}
+struct Unchecked(WebPkiSupportedAlgorithms);
 
 impl ServerCertVerifier for Unchecked {
     fn verify_server_cert(
@@ -205,7 +203,7 @@ impl ServerCertVerifier for Unchecked {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        verify_tls12_signature(message, certificate, signature, &self.0)
     }
 
     fn verify_tls13_signature(
@@ -214,11 +212,11 @@ impl ServerCertVerifier for Unchecked {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.0)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.0.supported_schemes()
     }
 }
 
