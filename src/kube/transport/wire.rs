@@ -1,4 +1,4 @@
-//! One exchange with the API server: the ureq agent and its options, without retries.
+//! One exchange with the API server: the ureq agent, with every option set, and no retries.
 //!
 //! The environment must never be read here, no redirect followed, no proxy used and no CA trusted but those that the
 //! location names.
@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ureq::config::AutoHeaderValue;
+use ureq::config::{AutoHeaderValue, RedirectAuthHeaders};
 use ureq::http::{Uri, uri::Scheme};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -61,17 +61,22 @@ fn config(https_only: bool, proxy: Option<Proxy>) -> ureq::config::Config {
     Agent::config_builder()
         .accept(AutoHeaderValue::None)
         .accept_encoding(AutoHeaderValue::None)
+        .allow_non_standard_methods(false)
         .http_status_as_error(false)
         .https_only(https_only)
         .input_buffer_size(BUFFER_BYTES)
+        .ip_family(ureq::config::IpFamily::Any)
         .max_idle_age(limits::IDLE)
         .max_idle_connections(IDLE_CONNECTIONS_MAX)
         .max_idle_connections_per_host(IDLE_CONNECTIONS_MAX)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .max_response_header_size(HEAD_BYTES_MAX)
+        .no_delay(true)
         .output_buffer_size(BUFFER_BYTES)
         .proxy(proxy)
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
+        .save_redirect_history(false)
         .timeout_await_100(Some(limits::SEND_REQUEST))
         .timeout_connect(Some(limits::CONNECT))
         .timeout_global(Some(limits::PAGE))

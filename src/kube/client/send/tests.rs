@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -306,16 +307,6 @@ fn a_proxy_is_asked_to_connect_and_never_sees_the_token() {
     assert!(head.starts_with("CONNECT api.invalid:6443 HTTP/1.1\r\n") && !head.contains("s3cr3t"), "{head}");
 }
 
-#[test]
-fn the_token_is_never_shown() {
-    let server = serve(None, &[(503, "", ""), (403, "", r#"{"message":"no"}"#)]);
-    let location = location(&server.url(), "", "token: s3cr3t");
-    let error = get(&connect(&location).0).unwrap_err();
-    assert!(server.received()[0].head().contains("s3cr3t"));
-    let shown = format!("{location:?} {} {error:?} {}", location.describe(), error_chain(&error));
-    assert!(!shown.contains("s3cr3t"), "{shown}");
-}
-
 /// Sends an answer that has no end, with one event, to a watch. Returns the names of the events that were taken, and the result.
 fn watch(open: bool, silence: Duration, then: ControlFlow<()>) -> (Vec<String>, Result<(), ApiError>) {
     let event = "{\"name\":\"a\"}\n";
@@ -356,4 +347,39 @@ fn a_watch_that_is_denied_is_not_open() {
     let take = |_: Value| panic!("an event");
     let result = client(&server).0.watch(&call(Verb::Watch, "/api/v1/nodes?watch=true"), Duration::from_secs(7), open, take);
     assert!(matches!(result, Err(ApiError::Refused { .. })));
+}
+
+/// Counts the logged lines, and those with the token.
+struct Spy;
+
+static LOGGED: AtomicUsize = AtomicUsize::new(0);
+static LEAKED: AtomicUsize = AtomicUsize::new(0);
+
+impl log::Log for Spy {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.fetch_add(1, Ordering::Relaxed);
+        LEAKED.fetch_add(usize::from(record.args().to_string().contains("s3cr3t")), Ordering::Relaxed);
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_token_is_never_shown() {
+    log::set_logger(&Spy).unwrap();
+    // A release build has no TRACE (`release_max_level_debug`), where ureq dumps what it sends.
+    log::set_max_level(log::LevelFilter::Debug);
+    let server = Scripted::start(None, |number, _| if number < 2 { answer(503, "") } else { answer(403, r#"{"message":"no"}"#) });
+    let location = location(&server.url(), "", "token: s3cr3t");
+    let (client, _) = connect(&location);
+    let error = get(&client).unwrap_err();
+    assert!(server.received()[0].head().contains("s3cr3t"));
+    for shown in [format!("{location:?}"), location.describe(), format!("{error:?}"), error_chain(&error)] {
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+    assert_eq!((LOGGED.load(Ordering::Relaxed) > 0, LEAKED.load(Ordering::Relaxed)), (true, 0));
 }
