@@ -70,11 +70,6 @@ impl NodeMeta {
         self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
     }
 
-    /// Reports whether the rebooting annotation or a cordon record of ours is set: the node counts as rebooting, or must be restored.
-    pub fn is_marked(&self) -> bool {
-        self.status == Status::Rebooting || self.record.is_some()
-    }
-
     /// Reports whether the node is `Ready` and has no cordon record, so that nothing must be restored.
     pub fn is_in_service(&self) -> bool {
         self.status == Status::Ready && self.record.is_none()
@@ -84,22 +79,20 @@ impl NodeMeta {
 #[derive(Deserialize)]
 pub(super) struct Metadata {
     pub(super) name: NodeName,
-    #[serde(default)]
     pub(super) labels: Option<Labels>,
     #[serde(default)]
     uid: Uid,
     #[serde(default, rename = "resourceVersion")]
     version: ResourceVersion,
-    #[serde(default)]
     annotations: Option<Annotations>,
 }
 
 // Only our own annotations: a node may have many kilobytes of others.
 #[derive(Default, Deserialize)]
 struct Annotations {
-    #[serde(default, rename = "rebootmanager/status")]
+    #[serde(rename = "rebootmanager/status")]
     status: Option<String>,
-    #[serde(default, rename = "rebootmanager/cordon")]
+    #[serde(rename = "rebootmanager/cordon")]
     cordon: Option<String>,
 }
 

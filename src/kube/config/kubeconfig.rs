@@ -71,7 +71,7 @@ impl Kubeconfig {
         names.sort();
         names.dedup();
         let names = names.join(", ");
-        let Some(name) = context.map(str::to_owned).or(set(self.current_context)) else {
+        let Some(name) = context.map(str::to_owned).or_else(|| set(self.current_context)) else {
             return Err(format!("no current context is set; choose one with --context: {names}"));
         };
         let context = self.contexts.into_iter().flatten().find(|named| named.name == name);

@@ -162,7 +162,7 @@ fn the_script_for_flatcar_ends_well_on_200_and_on_nothing_else() {
         let output = Command::new("bash").args([&script, endpoint]).env("CURL_HOME", cluster.folder()).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
-    let ids = [1, 2].map(|number| machine_id(number));
+    let ids = [1, 2].map(machine_id);
     assert!(ask(&ids[0], "steady-state").0);
     let (granted, text) = ask(&ids[0], "pre-reboot");
     assert!(granted && text.contains("approved"), "{text}");
