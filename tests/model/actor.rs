@@ -138,7 +138,7 @@ impl Actor {
     }
 }
 
-/// One round of a reconciler: an actor for each holder of a slot, and one for each marked node.
+/// Returns the actors of one round of a reconciler: one for each holder of a slot, and one for each marked node.
 pub(crate) fn reconcilers(stage: &Stage, world: &World) -> Vec<Actor> {
     let holders = if world.annotation_lost { &[][..] } else { &world.lock.state.holders[..] };
     let of_holder = |holder: &Holder| {
