@@ -1,7 +1,7 @@
 //! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, Status, Uid};
-use reboot_manager::lock::LockState;
+use reboot_manager::lock::{Holder, LockState};
 use reboot_manager::reboot::{Caller, Change, Fact, FleetFacts, Lock, Now, Observed, Question, Step, pre_reboot, reconcile, steady_state};
 
 use crate::mutations::{self, Mutation};
@@ -136,6 +136,21 @@ impl Actor {
             Work::Orphan(..) => format!("reconcile, marked {node}"),
         }
     }
+}
+
+/// Returns the actors of one round of a reconciler: one for each holder of a slot, and one for each marked node.
+pub(crate) fn reconcilers(stage: &Stage, world: &World) -> Vec<Actor> {
+    let holders = if world.annotation_lost { &[][..] } else { &world.lock.state.holders[..] };
+    let of_holder = |holder: &Holder| {
+        let machine = stage.names.iter().position(|name| *name == holder.node)?;
+        Some(Actor::new(Work::Holder(holder.uid.clone()), machine, world))
+    };
+    let of_node = |machine: usize| {
+        let meta = &world.node(machine)?.meta;
+        let is_marked = meta.record.is_some() || (meta.status == Status::Rebooting && !stage.is_ours(machine));
+        is_marked.then(|| Actor::new(Work::Orphan(meta.name.clone(), meta.uid.clone()), machine, world))
+    };
+    holders.iter().filter_map(of_holder).chain((0..stage.names.len()).filter_map(of_node)).collect()
 }
 
 /// The answer of the API server to a question, as things are now.

@@ -4,10 +4,9 @@ use std::fmt::Arguments;
 use std::ops::Range;
 use std::rc::Rc;
 
-use reboot_manager::cluster::Status;
 use reboot_manager::reboot::{Change, Fact, FleetFacts, Outcome, Question, Step, Wait};
 
-use crate::actor::{Actor, Work, fleet, pods, read};
+use crate::actor::{Actor, Work, fleet, pods, read, reconcilers};
 use crate::explore::{Describe, Move};
 use crate::mutations::{self, Mutation};
 use crate::setup::Event;
@@ -244,20 +243,9 @@ impl Moves<'_> {
             return;
         }
         let stage = self.stage;
-        let holders = if self.world.annotation_lost { &[][..] } else { &self.world.lock.state.holders[..] };
-        for holder in holders {
-            let Some(machine) = stage.names.iter().position(|name| *name == holder.node) else { continue };
-            self.add(format_args!("reconcile: looks after the holder {}", holder.node), |world| {
-                begin(stage, world, Actor::new(Work::Holder(holder.uid.clone()), machine, world));
-            });
-        }
-        for machine in 0..stage.names.len() {
-            let Some(node) = self.world.node(machine) else { continue };
-            if node.meta.record.is_some() || (node.meta.status == Status::Rebooting && !stage.is_ours(machine)) {
-                self.add(format_args!("reconcile: looks after the marked node {}", node.name()), |world| {
-                    begin(stage, world, Actor::new(Work::Orphan(node.name().clone(), node.meta.uid.clone()), machine, world));
-                });
-            }
+        for actor in reconcilers(stage, self.world) {
+            let name = self.name(&actor);
+            self.add(format_args!("{name}: begins"), |world| begin(stage, world, actor));
         }
     }
 }

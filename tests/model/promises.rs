@@ -4,7 +4,7 @@
 use reboot_manager::cluster::Status;
 use reboot_manager::reboot::Step;
 
-use crate::actor::{Actor, Work, read};
+use crate::actor::{Actor, read, reconcilers};
 use crate::explore::{Describe, Model, Move};
 use crate::key::Key;
 use crate::moves;
@@ -115,7 +115,7 @@ impl Stage {
         let mut world = world.clone();
         for _ in 0..ROUNDS {
             world.minutes += 15;
-            self.reconcile_round(&mut world);
+            reconcilers(self, &world).into_iter().for_each(|actor| self.run(&mut world, actor));
         }
         if let Some(holder) = world.lock.state.holders.first() {
             return Some(format!("all is quiet, and {} still holds a slot", holder.node));
@@ -133,18 +133,7 @@ impl Stage {
         None
     }
 
-    /// Performs one round of a reconciler, alone.
-    fn reconcile_round(&self, world: &mut World) {
-        for holder in world.lock.state.holders.clone() {
-            let machine = self.names.iter().position(|name| *name == holder.node).unwrap();
-            self.run(world, Actor::new(Work::Holder(holder.uid), machine, world));
-        }
-        for machine in 0..self.setup.nodes {
-            let Some(node) = world.node(machine).filter(|node| node.meta.record.is_some()).cloned() else { continue };
-            self.run(world, Actor::new(Work::Orphan(node.name().clone(), node.meta.uid.clone()), machine, world));
-        }
-    }
-
+    /// Runs a reconciler alone.
     fn run(&self, world: &mut World, mut actor: Actor) {
         for _ in 0..STEPS_MAX {
             let now = self.now(world);
