@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::access::VerifySource;
-use crate::certificate::Certificate;
+use crate::certificate::Served;
 use crate::cli::{Serve, Switch, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, Sizes, connection_limits};
@@ -55,6 +55,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let limits = Limits { pre_reboot_wait: flags.pre_reboot_wait, rules, verify_source: flags.verify_source, workers: WORKERS };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
+    let tls = certificate.as_ref().map(Served::config).transpose().context("TLS cannot be set up")?;
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = connection_limits(usize::from(flags.max_connections));
     // Open before the certificate exists, so that probes see a live process that is not ready.
@@ -69,7 +70,6 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         coordinator.stop();
         return Ok(());
     }
-    let tls = certificate.as_ref().map(Certificate::config);
     let sizes = Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize };
     let limits = ListenerLimits { connections, request: flags.request_timeout, sizes, workers: WORKERS };
     let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: flags.base_path.clone(), auth_file };
@@ -111,7 +111,7 @@ fn warn_of_open_access(flags: &Serve) {
 }
 
 /// Waits until there is a certificate; returns the signal that arrives before.
-fn wait(certificate: &Certificate, signals: &mut Signals) -> Option<i32> {
+fn wait(certificate: &Served, signals: &mut Signals) -> Option<i32> {
     while !certificate.wait(SIGNALS_EVERY) {
         if let Some(signal) = signals.pending().next() {
             return Some(signal);

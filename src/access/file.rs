@@ -198,12 +198,4 @@ mod tests {
         check("credentials:\n- user: u\n  password: hunter: hunter\n  groups: [a]\n", "line 3: invalid");
         check("hunterhunter", "line 1: invalid");
     }
-
-    #[test]
-    fn an_error_of_a_cut_file_shows_no_password() {
-        let text = "credentials:\n- user: u\n  password: hunterhunter\n  groups: [default]\n  nodes: [n1]\n";
-        for error in (0..text.len()).filter_map(|end| read(&text[..end]).err()) {
-            assert!(!error.to_string().contains("hunter"), "{error}");
-        }
-    }
 }

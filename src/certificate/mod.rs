@@ -17,19 +17,16 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use rustls::ServerConfig;
 
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 
-use served::Served;
-
 pub use authority::{Authority, IssueError};
 pub use loaded::{Loaded, PairError};
 pub use renewal::{Renewal, Validity};
+pub use served::Served;
 
 /// The source of the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,34 +47,15 @@ pub enum Source {
     Off,
 }
 
-/// A certificate that a thread keeps up to date.
-#[derive(Debug)]
-pub struct Certificate {
-    config: Arc<ServerConfig>,
-    served: Arc<Served>,
-}
-
-impl Certificate {
-    /// TLS of the FleetLock port. Until there is a certificate every handshake fails.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
-    }
-
-    /// Waits until there is a certificate; whether there is one after `limit`.
-    pub fn wait(&self, limit: Duration) -> bool {
-        self.served.wait(limit)
-    }
-}
-
 impl Source {
     /// The Service for which certificates are issued here, if any.
     pub fn service(&self) -> Option<&str> {
         if let Self::Bootstrap { service } = self { Some(service) } else { None }
     }
 
-    /// Loads the certificate and starts the thread that keeps it up to date; `None` when there is to be no TLS. Files
-    /// that cannot be used are an error; what needs Kubernetes is done by the thread, which does not give up.
-    pub fn start(&self, kube: Arc<Kube>, metrics: Arc<Metrics>) -> anyhow::Result<Option<Certificate>> {
+    /// Starts the thread that keeps the certificate up to date; `None` if there is to be no TLS. Files that cannot be used are an
+    /// error. Without Kubernetes the thread tries again for ever.
+    pub fn start(&self, kube: Arc<Kube>, metrics: Arc<Metrics>) -> anyhow::Result<Option<Arc<Served>>> {
         let served = Arc::new(Served::default());
         match self {
             Self::Off => return Ok(None),
@@ -86,8 +64,7 @@ impl Source {
                 bootstrap::start(kube, service.clone(), Arc::clone(&served), metrics).context("no thread can be started")?;
             }
         }
-        let config = served::config(&served).context("TLS cannot be set up")?;
-        Ok(Some(Certificate { config, served }))
+        Ok(Some(served))
     }
 }
 

@@ -13,9 +13,9 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::system::guarded::Guarded;
 
-/// The certificate in use.
+/// The certificate in use, which a thread keeps up to date.
 #[derive(Default)]
-pub(super) struct Served(Guarded<Option<Arc<CertifiedKey>>>);
+pub struct Served(Guarded<Option<Arc<CertifiedKey>>>);
 
 impl Served {
     /// Gives new connections this certificate from now on.
@@ -25,8 +25,20 @@ impl Served {
     }
 
     /// Waits for the first certificate. Reports whether there is one after `limit`.
-    pub(super) fn wait(&self, limit: Duration) -> bool {
+    pub fn wait(&self, limit: Duration) -> bool {
         self.0.wait(limit, |current| current.is_some()).is_some()
+    }
+
+    /// Returns the TLS configuration of the FleetLock port. Until there is a certificate every handshake fails.
+    pub fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13, &TLS12])?;
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        // Connections are rare and carry one request each: resumption saves nothing, and its memory grows.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(Arc::new(config))
     }
 }
 
@@ -40,16 +52,4 @@ impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Served").finish_non_exhaustive()
     }
-}
-
-/// The TLS configuration, with the certificate in use.
-pub(super) fn config(served: &Arc<Served>) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13, &TLS12])?;
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(served) as _;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
-    // Connections are rare and carry one request each: resumption saves nothing, and its memory grows.
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    Ok(Arc::new(config))
 }

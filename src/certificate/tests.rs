@@ -1,8 +1,7 @@
 //! Certificates from both sources, as a real TLS client meets them.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
@@ -10,7 +9,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, ServerConnection, SupportedProtocolVersion};
 use test_cluster::scratch::SecretVolume;
 
 use super::Source;
@@ -18,7 +17,7 @@ use super::authority::Authority;
 use super::files::load;
 use super::loaded::{Loaded, PairError, verifier};
 use super::renewal::Renewal;
-use super::served::{Served, config};
+use super::served::Served;
 use crate::cluster::{KeyPem, Pair};
 use crate::metrics::Metrics;
 use crate::system::clock;
@@ -52,95 +51,82 @@ fn client(ca: &Pair, name: &str, versions: &[&'static SupportedProtocolVersion])
     ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
 }
 
-/// A server that says back each byte, one thread a connection.
-fn echo(config: Arc<ServerConfig>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let config = Arc::clone(&config);
-            std::thread::spawn(move || {
-                let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-                let mut byte = [0];
-                while stream.read_exact(&mut byte).is_ok() {
-                    stream.write_all(&byte).unwrap();
-                }
-            });
+/// Both ends of a connection, in memory.
+struct Connection {
+    client: ClientConnection,
+    server: ServerConnection,
+}
+
+impl Connection {
+    fn open(served: &Arc<Served>, client: ClientConnection) -> Result<Self, rustls::Error> {
+        let mut this = Self { client, server: ServerConnection::new(served.config()?)? };
+        while this.client.is_handshaking() || this.server.is_handshaking() {
+            this.exchange()?;
         }
-    });
-    address
+        Ok(this)
+    }
+
+    /// Passes on what each end has to send.
+    fn exchange(&mut self) -> Result<(), rustls::Error> {
+        let mut bytes = Vec::new();
+        self.client.write_tls(&mut bytes).unwrap();
+        self.server.read_tls(&mut bytes.as_slice()).unwrap();
+        self.server.process_new_packets()?;
+        bytes.clear();
+        self.server.write_tls(&mut bytes).unwrap();
+        self.client.read_tls(&mut bytes.as_slice()).unwrap();
+        self.client.process_new_packets().map(|_state| ())
+    }
+
+    fn shown(&self) -> &CertificateDer<'static> {
+        &self.client.peer_certificates().unwrap()[0]
+    }
 }
 
-type Connection = StreamOwned<ClientConnection, TcpStream>;
-
-fn connect(address: &str, session: ClientConnection) -> std::io::Result<Connection> {
-    let mut stream = StreamOwned::new(session, TcpStream::connect(address)?);
-    say(&mut stream)?;
-    Ok(stream)
-}
-
-fn say(stream: &mut Connection) -> std::io::Result<()> {
-    stream.write_all(b"x")?;
-    stream.read_exact(&mut [0])
-}
-
-fn shown(stream: &Connection) -> CertificateDer<'static> {
-    stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
-}
-
-fn serve(pair: &Pair) -> (Arc<Served>, String) {
+fn serve(pair: &Pair) -> Arc<Served> {
     let served = Arc::new(Served::default());
     served.swap(Loaded::of(pair).unwrap().key);
-    let address = echo(config(&served).unwrap());
-    (served, address)
+    served
 }
 
 #[test]
-fn both_versions_are_spoken_and_every_name_is_believed() {
+fn both_versions_are_spoken_every_name_is_believed_and_no_session_is_kept() {
     let (ca, authority) = ca();
-    let (_served, address) = serve(&server_pair(&authority));
+    let served = serve(&server_pair(&authority));
     for version in [&TLS12, &TLS13] {
         for name in NAMES {
-            let stream = connect(&address, client(&ca, name, &[version])).unwrap();
-            assert_eq!(stream.conn.protocol_version(), Some(version.version), "{name}");
+            let connection = Connection::open(&served, client(&ca, name, &[version])).unwrap();
+            assert_eq!(connection.client.protocol_version(), Some(version.version), "{name}");
+            assert_eq!(connection.client.tls13_tickets_received(), 0, "{name}");
         }
-        let error = connect(&address, client(&ca, "10.96.0.8", &[version])).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        let refused = Connection::open(&served, client(&ca, "10.96.0.8", &[version]));
+        assert!(matches!(refused, Err(rustls::Error::InvalidCertificate(_))));
     }
 }
 
 #[test]
-fn new_connections_get_a_new_certificate_and_open_ones_keep_theirs() {
+fn a_swapped_certificate_is_seen_by_new_connections_while_an_old_one_lives_on() {
     let (ca, authority) = ca();
     let (first, second) = (server_pair(&authority), server_pair(&authority));
-    let (served, address) = serve(&first);
     for version in [&TLS12, &TLS13] {
-        served.swap(Loaded::of(&first).unwrap().key);
-        let mut old = connect(&address, client(&ca, NAMES[0], &[version])).unwrap();
+        let served = serve(&first);
+        let mut old = Connection::open(&served, client(&ca, NAMES[0], &[version])).unwrap();
         served.swap(Loaded::of(&second).unwrap().key);
-        let new = connect(&address, client(&ca, NAMES[0], &[version])).unwrap();
-        assert_eq!(&shown(&old), Loaded::of(&first).unwrap().leaf());
-        assert_eq!(&shown(&new), Loaded::of(&second).unwrap().leaf());
-        say(&mut old).unwrap();
+        let new = Connection::open(&served, client(&ca, NAMES[0], &[version])).unwrap();
+        assert_eq!(old.shown(), Loaded::of(&first).unwrap().leaf());
+        assert_eq!(new.shown(), Loaded::of(&second).unwrap().leaf());
+        old.client.writer().write_all(b"x").unwrap();
+        old.exchange().unwrap();
+        old.server.reader().read_exact(&mut [0]).unwrap();
     }
-}
-
-#[test]
-fn no_session_is_kept_to_resume() {
-    let (ca, authority) = ca();
-    let (_served, address) = serve(&server_pair(&authority));
-    let session = client(&ca, NAMES[0], &[&TLS12, &TLS13]);
-    let stream = connect(&address, session).unwrap();
-    assert_eq!(stream.conn.tls13_tickets_received(), 0);
 }
 
 #[test]
 fn without_a_certificate_a_handshake_fails_and_waiting_ends() {
-    let served = Arc::new(Served::default());
-    let address = echo(config(&served).unwrap());
-    assert!(connect(&address, client(&ca().0, NAMES[0], &[&TLS13])).is_err());
+    let (served, (ca, authority)) = (Arc::new(Served::default()), ca());
+    assert!(Connection::open(&served, client(&ca, NAMES[0], &[&TLS13])).is_err());
     assert!(!served.wait(std::time::Duration::from_millis(1)));
-    served.swap(Loaded::of(&server_pair(&ca().1)).unwrap().key);
+    served.swap(Loaded::of(&server_pair(&authority)).unwrap().key);
     assert!(served.wait(std::time::Duration::from_secs(60)));
 }
 
@@ -264,8 +250,7 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
     let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::default()));
     let [certificate, key] = FILES.map(|file| volume.file(file));
     super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
-    let address = echo(config(&served).unwrap());
-    let now_shown = || shown(&connect(&address, client(&ca, NAMES[0], &[&TLS13])).unwrap());
+    let now_shown = || Connection::open(&served, client(&ca, NAMES[0], &[&TLS13])).unwrap().shown().clone();
     let has_error = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_error 1");
     let until = |what: &dyn Fn() -> bool| {
         let begun = clock::now().instant;

@@ -26,7 +26,6 @@ struct WireMetadata {
     uid: Uid,
     #[serde(rename = "resourceVersion")]
     version: ResourceVersion,
-    #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
 

@@ -7,7 +7,6 @@ use serde::de::IgnoredAny;
 
 use super::address::gateways;
 use super::node_meta::Metadata;
-use super::readiness::{Conditions, Readiness};
 use super::toleration::Taint;
 use super::{Before, MachineId, NodeMeta, NodeName, Status, Term};
 
@@ -77,6 +76,17 @@ impl Node {
     }
 }
 
+/// The condition `Ready` of a Node, which the kubelet reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// `False` or `Unknown`.
+    NotReady,
+    /// `True`.
+    Ready,
+    /// The condition is absent.
+    Unknown,
+}
+
 /// The fields of a Node that this program reads.
 #[derive(Deserialize)]
 pub(super) struct WireNode {
@@ -89,22 +99,44 @@ pub(super) struct WireNode {
 
 #[derive(Default, Deserialize)]
 pub(super) struct WireSpec {
-    #[serde(default)]
     pub(super) unschedulable: Option<bool>,
-    #[serde(default, rename = "podCIDRs")]
+    #[serde(rename = "podCIDRs")]
     pod_cidrs: Option<Vec<String>>,
-    #[serde(default)]
     pub(super) taints: Option<Vec<Taint>>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct WireStatus {
-    #[serde(default, rename = "nodeInfo")]
+    #[serde(rename = "nodeInfo")]
     pub(super) info: WireInfo,
-    #[serde(default)]
     pub(super) conditions: Conditions,
-    #[serde(default)]
     addresses: Option<Vec<WireAddress>>,
+}
+
+/// `status.conditions`.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Conditions(Option<Vec<Condition>>);
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    #[serde(default, rename = "lastTransitionTime")]
+    since: Option<Timestamp>,
+}
+
+impl Conditions {
+    /// Returns the condition `Ready` and the time of its last transition.
+    pub(super) fn readiness(&self) -> (Readiness, Option<Timestamp>) {
+        match self.0.iter().flatten().find(|condition| condition.kind == "Ready") {
+            None => (Readiness::Unknown, None),
+            Some(condition) if condition.status == "True" => (Readiness::Ready, condition.since),
+            Some(condition) => (Readiness::NotReady, condition.since),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -115,24 +147,24 @@ struct WireAddress {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct WireInfo {
-    #[serde(default, rename = "machineID")]
+    #[serde(rename = "machineID")]
     pub(super) machine_id: String,
-    #[serde(default, rename = "bootID")]
+    #[serde(rename = "bootID")]
     pub(super) boot_id: String,
-    #[serde(default, rename = "osImage")]
     pub(super) os_image: String,
 }
 
 /// The labels of a Node that this program reads. Of those of [`CONTROL_PLANE`] presence alone counts; the value is usually empty.
 #[derive(Default, Deserialize)]
 pub(super) struct Labels {
-    #[serde(default, rename = "node-role.kubernetes.io/control-plane")]
+    #[serde(rename = "node-role.kubernetes.io/control-plane")]
     control_plane: Option<IgnoredAny>,
-    #[serde(default, rename = "node-role.kubernetes.io/etcd")]
+    #[serde(rename = "node-role.kubernetes.io/etcd")]
     etcd: Option<IgnoredAny>,
     /// The failure domain, a well-known label.
-    #[serde(default, rename = "topology.kubernetes.io/zone")]
+    #[serde(rename = "topology.kubernetes.io/zone")]
     pub(super) zone: Option<String>,
 }
 
@@ -241,5 +273,27 @@ mod tests {
         assert_eq!((node.machine_id, node.readiness, node.meta.record), (None, Readiness::NotReady, None));
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
         assert_eq!((node.readiness, node.meta.status, node.unschedulable), (Readiness::Unknown, Status::Unset, false));
+    }
+    #[test]
+    fn readiness_is_that_of_the_condition_ready() {
+        let read = |text: &str| serde_json::from_str::<Conditions>(text).unwrap().readiness();
+        let since: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let cases = [
+            ("null", (Readiness::Unknown, None)),
+            ("[]", (Readiness::Unknown, None)),
+            (r#"[{"type": "DiskPressure", "status": "True"}]"#, (Readiness::Unknown, None)),
+            (r#"[{"type": "Ready", "status": "True"}]"#, (Readiness::Ready, None)),
+            (
+                r#"[{"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}]"#,
+                (Readiness::NotReady, Some(since)),
+            ),
+            (
+                r#"[{"type": "PIDPressure", "status": "True"}, {"type": "Ready", "status": "False", "lastTransitionTime": null}]"#,
+                (Readiness::NotReady, None),
+            ),
+        ];
+        for (text, want) in cases {
+            assert_eq!(read(text), want, "{text}");
+        }
     }
 }

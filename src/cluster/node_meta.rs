@@ -84,22 +84,20 @@ impl NodeMeta {
 #[derive(Deserialize)]
 pub(super) struct Metadata {
     pub(super) name: NodeName,
-    #[serde(default)]
     pub(super) labels: Option<Labels>,
     #[serde(default)]
     uid: Uid,
     #[serde(default, rename = "resourceVersion")]
     version: ResourceVersion,
-    #[serde(default)]
     annotations: Option<Annotations>,
 }
 
 // Only our own annotations: a node may have many kilobytes of others.
 #[derive(Default, Deserialize)]
 struct Annotations {
-    #[serde(default, rename = "rebootmanager/status")]
+    #[serde(rename = "rebootmanager/status")]
     status: Option<String>,
-    #[serde(default, rename = "rebootmanager/cordon")]
+    #[serde(rename = "rebootmanager/cordon")]
     cordon: Option<String>,
 }
 

@@ -21,15 +21,15 @@ pub struct Pod {
     /// `metadata.uid`.
     pub uid: Uid,
     /// The owner reference with `controller: true`.
-    pub controller: Option<Controller>,
+    pub controller: Option<Owner>,
     /// The mirror of a static pod.
     pub mirror: bool,
     /// `metadata.creationTimestamp`, whole seconds.
     pub created: Option<Timestamp>,
     /// `metadata.deletionTimestamp`: when its grace period ends; set once it is terminating.
     pub ends: Option<Timestamp>,
-    /// `status.phase`.
-    pub phase: Phase,
+    /// `status.phase` is `Succeeded` or `Failed`: all containers have ended for good.
+    pub finished: bool,
     /// `spec.serviceAccountName`.
     pub service_account: String,
     /// `spec.tolerations`: the scheduler may place it on a cordoned node.
@@ -41,25 +41,18 @@ pub struct Pod {
     pub bound_at_creation: bool,
 }
 
-/// The controller of a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Controller {
+/// An owner of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// `controller`: true for the one owner that looks after the pod.
+    pub controller: Option<bool>,
     /// `apiVersion`, as `apps/v1`.
     pub api_version: String,
     /// `kind`, as `DaemonSet`.
     pub kind: String,
     /// `name`.
     pub name: String,
-}
-
-/// `status.phase`, as far as a drain needs it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// `Succeeded` or `Failed`: its containers have ended for good.
-    Finished,
-    /// Anything else.
-    #[default]
-    Live,
 }
 
 #[derive(Deserialize)]
@@ -72,63 +65,48 @@ struct WirePod {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WireMetadata {
     name: String,
     namespace: String,
     #[serde(default)]
     uid: Uid,
-    #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
-    #[serde(default, rename = "ownerReferences")]
-    owners: Option<Vec<WireOwner>>,
-    #[serde(default, rename = "creationTimestamp")]
-    created: Option<Timestamp>,
-    #[serde(default, rename = "deletionTimestamp")]
-    ends: Option<Timestamp>,
-    #[serde(default, rename = "managedFields")]
+    owner_references: Option<Vec<Owner>>,
+    creation_timestamp: Option<Timestamp>,
+    deletion_timestamp: Option<Timestamp>,
     managed_fields: Option<Vec<WireManager>>,
 }
 
 /// The fields that one client has written. All but `f:nodeName` are skipped while they are read: they are half of what a pod weighs.
 #[derive(Deserialize)]
 struct WireManager {
-    #[serde(default, rename = "fieldsV1")]
+    #[serde(rename = "fieldsV1")]
     fields: Option<WireFields>,
 }
 
 #[derive(Deserialize)]
 struct WireFields {
-    #[serde(default, rename = "f:spec")]
+    #[serde(rename = "f:spec")]
     spec: Option<WireSpecFields>,
 }
 
 #[derive(Deserialize)]
 struct WireSpecFields {
-    #[serde(default, rename = "f:nodeName")]
+    #[serde(rename = "f:nodeName")]
     node_name: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct WireOwner {
-    #[serde(default)]
-    controller: Option<bool>,
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    kind: String,
-    name: String,
-}
-
 #[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct WireSpec {
-    #[serde(default, rename = "serviceAccountName")]
-    service_account: String,
-    #[serde(default)]
+    service_account_name: String,
     tolerations: Option<Vec<Toleration>>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct WireStatus {
-    #[serde(default)]
     phase: String,
 }
 
@@ -136,27 +114,24 @@ impl From<WirePod> for Pod {
     fn from(wire: WirePod) -> Self {
         let (meta, tolerations) = (wire.metadata, wire.spec.tolerations.unwrap_or_default());
         let cordon = Taint::of_cordon();
-        let controller = meta.owners.unwrap_or_default().into_iter().find(|owner| owner.controller == Some(true));
         Self {
             key: PodKey { namespace: meta.namespace, name: meta.name },
             uid: meta.uid,
-            controller: controller.map(|WireOwner { api_version, kind, name, .. }| Controller { api_version, kind, name }),
+            controller: meta.owner_references.into_iter().flatten().find(|owner| owner.controller == Some(true)),
             mirror: meta.annotations.unwrap_or_default().contains_key(MIRROR),
-            created: meta.created,
-            ends: meta.ends,
-            phase: if matches!(wire.status.phase.as_str(), "Succeeded" | "Failed") { Phase::Finished } else { Phase::Live },
-            service_account: wire.spec.service_account,
+            created: meta.creation_timestamp,
+            ends: meta.deletion_timestamp,
+            finished: matches!(wire.status.phase.as_str(), "Succeeded" | "Failed"),
+            service_account: wire.spec.service_account_name,
             tolerates_cordon: tolerations.iter().any(|toleration| toleration.tolerates(&cordon)),
             tolerations,
-            bound_at_creation: meta.managed_fields.unwrap_or_default().iter().any(WireManager::named_the_node),
+            bound_at_creation: meta.managed_fields.into_iter().flatten().any(names_the_node),
         }
     }
 }
 
-impl WireManager {
-    fn named_the_node(&self) -> bool {
-        self.fields.as_ref().and_then(|fields| fields.spec.as_ref()).is_some_and(|spec| spec.node_name.is_some())
-    }
+fn names_the_node(manager: WireManager) -> bool {
+    manager.fields.and_then(|fields| fields.spec).is_some_and(|spec| spec.node_name.is_some())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cluster::{Hosts, Phase, Pod, Uid};
+use crate::cluster::{Hosts, Pod, Uid};
 
 /// Description by which this program recognises its own pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,7 +119,7 @@ fn skipped(pod: &Pod, own: bool, since: Timestamp, other_hosts: Option<&Hosts>) 
         Some(Skipped::Daemon)
     } else if pod.mirror {
         Some(Skipped::Mirror)
-    } else if pod.phase == Phase::Finished {
+    } else if pod.finished {
         Some(Skipped::Finished)
     } else if is_newer && (pod.tolerates_cordon || pod.bound_at_creation) {
         Some(Skipped::CameBack)
@@ -132,7 +132,6 @@ fn skipped(pod: &Pod, own: bool, since: Timestamp, other_hosts: Option<&Hosts>) 
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -248,23 +247,5 @@ mod tests {
         let plan = DrainPlan::of(&[me.clone(), other.clone()], &ours(), since, None);
         assert_eq!(plan.candidates(), [other]);
         assert_eq!(DrainPlan::of(std::slice::from_ref(&me), &ours(), since, None).candidates(), [me]);
-    }
-
-    proptest! {
-        #[test]
-        fn every_pod_is_in_exactly_one_list(kinds in proptest::collection::vec(0u8..6, 0..30), other_hosts: bool) {
-            let pods: Vec<Pod> = kinds.iter().map(|kind| pod(&match kind {
-                0 => owned("apps/v1", "DaemonSet"),
-                1 => json!({"status": {"phase": "Succeeded"}}),
-                2 => json!({"metadata": {"deletionTimestamp": SINCE}}),
-                3 => json!({"metadata": {"uid": "me"}}),
-                4 => json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": ""}}}),
-                _ => json!({}),
-            })).collect();
-            let hosts = other_hosts.then(Hosts::default);
-            let plan = DrainPlan::of(&pods, &ours(), SINCE.parse().unwrap(), hosts.as_ref());
-            prop_assert_eq!(plan.left() + plan.skipped.len(), pods.len());
-            prop_assert_eq!(plan.is_empty(), plan.candidates().is_empty() && plan.terminating.is_empty());
-        }
     }
 }

@@ -165,21 +165,20 @@ fn owner(pod: &Pod) -> Option<Owner> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::cluster::Controller;
     use crate::drain::Progress;
 
     fn pod(name: &str) -> Pod {
-        serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).unwrap()
     }
 
     /// Makes pods of the ReplicaSet `web`.
     fn owned(names: &[&str]) -> Vec<Pod> {
-        let mut pods = plan(names).evict;
-        for pod in &mut pods {
-            pod.controller = Some(Controller { api_version: "apps/v1".to_owned(), kind: "ReplicaSet".to_owned(), name: "web".to_owned() });
-        }
-        pods
+        let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "controller": true});
+        let pod = |name| json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "ownerReferences": [owner]}});
+        names.iter().map(|name| serde_json::from_value(pod(name)).unwrap()).collect()
     }
 
     fn plan(names: &[&str]) -> DrainPlan {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::zincati_id;
+use super::{answers_to, zincati_id};
 use crate::cluster::{HexId, Member, NodeEvent, NodeMeta, NodeName, ResourceVersion, Uid, WatchStatus};
 
 /// All Nodes as of one version.
@@ -152,7 +152,9 @@ impl Fleet {
         let mut positions: Vec<u32> = alike.map(|(_, position)| *position).collect();
         positions.dedup();
         let members = positions.into_iter().filter_map(|position| self.members.get(position as usize));
-        let nodes: Vec<NodeRef> = members.filter(|member| has(member, id)).map(NodeRef::of).collect();
+        let has = |member: &&Member| member.machine_id.is_some_and(|machine| answers_to(machine, id));
+        let node = |member: &Member| NodeRef { name: member.name.clone(), uid: Uid(member.uid.to_string()) };
+        let nodes: Vec<NodeRef> = members.filter(has).map(node).collect();
         match nodes.as_slice() {
             [] => Found::NoNode,
             [one] => Found::Node(one.clone()),
@@ -219,16 +221,6 @@ impl Fleet {
             }
         }
     }
-}
-
-impl NodeRef {
-    fn of(member: &Member) -> Self {
-        Self { name: member.name.clone(), uid: Uid(member.uid.to_string()) }
-    }
-}
-
-fn has(member: &Member, id: HexId) -> bool {
-    member.machine_id.is_some_and(|machine| super::answers_to(machine, id))
 }
 
 fn short_ids(member: &Member, position: usize) -> impl Iterator<Item = (u32, u32)> + use<> {

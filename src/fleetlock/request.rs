@@ -274,13 +274,6 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_body_is_refused() {
-        for end in 0..BODY.len() {
-            assert!(parse(post("/v1/pre-reboot"), &BODY.as_bytes()[..end], "/").is_break(), "{end} bytes");
-        }
-    }
-
-    #[test]
     fn an_answer_quotes_little_of_a_request() {
         let long = "x".repeat(5000);
         let bodies =

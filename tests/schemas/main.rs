@@ -97,12 +97,6 @@ fn bodies(schemas: &Schemas) -> Vec<String> {
 
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "only its fields matter")]
-struct Planted {
-    spec: PlantedSpec,
-}
-
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "only its fields matter")]
 struct PlantedSpec {
     unscheduleable: bool,
     #[serde(rename = "podCIDRs")]
@@ -118,16 +112,15 @@ struct PlantedTaint {
 
 /// Proves that the test can fail: for a misspelt name and another type, in what is read and in what is written.
 fn what_is_planted_is_found(schemas: &Schemas) {
-    let check = |shape: &Shape, want: &[&str]| {
-        let faults = schemas.faults("io.k8s.api.core.v1.Node", shape);
+    let check = |name: &str, shape: &Shape, want: &[&str]| {
+        let faults = schemas.faults(name, shape);
         assert_eq!(faults.len(), want.len(), "{faults:?}");
         assert!(faults.iter().zip(want).all(|(fault, want)| fault.contains(want)), "{faults:?}");
     };
-    check(
-        &shape::<Planted>(),
-        &["spec.unscheduleable: there is no such field", "spec.podCIDRs: is array, not string", "taints[].effekt: there is no such field"],
-    );
+    let want = [".unscheduleable: there is no such field", ".podCIDRs: is array, not string", "taints[].effekt: there is no such field"];
+    check("io.k8s.api.core.v1.NodeSpec", &shape::<PlantedSpec>(), &want);
     let patch = json!({"spec": {"unscheduleable": true, "podCIDR": 7}, "metadata": {"annotations": {"a": "b", "c": null}}});
-    check(&(&patch).into(), &["spec.podCIDR: is string, not integer", "spec.unscheduleable: there is no such field"]);
+    let want = ["spec.podCIDR: is string, not integer", "spec.unscheduleable: there is no such field"];
+    check("io.k8s.api.core.v1.Node", &(&patch).into(), &want);
     assert_eq!(schemas.of_operation("PATCH", "/api/v1/knodes/n1"), None);
 }

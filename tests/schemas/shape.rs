@@ -1,7 +1,7 @@
 //! The fields that a type reads, and their types: the type's own `Deserialize` is run, and gets one of everything it requests.
 
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Expected, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Expected, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
@@ -89,21 +89,22 @@ impl<'de> Deserializer<'de> for Recorder<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let mut item = Shape::Ignored;
-        let value = visitor.visit_seq(Item(Some(&mut item)))?;
+        let value = visitor.visit_seq(SeqDeserializer::new(std::iter::once(Recorder(&mut item))))?;
         *self.0 = Shape::List(vec![item]);
         Ok(value)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let mut shapes = Vec::new();
-        let value = visitor.visit_map(Fields { names: &["key"], shapes: &mut shapes })?;
-        *self.0 = Shape::Map(Box::new(shapes.pop().unwrap_or_default().1));
+        let mut item = Shape::Ignored;
+        let value = visitor.visit_map(MapDeserializer::new(std::iter::once(("key", Recorder(&mut item)))))?;
+        *self.0 = Shape::Map(Box::new(item));
         Ok(value)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        let mut shapes = Vec::new();
-        let value = visitor.visit_map(Fields { names: fields, shapes: &mut shapes })?;
+        let mut shapes: Vec<_> = fields.iter().map(|name| ((*name).to_owned(), Shape::Ignored)).collect();
+        let recorders = fields.iter().zip(&mut shapes).map(|(name, (_, shape))| (*name, Recorder(shape)));
+        let value = visitor.visit_map(MapDeserializer::new(recorders))?;
         *self.0 = Shape::Object(shapes);
         Ok(value)
     }
@@ -117,35 +118,10 @@ impl<'de> Deserializer<'de> for Recorder<'_> {
     }
 }
 
-/// A list with one item.
-struct Item<'a>(Option<&'a mut Shape>);
+impl IntoDeserializer<'_, Error> for Recorder<'_> {
+    type Deserializer = Self;
 
-impl<'de> SeqAccess<'de> for Item<'_> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        self.0.take().map(|item| seed.deserialize(Recorder(item))).transpose()
-    }
-}
-
-/// A struct with all fields, or a map with one key.
-struct Fields<'a> {
-    names: &'static [&'static str],
-    shapes: &'a mut Vec<(String, Shape)>,
-}
-
-impl<'de> MapAccess<'de> for Fields<'_> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some((name, rest)) = self.names.split_first() else { return Ok(None) };
-        self.names = rest;
-        self.shapes.push(((*name).to_owned(), Shape::Ignored));
-        seed.deserialize(StrDeserializer::new(name)).map(Some)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let (_, shape) = self.shapes.last_mut().ok_or_else(|| Error::custom("a value before its key"))?;
-        seed.deserialize(Recorder(shape))
+    fn into_deserializer(self) -> Self {
+        self
     }
 }

@@ -1,6 +1,4 @@
-//! Tests of the parser: requests that are accepted, requests that are refused, and random changes of both.
-
-use proptest::prelude::*;
+//! Tests of the parser: requests that are accepted, and requests that are refused. `tests/fuzz` has random changes of both.
 
 use super::*;
 
@@ -187,36 +185,4 @@ fn sizes_and_number_of_headers_are_limited() {
     let fits = SIZES.head - post("X: \r\n", "").len();
     whole(&post(&format!("X: {}\r\n", "y".repeat(fits)), ""));
     too_large(&post(&format!("X: {}\r\n", "y".repeat(fits + 1)), ""));
-}
-
-/// Returns bytes that have a meaning in a request, or random ones.
-fn inserted() -> impl Strategy<Value = Vec<u8>> {
-    let words = b"\r\n|\r|\n|\0| |\t|:|;|0|ffffffff|\xff|HTTP/1.0|\r\n\r\n|0\r\n\r\n|Content-Length: 5\r\n|\
-        Transfer-Encoding: chunked\r\n|Expect: 100-continue\r\n";
-    let words: Vec<&[u8]> = words.split(|byte| *byte == b'|').collect();
-    prop_oneof![prop::sample::select(words).prop_map(<[u8]>::to_vec), prop::collection::vec(any::<u8>(), 0..6)]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn mutated_requests_are_refused_or_passed_on_as_read(
-        base in prop::sample::select(CORPUS.to_vec()),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), 0usize..8, inserted()), 1..6),
-    ) {
-        let mut bytes = base.to_vec();
-        for (at, removed, added) in changes {
-            let start = at.index(bytes.len() + 1);
-            let end = (start + removed).min(bytes.len());
-            bytes.splice(start..end, added);
-        }
-        if let Ok(Progress::Whole(request)) = read(&bytes) {
-            prop_assert!(request.body.len() <= SIZES.body);
-            // The request that is passed on is read as the same request.
-            let again = whole(&request.rewritten(("Peer", "secret")));
-            prop_assert_eq!((&again.method, &again.target, &again.body), (&request.method, &request.target, &request.body));
-            prop_assert_eq!(again.values("fleet-lock-protocol").next(), request.values("fleet-lock-protocol").next());
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reboot_manager::access::verify;
 use reboot_manager::cluster::{
-    Before, CaMap, CordonRecord, Host, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Phase, Pod, PodKey, Service, Term,
+    Before, CaMap, CordonRecord, Host, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pod, PodKey, Service, Term,
     TlsSecret, Uid,
 };
 use reboot_manager::drain::{DrainPlan, Eviction, EvictionError, Ours, classify};
@@ -64,7 +64,7 @@ pub(crate) fn objects(input: &[u8]) {
     if let Some(pod) = check_decoded::<Pod>(input) {
         let plan = DrainPlan::of(std::slice::from_ref(&pod), &Ours::default(), Timestamp::UNIX_EPOCH, None);
         assert_eq!(plan.left() + plan.skipped.len(), 1, "a pod is evicted or skipped");
-        assert!(plan.is_empty() || !pod.mirror && pod.phase == Phase::Live, "{pod:?}");
+        assert!(plan.is_empty() || !pod.mirror && !pod.finished, "{pod:?}");
         assert_eq!(plan.terminating.len(), usize::from(!plan.is_empty() && pod.ends.is_some()));
     }
     if let Some(service) = check_decoded::<Service>(input) {
