@@ -30,8 +30,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reboot_manager::cluster::MachineId;
+use reboot_manager::fleetlock::zincati_id;
 use serde_json::{Value, json};
-use test_cluster::fleet::zincati_id;
 use test_cluster::objects::Placement;
 use test_cluster::proxy::Passed;
 use test_cluster::server::Start;
@@ -135,7 +136,7 @@ pub(crate) fn machine_id(number: usize) -> String {
 pub(crate) fn machine(cluster: &TestCluster, node: &str, number: usize) -> Machine {
     let machine_id = machine_id(number);
     cluster.fleet.node(node, &machine_id, &format!("boot-of-{node}")).create();
-    Machine { node: node.to_owned(), id: zincati_id(&machine_id) }
+    Machine { node: node.to_owned(), id: zincati_id(MachineId::parse(&machine_id).unwrap()).to_string() }
 }
 
 /// A server that holds requests open for `wait` (as `20s`).
