@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
-use test_cluster::fleet::zincati_id;
 use test_cluster::zincati::Answer;
 use test_cluster::{Server, TestCluster, Zincati};
 
@@ -30,9 +29,8 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(node: &'static str, machine_id: &str, servers: &[Server; 2]) -> Self {
-        let id = zincati_id(machine_id);
-        Self { node, replicas: servers.each_ref().map(|server| server.zincati(&id)) }
+    pub(crate) fn new(node: &'static str, id: &str, servers: &[Server; 2]) -> Self {
+        Self { node, replicas: servers.each_ref().map(|server| server.zincati(id)) }
     }
 
     /// Checks in, and reports whether the answer was 200.

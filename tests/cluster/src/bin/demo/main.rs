@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     // The proxy delays each answer until the cluster is read, so that no violation of a budget is missed.
     cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::after(move |passed| observer.eviction(passed))));
     let begun = Instant::now();
-    let agents = stage::NODES.map(|(node, machine_id)| Agent::new(node, machine_id, &servers));
+    let agents: Vec<Agent> = stage::NODES.iter().zip(stage::IDS).map(|((node, _), id)| Agent::new(node, id, &servers)).collect();
     let finished = run(&agents, &cluster, &watch);
     if watch.summary(begun.elapsed()) && finished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
