@@ -60,10 +60,6 @@ impl Backend {
             Ok(other) => panic!("CLUSTER is {other:?}; it must be real or simulated"),
         }
     }
-
-    pub fn name(self) -> &'static str {
-        if self == Self::Real { "real" } else { "simulated" }
-    }
 }
 
 impl TestCluster {
