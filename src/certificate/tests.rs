@@ -191,29 +191,6 @@ fn load_from(volume: &SecretVolume) -> Result<Loaded, PairError> {
 }
 
 #[test]
-fn files_are_loaded_again_when_their_content_changes_and_only_then() {
-    let (mut volume, authority) = (SecretVolume::new(&FILES), ca().1);
-    let (first, second) = (server_pair(&authority), server_pair(&authority));
-    let (mut watch, contents) = FileWatch::open(FILES.map(|file| volume.file(file)));
-    assert!(matches!(load(contents), Err(PairError::Unread(_))));
-    let mut loads = |pair: Option<&Pair>| {
-        let changed = [watch.changed(), watch.changed()].into_iter().flatten().map(|contents| load(contents).unwrap());
-        assert_eq!(
-            changed.map(|loaded| loaded.leaf().clone()).collect::<Vec<_>>(),
-            pair.map(|pair| Loaded::of(pair).unwrap().leaf().clone()).as_slice()
-        );
-    };
-    loads(None);
-    put(&mut volume, &first);
-    loads(Some(&first));
-    loads(None);
-    put(&mut volume, &first);
-    loads(None);
-    put(&mut volume, &second);
-    loads(Some(&second));
-}
-
-#[test]
 fn an_invalid_pair_is_refused_and_the_error_shows_no_key() {
     let (mut volume, authority) = (SecretVolume::new(&FILES), ca().1);
     let (good, other) = (server_pair(&authority), server_pair(&authority));
