@@ -70,11 +70,6 @@ impl NodeMeta {
         self.status == Status::Rebooting && self.record.as_ref().is_some_and(|record| record.term == *term)
     }
 
-    /// Reports whether the rebooting annotation or a cordon record of ours is set: the node counts as rebooting, or must be restored.
-    pub fn is_marked(&self) -> bool {
-        self.status == Status::Rebooting || self.record.is_some()
-    }
-
     /// Reports whether the node is `Ready` and has no cordon record, so that nothing must be restored.
     pub fn is_in_service(&self) -> bool {
         self.status == Status::Ready && self.record.is_none()

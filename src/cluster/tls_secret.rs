@@ -110,6 +110,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn data_reads_back_as_it_is_written_and_debug_hides_the_key() {
+        let pair = Pair { certificate: "c".to_owned(), key: KeyPem::new("secret".to_owned()) };
+        let object = |data: Value| json!({"metadata": {"resourceVersion": "7"}, "data": data});
+        let read: TlsSecret = serde_json::from_value(object(pair.data())).unwrap();
+        assert_eq!((&read.pair, read.pair.key.reveal()), (&pair, "secret"));
+        assert!(format!("{read:?}").contains("(hidden)") && !format!("{read:?}").contains("secret"));
+        let read: CaMap = serde_json::from_value(object(CaMap::data("c"))).unwrap();
+        assert_eq!(read.certificate, "c");
+    }
+
+    #[test]
     fn absent_or_unreadable_data_is_empty() {
         for data in [json!(null), json!({}), json!({"tls.crt": "%%%", "tls.key": "/w=="})] {
             let read: TlsSecret = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "data": data})).unwrap();

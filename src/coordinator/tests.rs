@@ -108,15 +108,19 @@ fn drain(term: u64) -> Drain {
     Drain { term, since: Timestamp::UNIX_EPOCH, plan: DrainPlan::default() }
 }
 
-/// Reports whether a drain of the node `n` under `term` was started.
-fn starts(drains: &Drains, term: u64) -> bool {
+/// Reports whether a drain of the node `n` under `term` was started; calls `hold` before the drain can end.
+fn starts_and_holds(drains: &Drains, term: u64, hold: impl FnOnce()) -> bool {
     let started = Cell::new(false);
     let start = || {
         started.set(true);
         Ok(())
     };
-    drains.while_running(&request(LONG).0.caller, &drain(term), start, || ());
+    drains.while_running(&request(LONG).0.caller, &drain(term), start, hold);
     started.get()
+}
+
+fn starts(drains: &Drains, term: u64) -> bool {
+    starts_and_holds(drains, term, || ())
 }
 
 #[test]
@@ -170,73 +174,62 @@ fn a_pause_ends_with_the_drain() {
     });
 }
 
-#[test]
-fn a_drain_that_is_stopped_finds_no_request_to_answer() {
-    let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
-    assert!(starts(&drains, 5));
-    assert!(held.hold(request(LONG).0).is_none());
-    let has_ended = Guarded::<bool>::default();
+/// Calls `first` with a function that begins `second` on another thread, and waits a moment for its end. The end must not come before
+/// that of `first`.
+fn overlap<T, U: Send>(first: impl FnOnce(&dyn Fn()) -> T, second: impl FnOnce() -> U + Send) -> (T, U) {
+    let (inside, second_is_done) = (Barrier::new(2), Guarded::<bool>::default());
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            assert!(drains.pause(&uid, 5, LONG));
-            assert!(drains.end(&uid, 5, || held.take(&uid, 5)).is_none());
-            *has_ended.lock() = true;
-            has_ended.wake();
+        let second = scope.spawn(|| {
+            inside.wait();
+            let result = second();
+            *second_is_done.lock() = true;
+            second_is_done.wake();
+            result
         });
-        let stopped = drains.stop(|| {
-            drop(has_ended.wait(MOMENT, |ended| *ended));
-            held.close()
+        let first = first(&|| {
+            inside.wait();
+            drop(second_is_done.wait(MOMENT, |done| *done));
         });
-        assert_eq!(stopped.len(), 1);
-    });
+        (first, second.join().unwrap())
+    })
 }
 
 #[test]
 fn a_request_never_waits_for_a_drain_that_has_ended() {
-    for ends_first in [true, false] {
-        let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
-        assert!(starts(&drains, 5));
-        let (inside, second_is_done) = (Barrier::new(2), Guarded::<bool>::default());
-        let pause = |is_first: bool| {
-            if is_first {
-                inside.wait();
-                drop(second_is_done.wait(MOMENT, |done| *done));
-            }
-        };
-        let enter = |is_first: bool| {
-            if !is_first {
-                inside.wait();
-            }
-        };
-        let leave = || {
-            *second_is_done.lock() = true;
-            second_is_done.wake();
-        };
-        let (taken, restarted) = std::thread::scope(|scope| {
-            let end = scope.spawn(|| {
-                enter(ends_first);
-                let taken = drains.end(&uid, 5, || {
-                    pause(ends_first);
-                    held.take(&uid, 5).is_some()
-                });
-                leave();
-                taken
-            });
-            let (request, restarted) = (request(LONG).0, Cell::new(false));
-            let caller = request.caller.clone();
-            enter(!ends_first);
-            let start = || {
-                restarted.set(true);
-                Ok(())
-            };
-            let hold = || {
-                pause(!ends_first);
-                held.hold(request)
-            };
-            assert!(drains.while_running(&caller, &drain(5), start, hold).is_none());
-            leave();
-            (end.join().unwrap(), restarted.get())
-        });
-        assert_eq!((taken, restarted), (!ends_first, ends_first), "taken by the drain that ends, or waiting for another");
-    }
+    let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
+    let hold = || assert!(held.hold(request(LONG).0).is_none());
+    let take = || held.take(&uid, 5).is_some();
+    assert!(starts(&drains, 5));
+    let starts_first = |pause: &dyn Fn()| {
+        starts_and_holds(&drains, 5, || {
+            pause();
+            hold();
+        })
+    };
+    let (restarted, taken) = overlap(starts_first, || drains.end(&uid, 5, take));
+    assert!(!restarted && taken, "taken by the drain that ends");
+    assert!(starts(&drains, 5));
+    let ends_first = |pause: &dyn Fn()| {
+        drains.end(&uid, 5, || {
+            pause();
+            take()
+        })
+    };
+    let (taken, restarted) = overlap(ends_first, || starts_and_holds(&drains, 5, hold));
+    assert!(!taken && restarted, "waits for another drain");
+}
+
+#[test]
+fn a_drain_that_is_stopped_finds_no_request_to_answer() {
+    let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
+    assert!(starts_and_holds(&drains, 5, || assert!(held.hold(request(LONG).0).is_none())));
+    let stop = |pause: &dyn Fn()| {
+        drains.stop(|| {
+            pause();
+            held.close()
+        })
+    };
+    let end = || drains.pause(&uid, 5, LONG) && drains.end(&uid, 5, || held.take(&uid, 5).is_none());
+    let (stopped, found_none) = overlap(stop, end);
+    assert!(stopped.len() == 1 && found_none);
 }

@@ -13,32 +13,22 @@ use crate::mutations::{self, Mutation};
 use crate::setup::{Allowance, Event, Setup};
 use crate::world::{Stage, World};
 
-/// Other events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beside {
-    /// An administrator deletes the Lease, and with it all that is known of an approved node whose Node is deleted, too, or that asks again.
-    LeaseDeletions,
-    Nothing,
-    /// An annotation-only manager knows nothing but the annotations of the Nodes that are there, and what an administrator undoes is undone.
-    OlderManager,
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, ..config() })]
 
     #[test]
     fn promises_hold(numbers in numbers()) {
-        prop_assert_eq!(play(Beside::Nothing, None, &numbers), Ok(()));
+        prop_assert_eq!(play(None, None, &numbers), Ok(()));
     }
 
     #[test]
     fn promises_hold_when_the_lease_is_deleted(numbers in numbers()) {
-        prop_assert_eq!(play(Beside::LeaseDeletions, None, &numbers), Ok(()));
+        prop_assert_eq!(play(Some(Event::LeaseDeletion), None, &numbers), Ok(()));
     }
 
     #[test]
     fn promises_hold_beside_an_annotation_only_manager(numbers in numbers()) {
-        prop_assert_eq!(play(Beside::OlderManager, None, &numbers), Ok(()));
+        prop_assert_eq!(play(Some(Event::Older), None, &numbers), Ok(()));
     }
 }
 
@@ -48,8 +38,8 @@ fn broken_rules_are_detected_at_random() {
     let config = ProptestConfig { cases: 4_000, max_shrink_iters: 0, ..config() };
     for (mutation, ..) in mutations::table() {
         let beside = match mutation {
-            Mutation::DoesNotLookAgain | Mutation::DoesNotWaitForItsOwnWrite => Beside::OlderManager,
-            _ => Beside::Nothing,
+            Mutation::DoesNotLookAgain | Mutation::DoesNotWaitForItsOwnWrite => Some(Event::Older),
+            _ => None,
         };
         let found = TestRunner::new(config.clone()).run(&numbers(), |numbers| {
             prop_assert_eq!(play(beside, Some(mutation), &numbers), Ok(()));
@@ -68,8 +58,8 @@ fn numbers() -> impl Strategy<Value = Vec<u32>> {
 }
 
 /// The first numbers choose a world: where fewer things can happen, more comes of each. Each of the others chooses a move; then others
-/// follow, of which none goes wrong, until all agents are done.
-fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
+/// follow, of which none goes wrong, until all agents are done. The event `beside` may happen at least once.
+fn play(beside: Option<Event>, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(), String> {
     let mut numbers = numbers.iter().copied();
     let setup = Setup { mutation, ..setup(beside, &mut numbers) };
     let mut walk = Walk::of(setup, Describe::No);
@@ -80,30 +70,30 @@ fn play(beside: Beside, mutation: Option<Mutation>, numbers: &[u32]) -> Result<(
     walk.through(numbers).map_err(|broken| format!("{broken}\n{setup:?}\n{}", walk.trace.join("\n")))
 }
 
-fn setup(beside: Beside, mut numbers: impl Iterator<Item = u32>) -> Setup {
+fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup {
     let mut up_to = |most: u8| u8::try_from(numbers.next().unwrap_or(0) % (u32::from(most) + 1)).unwrap();
     let sizes = [2, 1, 2, 2, 5, 2].map(&mut up_to);
     let [prompt, time, late, control_plane, cordoned, first] = [1; 6].map(|most| up_to(most) == 1);
     let mut often = |most| if up_to(1) == 0 { 0 } else { up_to(most) };
     let mut may = Allowance(Event::ALL.map(|(_, most)| if most == 0 { 0 } else { often(most) }));
-    match beside {
-        Beside::LeaseDeletions => {
-            let count = 1 + often(2);
-            may.set([(Event::LeaseDeletion, count), (Event::NodeDeletion, 0), (Event::SecondThought, 0)]);
-        }
-        Beside::Nothing => {}
-        Beside::OlderManager => {
-            let count = 1 + often(2);
-            may.set([(Event::Older, count), (Event::NodeDeletion, 0), (Event::Uncordon, 0)]);
-        }
+    let never: &[Event] = match beside {
+        // With the Lease goes all that is known of an approved node whose Node is deleted, too, or that asks again.
+        Some(Event::LeaseDeletion) => &[Event::NodeDeletion, Event::SecondThought],
+        // An annotation-only manager knows only the annotations of the Nodes that are there, and what an administrator undoes is undone.
+        Some(_) => &[Event::NodeDeletion, Event::Uncordon],
+        None => &[],
+    };
+    if let Some(event) = beside {
+        may.set([(event, 1 + often(2))]);
     }
+    never.iter().for_each(|event| may.set([(*event, 0)]));
     if may.left(Event::Uncordon) > 0 {
         // A node that asks again after it was uncordoned begins a new term, and with that goes what was known of its approval.
         may.set([(Event::LoneNotFound, 0), (Event::NodeDeletion, 0)]);
     }
-    let is_older = beside == Beside::OlderManager;
+    let is_older = beside == Some(Event::Older);
     // A node of the control plane that an administrator has cordoned keeps all others waiting.
-    let control_plane = control_plane && beside == Beside::Nothing && may.left(Event::Cordon) == 0;
+    let control_plane = control_plane && beside.is_none() && may.left(Event::Cordon) == 0;
     let [nodes, slots, pods, reboots, requests, reconcilers] = sizes;
     Setup {
         nodes: if is_older { 1 } else { 1 + usize::from(nodes) },

@@ -9,136 +9,83 @@ use crate::setup::Event::*;
 use crate::setup::{OLDER, ONE, PAIR, Setup};
 use crate::world::Stage;
 
-#[test]
-fn two_nodes_and_replicas_that_die() {
-    let small = Setup { pods: 1, ..PAIR }.with([(Death, 1)]);
-    holds(small, Setup { reconcilers: 2, ..small }.with([(Death, 2), (Fault, 1)]));
+/// Makes a test of each row: its name, the small world, and the wide one.
+macro_rules! walks {
+    ($($name:ident: $small:expr, $wide:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            holds($small, $wide);
+        }
+    )*};
 }
 
-#[test]
-fn two_nodes_and_writes_that_fail_or_lose_their_answer() {
-    let small = PAIR.with([(Fault, 1)]);
-    holds(small, Setup { pods: 1, late: true, ..small }.with([(Fault, 2), (LateWrite, 1)]));
-}
-
-#[test]
-fn two_nodes_and_a_write_that_comes_late() {
-    let small = PAIR.with([(LateWrite, 1)]);
-    holds(small, small.with([(LateWrite, 2), (Death, 1)]));
-}
-
-#[test]
-fn two_nodes_that_call_again_before_they_are_answered() {
-    let small = Setup { reconcilers: 0, prompt: true, ..PAIR }.with([(SecondCall, 1)]);
-    holds(small, Setup { reconcilers: 1, prompt: false, ..small });
-}
-
-#[test]
-fn two_nodes_and_administrators() {
-    let small = Setup { cordoned: &[1], reconcilers: 0, prompt: true, ..PAIR }.with([(Cordon, 1), (Uncordon, 1)]);
-    holds(small, Setup { reconcilers: 1, prompt: false, ..small }.with([(Arrival, 1)]));
-}
-
-#[test]
-fn two_nodes_and_a_deleted_lease() {
-    let small = Setup { requests: 1, ..PAIR }.with([(LeaseDeletion, 1)]);
-    holds(small, Setup { requests: 2, late: true, ..small });
-}
-
-#[test]
-fn two_nodes_and_a_deleted_node() {
-    let small = Setup { requests: 1, prompt: true, ..PAIR }.with([(NodeDeletion, 1)]);
-    holds(small, Setup { requests: 2, prompt: false, ..small });
-}
-
-#[test]
-fn two_nodes_and_one_that_is_not_found_for_once() {
-    let small = Setup { requests: 1, prompt: true, ..PAIR }.with([(LoneNotFound, 1)]);
-    holds(small, Setup { prompt: false, ..small }.with([(LoneNotFound, 1), (Death, 1)]));
-}
-
-#[test]
-fn two_nodes_and_a_lease_that_loses_its_annotation() {
-    let small = Setup { requests: 1, ..PAIR }.with([(LostAnnotation, 1)]);
-    holds(small, Setup { requests: 2, ..small }.with([(LostAnnotation, 1), (LeaseDeletion, 1), (Fault, 1)]));
-}
-
-#[test]
-fn two_nodes_of_the_control_plane_and_two_slots() {
-    let small = Setup { slots: 2, control_plane: true, ..PAIR }.with([(Death, 1)]);
-    holds(small, Setup { pods: 1, late: true, ..small }.with([(Death, 1), (Fault, 1)]));
-}
-
-#[test]
-fn two_nodes_and_annotations_that_are_seen_late() {
-    let small = Setup { late: true, ..PAIR }.with([(Death, 1)]);
-    holds(small, Setup { pods: 1, ..small }.with([(Restart, 1), (Death, 1)]));
-}
-
-#[test]
-fn three_nodes_and_two_slots() {
-    let small = Setup { nodes: 3, slots: 2, reconcilers: 0, prompt: true, ..PAIR };
-    holds(small, small.with([(Death, 1)]));
-}
-
-#[test]
-fn three_nodes_and_one_slot() {
-    let small = Setup { nodes: 3, prompt: true, ..PAIR };
-    holds(small, small.with([(Death, 1)]));
-}
-
-#[test]
-fn one_node_whose_own_requests_overtake_each_other() {
-    let small = ONE.with([(SecondCall, 1), (Restart, 1)]);
-    holds(small, small.with([(SecondThought, 1), (Death, 1)]));
-}
-
-#[test]
-fn one_node_that_reboots_twice_and_whose_check_in_is_overtaken() {
-    let small = Setup { reboots: 2, reconcilers: 0, ..ONE }.with([(SecondCall, 1)]);
-    holds(small, Setup { reconcilers: 1, ..small }.with([(SecondCall, 2)]));
-}
-
-#[test]
-fn one_node_that_is_deleted_and_registered_again_and_whose_request_is_overtaken() {
-    let small = Setup { reconcilers: 0, prompt: true, ..ONE }.with([(NodeDeletion, 1), (SecondCall, 1)]);
-    holds(small, Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]));
-}
-
-#[test]
-fn one_node_that_checks_in_without_a_reboot() {
-    let small = Setup { requests: 1, time: true, ..ONE }.with([(Restart, 1)]);
-    holds(small, Setup { requests: 2, ..small }.with([(SecondThought, 1), (Death, 1), (Fault, 1)]));
-}
-
-#[test]
-fn one_node_that_asks_again_after_its_approval() {
-    let small = ONE.with([(SecondThought, 1), (SecondCall, 1), (Uncordon, 1)]);
-    holds(small, small.with([(Restart, 1), (Fault, 1), (Death, 1)]));
-}
-
-#[test]
-fn one_node_and_all_actions_of_administrators() {
-    let small = Setup { pods: 1, ..ONE }.with([(Cordon, 1), (Uncordon, 1), (Arrival, 1), (Death, 1)]);
-    holds(small, Setup { reboots: 2, ..small }.with([(Fault, 1), (SecondCall, 1)]));
-}
-
-#[test]
-fn one_node_that_reboots_twice_with_faults() {
-    let small = Setup { reboots: 2, ..ONE }.with([(Fault, 1), (LateWrite, 1), (Death, 1)]);
-    holds(small, Setup { reconcilers: 2, ..small }.with([(Fault, 2), (Restart, 1)]));
-}
-
-#[test]
-fn beside_an_annotation_only_manager_whose_node_comes_last() {
-    let small = OLDER.with([(Older, 1), (SecondCall, 1)]);
-    holds(small, Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]));
-}
-
-#[test]
-fn beside_an_annotation_only_manager_whose_node_comes_first() {
-    let small = Setup { older: Some("a"), reconcilers: 0, prompt: true, ..OLDER }.with([(Older, 1), (SecondCall, 1)]);
-    holds(small, Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]));
+walks! {
+    two_nodes_and_replicas_that_die:
+        Setup { pods: 1, ..PAIR }.with([(Death, 1)]),
+        |small| Setup { reconcilers: 2, ..small }.with([(Death, 2), (Fault, 1)]);
+    two_nodes_and_writes_that_fail_or_lose_their_answer:
+        PAIR.with([(Fault, 1)]),
+        |small| Setup { pods: 1, late: true, ..small }.with([(Fault, 2), (LateWrite, 1)]);
+    two_nodes_and_a_write_that_comes_late:
+        PAIR.with([(LateWrite, 1)]),
+        |small| small.with([(LateWrite, 2), (Death, 1)]);
+    two_nodes_that_call_again_before_they_are_answered:
+        Setup { reconcilers: 0, prompt: true, ..PAIR }.with([(SecondCall, 1)]),
+        |small| Setup { reconcilers: 1, prompt: false, ..small };
+    two_nodes_and_administrators:
+        Setup { cordoned: &[1], reconcilers: 0, prompt: true, ..PAIR }.with([(Cordon, 1), (Uncordon, 1)]),
+        |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Arrival, 1)]);
+    two_nodes_and_a_deleted_lease:
+        Setup { requests: 1, ..PAIR }.with([(LeaseDeletion, 1)]),
+        |small| Setup { requests: 2, late: true, ..small };
+    two_nodes_and_a_deleted_node:
+        Setup { requests: 1, prompt: true, ..PAIR }.with([(NodeDeletion, 1)]),
+        |small| Setup { requests: 2, prompt: false, ..small };
+    two_nodes_and_one_that_is_not_found_for_once:
+        Setup { requests: 1, prompt: true, ..PAIR }.with([(LoneNotFound, 1)]),
+        |small| Setup { prompt: false, ..small }.with([(LoneNotFound, 1), (Death, 1)]);
+    two_nodes_and_a_lease_that_loses_its_annotation:
+        Setup { requests: 1, ..PAIR }.with([(LostAnnotation, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(LostAnnotation, 1), (LeaseDeletion, 1), (Fault, 1)]);
+    two_nodes_of_the_control_plane_and_two_slots:
+        Setup { slots: 2, control_plane: true, ..PAIR }.with([(Death, 1)]),
+        |small| Setup { pods: 1, late: true, ..small }.with([(Death, 1), (Fault, 1)]);
+    two_nodes_and_annotations_that_are_seen_late:
+        Setup { late: true, ..PAIR }.with([(Death, 1)]),
+        |small| Setup { pods: 1, ..small }.with([(Restart, 1), (Death, 1)]);
+    three_nodes_and_two_slots:
+        Setup { nodes: 3, slots: 2, reconcilers: 0, prompt: true, ..PAIR },
+        |small| small.with([(Death, 1)]);
+    three_nodes_and_one_slot:
+        Setup { nodes: 3, prompt: true, ..PAIR },
+        |small| small.with([(Death, 1)]);
+    one_node_whose_own_requests_overtake_each_other:
+        ONE.with([(SecondCall, 1), (Restart, 1)]),
+        |small| small.with([(SecondThought, 1), (Death, 1)]);
+    one_node_that_reboots_twice_and_whose_check_in_is_overtaken:
+        Setup { reboots: 2, reconcilers: 0, ..ONE }.with([(SecondCall, 1)]),
+        |small| Setup { reconcilers: 1, ..small }.with([(SecondCall, 2)]);
+    one_node_that_is_deleted_and_registered_again_and_whose_request_is_overtaken:
+        Setup { reconcilers: 0, prompt: true, ..ONE }.with([(NodeDeletion, 1), (SecondCall, 1)]),
+        |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);
+    one_node_that_checks_in_without_a_reboot:
+        Setup { requests: 1, time: true, ..ONE }.with([(Restart, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(SecondThought, 1), (Death, 1), (Fault, 1)]);
+    one_node_that_asks_again_after_its_approval:
+        ONE.with([(SecondThought, 1), (SecondCall, 1), (Uncordon, 1)]),
+        |small| small.with([(Restart, 1), (Fault, 1), (Death, 1)]);
+    one_node_and_all_actions_of_administrators:
+        Setup { pods: 1, ..ONE }.with([(Cordon, 1), (Uncordon, 1), (Arrival, 1), (Death, 1)]),
+        |small| Setup { reboots: 2, ..small }.with([(Fault, 1), (SecondCall, 1)]);
+    one_node_that_reboots_twice_with_faults:
+        Setup { reboots: 2, ..ONE }.with([(Fault, 1), (LateWrite, 1), (Death, 1)]),
+        |small| Setup { reconcilers: 2, ..small }.with([(Fault, 2), (Restart, 1)]);
+    beside_an_annotation_only_manager_whose_node_comes_last:
+        OLDER.with([(Older, 1), (SecondCall, 1)]),
+        |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);
+    beside_an_annotation_only_manager_whose_node_comes_first:
+        Setup { older: Some("a"), reconcilers: 0, prompt: true, ..OLDER }.with([(Older, 1), (SecondCall, 1)]),
+        |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);
 }
 
 #[test]
@@ -155,9 +102,9 @@ fn broken_rules_are_detected() {
 
 /// Walks the small world, or the wide one.
 #[expect(clippy::disallowed_methods, reason = "which world is chosen from outside")]
-fn holds(small: Setup, wide: Setup) {
+fn holds(small: Setup, wide: fn(Setup) -> Setup) {
     let setup = match std::env::var("MODEL").as_deref() {
-        Ok("wide") => wide,
+        Ok("wide") => wide(small),
         Ok("small") | Err(_) => small,
         Ok(other) => panic!("MODEL is {other:?}; it must be small or wide"),
     };

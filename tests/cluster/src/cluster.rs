@@ -74,11 +74,16 @@ impl TestCluster {
 
     /// Starts an empty cluster of a given kind.
     pub fn on(backend: Backend, manifest: &str) -> Self {
-        let api_server = match backend {
-            Backend::Real => ApiServer::Real(ControlPlane::exclusive()),
-            Backend::Simulated => ApiServer::Simulated(Box::new(Simulated::start())),
+        let (admin, api_server) = match backend {
+            Backend::Real => {
+                let plane = ControlPlane::exclusive();
+                (plane.admin(), ApiServer::Real(plane))
+            }
+            Backend::Simulated => {
+                let simulated = Box::new(Simulated::start());
+                (simulated.admin(), ApiServer::Simulated(simulated))
+            }
         };
-        let admin = api_server.admin();
         apply(&admin, manifest, &["Deployment", "PodDisruptionBudget"]);
         let token = api_server.token();
         let fleet = Fleet::new(admin.clone());
@@ -134,17 +139,13 @@ impl TestCluster {
                 let secret = format!("bound-{number}");
                 Revocable { token: plane.token_bound_to(NAMESPACE, "reboot-manager", &secret), secret }
             }
-            ApiServer::Simulated(simulated) => Revocable { token: simulated.token_for(NAMESPACE, "reboot-manager"), secret: String::new() },
+            ApiServer::Simulated(_) => Revocable { token: self.api_server.token(), secret: String::new() },
         }
     }
 
     /// Makes a client of the API server with `token`.
     pub fn api_with(&self, token: &str) -> Api {
-        let ca = match &self.api_server {
-            ApiServer::Real(plane) => Some(plane.ca_pem().as_bytes()),
-            ApiServer::Simulated(_) => None,
-        };
-        Api::new(self.admin.base(), ca, Some(token))
+        Api::new(self.admin.base(), self.api_server.ca_pem().map(str::as_bytes), Some(token))
     }
 
     /// Returns a folder for files of the test, removed with the cluster.
@@ -253,8 +254,7 @@ impl TestCluster {
 
     /// Writes the CA of the API server to a file; the simulated cluster has no TLS.
     pub fn ca(&self) -> Option<PathBuf> {
-        let ApiServer::Real(plane) = &self.api_server else { return None };
-        Some(self.folder.file("ca.pem", plane.ca_pem()))
+        self.api_server.ca_pem().map(|pem| self.folder.file("ca.pem", pem))
     }
 }
 
@@ -302,10 +302,11 @@ impl Revocable {
 }
 
 impl ApiServer {
-    fn admin(&self) -> Api {
+    /// Returns the CA; the simulated cluster has no TLS.
+    fn ca_pem(&self) -> Option<&str> {
         match self {
-            Self::Real(plane) => plane.admin(),
-            Self::Simulated(simulated) => simulated.admin(),
+            Self::Real(plane) => Some(plane.ca_pem()),
+            Self::Simulated(_) => None,
         }
     }
 

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ring::hmac;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Answer, Api};
@@ -80,17 +79,6 @@ impl NodeMaker<'_> {
 /// Returns the machine-id of the n-th node of [`Fleet::padded_nodes`].
 pub fn machine_id(number: usize) -> String {
     format!("{:032x}", number + 1)
-}
-
-/// Returns Zincati's id of a machine-id: systemd's application-specific id, <https://www.freedesktop.org/software/systemd/man/sd-id128.html>.
-pub fn zincati_id(machine_id: &str) -> String {
-    let key = u128::from_str_radix(machine_id, 16).unwrap_or_default().to_be_bytes();
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &ZINCATI.to_be_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(&tag.as_ref()[..16]);
-    id[6] = id[6] & 0x0f | 0x40;
-    id[8] = id[8] & 0x3f | 0x80;
-    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 impl Fleet {
@@ -273,16 +261,3 @@ fn items(list: Answer) -> Vec<Value> {
 
 /// Threads that create nodes.
 const THREADS: usize = 8;
-
-const ZINCATI: u128 = 0xde35_106b_6ec2_4688_b63a_fdda_a156_679b;
-
-#[cfg(test)]
-mod tests {
-    use super::zincati_id;
-
-    #[test]
-    fn ids_are_those_of_zincati() {
-        assert_eq!(zincati_id("1c09ca98649c4c7abc779cd04c96812e"), "978a225b3d7b40e9acd7ce9b62f68444");
-        assert_eq!(zincati_id("dfd7882acda64c34aca76193c46f5d4e"), "35ba2101ae3f4d45b96e9c51f461bbff");
-    }
-}

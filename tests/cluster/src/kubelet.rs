@@ -85,14 +85,7 @@ enum Action {
 struct Rounds {
     api: Api,
     shared: Arc<Shared>,
-    since: HashMap<(String, Stage), Instant>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Stage {
-    Ending,
-    Running,
-    Starting,
+    since: HashMap<(String, &'static str), Instant>,
 }
 
 impl Rounds {
@@ -129,20 +122,18 @@ impl Rounds {
         if pod["metadata"]["deletionTimestamp"].is_string() {
             let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().map_or(Duration::MAX, Duration::from_secs);
             let wanted = milliseconds(pod, TERMINATION_MS).unwrap_or(TERMINATION);
-            return (self.age(pod, Stage::Ending) >= wanted.min(grace)).then_some(Action::Remove);
+            return (self.age(pod, "ending") >= wanted.min(grace)).then_some(Action::Remove);
         }
         match phase {
             "Failed" | "Succeeded" => None,
-            "Running" if is_reported(pod) => {
-                (is_of_job(pod) && self.age(pod, Stage::Running) >= RUN).then(|| Action::Report(succeeded(pod)))
-            }
-            "Pending" if self.age(pod, Stage::Starting) < milliseconds(pod, START_MS).unwrap_or_default() => None,
+            "Running" if is_reported(pod) => (is_of_job(pod) && self.age(pod, "running") >= RUN).then(|| Action::Report(succeeded(pod))),
+            "Pending" if self.age(pod, "starting") < milliseconds(pod, START_MS).unwrap_or_default() => None,
             _ => Some(Action::Report(running(pod))),
         }
     }
 
     /// Returns the time since the pod was first seen in this stage.
-    fn age(&mut self, pod: &Value, stage: Stage) -> Duration {
+    fn age(&mut self, pod: &Value, stage: &'static str) -> Duration {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         self.since.entry((uid.to_owned(), stage)).or_insert_with(Instant::now).elapsed()
     }

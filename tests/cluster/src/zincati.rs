@@ -1,6 +1,6 @@
 //! A client that sends what Zincati sends, byte for byte: pretty JSON, no `Content-Type`, no `User-Agent`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -109,18 +109,19 @@ impl Pending {
     }
 
     /// Waits for the answer; `None` if the connection ends without an answer.
-    pub fn try_answer(mut self) -> Option<Answer> {
-        let mut received = Vec::new();
-        let (head, length) = loop {
-            if let Some(found) = head(&received) {
-                break found;
+    pub fn try_answer(self) -> Option<Answer> {
+        let mut reader = BufReader::new(&self.stream);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if reader.read_until(b'\n', &mut head).ok()? == 0 {
+                return None;
             }
-            read_more(&mut self.stream, &mut received)?;
-        };
-        while received.len() < head.len() + length {
-            read_more(&mut self.stream, &mut received)?;
         }
-        let body: Value = serde_json::from_slice(&received[head.len()..head.len() + length]).unwrap_or(Value::Null);
+        let head = String::from_utf8_lossy(&head).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).and_then(|value| value.trim().parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        reader.read_exact(&mut body).ok()?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
         let status = head.split(' ').nth(1)?.parse().ok()?;
         Some(Answer { status, kind: text("kind"), value: text("value"), head, took: self.begun.elapsed() })
@@ -147,20 +148,6 @@ impl Answer {
         assert!(self.status == status && self.kind == kind, "wanted {status} {kind}, got {self:?}");
         self
     }
-}
-
-fn head(received: &[u8]) -> Option<(String, usize)> {
-    let end = received.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).and_then(|value| value.trim().parse().ok());
-    Some((head, length.unwrap_or(0)))
-}
-
-fn read_more(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<()> {
-    let mut buffer = [0; 4096];
-    let count = stream.read(&mut buffer).ok()?;
-    received.extend_from_slice(&buffer[..count]);
-    (count > 0).then_some(())
 }
 
 /// Limit of the wait for an answer.

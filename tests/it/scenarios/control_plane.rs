@@ -14,7 +14,7 @@ fn plane(cluster: &TestCluster) -> [Machine; 3] {
     let [one, two] = [1, 2].map(|number| {
         let machine_id = machine_id(number);
         cluster.fleet.node(&format!("cp{number}"), &machine_id, "first").label(LABELS[number - 1], "").create();
-        Machine { node: format!("cp{number}"), id: test_cluster::fleet::zincati_id(&machine_id) }
+        Machine { node: format!("cp{number}"), id: machine_id }
     });
     [one, two, machine(cluster, "worker", 3)]
 }

@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, blocked, cluster_of, next_second, running_pod, server, unblock};
+use super::{MOMENT, SOON, blocked, cluster_of, count, next_second, not_found, running_pod, server, unblock};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
@@ -89,24 +89,32 @@ fn a_drain_continues_after_the_node_was_uncordoned() {
     assert!(cluster.is_cordoned("n1"));
 }
 
+/// Each answer to an eviction is reported as what it is, and none of them proves that the pod is gone.
 #[test]
 fn every_refusal_of_an_eviction_is_retried_and_reported() {
     let (cluster, [one, _two]) = cluster_of();
     running_pod(&cluster, "kept", "n1");
-    let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418, "message": "admission webhook \"vm\" denied the request: migrating"});
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(1).inject(Fault::status(418, &webhook)));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(2).inject(Fault::internal500()));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(3).inject(Fault::CutBefore));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").nth(4).inject(Fault::toomany429(1)));
-    cluster.proxy.plan(Rule::on("create", "pods/eviction").from(5).inject(Fault::status(418, &webhook)));
-    let server = server(&cluster, "2s");
+    let evictions = || Rule::on("create", "pods/eviction");
+    let webhook = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 418,
+        "message": "admission webhook \"vm\" denied the request: migrating"});
+    let not_found = not_found("pods", "kept");
+    let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
+    for (number, fault) in (1..).zip([Fault::status(418, &webhook), Fault::internal500(), Fault::CutBefore, Fault::toomany429(1)]) {
+        cluster.proxy.plan(evictions().nth(number).inject(fault));
+    }
+    let server = server(&cluster, "1s");
     one.agent(&server).pre_reboot();
-    cluster.proxy.block_until(|calls| calls.iter().filter(|call| call.resource == "pods/eviction").count() >= 5, SOON);
-    one.until_blocked(
-        &server,
-        "pod shop/kept is not evicted: a webhook refuses it (admission webhook \"vm\" denied the request: migrating) since",
-    );
-    cluster.proxy.clear();
+    cluster.proxy.block_until(|calls| count(calls, "create", "pods/eviction") >= 4, SOON);
+    let answers = [
+        (Fault::status(418, &webhook), "a webhook refuses it (admission webhook \"vm\" denied the request: migrating) since"),
+        (Fault::status(404, &not_found), "the API server answered 404, pods \"kept\" not found, but still lists the pod since"),
+        (Fault::Status(text), "the eviction has no clear answer (404, default backend - 404) since"),
+    ];
+    for (fault, why) in answers {
+        cluster.proxy.replan(evictions().inject(fault));
+        one.until_blocked(&server, &format!("pod shop/kept is not evicted: {why}"));
+    }
+    cluster.proxy.replan(evictions().nth(1).inject(Fault::status(404, &not_found)));
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
@@ -117,27 +125,9 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     running_pod(&cluster, "kept", "n1");
     let webhook = Webhook::deny(&cluster, "namespaces/shop/pods/kept", 404, "it is migrating");
     let server = server(&cluster, "2s");
-    let why = "pod shop/kept is not evicted: a webhook refuses it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
-    one.until_blocked(&server, why);
+    let why = "a webhook refuses it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
+    one.until_blocked(&server, &format!("pod shop/kept is not evicted: {why}"));
     webhook.withdraw();
-    one.until_approved(&server);
-    assert_eq!(one.pods(&cluster), Vec::<String>::new());
-}
-
-#[test]
-fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered() {
-    let (cluster, [one, _two]) = cluster_of();
-    running_pod(&cluster, "kept", "n1");
-    let evictions = || Rule::on("create", "pods/eviction");
-    let not_found = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "pods \"kept\" not found",
-        "reason": "NotFound", "details": {"name": "kept", "kind": "pods"}, "code": 404});
-    cluster.proxy.plan(evictions().inject(Fault::status(404, &not_found)));
-    let server = server(&cluster, "1s");
-    one.until_blocked(&server, "is not evicted: the API server answered 404, pods \"kept\" not found, but still lists the pod since");
-    let text = Response { status: 404, body: b"default backend - 404".to_vec(), ..Response::default() };
-    cluster.proxy.replan(evictions().inject(Fault::Status(text)));
-    one.until_blocked(&server, "is not evicted: the eviction has no clear answer (404, default backend - 404) since");
-    cluster.proxy.replan(evictions().nth(1).inject(Fault::status(404, &not_found)));
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
 }
@@ -145,13 +135,9 @@ fn a_pod_is_gone_when_it_is_not_listed_any_more_whatever_an_eviction_is_answered
 #[test]
 fn two_budgets_on_one_pod_are_reported() {
     let (cluster, [one, _two]) = cluster_of();
-    cluster.fleet.deployment("shop", "db", 1, Placement::On("n1"));
-    cluster.fleet.budget("shop", "first", 1, "db");
+    blocked(&cluster, "db", 1, "n1");
     cluster.fleet.budget("shop", "second", 1, "db");
-    cluster.wait_for_running("n1", 1);
-    let server = server(&cluster, "3s");
-    let answer = one.agent(&server).pre_reboot().expect(404, "drain_blocked");
-    assert!(answer.value.contains("more than one PodDisruptionBudget"), "{}", answer.value);
+    one.until_blocked(&server(&cluster, "3s"), "more than one PodDisruptionBudget");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, blocked, cluster_of, machine, machine_id, served, server, set_clock, shifted};
+use super::{Machine, SOON, blocked, cluster_of, machine, machine_id, not_found, served, server, set_clock, shifted};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases/reboot-manager";
 
@@ -114,9 +114,8 @@ fn a_node_that_is_there_after_all_is_not_given_up_later() {
     let (cluster, [one, two], server) = served("10s");
     one.until_approved(&server);
     // Kubernetes says so itself, once, and is wrong; as an API server of an older state might be.
-    let not_found = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
-        "message": "nodes \"n1\" not found", "details": {"name": "n1", "kind": "nodes"}});
-    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).inject(Fault::status(404, &not_found)));
+    let not_found = Fault::status(404, &not_found("nodes", "n1"));
+    cluster.proxy.plan(Rule::on("get", "nodes").with_path("/nodes/n1").nth(1).inject(not_found));
     server.wait_for_log("Node object is gone while the node may be rebooting", SOON);
     server.wait_for_log("Node object found again", SOON);
     assert_eq!(cluster.lock()["holders"][0].get("missing_since"), None);

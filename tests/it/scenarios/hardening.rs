@@ -9,7 +9,7 @@ use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::{Backend, TestCluster, apply};
 
-use super::{SOON, cluster, cluster_of, machines, server};
+use super::{SOON, cluster, cluster_of, documents, machines, server};
 
 const HARDENING: &str = include_str!("../../../kubernetes/hardening.yaml");
 const PLACEHOLDER: &str = "REPLACE-WITH-THE-CIDR-OF-YOUR-NODES";
@@ -65,13 +65,9 @@ fn is_refusal(answer: &Answer) -> bool {
     answer.status == 422 || answer.status == 403
 }
 
-fn documents() -> Vec<Value> {
-    serde_saphyr::from_multiple(HARDENING).unwrap()
-}
-
 /// The file is YAML and concerns this account and these objects. All that can be said without a real API server.
 fn check_the_text() {
-    let documents = documents();
+    let documents = documents(HARDENING);
     let kinds: Vec<&str> = documents.iter().filter_map(|document| document["kind"].as_str()).collect();
     assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "NetworkPolicy"]);
     let [policy, binding, network] = &documents[..] else { panic!("three documents") };
@@ -174,7 +170,7 @@ fn a_reboot_goes_through_with_everything_applied() {
 #[test]
 fn the_placeholder_cannot_be_applied_to_a_real_api_server() {
     let cluster = cluster();
-    let network = documents().into_iter().find(|document| document["kind"] == "NetworkPolicy").unwrap();
+    let network = documents(HARDENING).into_iter().find(|document| document["kind"] == "NetworkPolicy").unwrap();
     assert!(network.to_string().contains(PLACEHOLDER));
     if Backend::chosen() == Backend::Real {
         let answer = cluster.admin.create("/apis/networking.k8s.io/v1/namespaces/reboot-manager/networkpolicies", &network);

@@ -9,17 +9,13 @@ use test_cluster::TestCluster;
 use test_cluster::wait::wait_for;
 
 use super::certificate::launch;
-use super::{MANIFEST, NAMESPACE, SOON, cluster, cluster_of, machines, wait_for_readyz};
+use super::{MANIFEST, NAMESPACE, SOON, cluster, cluster_of, documents, machines, wait_for_readyz};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes/deployment.yaml");
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
 
-fn documents() -> Vec<Value> {
-    serde_saphyr::from_multiple(MANIFEST).unwrap()
-}
-
 fn document(kind: &str) -> Value {
-    documents().into_iter().find(|document| document["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+    documents(MANIFEST).into_iter().find(|document| document["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
 }
 
 /// Takes away what the manifest and earlier scenarios have made.
@@ -135,7 +131,7 @@ struct Right {
 /// Every one of them in the manifest.
 fn rights() -> Vec<Right> {
     let mut found = Vec::new();
-    for role in documents().iter().filter(|document| matches!(document["kind"].as_str(), Some("ClusterRole" | "Role"))) {
+    for role in documents(MANIFEST).iter().filter(|document| matches!(document["kind"].as_str(), Some("ClusterRole" | "Role"))) {
         let place = if role["kind"] == "Role" { format!("namespaces/{NAMESPACE}/roles") } else { "clusterroles".to_owned() };
         let path = format!("{ROLES}/{place}/{}", role["metadata"]["name"].as_str().unwrap());
         for (position, rule) in role["rules"].as_array().unwrap().iter().enumerate() {

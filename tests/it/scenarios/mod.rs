@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use reboot_manager::cluster::MachineId;
 use reboot_manager::fleetlock::zincati_id;
+use serde_json::{Value, json};
 use test_cluster::objects::Placement;
 use test_cluster::proxy::Passed;
 use test_cluster::server::Start;
@@ -147,6 +148,24 @@ pub(crate) fn server(cluster: &TestCluster, wait: &str) -> Server {
 pub(crate) fn ask(server: &Server, head: &str, body: &str) -> Answer {
     let text = format!("{head}\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     send(&server.address, text.as_bytes()).answer()
+}
+
+/// The names of the pods for which an eviction was asked, in order, one entry an eviction.
+pub(crate) fn evicted(cluster: &TestCluster) -> Vec<String> {
+    let log = cluster.proxy.log();
+    let evictions = log.iter().filter(|call| call.resource == "pods/eviction");
+    evictions.filter_map(|call| call.path.split('/').nth(6).map(str::to_owned)).collect()
+}
+
+/// The documents of a file of YAML.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
+}
+
+/// The answer of an API server that has no such object.
+pub(crate) fn not_found(resource: &str, name: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
+        "message": format!("{resource} \"{name}\" not found"), "details": {"name": name, "kind": resource}})
 }
 
 /// Counts the threads of a process with this name.
@@ -272,7 +291,7 @@ impl Machine {
 
     /// The names of its pods that are not of a DaemonSet, static or finished.
     pub(crate) fn pods(&self, cluster: &TestCluster) -> Vec<String> {
-        let goes = |pod: &serde_json::Value| {
+        let goes = |pod: &Value| {
             let owner = pod["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap_or_default();
             let finished = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
             !matches!(owner, "DaemonSet" | "Node") && !finished

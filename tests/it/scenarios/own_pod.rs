@@ -5,15 +5,10 @@ use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{NAMESPACE, SOON, binary, cluster_of, machine_id, next_second};
+use super::{NAMESPACE, SOON, binary, cluster_of, evicted, machine_id, next_second};
 
-/// A pod as the Deployment makes them, on a node.
-fn own_pod(cluster: &TestCluster, name: &str, node: &str) -> Value {
-    own_pod_with(cluster, name, node, &[])
-}
-
-/// Creates the Deployment with more tolerations.
-fn own_pod_with(cluster: &TestCluster, name: &str, node: &str, tolerations: &[Value]) -> Value {
+/// A pod as the Deployment makes them, on a node, and with more tolerations.
+fn own_pod(cluster: &TestCluster, name: &str, node: &str, tolerations: &[Value]) -> Value {
     let mut pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
     pod["spec"]["serviceAccountName"] = json!("reboot-manager");
     let cordon = json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"});
@@ -33,29 +28,26 @@ fn server_in(cluster: &TestCluster, pod: &Value, wait: &str) -> Server {
 #[test]
 fn our_own_pod_goes_last_when_another_node_can_run_it() {
     let (cluster, [one, _two]) = cluster_of();
-    let pod = own_pod(&cluster, "reboot-manager-a", "n1");
-    own_pod(&cluster, "reboot-manager-b", "n1");
+    let pod = own_pod(&cluster, "reboot-manager-a", "n1", &[]);
+    own_pod(&cluster, "reboot-manager-b", "n1", &[]);
     cluster.fleet.deployment("shop", "web", 6, Placement::On("n1"));
     cluster.wait_for_running("n1", 8);
     let server = server_in(&cluster, &pod, "60s");
     cluster.admin.delete("/apis/apps/v1/namespaces/shop/deployments/web", None);
     one.is_granted(&cluster, one.agent(&server).send("pre-reboot"));
-    let evicted: Vec<String> =
-        cluster.proxy.log().iter().filter(|call| call.resource == "pods/eviction").map(|call| call.path.clone()).collect();
-    let last = evicted.last().map(String::as_str).unwrap_or_default();
-    assert!(last.contains("reboot-manager-a"), "{evicted:?}");
-    assert!(evicted.iter().rev().nth(1).is_some_and(|path| path.contains("reboot-manager-b")), "{evicted:?}");
+    let evicted = evicted(&cluster);
+    assert!(evicted.ends_with(&["reboot-manager-b", "reboot-manager-a"].map(str::to_owned)), "{evicted:?}");
 }
 
 #[test]
 fn our_own_pod_that_came_back_to_the_node_stays() {
     let (cluster, [one, _two]) = cluster_of();
-    let pod = own_pod(&cluster, "reboot-manager-a", "n1");
+    let pod = own_pod(&cluster, "reboot-manager-a", "n1", &[]);
     cluster.wait_for_running("n1", 1);
     let server = server_in(&cluster, &pod, "60s");
     one.agent(&server).pre_reboot().expect(200, "approved");
     next_second();
-    own_pod(&cluster, "reboot-manager-c", "n1");
+    own_pod(&cluster, "reboot-manager-c", "n1", &[]);
     cluster.wait_for_running("n1", 1);
     let answer = one.agent(&server).pre_reboot().expect(200, "approved").value;
     assert!(answer.ends_with("; 1 pod came back and is kept: reboot-manager/reboot-manager-c"), "{answer}");
@@ -72,7 +64,7 @@ fn our_own_pod_is_evicted_only_when_another_node_can_run_it() {
         if has_other {
             cluster.fleet.node("n2", &machine_id(2), "boot-of-n2").taint("pool").create();
         }
-        let pod = own_pod_with(&cluster, "reboot-manager-a", "n1", tolerations);
+        let pod = own_pod(&cluster, "reboot-manager-a", "n1", tolerations);
         cluster.fleet.bare_pod("shop", "other", Placement::On("n1"));
         cluster.wait_for_running("n1", 2);
         let server = server_in(&cluster, &pod, "60s");
@@ -103,8 +95,7 @@ fn the_manifest_is_accepted_whole_and_a_node_with_our_own_pod_is_drained() {
     // With two nodes the other replica keeps the one that is evicted from the other node, so it comes back to this one.
     let server = server_in(&cluster, here, "60s");
     one.until_approved(&server);
-    let evicted = cluster.proxy.log().iter().any(|call| call.path.contains(here["metadata"]["name"].as_str().unwrap_or("?")));
-    assert!(evicted, "our own pod was not asked to go");
+    assert!(evicted(&cluster).iter().any(|name| here["metadata"]["name"] == name.as_str()), "our own pod was not asked to go");
     one.comes_back(&cluster, &server);
     one.is_in_service(&cluster);
 }

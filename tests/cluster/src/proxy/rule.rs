@@ -1,5 +1,6 @@
 //! What goes wrong on the proxy, and with which calls.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,32 +79,25 @@ fn refusal(code: u16, reason: &str, message: &str) -> Response {
     Response::json(code, &body)
 }
 
-/// Matching calls to which a fault applies, counted from 1 since the rule was added.
-#[derive(Debug, Clone, Copy)]
-enum Occurrence {
-    Every,
-    From(usize),
-    Nth(usize),
-}
-
 /// Calls to which [`Calls::inject`] adds a fault.
 pub struct Calls {
     fits: Box<dyn Fn(&Passed) -> bool + Send + Sync>,
-    when: Occurrence,
+    /// Numbers of the calls among those that fit, counted from 1 since the rule was added.
+    numbers: RangeInclusive<usize>,
 }
 
 impl Calls {
     /// Selects only the n-th such call, counted from 1.
     #[must_use]
     pub fn nth(mut self, n: usize) -> Self {
-        self.when = Occurrence::Nth(n);
+        self.numbers = n..=n;
         self
     }
 
     /// Selects the n-th such call and all later calls.
     #[must_use]
     pub fn from(mut self, n: usize) -> Self {
-        self.when = Occurrence::From(n);
+        self.numbers = n..=usize::MAX;
         self
     }
 
@@ -111,7 +105,7 @@ impl Calls {
     #[must_use]
     pub fn with_path(self, part: &str) -> Self {
         let part = part.to_owned();
-        Self { when: self.when, fits: Box::new(move |passed| passed.path.contains(&part) && (self.fits)(passed)) }
+        Self { numbers: self.numbers, fits: Box::new(move |passed| passed.path.contains(&part) && (self.fits)(passed)) }
     }
 
     /// Adds the fault.
@@ -131,16 +125,16 @@ impl Rule {
     /// Selects calls of this verb and resource, as in [`Passed`].
     pub fn on(verb: &str, resource: &str) -> Calls {
         let (verb, resource) = (verb.to_owned(), resource.to_owned());
-        Calls { fits: Box::new(move |passed| passed.verb == verb && passed.resource == resource), when: Occurrence::Every }
+        Calls { fits: Box::new(move |passed| passed.verb == verb && passed.resource == resource), numbers: ALL }
     }
 
     pub fn any() -> Calls {
-        Calls { fits: Box::new(|_| true), when: Occurrence::Every }
+        Calls { fits: Box::new(|_| true), numbers: ALL }
     }
 
     /// Selects every call that may change an object.
     pub fn any_write() -> Calls {
-        Calls { fits: Box::new(Passed::is_write), when: Occurrence::Every }
+        Calls { fits: Box::new(Passed::is_write), numbers: ALL }
     }
 
     /// Counts a call, and returns the fault if it applies to the call.
@@ -149,11 +143,8 @@ impl Rule {
             return None;
         }
         self.count += 1;
-        let hit = match self.calls.when {
-            Occurrence::Every => true,
-            Occurrence::From(n) => self.count >= n,
-            Occurrence::Nth(n) => self.count == n,
-        };
-        hit.then(|| Arc::clone(&self.fault))
+        self.calls.numbers.contains(&self.count).then(|| Arc::clone(&self.fault))
     }
 }
+
+const ALL: RangeInclusive<usize> = 1..=usize::MAX;

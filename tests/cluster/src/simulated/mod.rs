@@ -8,7 +8,6 @@ mod controllers;
 mod defaults;
 mod delete;
 mod evict;
-mod patch;
 mod rbac;
 mod read;
 mod routes;
@@ -18,16 +17,16 @@ mod store;
 mod watch;
 mod write;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::http::{Handler, Reply, Server};
+use crate::wait::wait_for;
 use routes::Answer;
 use store::{Caller, Store};
 
@@ -123,18 +122,11 @@ impl Simulated {
     /// Listens on the same port again.
     pub fn restart(&mut self) {
         self.stop();
-        let deadline = Instant::now() + RESTART_LIMIT;
-        self.front = Some(loop {
+        // An outgoing connection of another process may use the port for a moment.
+        self.front = Some(wait_for("the port is free", RESTART_LIMIT, || {
             let config = self.tls.as_ref().map(|(config, _)| Arc::clone(config));
-            match Server::start_at(self.address, config, handler(&self.cluster)) {
-                Ok(server) => break server,
-                // An outgoing connection of another process may use the port for a moment.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(error) => panic!("{}: {error}", self.address),
-            }
-        });
+            Server::start_at(self.address, config, handler(&self.cluster))
+        }));
     }
 }
 

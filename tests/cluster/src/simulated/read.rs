@@ -61,44 +61,31 @@ fn render<'a>(resource: &Resource, form: Form, metadata: &Value, objects: impl I
         Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
         Form::Whole => (format!("{}List", resource.kind), resource.api_version()),
     };
-    let mut body = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[");
-    for (index, object) in objects.enumerate() {
-        if index > 0 {
-            body.push(',');
-        }
-        match form {
-            Form::Metadata => body.push_str(&form.show(object).to_string()),
-            Form::Whole => body.push_str(&bare(object)),
-        }
-    }
-    body.push_str("]}\n");
+    let items: Vec<String> = objects.map(|object| item(form, object).to_string()).collect();
+    let body =
+        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[{}]}}\n", items.join(","));
     let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
     // The real server sends large answers in chunks.
     let chunked = body.len() > CHUNKED_FROM;
     Response { status: 200, headers, body: body.into_bytes(), chunked }
 }
 
-/// An object of a list has neither kind nor apiVersion, and its metadata comes first.
-fn bare(object: &Value) -> String {
-    let mut text = String::from("{");
-    let fields = object.as_object().into_iter().flatten().filter(|(name, _)| !["apiVersion", "kind", "metadata"].contains(&name.as_str()));
-    text.push_str(&format!("\"metadata\":{}", object["metadata"]));
-    for (name, value) in fields {
-        text.push_str(&format!(",{}:{value}", json!(name)));
+/// Returns an object as in a list: without kind and apiVersion, if whole.
+fn item(form: Form, object: &Value) -> Value {
+    let mut shown = form.show(object);
+    if let (Form::Whole, Some(fields)) = (form, shown.as_object_mut()) {
+        fields.retain(|name, _| !["apiVersion", "kind"].contains(&name.as_str()));
     }
-    text.push('}');
-    text
+    shown
 }
 
-/// Returns the `continue` token of a page that ends with this key, in hexadecimal so that no client needs to escape it.
+/// Returns the `continue` token of a page that ends with this key.
 fn token(last: &Key) -> String {
-    format!("{} {}", last.namespace, last.name).bytes().map(|byte| format!("{byte:02x}")).collect()
+    format!("{}/{}", last.namespace, last.name)
 }
 
 fn resume(resource: &'static Resource, token: &str) -> Option<Key> {
-    let pairs = token.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    let plain = String::from_utf8(pairs.collect::<Option<_>>()?).ok()?;
-    plain.split_once(' ').map(|(namespace, name)| Key::new(resource.plural, namespace, name))
+    token.split_once('/').map(|(namespace, name)| Key::new(resource.plural, namespace, name))
 }
 
 /// Bytes of a list from which on it is sent in chunks.

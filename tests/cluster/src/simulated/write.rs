@@ -7,13 +7,6 @@ use super::status::Refusal;
 use super::store::{Key, Store, number, terminating, text};
 use crate::resources::Resource;
 
-/// Method of an update; the real server checks a UID differently in each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
-    Patch,
-    Put,
-}
-
 /// Target of an update.
 pub(super) struct Place<'a> {
     pub(super) resource: &'static Resource,
@@ -53,7 +46,7 @@ pub(super) fn create(store: &mut Store, place: &Place<'_>, mut object: Value) ->
 }
 
 /// Replaces an object or its status; returns it as stored.
-pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut object: Value) -> Result<Value, Refusal> {
+pub(super) fn update(store: &mut Store, place: &Place<'_>, method: &str, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
     shape(resource, &mut object);
     object["metadata"]["name"] = json!(place.name);
@@ -78,6 +71,25 @@ pub(super) fn update(store: &mut Store, place: &Place<'_>, method: Method, mut o
     Ok(store.put(resource.plural, object))
 }
 
+/// Applies a JSON merge patch (RFC 7396).
+pub(super) fn merge(target: &mut Value, patch: &Value) {
+    let Some(changes) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(fields) = target.as_object_mut() else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), change);
+        }
+    }
+}
+
 /// An update of what is not there. Leases are made by it; with a uid nothing is.
 fn missing(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Value, Refusal> {
     let resource = place.resource;
@@ -93,11 +105,12 @@ fn missing(store: &mut Store, place: &Place<'_>, mut object: Value) -> Result<Va
     create(store, place, object)
 }
 
-fn preconditions(resource: &Resource, method: Method, current: &Value, object: &Value) -> Result<(), Refusal> {
+/// Checks the version and the uid; a PUT and a PATCH check the uid differently.
+fn preconditions(resource: &Resource, method: &str, current: &Value, object: &Value) -> Result<(), Refusal> {
     let name = text(current, "/metadata/name");
     let (uid, current_uid) = (text(object, "/metadata/uid"), text(current, "/metadata/uid"));
     let other_uid = !uid.is_empty() && uid != current_uid;
-    if method == Method::Put && other_uid {
+    if method == "PUT" && other_uid {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current_uid}");
         return Err(Refusal::conflict(resource, name, &why));
     }
@@ -179,4 +192,16 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
 
 fn has_status(resource: &Resource) -> bool {
     ["apps", "batch", "policy"].contains(&resource.group) || ["namespaces", "nodes", "pods", "services"].contains(&resource.plural)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn merge_patch_follows_rfc_7396() {
+        let mut object = json!({"a": "b", "c": {"d": "e", "f": "g"}, "l": [1, 2]});
+        super::merge(&mut object, &json!({"a": "z", "c": {"f": null}, "l": [3], "n": {"x": null, "y": 1}}));
+        assert_eq!(object, json!({"a": "z", "c": {"d": "e"}, "l": [3], "n": {"y": 1}}));
+    }
 }

@@ -4,11 +4,10 @@ use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
-use test_cluster::fleet::zincati_id;
 use test_cluster::zincati::Answer;
 use test_cluster::{Server, TestCluster, Zincati};
 
-use crate::output::Tone;
+use crate::output::{BAD, GOOD, LOW, PLAIN, WAIT};
 use crate::watch::Watch;
 
 /// Pause after a refusal; Zincati waits five minutes.
@@ -30,9 +29,8 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(node: &'static str, machine_id: &str, servers: &[Server; 2]) -> Self {
-        let id = zincati_id(machine_id);
-        Self { node, replicas: servers.each_ref().map(|server| server.zincati(&id)) }
+    pub(crate) fn new(node: &'static str, id: &str, servers: &[Server; 2]) -> Self {
+        Self { node, replicas: servers.each_ref().map(|server| server.zincati(id)) }
     }
 
     /// Checks in, and reports whether the answer was 200.
@@ -49,7 +47,7 @@ impl Agent {
         };
         let rebooted = watch.promises.reboot(self.node, RETRY, TIME_LIMIT, ask, || self.boot(cluster, watch));
         if !rebooted {
-            watch.output.print(self.node, Tone::Bad, &format!("gives up: not approved and in service within {TIME_LIMIT:?}"));
+            watch.output.print(self.node, BAD, &format!("gives up: not approved and in service within {TIME_LIMIT:?}"));
         }
         rebooted
     }
@@ -61,7 +59,7 @@ impl Agent {
         let held = pending.is_held(HELD_AFTER);
         if held {
             let text = format!("asks {name} for a reboot; its request is held while the node is drained");
-            watch.output.print(self.node, Tone::Plain, &text);
+            watch.output.print(self.node, PLAIN, &text);
         }
         let action = if held { "is answered".to_owned() } else { format!("asks {name}") };
         self.print(watch, &action, &pending.answer())
@@ -69,23 +67,23 @@ impl Agent {
 
     fn boot(&self, cluster: &TestCluster, watch: &Watch) {
         match watch.promises.broken().last() {
-            None => watch.output.print(self.node, Tone::Low, "is empty, except for the pod of a DaemonSet"),
-            Some(broken) => watch.output.print(self.node, Tone::Bad, broken),
+            None => watch.output.print(self.node, LOW, "is empty, except for the pod of a DaemonSet"),
+            Some(broken) => watch.output.print(self.node, BAD, broken),
         }
-        watch.output.print(self.node, Tone::Plain, "reboots …");
+        watch.output.print(self.node, PLAIN, "reboots …");
         cluster.kubelet.power_off(self.node);
         cluster.fleet.set_ready(self.node, false);
         thread::sleep(BOOT);
         cluster.fleet.reboot(self.node);
         cluster.fleet.set_ready(self.node, true);
         cluster.kubelet.power_on(self.node);
-        watch.output.print(self.node, Tone::Plain, "is up again, with a new boot-id");
+        watch.output.print(self.node, PLAIN, "is up again, with a new boot-id");
     }
 
     /// Prints an answer, and reports whether it was 200.
     fn print(&self, watch: &Watch, action: &str, answer: &Answer) -> bool {
-        let tone = if answer.status == 200 { Tone::Good } else { Tone::Wait };
-        watch.output.print(self.node, tone, &format!("{action} → {} {}: {}", answer.status, answer.kind, answer.value));
+        let colour = if answer.status == 200 { GOOD } else { WAIT };
+        watch.output.print(self.node, colour, &format!("{action} → {} {}: {}", answer.status, answer.kind, answer.value));
         answer.status == 200
     }
 }

@@ -19,7 +19,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::{Backend, TestCluster};
 
 use agent::Agent;
-use output::{Output, Tone};
+use output::{GOOD, Output};
 use watch::Watch;
 
 /// Pause between two reads of the cluster, short against the start of a pod.
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     // The proxy delays each answer until the cluster is read, so that no violation of a budget is missed.
     cluster.proxy.plan(Rule::on("create", "pods/eviction").inject(Fault::after(move |passed| observer.eviction(passed))));
     let begun = Instant::now();
-    let agents = stage::NODES.map(|(node, machine_id)| Agent::new(node, machine_id, &servers));
+    let agents: Vec<Agent> = stage::NODES.iter().zip(stage::IDS).map(|((node, _), id)| Agent::new(node, id, &servers)).collect();
     let finished = run(&agents, &cluster, &watch);
     if watch.summary(begun.elapsed()) && finished { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -59,7 +59,7 @@ fn run(agents: &[Agent], cluster: &TestCluster, watch: &Watch) -> bool {
         for agent in agents {
             agent.check_in(watch);
         }
-        watch.output.print("", Tone::Good, "An update is staged on all three nodes at the same moment: each asks whether it may reboot.");
+        watch.output.print("", GOOD, "An update is staged on all three nodes at the same moment: each asks whether it may reboot.");
         let reboots: Vec<_> = agents.iter().map(|agent| scope.spawn(|| agent.reboot(cluster, watch))).collect();
         let finished: Vec<bool> = reboots.into_iter().map(|reboot| reboot.join().unwrap_or(false)).collect();
         over.store(true, Ordering::Release);

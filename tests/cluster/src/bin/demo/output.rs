@@ -10,29 +10,22 @@ const PAUSE: Duration = Duration::from_millis(60);
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "1;31";
+
+/// Colours of events: a broken promise.
+pub(crate) const BAD: &str = "1;31";
+/// An approval.
+pub(crate) const GOOD: &str = "32";
+/// A detail.
+pub(crate) const LOW: &str = DIM;
+pub(crate) const PLAIN: &str = "";
+/// A refusal for now.
+pub(crate) const WAIT: &str = "33";
 
 pub(crate) struct Output {
     begun: Instant,
     colours: bool,
     /// Keeps a line and its pause together.
     line: Mutex<()>,
-}
-
-/// Meaning of an event, shown as its colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tone {
-    /// A broken promise.
-    Bad,
-    /// An approval.
-    Good,
-    /// A detail.
-    Low,
-    Plain,
-    /// A refusal for now.
-    Wait,
 }
 
 impl Output {
@@ -43,14 +36,7 @@ impl Output {
     }
 
     /// Prints an event of a node; an empty name means the whole cluster.
-    pub(crate) fn print(&self, node: &str, tone: Tone, text: &str) {
-        let colour = match tone {
-            Tone::Bad => RED,
-            Tone::Good => GREEN,
-            Tone::Low => DIM,
-            Tone::Plain => "",
-            Tone::Wait => YELLOW,
-        };
+    pub(crate) fn print(&self, node: &str, colour: &str, text: &str) {
         let _line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         let time = self.painted(DIM, &format!("{:>5.1} s", self.begun.elapsed().as_secs_f64()));
         write_line(&format!("{time}  {}{}", self.painted(BOLD, &format!("{node:<4}")), self.painted(colour, text)));
@@ -64,7 +50,7 @@ impl Output {
 
     /// Prints a line of the summary.
     pub(crate) fn verdict(&self, holds: bool, text: &str) {
-        let (code, sign) = if holds { (GREEN, "✓") } else { (RED, "✗ NOT TRUE:") };
+        let (code, sign) = if holds { (GOOD, "✓") } else { (BAD, "✗ NOT TRUE:") };
         write_line(&self.painted(code, &format!("  {sign} {text}")));
     }
 

@@ -10,6 +10,10 @@ use test_cluster::{Server, TestCluster};
 pub(crate) const NODES: [(&str, &str); 3] =
     [("n1", "1c09ca98649c4c7abc779cd04c96812e"), ("n2", "dfd7882acda64c34aca76193c46f5d4e"), ("n3", "0123456789abcdef0123456789abcdef")];
 
+/// Ids that Zincati derives from these machine-ids.
+pub(crate) const IDS: [&str; 3] =
+    ["978a225b3d7b40e9acd7ce9b62f68444", "35ba2101ae3f4d45b96e9c51f461bbff", "583627a932274834a8ebd99f4ed41c0d"];
+
 /// The namespace of the workloads.
 pub(crate) const SHOP: &str = "shop";
 

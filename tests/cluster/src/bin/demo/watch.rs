@@ -13,7 +13,7 @@ use test_cluster::fleet::Fleet;
 use test_cluster::promises::Promises;
 use test_cluster::proxy::Passed;
 
-use crate::output::{Output, Tone};
+use crate::output::{LOW, Output, PLAIN, WAIT};
 use crate::stage::{NODES, SHOP, WEB, WEB_MIN, WEB_PODS};
 
 pub(crate) struct Watch {
@@ -63,7 +63,7 @@ impl Watch {
         for (name, node) in nodes {
             let now = describe(&node);
             if seen.nodes.insert(name, now.clone()).is_some_and(|before| before != now) {
-                self.output.print(name, Tone::Plain, &format!("is {now}"));
+                self.output.print(name, PLAIN, &format!("is {now}"));
             }
         }
         let list = self.fleet.api().get(&format!("/api/v1/namespaces/{SHOP}/pods")).ok();
@@ -74,7 +74,7 @@ impl Watch {
         for pod in ready {
             if seen.ready.insert(text(&pod["metadata"]["uid"])) && !first {
                 let line = format!("pod {} runs here now", text(&pod["metadata"]["name"]));
-                self.output.print(&text(&pod["spec"]["nodeName"]), Tone::Low, &line);
+                self.output.print(&text(&pod["spec"]["nodeName"]), LOW, &line);
             }
         }
     }
@@ -84,10 +84,10 @@ impl Watch {
         let names = text(&lease.body["spec"]["holderIdentity"]);
         let now: BTreeSet<String> = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         for node in now.difference(&seen.holders) {
-            self.output.print(node, Tone::Plain, "holds the slot (Lease reboot-manager)");
+            self.output.print(node, PLAIN, "holds the slot (Lease reboot-manager)");
         }
         for node in seen.holders.difference(&now) {
-            self.output.print(node, Tone::Plain, "has released the slot");
+            self.output.print(node, PLAIN, "has released the slot");
         }
         seen.holders = now;
     }
@@ -102,11 +102,11 @@ impl Watch {
         if passed.upstream == Some(429) {
             seen.refused += 1;
             if seen.refused_pods.insert(name.to_owned()) {
-                self.output.print(&node, Tone::Wait, &format!("pod {name} must stay for now: its PodDisruptionBudget refuses (429)"));
+                self.output.print(&node, WAIT, &format!("pod {name} must stay for now: its PodDisruptionBudget refuses (429)"));
             }
         } else if passed.upstream.is_some_and(|status| status < 300) {
             seen.evicted += 1;
-            self.output.print(&node, Tone::Plain, &format!("pod {name} is evicted"));
+            self.output.print(&node, PLAIN, &format!("pod {name} is evicted"));
         }
     }
 

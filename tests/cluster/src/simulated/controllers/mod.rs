@@ -2,17 +2,13 @@
 //! write is that of budgets: no test reads another one.
 
 mod budgets;
-mod daemons;
 mod garbage;
-mod jobs;
-mod replicas;
 mod scheduler;
-mod stateful;
+mod workloads;
 
 use serde_json::{Map, Value, json};
 
-use super::delete::{self, Options};
-use super::store::{Key, Store, controller, finished, terminating, text};
+use super::store::{Store, controller, finished, terminating, text};
 use super::write::{self, Place};
 use crate::resources::Resource;
 
@@ -26,17 +22,17 @@ pub(super) fn settle(store: &mut Store) {
         let touched = |plurals: &[&str]| plurals.iter().any(|plural| touched.contains(plural));
         garbage::collect(store, &removed);
         if touched(&["deployments", "pods", "replicasets"]) {
-            replicas::deployments(store);
-            replicas::replicasets(store);
+            workloads::deployments(store);
+            workloads::replicasets(store);
         }
         if touched(&["pods", "statefulsets"]) {
-            stateful::run(store);
+            workloads::stateful_sets(store);
         }
         if touched(&["daemonsets", "nodes", "pods"]) {
-            daemons::run(store);
+            workloads::daemon_sets(store);
         }
         if touched(&["jobs", "pods"]) {
-            jobs::run(store);
+            workloads::jobs(store);
         }
         if touched(&["nodes", "pods"]) {
             scheduler::run(store);
@@ -91,11 +87,6 @@ fn create_pod(store: &mut Store, plural: &'static str, owner: &Value, name: &str
 fn create(store: &mut Store, plural: &'static str, namespace: &str, object: Value) {
     let place = Place { resource: Resource::plural(plural), namespace, name: "", subresource: "", dry_run: false };
     let _ = write::create(store, &place, object);
-}
-
-/// Deletes a pod with its own grace period.
-fn delete_pod(store: &mut Store, pod: &Value) {
-    let _ = delete::delete(store, Resource::plural("pods"), &Key::of("pods", pod), &Options::default());
 }
 
 /// Reports whether a pod counts as a replica of its owner.
