@@ -21,7 +21,7 @@ use crate::reboot::Rules;
 use crate::settings::Settings;
 use crate::system::clock;
 
-// Requests that are decided at once. Held requests do not occupy a worker.
+// Number of requests that are decided at the same time. Held requests do not occupy a worker.
 const WORKERS: usize = 8;
 
 // Time to answer the open requests after SIGTERM.

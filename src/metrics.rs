@@ -39,7 +39,7 @@ pub struct Metrics {
 /// Label names and values of one series.
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// Reason why a connection was closed without an answer.
+/// Reason why a connection was closed early, or not served.
 #[derive(Clone, Copy)]
 pub(crate) enum Loss {
     /// The request was incomplete when a newer connection needed the place.

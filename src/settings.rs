@@ -1,4 +1,5 @@
-//! Settings of `serve` from flags and environment variables. Nothing else reads the environment.
+//! Settings of `serve` from flags and environment variables. Variables of Kubernetes (`POD_…`, `KUBECONFIG`) are read here only; clap reads
+//! `REBOOT_MANAGER_…`, and `logging` reads `RUST_LOG`.
 
 use thiserror::Error;
 

@@ -79,12 +79,12 @@ impl Node {
 /// The condition `Ready` of a Node, which the kubelet reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
+    /// The condition is absent.
+    Absent,
     /// `False` or `Unknown`.
     NotReady,
     /// `True`.
     Ready,
-    /// The condition is absent.
-    Unknown,
 }
 
 /// The fields of a Node that this program reads.
@@ -132,7 +132,7 @@ impl Conditions {
     /// Returns the condition `Ready` and the time of its last transition.
     pub(super) fn readiness(&self) -> (Readiness, Option<Timestamp>) {
         match self.0.iter().flatten().find(|condition| condition.kind == "Ready") {
-            None => (Readiness::Unknown, None),
+            None => (Readiness::Absent, None),
             Some(condition) if condition.status == "True" => (Readiness::Ready, condition.since),
             Some(condition) => (Readiness::NotReady, condition.since),
         }
@@ -272,16 +272,16 @@ mod tests {
         let node: Node = serde_json::from_value(wire).unwrap();
         assert_eq!((node.machine_id, node.readiness, node.meta.record), (None, Readiness::NotReady, None));
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
-        assert_eq!((node.readiness, node.meta.status, node.unschedulable), (Readiness::Unknown, Status::Unset, false));
+        assert_eq!((node.readiness, node.meta.status, node.unschedulable), (Readiness::Absent, Status::Unset, false));
     }
     #[test]
     fn readiness_is_that_of_the_condition_ready() {
         let read = |text: &str| serde_json::from_str::<Conditions>(text).unwrap().readiness();
         let since: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let cases = [
-            ("null", (Readiness::Unknown, None)),
-            ("[]", (Readiness::Unknown, None)),
-            (r#"[{"type": "DiskPressure", "status": "True"}]"#, (Readiness::Unknown, None)),
+            ("null", (Readiness::Absent, None)),
+            ("[]", (Readiness::Absent, None)),
+            (r#"[{"type": "DiskPressure", "status": "True"}]"#, (Readiness::Absent, None)),
             (r#"[{"type": "Ready", "status": "True"}]"#, (Readiness::Ready, None)),
             (
                 r#"[{"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}]"#,

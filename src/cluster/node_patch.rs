@@ -37,7 +37,7 @@ impl NodePatch {
         Self::of(node, Status::Ready, None, unschedulable)
     }
 
-    /// Returns the patch as a JSON merge patch (RFC 7386): `null` removes a field.
+    /// Returns the patch as a JSON merge patch (RFC 7396): `null` removes a field.
     pub fn merge(&self) -> Value {
         // A record of words and numbers always has a JSON form.
         let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());

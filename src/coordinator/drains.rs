@@ -73,6 +73,7 @@ impl Drains {
         self.state.lock().running.retain(|uid, running| {
             let holder = lock.holder(uid);
             let is_held = holder.is_some_and(|holder| holder.term >= running.term && holder.checked_in.is_none());
+            // A lock that does not know the term yet was read before the drain began.
             is_held || lock.last_term < running.term
         });
         self.state.wake();

@@ -38,10 +38,10 @@ pub use readiness::Readiness;
 use reconciler::Reconciler;
 use request::Requests;
 
-/// Sends the answer to the client. A responder that is dropped without an answer, which is a bug, sends 500.
+/// Sends the answer to the client. If a responder is dropped without an answer, which is a bug, tiny_http sends 500.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 
-/// Settings of this process.
+/// Settings of the coordinator.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Time for which a pre-reboot request is held open while its node drains.
@@ -94,7 +94,7 @@ impl Coordinator {
         Ok(Self { requests, readiness, stop })
     }
 
-    /// Answers a request, now or when its node is drained. A check-in counts even if its client hangs up.
+    /// Answers a request at once, or holds it (`held`). A check-in counts even if its client hangs up.
     pub fn answer(&self, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
         match request.endpoint {
             Endpoint::PreReboot => self.requests.pre_reboot(request, origin, presence, responder),

@@ -22,15 +22,14 @@ use crate::system::{backoff, clock, threads};
 /// Maximum time between two lists of the pods of a draining node; an empty node is noticed within this time.
 const LIST_EVERY: Duration = Duration::from_millis(500);
 
-/// Maximum age of a list of pods for further evictions.
+/// Time for which a list of pods is used after it was read.
 const LIST_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// Time between lists of a blocked drain.
-const LIST_EVERY_WHILE_BLOCKED: Duration = Duration::from_secs(3);
+/// Time between lists after [`SLOWER_AFTER_LISTS`] lists without progress.
+const LIST_EVERY_WHEN_SLOWER: Duration = Duration::from_secs(3);
 
-/// Number of lists without progress (no eviction granted, no pod terminating) after which a drain counts as blocked: 15 seconds. The
-/// reason is then a budget, a webhook, or a pod on another node that is slow to start.
-const BLOCKED_AFTER_LISTS: u32 = 30;
+/// Number of lists without progress (no eviction granted, no pod terminating) after which lists become less frequent: 15 seconds or more.
+const SLOWER_AFTER_LISTS: u32 = 30;
 
 /// Time between lists while the API server does not answer.
 const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
@@ -105,7 +104,7 @@ impl NodeDrain<'_> {
         loop {
             let pause = match self.round() {
                 Ok(ControlFlow::Break(end)) => return end,
-                Ok(ControlFlow::Continue(_)) if self.idle_lists > BLOCKED_AFTER_LISTS => LIST_EVERY_WHILE_BLOCKED,
+                Ok(ControlFlow::Continue(_)) if self.idle_lists > SLOWER_AFTER_LISTS => LIST_EVERY_WHEN_SLOWER,
                 Ok(ControlFlow::Continue(rest)) => rest,
                 Err(error) => {
                     let progress = Progress::failed(error_chain(&error));
@@ -133,7 +132,7 @@ impl NodeDrain<'_> {
         let plan = self.plan()?;
         self.log_came_back(&plan);
         if plan.is_empty() {
-            info!("node {}: empty", self.node);
+            info!("node {}: no pod is left to evict", self.node);
             return Ok(ControlFlow::Break(End::DecideAgain));
         }
         self.schedule.lock().forget_gone(&plan);
@@ -153,7 +152,7 @@ impl NodeDrain<'_> {
         let evict = || -> Result<bool, Error> {
             let mut moving = is_terminating;
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
-                // While pods are terminating the slot may be freed, so the Lease is read before each further eviction.
+                // The round has read the Lease. After the first granted eviction that read is old, so it is repeated.
                 if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
                     break;
                 }

@@ -87,7 +87,7 @@ impl Requests {
         origin: &Origin,
         decide: impl Fn(&Caller, &mut Observed) -> Result<Decision, Error>,
     ) -> Result<Decision, Error> {
-        // Before the first call to Kubernetes, because an approval that is written later must win over a check-in.
+        // `steady_state` refuses a check-in that arrived before an approval, so the time is taken before any read.
         let arrived = clock::now().clock;
         let id = request.id;
         let mut found = self.node_cache.find(id, &self.kube)?;

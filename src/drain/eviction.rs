@@ -1,4 +1,4 @@
-//! Classification of the answers to an eviction. Source: the Eviction API of Kubernetes, and answers seen of API servers.
+//! Classification of the answers to an eviction. Source: the Eviction API of Kubernetes, and answers that API servers gave.
 
 use std::fmt;
 use std::time::Duration;

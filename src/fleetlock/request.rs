@@ -48,7 +48,7 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// Path and query of the request line, unchanged.
     pub target: &'a str,
-    /// Every value of the header `fleet-lock-protocol`.
+    /// Value of the header `fleet-lock-protocol`, which may appear once.
     pub protocol: Option<&'a str>,
 }
 
@@ -159,7 +159,7 @@ impl Endpoint {
     }
 }
 
-/// Shortens a text of an unknown caller for an answer.
+/// Shortens a text of the request for the answer.
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }

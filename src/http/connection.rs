@@ -79,7 +79,7 @@ impl Served<'_> {
     fn answer_on(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
         let begun = clock::now().instant;
         let refusal = match read(stream, self.port.limits.sizes) {
-            // Not after a request was handed off: an approved node must get its answer.
+            // A connection whose request is handed off is never closed for a newer one: an approved node must get its answer.
             Ok(Ok(_)) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
             Ok(Ok(request)) => return self.hand_off(stream, &request),
             Ok(Err(refusal)) => refusal,

@@ -89,12 +89,12 @@ impl Connections {
 }
 
 impl Connection {
-    /// Marks the request as complete. Returns `false` if the connection has been closed already.
+    /// Forbids to close the connection for a newer one. Returns `false` if it has been closed already.
     pub(super) fn begin_answer(&self) -> bool {
         self.entry.connections.table.lock().idle.remove(&self.entry.number).is_some()
     }
 
-    /// Marks the answer as sent, after which the connection may be closed.
+    /// Allows the connection to be closed for a newer one again.
     pub(super) fn end_answer(&self) {
         self.entry.connections.table.lock().idle.insert(self.entry.number, Arc::clone(&self.stream));
     }

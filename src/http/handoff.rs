@@ -38,7 +38,7 @@ pub struct Client {
     pub presence: Arc<Presence>,
 }
 
-/// The connection to tiny_http.
+/// The tiny_http server of a port, and the clients of its open requests.
 pub(super) struct Handoff {
     pub(super) server: Server,
     address: UnixAddress,

@@ -39,7 +39,7 @@ impl Routes {
         let begun = clock::now().instant;
         let Client { peer, presence } = client;
         let path = endpoint(request.url(), &self.base);
-        // Authentication comes first, so an unknown caller learns nothing but the refusal.
+        // Authentication comes first, so a client without a credential learns nothing else. `user` is kept for the log of any refusal.
         let (user, admitted) = match self.permit(&request) {
             Continue(permit) => (permit.user().map(str::to_owned), self.admit(&mut request, peer, permit)),
             Break(refusal) => (None, Break(refusal)),

@@ -32,7 +32,7 @@ pub enum Release {
     Keep(KeepReason),
     /// The slot is kept. The Node is gone, which must be recorded.
     Missing,
-    /// The holder has checked in, but its node must be put back in service first.
+    /// The cordon and the annotations of the node must be restored before the slot is freed.
     RestoreFirst,
 }
 
@@ -66,13 +66,13 @@ pub enum KeepReason {
     DrainingSoon,
     /// Approved, and the Node is gone.
     Gone,
-    /// Approved, and still in the boot of the approval.
+    /// Approved, and nothing proves yet that the reboot is over.
     MayReboot,
     /// In another boot, and neither checked in nor in service.
     NotCheckedIn,
     /// In another boot and in service, and not Ready.
     RebootedNotReady,
-    /// Checked in, and by its Node still in the boot of the approval.
+    /// Checked in, but its Node still shows the boot of the approval.
     Unreported,
 }
 

@@ -80,7 +80,7 @@ fn control_plane_refusal(own: &NodeName, unavailable: &[String]) -> Option<Step>
     }
     let message = format!(
         "node {own} must wait: at most one control-plane node may be unavailable, and {}; \
-         make that node Ready and schedulable (kubectl uncordon)",
+         if that node is cordoned or not Ready, make it Ready and schedulable (kubectl uncordon)",
         join_names(unavailable)
     );
     Some(Step::Answer(Outcome::refused(Kind::ControlPlaneUnavailable, message)))

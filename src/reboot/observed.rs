@@ -194,18 +194,18 @@ impl FleetFacts {
         if !others.is_empty() && lock.tick < fleet.tick {
             return Others::LockTooOld;
         }
-        Others::Rebooting(others.into_iter().map(|member| member.name.clone()).collect())
+        Others::Known(others.into_iter().map(|member| member.name.clone()).collect())
     }
 }
 
 /// Result of [`FleetFacts::rebooting_without_slot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Others {
-    /// The rebooting nodes; possibly none.
-    Rebooting(Vec<NodeName>),
-    /// Unknown: the lock was read before the fleet. A node may have taken its slot in between, so the lock must be read again.
+    /// Names of the rebooting nodes without a slot; may be empty.
+    Known(Vec<NodeName>),
+    /// Not known: the lock was read before the fleet. A node may have taken its slot in between, so the lock must be read again.
     LockTooOld,
-    /// Unknown: the fleet was not read yet.
+    /// Not known: the fleet was not read yet.
     NotRead,
 }
 

@@ -21,11 +21,11 @@ pub enum Outcome {
 /// Reason to answer steady-state with 200.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// The node is marked Ready and holds no slot.
+    /// The node is marked `Ready`. If it still has a slot, the reconciler frees it.
     InService(NodeName),
     /// The node is marked Ready; its slot is freed by the reconciler once `lock::release` finds the evidence.
     SlotKept(NodeName),
-    /// No node has this id, so nothing is held for it.
+    /// No Node has this id, so no Node must be restored.
     Unknown(HexId),
 }
 
@@ -73,7 +73,7 @@ impl From<Outcome> for Reply {
                 format!("node {node} is in service; its slot is freed once its kubelet is ready and has reported the boot"),
             ),
             Outcome::Settled(Settled::Unknown(id)) => {
-                Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}; nothing is held for it"))
+                Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}, so no Node must be restored"))
             }
         }
     }

@@ -64,13 +64,13 @@ fn take_slot(view: &View<'_>) -> Step {
     if let Some(step) = gates::closed(caller, observed, lock, node, rules, now) {
         return step;
     }
-    // An early check that avoids cordoning a node which must wait anyway. The checks after cordoning find what this one misses. A
-    // node that has just released its slot because of a rebooting node is refused by the same facts.
+    // An early check that avoids cordoning a node which must wait anyway. The checks after cordoning find what this one misses. After
+    // a node has given way, the same facts refuse its next attempt here, so it does not take the slot again.
     match FleetFacts::rebooting_without_slot(observed.newest_fleet(), lock, &caller.node) {
         Others::NotRead => Step::Read(Question::FleetCached),
         Others::LockTooOld => Step::Read(Question::Lock),
-        Others::Rebooting(names) if names.len() >= room => other_rebooting(caller, &names, "must wait"),
-        Others::Rebooting(_) => begin_term(view),
+        Others::Known(names) if names.len() >= room => other_rebooting(caller, &names, "must wait"),
+        Others::Known(_) => begin_term(view),
     }
 }
 
@@ -81,7 +81,7 @@ fn room(view: &View<'_>) -> usize {
 
 fn begin_term(view: &View<'_>) -> Step {
     let &View { caller, node_reading, node, lock, now, .. } = view;
-    // The change also frees the slot of another Node of this name. A Node read after the lock is the newer of the two.
+    // `take` drops the slot of any other Node of this name. Only a Node that was read after the lock is surely the newer one.
     if node_reading.tick < lock.tick && lock.value.state.holders.iter().any(|holder| holder.node == caller.node && holder.uid != caller.uid)
     {
         return Step::Read(Question::Node);
@@ -150,8 +150,8 @@ fn undo_own_annotation(view: &View<'_>) -> Option<Step> {
     same_lease.then(|| if is_newer { Step::Read(Question::Lock) } else { Step::Change(Change::restore(view.node)) })
 }
 
-/// With a slot: marks and cordons, then checks for other marked nodes. The first by name keeps its slot and waits until the others have
-/// released theirs. `None`: no other node is in the way.
+/// With a slot: gives way to marked nodes that are first by name, else marks and cordons, then waits while others are marked. `None`: no
+/// other node is in the way.
 fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
     let &View { caller, observed, node_reading, node, lock, .. } = view;
     let term = lock.value.term(holder.term);
@@ -159,7 +159,7 @@ fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
     // because `check_others` follows before the approval.
     let known = if observed.own_write.is_some() { observed.fleet.as_ref() } else { observed.newest_fleet() };
     let others = FleetFacts::rebooting_without_slot(known, lock, &caller.node);
-    if let Others::Rebooting(names) = &others
+    if let Others::Known(names) = &others
         && let Some(step) = give_way(view, holder, names)
     {
         return Some(step);
@@ -174,7 +174,7 @@ fn yield_or_mark(view: &View<'_>, holder: &Holder) -> Option<Step> {
         Others::NotRead if observed.own_write.is_some() => Some(Step::Read(Question::Fleet)),
         Others::NotRead => Some(Step::Read(Question::FleetCached)),
         Others::LockTooOld => Some(Step::Read(Question::Lock)),
-        Others::Rebooting(names) => keep_waiting(view, &names),
+        Others::Known(names) => keep_waiting(view, &names),
     }
 }
 
@@ -231,7 +231,7 @@ fn check_others(view: &View<'_>, holder: &Holder, pods_tick: u64) -> Option<Step
     };
     match FleetFacts::rebooting_without_slot(Some(fleet), lock, &caller.node) {
         Others::NotRead | Others::LockTooOld => return Some(Step::Read(Question::Lock)),
-        Others::Rebooting(names) => {
+        Others::Known(names) => {
             let step = give_way(view, holder, &names).or_else(|| keep_waiting(view, &names));
             if step.is_some() {
                 return step;

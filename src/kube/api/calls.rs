@@ -1,5 +1,6 @@
-//! Every call of this program, by name. kubernetes/deployment.yaml grants these and no others.
+//! Every call of this program, by name, and the rights for them. kubernetes/deployment.yaml grants these and no others.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -7,12 +8,20 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::permissions::{LEASE, Permission, needed};
 use crate::cluster::{
     CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
     Service, TlsSecret, Uid,
 };
 use crate::kube::client::{ApiError, Call, Client, Verb};
+
+/// The Lease's name.
+pub const LEASE: &str = "reboot-manager";
+
+/// Name of the Secret with the CA's certificate and key, and of the ConfigMap with its certificate alone.
+pub const CA: &str = "reboot-manager-ca";
+
+/// Name of the Secret with the server's certificate and key.
+pub const TLS: &str = "reboot-manager-tls";
 
 /// Name of access reviews in metrics.
 pub const REVIEWS: &str = "selfsubjectaccessreviews";
@@ -217,3 +226,84 @@ struct Review {
 }
 
 const NODES: &str = "/api/v1/nodes";
+
+/// Right that this program needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    verb: &'static str,
+    resource: &'static str,
+    scope: Scope,
+}
+
+/// Objects that a right covers; all but those of the cluster are in the Lease's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    Cluster,
+    Lease,
+    Named(String),
+    /// All objects: a create cannot be limited to a name.
+    Namespace,
+}
+
+/// Lists the rights. `service`: the Service for which this program keeps a certificate itself, if it does.
+fn needed(service: Option<&str>) -> Vec<Permission> {
+    let named = |name: &str| Scope::Named(name.to_owned());
+    let mut needed = vec![
+        ("get", "nodes", Scope::Cluster),
+        ("list", "nodes", Scope::Cluster),
+        ("watch", "nodes", Scope::Cluster),
+        ("patch", "nodes", Scope::Cluster),
+        ("list", "pods", Scope::Cluster),
+        ("create", "pods/eviction", Scope::Cluster),
+        ("create", "leases", Scope::Namespace),
+        ("get", "leases", Scope::Lease),
+        ("patch", "leases", Scope::Lease),
+    ];
+    if let Some(service) = service {
+        // None of these covers another Secret.
+        needed.extend([
+            ("create", "secrets", Scope::Namespace),
+            ("get", "secrets", named(CA)),
+            ("get", "secrets", named(TLS)),
+            ("patch", "secrets", named(TLS)),
+            ("create", "configmaps", Scope::Namespace),
+            ("get", "configmaps", named(CA)),
+            ("patch", "configmaps", named(CA)),
+            ("get", "services", named(service)),
+        ]);
+    }
+    needed.into_iter().map(|(verb, resource, scope)| Permission { verb, resource, scope }).collect()
+}
+
+impl Permission {
+    /// Returns the SelfSubjectAccessReview for this right.
+    fn review(&self, namespace: &str) -> Value {
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
+        let mut attributes = json!({"verb": self.verb, "group": group(resource), "resource": resource, "subresource": subresource});
+        if self.scope != Scope::Cluster {
+            attributes["namespace"] = json!(namespace);
+        }
+        match &self.scope {
+            Scope::Lease => attributes["name"] = json!(LEASE),
+            Scope::Named(name) => attributes["name"] = json!(name),
+            Scope::Cluster | Scope::Namespace => {}
+        }
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}})
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        match (&self.scope, group(self.resource)) {
+            (Scope::Named(name), _) => write!(f, " {name}"),
+            (_, "") => Ok(()),
+            (_, group) => write!(f, ".{group}"),
+        }
+    }
+}
+
+/// Returns the API group of a resource; empty for core.
+fn group(resource: &str) -> &'static str {
+    if resource == "leases" { "coordination.k8s.io" } else { "" }
+}

@@ -83,8 +83,7 @@ struct Stopped {
 /// Reads one page, and gives each item to `take`. `items` counts them, over all pages.
 pub fn read_page<T: DeserializeOwned>(reader: impl Read, items: &mut usize, take: impl FnMut(T)) -> Result<PageEnd, Failure> {
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
-    let seed = PageReader { items, take, item: PhantomData };
-    let page = seed.deserialize(&mut json).and_then(|page| json.end().map(|()| page));
+    let page = json.deserialize_map(PageReader { items, take, item: PhantomData }).and_then(|page| json.end().map(|()| page));
     let page = page.map_err(|error| failure(error, |source| DecodeError::Item { item: *items, source }))?;
     let kind = page.kind.unwrap_or_default();
     if !page.has_items || kind == "Status" {
@@ -136,14 +135,6 @@ struct PageReader<'a, T, F> {
     item: PhantomData<T>,
 }
 
-impl<'de, T: DeserializeOwned, F: FnMut(T)> DeserializeSeed<'de> for PageReader<'_, T, F> {
-    type Value = Page;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Page, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
 impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for PageReader<'_, T, F> {
     type Value = Page;
 
@@ -153,19 +144,17 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for PageReader<'_, T, F
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Page, M::Error> {
         let mut page = Page::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Kind => page.kind = map.next_value()?,
-                Key::Message => page.message = map.next_value()?,
-                Key::Metadata => page.end = map.next_value::<Option<PageEnd>>()?.unwrap_or_default(),
-                Key::Items if page.has_items => return Err(serde::de::Error::duplicate_field("items")),
-                Key::Items => {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "kind" => page.kind = map.next_value()?,
+                "message" => page.message = map.next_value()?,
+                "metadata" => page.end = map.next_value::<Option<PageEnd>>()?.unwrap_or_default(),
+                "items" if page.has_items => return Err(serde::de::Error::duplicate_field("items")),
+                "items" => {
                     map.next_value_seed(&mut self)?;
                     page.has_items = true;
                 }
-                Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(page)
@@ -204,17 +193,6 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for &mut PageReader<'_,
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum Key {
-    Items,
-    Kind,
-    Message,
-    Metadata,
-    #[serde(other)]
-    Other,
 }
 
 /// Items of a page, as kubectl and client-go request them.

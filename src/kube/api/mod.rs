@@ -1,12 +1,10 @@
-//! Every call of this program (`calls`) with the rights they need (`permissions`); complete lists (`list`) and watches (`watch`).
+//! Every call of this program with its rights (`calls`); complete lists (`list`) and watches (`watch`).
 //!
 //! Part of a list must never be handed out.
 
 mod calls;
 mod list;
-mod permissions;
 mod watch;
 
-pub use calls::{Kube, REVIEWS};
+pub use calls::{CA, Kube, LEASE, Permission, REVIEWS, TLS};
 pub use list::{PageEnd, read_page};
-pub use permissions::{CA, LEASE, Permission, TLS};

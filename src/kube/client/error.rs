@@ -203,7 +203,7 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
 fn hint(code: u16) -> &'static str {
     match code {
         401 => " because it does not accept our credential",
-        403 => " because a permission is missing; see the ClusterRole",
+        403 => " because a permission is missing; see the RBAC rules of kubernetes/deployment.yaml",
         _ => "",
     }
 }

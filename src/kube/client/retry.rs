@@ -20,7 +20,6 @@ pub(super) struct Attempt {
     pub(super) is_write: bool,
     /// A fresh credential was fetched for this call already.
     pub(super) is_renewed: bool,
-    /// Time left of the call's deadline.
     pub(super) left: Duration,
     /// Random number from 0 to 1, drawn for each attempt.
     pub(super) jitter: f64,
@@ -82,7 +81,6 @@ fn may_repeat(is_write: bool, outcome: Outcome<'_>) -> bool {
 
 /// Maximum number of attempts, with the first.
 const ATTEMPTS_MAX: u32 = 4;
-/// The pauses of our own.
 pub(crate) const BACKOFF: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_secs(5) };
 /// Maximum pause that the server may request. After a longer one the caller gets the error.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
@@ -92,73 +90,66 @@ mod tests {
     use super::*;
     use crate::kube::client::status::Cause;
 
-    const READ: bool = false;
-    const WRITE: bool = true;
-
-    fn answer(code: u16, retry_after_seconds: Option<u64>, cause: Option<&str>) -> ApiStatus {
-        let causes = cause.map(|reason| Cause { reason: reason.into(), ..Cause::default() }).into_iter().collect();
-        ApiStatus { code, retry_after_seconds, causes, ..ApiStatus::default() }
-    }
-
     fn attempt(is_write: bool, number: u32) -> Attempt {
         Attempt { number, is_write, is_renewed: false, left: Duration::from_secs(30), jitter: 1.0 }
-    }
-
-    #[track_caller]
-    fn check(is_write: bool, outcome: Outcome<'_>, expected: Next) {
-        assert_eq!(next(&attempt(is_write, 1), outcome), expected);
     }
 
     fn wait(milliseconds: u64) -> Next {
         Next::Wait(Duration::from_millis(milliseconds))
     }
 
-    #[test]
-    fn reads_are_repeated_after_what_may_pass() {
-        for code in [408, 429, 500, 502, 503, 504] {
-            check(READ, Outcome::Answer(&answer(code, None, None)), wait(250));
+    /// Checks the pauses in milliseconds after the first attempt of a read and of a write; 0: none is repeated.
+    #[track_caller]
+    fn check(outcome: Outcome<'_>, read: u64, write: u64) {
+        for (is_write, pause) in [(false, read), (true, write)] {
+            let expected = if pause == 0 { Next::GiveUp } else { wait(pause) };
+            assert_eq!(next(&attempt(is_write, 1), outcome), expected, "{outcome:?}");
         }
-        for code in [302, 400, 403, 409, 410, 422, 501, 505] {
-            check(READ, Outcome::Answer(&answer(code, None, None)), Next::GiveUp);
-        }
-        let not_found = ApiStatus { reason: "NotFound".to_owned(), ..answer(404, None, None) };
-        check(READ, Outcome::Answer(&not_found), Next::GiveUp);
-        check(READ, Outcome::Answer(&answer(404, None, None)), wait(250));
-        check(WRITE, Outcome::Answer(&answer(404, None, None)), Next::GiveUp);
-        check(READ, Outcome::Lost, wait(250));
-        check(READ, Outcome::NotSent, wait(250));
-        check(READ, Outcome::Untrusted, Next::GiveUp);
-        check(READ, Outcome::Answer(&answer(503, Some(3), None)), wait(3_000));
-        check(READ, Outcome::Answer(&answer(429, Some(3_600), None)), wait(10_000));
+    }
+
+    #[track_caller]
+    fn check_answer(code: u16, retry_after_seconds: Option<u64>, read: u64, write: u64) {
+        check(Outcome::Answer(&ApiStatus { code, retry_after_seconds, ..ApiStatus::default() }), read, write);
     }
 
     #[test]
-    fn writes_are_repeated_only_when_the_server_did_not_act() {
-        check(WRITE, Outcome::NotSent, wait(250));
-        check(WRITE, Outcome::Answer(&answer(429, Some(1), None)), wait(1_000));
-        check(WRITE, Outcome::Answer(&answer(429, None, None)), Next::GiveUp);
-        check(WRITE, Outcome::Answer(&answer(429, Some(10), Some("DisruptionBudget"))), Next::GiveUp);
-        check(WRITE, Outcome::Lost, Next::GiveUp);
-        for code in [408, 409, 500, 502, 503, 504] {
-            check(WRITE, Outcome::Answer(&answer(code, Some(1), None)), Next::GiveUp);
+    fn reads_are_repeated_after_what_may_pass_and_writes_only_when_the_server_did_not_act() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            check_answer(code, None, 250, 0);
         }
+        for code in [408, 500, 502, 503, 504] {
+            check_answer(code, Some(3), 3_000, 0);
+        }
+        for code in [302, 400, 403, 409, 410, 422, 501, 505] {
+            check_answer(code, None, 0, 0);
+        }
+        check_answer(409, Some(1), 0, 0);
+        check_answer(429, Some(1), 1_000, 1_000);
+        check_answer(429, Some(3_600), 10_000, 10_000);
+        check_answer(404, None, 250, 0);
+        check(Outcome::Answer(&ApiStatus { code: 404, reason: "NotFound".to_owned(), ..ApiStatus::default() }), 0, 0);
+        let causes = vec![Cause { reason: "DisruptionBudget".to_owned(), ..Cause::default() }];
+        check(Outcome::Answer(&ApiStatus { code: 429, retry_after_seconds: Some(10), causes, ..ApiStatus::default() }), 10_000, 0);
+        check(Outcome::Lost, 250, 0);
+        check(Outcome::NotSent, 250, 250);
+        check(Outcome::Untrusted, 0, 0);
     }
 
     #[test]
     fn a_refused_credential_is_renewed_once() {
-        for is_write in [READ, WRITE] {
-            check(is_write, Outcome::Answer(&answer(401, None, None)), Next::Renew);
-            let again = Attempt { is_renewed: true, ..attempt(is_write, 2) };
-            assert_eq!(next(&again, Outcome::Answer(&answer(401, None, None))), Next::GiveUp);
+        let refused = ApiStatus { code: 401, ..ApiStatus::default() };
+        for is_write in [false, true] {
+            assert_eq!(next(&attempt(is_write, 1), Outcome::Answer(&refused)), Next::Renew);
+            assert_eq!(next(&Attempt { is_renewed: true, ..attempt(is_write, 2) }, Outcome::Answer(&refused)), Next::GiveUp);
         }
     }
 
     #[test]
     fn attempts_and_time_are_limited() {
-        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(READ, number), Outcome::Lost)).collect();
+        let waits: Vec<_> = (1..=4).map(|number| next(&attempt(false, number), Outcome::Lost)).collect();
         assert_eq!(waits, [wait(250), wait(500), wait(1_000), Next::GiveUp]);
         for (left, then) in [(249, Next::GiveUp), (250, Next::GiveUp), (251, wait(250))] {
-            let late = Attempt { left: Duration::from_millis(left), ..attempt(READ, 1) };
+            let late = Attempt { left: Duration::from_millis(left), ..attempt(false, 1) };
             assert_eq!(next(&late, Outcome::Lost), then, "{left} ms are left");
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::http::{HeaderValue, Request, Response, header, request};
+use ureq::http::{HeaderValue, Request, Response, header};
 use ureq::{AsSendBody, Body};
 
 use super::call::{Call, Observation, Verb};
@@ -98,9 +98,14 @@ impl Client {
         }
     }
 
-    /// Sends a request once.
     fn once(&self, call: &Call, path: &str, body: Option<&[u8]>, presented: &Presented, time: Duration) -> Result<Response<Body>, Failure> {
-        let head = self.head(call, path, presented)?;
+        let uri = format!("{}{path}", self.server);
+        let mut head = Request::builder().method(call.verb.method()).uri(uri).header(header::ACCEPT, call.accept());
+        if let Some(authorization) = &presented.authorization {
+            let mut value = HeaderValue::from_str(authorization.reveal()).map_err(unsendable)?;
+            value.set_sensitive(true);
+            head = head.header(header::AUTHORIZATION, value);
+        }
         let started = clock::now().instant;
         let answer = match body {
             None => head.body(()).map_err(unsendable).map(|request| self.send(call.verb, request, presented, time)),
@@ -129,15 +134,6 @@ impl Client {
             request = request.timeout_recv_body(Some(time)).timeout_per_read(Some(self.silence));
         }
         Ok(agent.run(request.build())?)
-    }
-
-    fn head(&self, call: &Call, path: &str, presented: &Presented) -> Result<request::Builder, Failure> {
-        let head =
-            Request::builder().method(call.verb.method()).uri(format!("{}{path}", self.server)).header(header::ACCEPT, call.accept());
-        let Some(authorization) = &presented.authorization else { return Ok(head) };
-        let mut value = HeaderValue::from_str(authorization.reveal()).map_err(unsendable)?;
-        value.set_sensitive(true);
-        Ok(head.header(header::AUTHORIZATION, value))
     }
 }
 

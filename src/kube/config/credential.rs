@@ -42,7 +42,6 @@ pub(super) enum AuthMethod {
     Header(Secret),
     Nothing,
     Plugin(Box<Plugin>),
-    /// A file with a bearer token.
     TokenFile(PathBuf),
 }
 
@@ -65,9 +64,7 @@ pub(crate) enum Roots {
 /// Credential and certificates of one moment.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Presented {
-    /// The `Authorization` header.
     pub(crate) authorization: Option<Secret>,
-    /// The certificates.
     pub(crate) tls: Arc<TlsMaterial>,
 }
 

@@ -33,7 +33,7 @@ impl Environment {
             home: variable("HOME").map(PathBuf::from),
             service_host: variable("KUBERNETES_SERVICE_HOST"),
             service_port: variable("KUBERNETES_SERVICE_PORT"),
-            service_account: PathBuf::from(SERVICE_ACCOUNT),
+            service_account: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"),
             http_proxy: either("HTTP_PROXY", "http_proxy"),
             https_proxy: either("HTTPS_PROXY", "https_proxy"),
             no_proxy: either("NO_PROXY", "no_proxy"),
@@ -41,15 +41,12 @@ impl Environment {
     }
 }
 
-/// Proxies' URLs may hold passwords.
+// The URLs of proxies may contain passwords.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment").field("kubeconfig", &self.kubeconfig).field("home", &self.home).finish_non_exhaustive()
     }
 }
-
-/// Folder in which the kubelet puts the service account.
-const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 #[cfg(test)]
 mod tests {

@@ -74,11 +74,8 @@ impl Location {
     /// Describes the server and its source, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
-        let unchecked = if self.route.verification.as_ref().is_some_and(|verification| !verification.skipped) {
-            ""
-        } else {
-            ", without verifying its certificate"
-        };
+        let checked = self.route.verification.as_ref().is_some_and(|verification| !verification.skipped);
+        let unchecked = if checked { "" } else { ", without verifying its certificate" };
         format!("{} ({}{unchecked})", self.server, self.origin)
     }
 

@@ -9,7 +9,6 @@ use serde::Deserialize;
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Wraps `text`.
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-/// Finding the server's address.
 pub(crate) const RESOLVE: Duration = Duration::from_secs(5);
 /// Opening a connection; TLS may take as long again.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
-/// Sending the request's head.
 pub(crate) const SEND_REQUEST: Duration = Duration::from_secs(5);
-/// Sending the request's body.
 pub(crate) const SEND_BODY: Duration = Duration::from_secs(10);
 /// Maximum time from the last byte of the request to the end of the head of the answer.
 pub(crate) const RECEIVE_RESPONSE: Duration = Duration::from_secs(20);

@@ -61,7 +61,6 @@ pub enum TlsError {
     NoRoots,
 }
 
-/// Puts TLS around a connection to an `https` server.
 pub(super) struct TlsConnector {
     config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
@@ -99,13 +98,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || socket.is_tls() {
             return Ok(Some(Either::A(socket)));
         }
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => {
-                let host = details.uri.host().unwrap_or_default();
-                parse_name(host).map_err(|error| ureq::Error::Other(Box::new(error)))?
-            }
-        };
+        let name = self.server_name.clone().map_or_else(|| parse_name(details.uri.host().unwrap_or_default()), Ok);
+        let name = name.map_err(|error| ureq::Error::Other(Box::new(error)))?;
         let mut session = ClientConnection::new(Arc::clone(&self.config), name)?;
         let mut socket = TransportAdapter::new(socket.boxed(), Arc::clone(&details.current_time));
         // Counted from now, not from before the socket was opened: a connection may take twice the limit.
@@ -122,7 +116,6 @@ impl fmt::Debug for TlsConnector {
     }
 }
 
-/// A connection with TLS around it.
 pub(super) struct TlsTransport {
     buffers: PassingBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,

@@ -22,7 +22,6 @@ use crate::system::guarded::Guarded;
 pub(crate) struct Route {
     /// The check of the server's certificate; `None` for a server given as `http://`.
     pub(crate) verification: Option<Verification>,
-    /// The one proxy to use.
     pub(crate) proxy: Option<Proxy>,
 }
 
@@ -40,23 +39,19 @@ impl Wire {
     /// Returns the agent for this material. Two identities never share a connection.
     pub(crate) fn agent(&self, material: &Arc<TlsMaterial>) -> Result<Agent, TlsError> {
         let mut made = self.made.lock();
-        match &*made {
-            Some((of, agent)) if Arc::ptr_eq(of, material) || of == material => Ok(agent.clone()),
-            _ => {
-                let agent = self.make(material)?;
-                *made = Some((Arc::clone(material), agent.clone()));
-                Ok(agent)
-            }
+        if let Some((of, agent)) = &*made
+            && of == material
+        {
+            return Ok(agent.clone());
         }
-    }
-
-    fn make(&self, material: &TlsMaterial) -> Result<Agent, TlsError> {
         let config = config(self.route.verification.is_some(), self.route.proxy.clone());
         let socket = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
-        Ok(match &self.route.verification {
+        let agent = match &self.route.verification {
             Some(verification) => Agent::with_parts(config, socket.chain(TlsConnector::new(verification, material)?), Addresses::default()),
             None => Agent::with_parts(config, socket, Addresses::default()),
-        })
+        };
+        *made = Some((Arc::clone(material), agent.clone()));
+        Ok(agent)
     }
 }
 
@@ -112,7 +107,5 @@ impl Resolver for Addresses {
 
 /// ureq's own default is 128 KiB in each direction and connection.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// The head of an answer.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Connections kept for the next request.
 const IDLE_CONNECTIONS_MAX: usize = 4;

@@ -12,7 +12,7 @@ impl Fixture {
 }
 
 fn are(names: &[&str]) -> Others {
-    Others::Rebooting(names.iter().map(|node| name(node)).collect())
+    Others::Known(names.iter().map(|node| name(node)).collect())
 }
 
 /// After its slot is freed, and before the view shows it restored, a node is in the way of no other.

@@ -73,7 +73,7 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
     gate.node.control_plane = false;
     for (readiness, seconds, waits) in [
         (Readiness::Ready, Some(3600), false),
-        (Readiness::Unknown, None, false),
+        (Readiness::Absent, None, false),
         (Readiness::NotReady, Some(-3600), false),
         (Readiness::NotReady, Some(59), false),
         (Readiness::NotReady, Some(60), true),

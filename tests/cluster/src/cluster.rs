@@ -137,7 +137,7 @@ impl TestCluster {
         match &self.api_server {
             ApiServer::Real(plane) => {
                 let secret = format!("bound-{number}");
-                Revocable { token: plane.token_bound_to(NAMESPACE, "reboot-manager", &secret), secret }
+                Revocable { token: plane.token_bound_to(&secret), secret }
             }
             ApiServer::Simulated(_) => Revocable { token: self.api_server.token(), secret: String::new() },
         }
@@ -312,7 +312,7 @@ impl ApiServer {
 
     fn token(&self) -> String {
         match self {
-            Self::Real(plane) => plane.token_for(NAMESPACE, "reboot-manager"),
+            Self::Real(plane) => plane.token(),
             Self::Simulated(simulated) => simulated.token_for(NAMESPACE, "reboot-manager"),
         }
     }

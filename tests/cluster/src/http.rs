@@ -72,12 +72,13 @@ pub struct Response {
 
 impl Response {
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
-        Self {
-            status,
-            headers: vec![("Content-Type".into(), "application/json".into())],
-            body: body.to_string().into_bytes(),
-            chunked: false,
-        }
+        Self::text(status, body.to_string())
+    }
+
+    /// Makes an answer whose body is the text of a JSON value.
+    pub(crate) fn text(status: u16, body: String) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        Self { status, headers, body: body.into_bytes(), chunked: false }
     }
 }
 

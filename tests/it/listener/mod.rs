@@ -66,13 +66,8 @@ struct Siege {
     steady: Vec<u8>,
     threads: usize,
     descriptors: usize,
-    neighbour: Option<Neighbour>,
-}
-
-/// A well-behaved client that calls during the attack.
-struct Neighbour {
-    over: Arc<AtomicBool>,
-    calls: JoinHandle<()>,
+    /// A well-behaved client that calls during the attack, until the flag is set.
+    neighbour: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
 impl Siege {
@@ -119,7 +114,7 @@ impl Siege {
                 std::thread::sleep(CALLS_EVERY);
             }
         });
-        self.neighbour = Some(Neighbour { over, calls });
+        self.neighbour = Some((over, calls));
         self
     }
 
@@ -136,9 +131,9 @@ impl Siege {
     /// Checks, after the attack, that the process is as before.
     #[track_caller]
     fn ends_well(mut self, attack: &str) {
-        if let Some(neighbour) = self.neighbour.take() {
-            neighbour.over.store(true, Ordering::SeqCst);
-            neighbour.calls.join().unwrap();
+        if let Some((over, calls)) = self.neighbour.take() {
+            over.store(true, Ordering::SeqCst);
+            calls.join().unwrap();
         }
         self.well_behaved();
         assert_eq!(self.server.page("/healthz").0, 200);

@@ -50,7 +50,7 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
     wait_for_no_connection(&server);
     server.wait_for_log("the answer 400 bad_request ", SOON);
     unblock(&cluster, "n1");
-    server.wait_for_log("node n1: empty", SOON);
+    server.wait_for_log("node n1: no pod is left to evict", SOON);
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     assert!(one.pods(&cluster).is_empty());
     assert_eq!((approvals(&server), &cluster.lock()["holders"][0]["approved"]), (0, &Value::Null));

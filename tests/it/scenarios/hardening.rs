@@ -65,23 +65,14 @@ fn is_refusal(answer: &Answer) -> bool {
     answer.status == 422 || answer.status == 403
 }
 
-/// The file is YAML and concerns this account and these objects. All that can be said without a real API server.
+/// Checks what no API server does: what happens if the policy fails, and the ports of the NetworkPolicy. The scenarios on the real API
+/// server judge the rest.
 fn check_the_text() {
     let documents = documents(HARDENING);
     let kinds: Vec<&str> = documents.iter().filter_map(|document| document["kind"].as_str()).collect();
     assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "NetworkPolicy"]);
     let [policy, binding, network] = &documents[..] else { panic!("three documents") };
-    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
     assert_eq!((&binding["spec"]["validationActions"], &policy["spec"]["failurePolicy"]), (&json!(["Deny"]), &json!("Fail")));
-    let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().unwrap();
-    assert!(condition.contains(ACCOUNT), "{condition}");
-    let text = policy["spec"].to_string();
-    for word in ["'rebootmanager/'", "'unschedulable'", "'managedFields'", "nodes/status", "UPDATE"] {
-        assert!(text.contains(word), "{word}");
-    }
-    for validation in policy["spec"]["validations"].as_array().unwrap() {
-        assert!(validation["message"].is_string() || validation["messageExpression"].is_string(), "{validation}");
-    }
     let ports = super::MANIFEST.lines().filter_map(|line| line.trim().strip_prefix("- name: ")).collect::<Vec<_>>();
     for rule in network["spec"]["ingress"].as_array().unwrap() {
         let port = rule["ports"][0]["port"].as_str().unwrap();

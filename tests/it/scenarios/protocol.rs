@@ -10,6 +10,7 @@ fn each_invalid_request_is_answered_as_json() {
     let cluster = cluster();
     let server = server(&cluster, "1s");
     let post = "POST /v1/pre-reboot HTTP/1.1\r\nfleet-lock-protocol: true";
+    let steady = "POST /v1/steady-state HTTP/1.1\r\nfleet-lock-protocol: true";
     let long = "x".repeat(9000);
     let cases = [
         ("GET /v1/pre-reboot HTTP/1.1", "", 405, "method_not_allowed"),
@@ -20,6 +21,8 @@ fn each_invalid_request_is_answered_as_json() {
         (post, "{", 400, "bad_request"),
         (post, r#"{"client_params":{"id":"","group":"a"}}"#, 400, "bad_request"),
         (post, r#"{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f68444","group":"a b"}}"#, 400, "bad_request"),
+        (post, r#"{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f6844","group":"a"}}"#, 400, "bad_request"),
+        (steady, r#"{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f6844","group":"a"}}"#, 400, "bad_request"),
         (post, &long, 413, "too_large"),
     ];
     for (head, body, status, kind) in cases {

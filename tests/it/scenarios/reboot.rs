@@ -46,8 +46,8 @@ fn a_node_with_every_kind_of_pod_is_drained_rebooted_and_brought_back() {
     assert_eq!(cluster.status("n1").as_deref(), Some("Rebooting"));
     assert_eq!(cluster.holders(), ["n1"]);
     let left: Vec<_> = fleet.pods_on("n1").iter().map(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect();
-    assert!(left.iter().any(|name| name.starts_with("agent")) && left.iter().any(|name| name.starts_with("report")), "{left:?}");
-    assert!(left.iter().any(|name| name.starts_with("kube-proxy")), "{left:?}");
+    let is_left = |pod: &&str| left.iter().any(|name| name.starts_with(*pod));
+    assert!(["agent", "report", "kube-proxy"].iter().all(is_left), "{left:?}");
     wait_for("the pods run elsewhere", SOON, || {
         let count = two.pods(&cluster).len();
         if count == 32 { Ok(()) } else { Err(format!("{count} pods")) }

@@ -15,29 +15,23 @@ fn select(text: &str) -> Result<Selected, String> {
     Kubeconfig::parse(text, Path::new("/etc/kube"))?.select(None)
 }
 
-fn auth(user: &str) -> AuthMethod {
-    select(&one("", user)).unwrap().identity.auth
-}
-
-#[track_caller]
-fn refused(cluster: &str, user: &str, why: &str) {
-    let said = select(&one(cluster, user)).unwrap_err();
-    assert!(said.contains(why), "{said}");
-    assert!(!said.contains("s3cr3t"), "{said}");
+fn identity(user: &str) -> Identity {
+    select(&one("", user)).unwrap().identity
 }
 
 #[test]
 fn each_way_to_authenticate_is_read() {
-    assert_eq!(auth(""), AuthMethod::Nothing);
-    assert_eq!(auth("token: abc"), AuthMethod::Header(Secret::new("Bearer abc")));
-    assert_eq!(auth("token: 12345"), AuthMethod::Header(Secret::new("Bearer 12345")));
-    assert_eq!(auth("token: abc, tokenFile: t"), AuthMethod::TokenFile("/etc/kube/t".into()));
-    assert_eq!(auth("tokenFile: /run/t"), AuthMethod::TokenFile("/run/t".into()));
-    assert_eq!(auth("username: me, password: 'p:w'"), AuthMethod::Header(Secret::new("Basic bWU6cDp3")));
-    let files = select(&one("", "client-certificate: c.pem, client-key: /k.pem")).unwrap().identity;
-    assert_eq!(files.certificate, Some((Text::File("/etc/kube/c.pem".into()), Text::File("/k.pem".into()))));
-    let data = select(&one("", "client-certificate-data: Q0VSVA==, client-certificate: c, client-key-data: S0VZ")).unwrap().identity;
-    assert_eq!(data.certificate, Some((Text::Inline(b"CERT".to_vec()), Text::Inline(b"KEY".to_vec()))));
+    let header = |value| AuthMethod::Header(Secret::new(value));
+    assert_eq!(identity("").auth, AuthMethod::Nothing);
+    assert_eq!(identity("token: abc").auth, header("Bearer abc"));
+    assert_eq!(identity("token: 12345").auth, header("Bearer 12345"));
+    assert_eq!(identity("token: abc, tokenFile: t").auth, AuthMethod::TokenFile("/etc/kube/t".into()));
+    assert_eq!(identity("tokenFile: /run/t").auth, AuthMethod::TokenFile("/run/t".into()));
+    assert_eq!(identity("username: me, password: 'p:w'").auth, header("Basic bWU6cDp3"));
+    let files = identity("client-certificate: c.pem, client-key: /k.pem").certificate;
+    assert_eq!(files, Some((Text::File("/etc/kube/c.pem".into()), Text::File("/k.pem".into()))));
+    let data = identity("client-certificate-data: Q0VSVA==, client-certificate: c, client-key-data: S0VZ").certificate;
+    assert_eq!(data, Some((Text::Inline(b"CERT".to_vec()), Text::Inline(b"KEY".to_vec()))));
 }
 
 #[test]
@@ -55,26 +49,32 @@ fn a_plugin_is_understood() {
         Some(json!({"server": "https://api:6443", "insecure-skip-tls-verify": false, "tls-server-name": "name",
                     "certificate-authority-data": "Q0E=", "config": {"audience": "x"}}))
     );
-    let AuthMethod::Plugin(bare) = auth("exec: {apiVersion: client.authentication.k8s.io/v1, command: get, args: null, env: null}") else {
-        panic!()
-    };
+    let bare = identity("exec: {apiVersion: client.authentication.k8s.io/v1, command: get, args: null, env: null}").auth;
+    let AuthMethod::Plugin(bare) = bare else { panic!() };
     assert_eq!((bare.command.as_deref(), bare.cluster), (Some("get"), None));
 }
 
 #[test]
 fn the_server_is_checked_as_the_kubeconfig_says() {
-    let trust = |cluster| select(&one(cluster, "")).map(|selected| (selected.roots, selected.verification)).unwrap();
-    let full = |name: Option<&str>| Verification { skipped: false, server_name: name.map(str::to_owned) };
-    assert_eq!(trust(""), (Roots::System, full(None)));
-    assert_eq!(trust("certificate-authority: ca.crt"), (Roots::Of(Text::File("/etc/kube/ca.crt".into())), full(None)));
-    assert_eq!(trust("certificate-authority-data: Q0E=, certificate-authority: x"), (Roots::Of(Text::Inline(b"CA".to_vec())), full(None)));
-    assert_eq!(trust("tls-server-name: kubernetes"), (Roots::System, full(Some("kubernetes"))));
-    assert_eq!(trust("insecure-skip-tls-verify: true"), (Roots::None, Verification { skipped: true, server_name: None }));
+    let check = |cluster: &str, roots: Roots, skipped: bool, server_name: Option<&str>| {
+        let selected = select(&one(cluster, "")).unwrap();
+        assert_eq!(selected.roots, roots);
+        assert_eq!(selected.verification, Verification { skipped, server_name: server_name.map(str::to_owned) });
+    };
+    check("", Roots::System, false, None);
+    check("certificate-authority: ca.crt", Roots::Of(Text::File("/etc/kube/ca.crt".into())), false, None);
+    check("certificate-authority-data: Q0E=, certificate-authority: x", Roots::Of(Text::Inline(b"CA".to_vec())), false, None);
+    check("tls-server-name: kubernetes", Roots::System, false, Some("kubernetes"));
+    check("insecure-skip-tls-verify: true", Roots::None, true, None);
     assert_eq!(select(&one("proxy-url: 'http://p:1'", "")).unwrap().proxy_url.unwrap().reveal(), "http://p:1");
 }
 
 #[test]
 fn unsupported_fields_are_refused_and_never_ignored() {
+    let refused = |cluster: &str, user: &str, why: &str| {
+        let said = select(&one(cluster, user)).unwrap_err();
+        assert!(said.contains(why) && !said.contains("s3cr3t"), "{said}");
+    };
     refused("", "as: root", "acts as another user");
     refused("", "as-groups: [system:masters]", "acts as another user");
     refused("", "auth-provider: {name: gcp}", "auth-provider");
@@ -82,11 +82,8 @@ fn unsupported_fields_are_refused_and_never_ignored() {
     refused("", "token: \"s3cr3t\\n\"", "a token that cannot be sent");
     refused("", "client-certificate: x", "without a key");
     refused("", "client-certificate: x, client-key-data: s3cr3t!", "client-key-data that is not base64");
-    refused(
-        "",
-        "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: x}",
-        "supported are client.authentication.k8s.io/v1 and",
-    );
+    let old = "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: x}";
+    refused("", old, "supported are client.authentication.k8s.io/v1 and");
     refused("", "exec: {apiVersion: client.authentication.k8s.io/v1}", "without a command");
     refused("", "exec: {apiVersion: client.authentication.k8s.io/v1, command: x, interactiveMode: Always}", "needs a terminal");
     refused("insecure-skip-tls-verify: true, certificate-authority: ca", "", "remove one");
@@ -94,13 +91,15 @@ fn unsupported_fields_are_refused_and_never_ignored() {
 
 #[test]
 fn a_missing_part_is_named() {
-    let select = |text: &str, context| Kubeconfig::parse(text, Path::new("")).unwrap().select(context).unwrap_err();
-    assert_eq!(select(&one("", ""), Some("there")), "there is no context \"there\"; there are: here");
-    assert_eq!(select("contexts: [{name: b}, {name: a}]", None), "no current context is set; choose one with --context: a, b");
-    assert_eq!(select("contexts: [{name: a}]", Some("a")), "context \"a\" names no cluster");
-    assert_eq!(select("contexts: [{name: a, context: {cluster: c}}]\nclusters: null\nusers: []", Some("a")), "there is no cluster \"c\"");
-    assert_eq!(select("contexts: [{name: a, context: {cluster: c}}]\nclusters: [{name: c}]", Some("a")), "cluster \"c\" names no server");
-    assert_eq!(select("contexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c}]", Some("a")), "there is no user \"u\"");
+    let check = |text: &str, context: Option<&str>, said: &str| {
+        assert_eq!(Kubeconfig::parse(text, Path::new("")).unwrap().select(context).unwrap_err(), said);
+    };
+    check(&one("", ""), Some("there"), "there is no context \"there\"; there are: here");
+    check("contexts: [{name: b}, {name: a}]", None, "no current context is set; choose one with --context: a, b");
+    check("contexts: [{name: a}]", Some("a"), "context \"a\" names no cluster");
+    check("contexts: [{name: a, context: {cluster: c}}]\nclusters: null\nusers: []", Some("a"), "there is no cluster \"c\"");
+    check("contexts: [{name: a, context: {cluster: c}}]\nclusters: [{name: c}]", Some("a"), "cluster \"c\" names no server");
+    check("contexts: [{name: a, context: {cluster: c, user: u}}]\nclusters: [{name: c}]", Some("a"), "there is no user \"u\"");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::{env, fs, process};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::cluster::kubeconfig;
+use crate::cluster::{NAMESPACE, kubeconfig};
 use crate::wait::poll;
 
 use self::credentials::{AUTHORITY, Credentials};
@@ -70,24 +70,24 @@ impl ControlPlane {
         &self.credentials.authority_pem
     }
 
-    /// Creates a token of a ServiceAccount that is valid for an hour.
-    pub fn token_for(&self, namespace: &str, service_account: &str) -> String {
-        self.token(namespace, service_account, &json!({"expirationSeconds": 3600}))
+    /// Creates a token of the program's account that is valid for an hour.
+    pub fn token(&self) -> String {
+        self.request_token(&json!({"expirationSeconds": 3600}))
     }
 
-    fn token(&self, namespace: &str, service_account: &str, spec: &Value) -> String {
-        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token");
+    /// Creates a token of an hour, and a Secret `secret` whose deletion revokes the token.
+    pub fn token_bound_to(&self, secret: &str) -> String {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}});
+        let made = self.admin.create(&format!("/api/v1/namespaces/{NAMESPACE}/secrets"), &object).ok();
+        let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": secret, "uid": made["metadata"]["uid"]});
+        self.request_token(&json!({"expirationSeconds": 3600, "boundObjectRef": bound}))
+    }
+
+    fn request_token(&self, spec: &Value) -> String {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/reboot-manager/token");
         let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let answer = self.admin.create(&path, &request).ok();
         answer["status"]["token"].as_str().expect("a TokenRequest is answered with a token").to_owned()
-    }
-
-    /// Creates a token of a ServiceAccount, and a Secret `secret` whose deletion revokes the token.
-    pub fn token_bound_to(&self, namespace: &str, service_account: &str, secret: &str) -> String {
-        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}});
-        let made = self.admin.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &object).ok();
-        let bound = json!({"apiVersion": "v1", "kind": "Secret", "name": secret, "uid": made["metadata"]["uid"]});
-        self.token(namespace, service_account, &json!({"expirationSeconds": 3600, "boundObjectRef": bound}))
     }
 
     /// Returns kubectl with all rights, without arguments.

@@ -21,7 +21,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -35,7 +34,6 @@ pub struct Simulated {
     cluster: Arc<Cluster>,
     front: Option<Server>,
     address: SocketAddr,
-    tls: Option<(Arc<ServerConfig>, Vec<u8>)>,
     admin_token: String,
 }
 
@@ -61,15 +59,6 @@ impl Cluster {
 impl Simulated {
     /// Starts a cluster without nodes, served over plain HTTP on a port of 127.0.0.1.
     pub fn start() -> Self {
-        Self::start_with(None)
-    }
-
-    /// Starts a cluster whose API is served over TLS; `ca` is the PEM that [`Simulated::admin`] trusts.
-    pub fn start_tls(config: Arc<ServerConfig>, ca: &[u8]) -> Self {
-        Self::start_with(Some((config, ca.to_vec())))
-    }
-
-    fn start_with(tls: Option<(Arc<ServerConfig>, Vec<u8>)>) -> Self {
         let mut store = Store::default();
         for namespace in ["default", "kube-system"] {
             store.put("namespaces", json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": namespace}}));
@@ -77,23 +66,13 @@ impl Simulated {
         let admin_token = store.new_token(Caller::Admin);
         let state = State { store, store_lost: false, stops: 0 };
         let cluster = Arc::new(Cluster { state: Mutex::new(state), changed: Condvar::new() });
-        let config = tls.as_ref().map(|(config, _)| Arc::clone(config));
-        let front = Server::start(config, handler(&cluster)).expect("a port of 127.0.0.1");
+        let front = Server::start(None, handler(&cluster)).expect("a port of 127.0.0.1");
         let address = front.address();
-        Self { cluster, front: Some(front), address, tls, admin_token }
-    }
-
-    pub fn base(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        Self { cluster, front: Some(front), address, admin_token }
     }
 
     pub fn admin(&self) -> Api {
-        self.client(&self.admin_token)
-    }
-
-    pub fn client(&self, token: &str) -> Api {
-        Api::new(&self.base(), self.tls.as_ref().map(|(_, ca)| ca.as_slice()), Some(token))
+        Api::new(&format!("http://{}", self.address), None, Some(&self.admin_token))
     }
 
     /// Creates a token of a service account.
@@ -123,10 +102,7 @@ impl Simulated {
     pub fn restart(&mut self) {
         self.stop();
         // An outgoing connection of another process may use the port for a moment.
-        self.front = Some(wait_for("the port is free", RESTART_LIMIT, || {
-            let config = self.tls.as_ref().map(|(config, _)| Arc::clone(config));
-            Server::start_at(self.address, config, handler(&self.cluster))
-        }));
+        self.front = Some(wait_for("the port is free", RESTART_LIMIT, || Server::start_at(self.address, None, handler(&self.cluster))));
     }
 }
 

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::status::Refusal;
 use super::store::{Caller, Key, Store, items, text};
-use crate::resources::Target;
+use crate::resources::{Resource, Target};
 
 pub(super) fn allowed(store: &Store, caller: &Caller, verb: &str, target: &Target) -> bool {
     match caller {
         Caller::Admin => true,
         // Every authenticated user is in the default role system:basic-user.
         Caller::ServiceAccount { .. } if target.plural == "selfsubjectaccessreviews" && verb == "create" => true,
-        Caller::Anonymous | Caller::ServiceAccount { .. } => {
+        Caller::ServiceAccount { .. } => {
             let cluster = store.list("clusterrolebindings", "");
             let namespace = &target.namespace;
             let own = (!namespace.is_empty()).then(|| store.list("rolebindings", namespace)).into_iter().flatten();
@@ -22,19 +22,17 @@ pub(super) fn allowed(store: &Store, caller: &Caller, verb: &str, target: &Targe
     }
 }
 
-pub(super) fn refusal(caller: &Caller, verb: &str, target: &Target) -> Refusal {
-    let qualified = if target.group.is_empty() { target.plural.clone() } else { format!("{}.{}", target.plural, target.group) };
-    let scope =
-        if target.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace \"{}\"", target.namespace) };
-    let why =
-        format!("User \"{}\" cannot {verb} resource \"{}\" in API group \"{}\" {scope}", user(caller), target.resource(), target.group);
-    let mut details = json!({"kind": target.plural});
-    for (field, value) in [("name", &target.name), ("group", &target.group)] {
-        if !value.is_empty() {
-            details[field] = json!(value);
-        }
-    }
-    Refusal::forbidden(&qualified, &target.name, &details, &why)
+pub(super) fn refusal(caller: &Caller, verb: &str, resource: &Resource, target: &Target) -> Refusal {
+    let user = match caller {
+        Caller::Admin => "kubernetes-admin".to_owned(),
+        Caller::ServiceAccount { namespace, name } => format!("system:serviceaccount:{namespace}:{name}"),
+    };
+    let scope = match target.namespace.as_str() {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace \"{namespace}\""),
+    };
+    let why = format!("User \"{user}\" cannot {verb} resource \"{}\" in API group \"{}\" {scope}", target.resource(), target.group);
+    Refusal::forbidden(resource, &target.name, &why)
 }
 
 /// Answers a SelfSubjectAccessReview.
@@ -48,24 +46,11 @@ pub(super) fn review(store: &Store, caller: &Caller, review: &Value) -> Value {
         name: asked("name"),
         subresource: asked("subresource"),
     };
-    let about_resource = review.pointer("/spec/resourceAttributes").is_some();
-    let yes = about_resource && allowed(store, caller, &asked("verb"), &target);
-    let mut answer = json!({
+    let yes = allowed(store, caller, &asked("verb"), &target);
+    json!({
         "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1", "metadata": {},
         "spec": review["spec"], "status": {"allowed": yes},
-    });
-    if yes {
-        answer["status"]["reason"] = json!("RBAC: allowed by a binding");
-    }
-    answer
-}
-
-fn user(caller: &Caller) -> String {
-    match caller {
-        Caller::Admin => "kubernetes-admin".to_owned(),
-        Caller::Anonymous => "system:anonymous".to_owned(),
-        Caller::ServiceAccount { namespace, name } => format!("system:serviceaccount:{namespace}:{name}"),
-    }
+    })
 }
 
 /// Reports whether a binding names this service account. Users and groups are not simulated.

@@ -64,10 +64,9 @@ fn render<'a>(resource: &Resource, form: Form, metadata: &Value, objects: impl I
     let items: Vec<String> = objects.map(|object| item(form, object).to_string()).collect();
     let body =
         format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[{}]}}\n", items.join(","));
-    let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
     // The real server sends large answers in chunks.
     let chunked = body.len() > CHUNKED_FROM;
-    Response { status: 200, headers, body: body.into_bytes(), chunked }
+    Response { chunked, ..Response::text(200, body) }
 }
 
 /// Returns an object as in a list: without kind and apiVersion, if whole.

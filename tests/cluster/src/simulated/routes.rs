@@ -28,10 +28,10 @@ fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
     let caller = caller(store, request)?;
     let target = Target::parse(request.path()).ok_or_else(Refusal::no_such_path)?;
     let verb = target.verb(&request.method, request.raw_query());
-    if !rbac::allowed(store, &caller, verb, &target) {
-        return Err(rbac::refusal(&caller, verb, &target));
-    }
     let resource = Resource::named(&target.group, &target.version, &target.plural).ok_or_else(Refusal::no_such_path)?;
+    if !rbac::allowed(store, &caller, verb, &target) {
+        return Err(rbac::refusal(&caller, verb, resource, &target));
+    }
     if verb == "watch" {
         return Watch::parse(resource, request).map(Answer::Watch);
     }
@@ -65,7 +65,7 @@ fn serve(store: &mut Store, request: &Request) -> Result<Answer, Refusal> {
 }
 
 fn caller(store: &Store, request: &Request) -> Result<Caller, Refusal> {
-    let Some(header) = request.header("Authorization") else { return Ok(Caller::Anonymous) };
+    let header = request.header("Authorization").unwrap_or_default();
     header.strip_prefix("Bearer ").and_then(|token| store.caller(token.trim())).ok_or_else(Refusal::unauthorized)
 }
 

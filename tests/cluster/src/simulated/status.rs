@@ -32,9 +32,10 @@ impl Refusal {
         Self::new(401, "Unauthorized", "Unauthorized", &Value::Null)
     }
 
-    pub(super) fn forbidden(resource: &str, name: &str, details: &Value, why: &str) -> Self {
-        let name = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
-        Self::new(403, "Forbidden", &format!("{resource}{name} is forbidden: {why}"), details)
+    pub(super) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let quoted = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
+        let message = format!("{}{quoted} is forbidden: {why}", resource.qualified());
+        Self::new(403, "Forbidden", &message, &details(resource, name))
     }
 
     pub(super) fn no_such_path() -> Self {

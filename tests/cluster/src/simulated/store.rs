@@ -2,9 +2,7 @@
 //!
 //! The store knows nothing of HTTP, of who asks, and of what a kind means.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasher;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -37,7 +35,6 @@ pub(super) struct Removed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
     Admin,
-    Anonymous,
     ServiceAccount { namespace: String, name: String },
 }
 
@@ -164,10 +161,8 @@ impl Store {
         format!("{:08x}-0000-4000-8000-{:012x}", self.created, self.created)
     }
 
-    /// A random token for this caller.
     pub(super) fn new_token(&mut self, caller: Caller) -> String {
-        let words = [(); 4].map(|()| RandomState::new().hash_one(self.created));
-        let token: String = words.iter().map(|word| format!("{word:016x}")).collect();
+        let token = format!("token-{}", self.new_uid());
         self.tokens.insert(token.clone(), caller);
         token
     }

@@ -42,8 +42,7 @@ impl Watch {
     /// Streams events until the time limit. `stops`: number of times the listener has been closed so far.
     pub(super) fn reply(mut self, cluster: &Arc<Cluster>, stops: u64) -> Reply {
         let cluster = Arc::clone(cluster);
-        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        let head = Response { status: 200, headers, ..Response::default() };
+        let head = Response::text(200, String::new());
         let stream = Box::new(move |sink: &mut Sink<'_>| {
             let end = Instant::now() + self.limit;
             loop {

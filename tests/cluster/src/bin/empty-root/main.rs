@@ -1,5 +1,5 @@
 //! Runs the static program as a container without a base image does: in a root that holds only the program and the mounts of a
-//! kubelet, read-only, as uid 65532. The API server is simulated, has TLS, and is known by name only.
+//! kubelet, read-only, as uid 65532. The API server is simulated, behind a proxy with TLS, and is known by name only.
 //!
 //! Usage, as root and in a new mount namespace: `unshare --mount empty-root PROGRAM MANIFEST [EMULATOR]`; scripts/build-static
 //! does that. An emulator is a static program that runs programs of another architecture.
@@ -17,7 +17,7 @@ use test_cluster::fleet::Fleet;
 use test_cluster::secured::Secured;
 use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
-use test_cluster::{Simulated, apply};
+use test_cluster::{Proxy, Simulated, apply};
 
 use names::Names;
 
@@ -33,15 +33,16 @@ fn main() {
     says_its_version(&root);
 
     let authority = Authority::new();
-    let cluster = Simulated::start_tls(authority.issue(&["127.0.0.1", HOST]).server(None), authority.pem().as_bytes());
+    let cluster = Simulated::start();
     let admin = cluster.admin();
     apply(&admin, &manifest, &["Deployment", "PodDisruptionBudget"]);
     Fleet::new(admin.clone()).node("n1", MACHINE_ID, "boot").create();
+    let proxy = Proxy::secured(&admin, &authority.issue(&["127.0.0.1", HOST]));
     let names = Names::serve(&format!("{HOST}.cluster.local"));
     root.mount(&cluster.token_for(NAMESPACE, "reboot-manager"), &authority.pem(), NAMESPACE);
     root.is_read_only();
 
-    let port = cluster.base().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap();
+    let port = proxy.address().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap();
     let server = Start::in_root(&root, HOST, port).arg("--tls=bootstrap").start();
     has_the_user(server.pid());
     wait_for("/readyz", SOON, || {

@@ -103,16 +103,11 @@ impl Samples {
 mod tests {
     use super::*;
 
-    /// Makes one sample in the middle of each quarter.
+    /// Makes one sample in each quarter.
     fn grown(quarters: [[u64; 3]; 4]) -> Vec<String> {
-        let samples = Samples::new();
-        let ends = [(0, quarters[0]), (800, quarters[3])];
-        let middles = quarters.iter().zip([100, 300, 500, 700]).map(|(values, at)| (at, *values));
-        for (at, values) in ends.into_iter().chain(middles) {
-            samples.seen.lock().unwrap().push(Sample { at: Duration::from_millis(at), cpu: Duration::ZERO, values });
-        }
-        samples.seen.lock().unwrap().sort_by_key(|sample| sample.at);
-        samples.grown()
+        let samples = [0, 300, 500, 800].into_iter().zip(quarters);
+        let samples = samples.map(|(at, values)| Sample { at: Duration::from_millis(at), cpu: Duration::ZERO, values });
+        Samples { begun: Instant::now(), seen: Mutex::new(samples.collect()) }.grown()
     }
 
     #[test]
