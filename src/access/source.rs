@@ -1,8 +1,7 @@
 //! Source of a request: the check that the peer of a connection is the node that the request names.
 //!
-//! Some networks keep the address of a process on a node on the way to a pod. Others replace it by the gateway or tunnel
-//! address of the pod network, or hide it behind another node. Administrators can try the check (`log`) before they rely on it
-//! (`enforce`).
+//! Some networks keep the address of a process on its way to a pod. Others replace it by the gateway or tunnel address of the pod
+//! network, or hide it behind another node. So administrators can try the check (`log`) before they rely on it (`enforce`).
 
 use core::net::IpAddr;
 

@@ -90,7 +90,6 @@ impl Authority {
     pub fn issue(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, IssueError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "reboot-manager");
         hold(&mut params, now, renewal::end(self.loaded.validity.not_after, now));
         params.is_ca = IsCa::ExplicitNoCa;
@@ -137,7 +136,6 @@ impl Authority {
 fn subject(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
     let id: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, format!("reboot-manager CA {id}"));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

@@ -44,8 +44,9 @@ pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, met
     watch.follow(THREAD, take).context("no thread can be started")
 }
 
-/// The pair in the files. PEM is ASCII; what is not is replaced and will not be read as PEM.
-pub(super) fn load(contents: Contents<2>) -> Result<Loaded, PairError> {
+/// Loads the pair in the files.
+fn load(contents: Contents<2>) -> Result<Loaded, PairError> {
+    // PEM is ASCII. Other bytes are replaced, and then not read as PEM.
     let [certificate, key] = contents?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Loaded::of(&Pair { certificate, key: KeyPem::new(key) })
 }

@@ -14,14 +14,12 @@ use test_cluster::scratch::SecretVolume;
 
 use super::Source;
 use super::authority::Authority;
-use super::files::load;
 use super::loaded::{Loaded, PairError, verifier};
 use super::renewal::Renewal;
 use super::served::Served;
 use crate::cluster::{KeyPem, Pair};
 use crate::metrics::Metrics;
 use crate::system::clock;
-use crate::system::file_watch::FileWatch;
 
 const NAMES: [&str; 4] = ["10.96.0.7", "fd00::7", "reboot-manager", "reboot-manager.ns.svc"];
 
@@ -179,47 +177,12 @@ fn a_ca_whose_key_is_anothers_is_refused() {
     assert!(Authority::load(&Pair { certificate: one.certificate, key: other.key }).is_err());
 }
 
-/// Files of a certificate and a key.
-const FILES: [&str; 2] = ["tls.crt", "tls.key"];
-
-fn put(volume: &mut SecretVolume, pair: &Pair) {
-    volume.update(&[(FILES[0], &pair.certificate), (FILES[1], pair.key.reveal())]);
-}
-
-fn load_from(volume: &SecretVolume) -> Result<Loaded, PairError> {
-    load(FileWatch::open(FILES.map(|file| volume.file(file))).1)
-}
-
-#[test]
-fn files_are_loaded_again_when_their_content_changes_and_only_then() {
-    let (mut volume, authority) = (SecretVolume::new(&FILES), ca().1);
-    let (first, second) = (server_pair(&authority), server_pair(&authority));
-    let (mut watch, contents) = FileWatch::open(FILES.map(|file| volume.file(file)));
-    assert!(matches!(load(contents), Err(PairError::Unread(_))));
-    let mut loads = |pair: Option<&Pair>| {
-        let changed = [watch.changed(), watch.changed()].into_iter().flatten().map(|contents| load(contents).unwrap());
-        assert_eq!(
-            changed.map(|loaded| loaded.leaf().clone()).collect::<Vec<_>>(),
-            pair.map(|pair| Loaded::of(pair).unwrap().leaf().clone()).as_slice()
-        );
-    };
-    loads(None);
-    put(&mut volume, &first);
-    loads(Some(&first));
-    loads(None);
-    put(&mut volume, &first);
-    loads(None);
-    put(&mut volume, &second);
-    loads(Some(&second));
-}
-
 #[test]
 fn an_invalid_pair_is_refused_and_the_error_shows_no_key() {
-    let (mut volume, authority) = (SecretVolume::new(&FILES), ca().1);
+    let authority = ca().1;
     let (good, other) = (server_pair(&authority), server_pair(&authority));
+    Loaded::of(&good).unwrap();
     let hush = good.key.reveal().lines().nth(1).unwrap().to_owned();
-    put(&mut volume, &good);
-    load_from(&volume).unwrap();
     let text = |text: &str| KeyPem::new(text.to_owned());
     let cases = [
         ("mismatch", &other.certificate[..], good.key.clone(), "belong together"),
@@ -232,23 +195,22 @@ fn an_invalid_pair_is_refused_and_the_error_shows_no_key() {
         ("noform", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", good.key.clone(), "not one that TLS can use"),
     ];
     for (name, certificate, key, says) in cases {
-        put(&mut volume, &Pair { certificate: certificate.to_owned(), key });
-        let Err(error) = load_from(&volume) else { panic!("{name} was loaded") };
+        let Err(error) = Loaded::of(&Pair { certificate: certificate.to_owned(), key }) else { panic!("{name} was loaded") };
         let message = crate::kube::error_chain(&error);
         assert!(message.contains(says), "{name}: {message}");
         assert!(!format!("{message}{error:?}").contains(&hush), "{name}: {message}");
     }
-    put(&mut volume, &good);
-    load_from(&volume).unwrap();
 }
 
 #[test]
 fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows() {
-    let (mut volume, (ca, authority)) = (SecretVolume::new(&FILES), ca());
+    let files = ["tls.crt", "tls.key"];
+    let (mut volume, (ca, authority)) = (SecretVolume::new(&files), ca());
+    let [certificate, key] = files.map(|file| volume.file(file));
+    let mut put = |pair: &Pair| volume.update(&[(files[0], &pair.certificate), (files[1], pair.key.reveal())]);
     let (first, second) = (server_pair(&authority), server_pair(&authority));
-    put(&mut volume, &first);
+    put(&first);
     let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::default()));
-    let [certificate, key] = FILES.map(|file| volume.file(file));
     super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
     let now_shown = || Connection::open(&served, client(&ca, NAMES[0], &[&TLS13])).unwrap().shown().clone();
     let has_error = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_error 1");
@@ -260,13 +222,13 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
         }
     };
     assert_eq!(&now_shown(), Loaded::of(&first).unwrap().leaf());
-    put(&mut volume, &second);
+    put(&second);
     until(&|| &now_shown() == Loaded::of(&second).unwrap().leaf());
     assert!(!has_error());
-    put(&mut volume, &Pair { certificate: first.certificate.clone(), key: second.key.clone() });
+    put(&Pair { certificate: first.certificate.clone(), key: second.key.clone() });
     until(&has_error);
     assert_eq!(&now_shown(), Loaded::of(&second).unwrap().leaf());
-    put(&mut volume, &first);
+    put(&first);
     until(&|| &now_shown() == Loaded::of(&first).unwrap().leaf());
     assert!(!has_error());
 }

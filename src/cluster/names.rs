@@ -36,6 +36,13 @@ impl ResourceVersion {
     }
 }
 
+/// The metadata of an object of which only the version is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Versioned {
+    #[serde(rename = "resourceVersion")]
+    pub(crate) version: ResourceVersion,
+}
+
 /// The Lease object, and its version, from which a lock was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseVersion {

@@ -28,7 +28,7 @@ pub struct Node {
     pub boot_id: String,
     /// The condition `Ready`, which the kubelet reports.
     pub readiness: Readiness,
-    /// `lastTransitionTime` of the condition `Ready`: since when that holds.
+    /// `lastTransitionTime` of that condition.
     pub readiness_since: Option<Timestamp>,
     /// Presence of a label of [`super::CONTROL_PLANE`].
     pub control_plane: bool,

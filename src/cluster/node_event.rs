@@ -4,7 +4,8 @@
 
 use serde::Deserialize;
 
-use super::{Member, ResourceVersion};
+use super::Member;
+use super::names::Versioned;
 
 /// An event of a watch of all Nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,13 +26,7 @@ pub enum NodeEvent {
 /// The object of a BOOKMARK event.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Bookmark {
-    pub(crate) metadata: BookmarkMetadata,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct BookmarkMetadata {
-    #[serde(rename = "resourceVersion")]
-    pub(crate) version: ResourceVersion,
+    pub(crate) metadata: Versioned,
 }
 
 /// The object of an ERROR event: a `Status`.

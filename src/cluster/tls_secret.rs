@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ResourceVersion;
+use super::names::Versioned;
 
 /// A private key in PEM (PKCS#8). It has no `Display`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,14 +78,8 @@ impl CaMap {
 
 #[derive(Deserialize)]
 struct WireObject {
-    metadata: WireMetadata,
+    metadata: Versioned,
     data: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct WireMetadata {
-    #[serde(rename = "resourceVersion")]
-    version: ResourceVersion,
 }
 
 impl From<WireObject> for TlsSecret {

@@ -108,9 +108,8 @@ impl Ours {
     }
 }
 
-/// Returns the reason to skip a pod, with the filters in kubectl's order.
-///
-/// All other pods are evicted, including pods with `emptyDir` volumes and unmanaged pods (as `kubectl drain --delete-emptydir-data --force`).
+/// Returns the reason to skip a pod, with the filters in kubectl's order. All other pods are evicted, also those with `emptyDir`
+/// volumes and unmanaged ones (as `kubectl drain --delete-emptydir-data --force`).
 fn skipped(pod: &Pod, own: bool, since: Timestamp, other_hosts: Option<&Hosts>) -> Option<Skipped> {
     let daemon = pod.controller.as_ref().is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
     // Creation times have whole seconds: a pod of the second in which the slot was taken counts as older.

@@ -111,17 +111,16 @@ impl Fleet {
                 if self.advance(member.version)? {
                     self.put(member);
                 }
-                Ok(())
             }
-            NodeEvent::Bookmark(bookmark) => self.advance(bookmark.metadata.version.number()).map(|_new| ()),
+            NodeEvent::Bookmark(bookmark) => _ = self.advance(bookmark.metadata.version.number())?,
             NodeEvent::Deleted(member) => {
                 if self.advance(member.version)? {
                     self.remove(&member.name);
                 }
-                Ok(())
             }
-            NodeEvent::Error(WatchStatus { code, message }) => Err(WatchError::Ended { code, message }),
+            NodeEvent::Error(WatchStatus { code, message }) => return Err(WatchError::Ended { code, message }),
         }
+        Ok(())
     }
 
     /// Returns the version up to which every change is known; `None`: versions cannot be compared, so no watch can continue the list.

@@ -86,9 +86,7 @@ kinds! {
     UnknownNode = "unknown_node", 404;
 }
 
-/// Reason for which a request is not granted: an answer to a client, never an error of this program.
-///
-/// A decision that may be refused is a `ControlFlow<Refusal, …>`.
+/// Reason for which a request is not granted. A decision that may be refused is a `ControlFlow<Refusal, …>`, no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// For machines.

@@ -33,12 +33,6 @@ struct Served<'a> {
     deadline: Cell<Instant>,
 }
 
-/// Reason why no request was read.
-enum Unread {
-    Io(io::Error),
-    Refused(Refusal),
-}
-
 /// Serves a connection to its end. The time for the request begins with `accept`, so it includes the TLS handshake.
 pub(super) fn serve(port: &Port, connection: &Connection, peer: SocketAddr, accepted: Instant) {
     let served = Served { port, connection, peer, accepted, deadline: Cell::new(accepted + port.limits.request) };
@@ -86,14 +80,14 @@ impl Served<'_> {
         let begun = clock::now().instant;
         let refusal = match read(stream, self.port.limits.sizes) {
             // A connection whose request is handed off is never closed for a newer one: an approved node must get its answer.
-            Ok(_) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
-            Ok(request) => return self.hand_off(stream, &request),
-            Err(Unread::Refused(refusal)) => refusal,
-            Err(Unread::Io(error)) if is_timeout(&error) => {
+            Ok(Ok(_)) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
+            Ok(Ok(request)) => return self.hand_off(stream, &request),
+            Ok(Err(refusal)) => refusal,
+            Err(error) if is_timeout(&error) => {
                 self.port.metrics.connection_lost(Loss::TimedOut);
                 Refusal::new(Kind::BadRequest, format!("the request was not complete after {} s", self.port.limits.request.as_secs()))
             }
-            Err(Unread::Io(error)) => return Err(error),
+            Err(error) => return Err(error),
         };
         self.deliver(stream, &self.refuse(refusal, begun))
     }
@@ -163,24 +157,26 @@ fn status_and_kind(answer: &[u8]) -> Option<String> {
 }
 
 /// Reads to the end of the request.
-fn read(stream: &mut (impl Read + Write), sizes: Sizes) -> Result<Received, Unread> {
+fn read(stream: &mut (impl Read + Write), sizes: Sizes) -> io::Result<Result<Received, Refusal>> {
     let (mut reader, mut buffer) = (Reader::new(sizes), [0; 1024]);
     loop {
         let count = match stream.read(&mut buffer) {
             Ok(0) if reader.has_begun() => {
-                return Err(Unread::Refused(Refusal::new(Kind::BadRequest, "the request ended before it was complete")));
+                return Ok(Err(Refusal::new(Kind::BadRequest, "the request ended before it was complete")));
             }
-            Ok(0) => return Err(Unread::Io(ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Unread::Io(error)),
+            Err(error) => return Err(error),
         };
-        match reader.push(&buffer[..count]).map_err(Unread::Refused)? {
-            Progress::More => {}
-            Progress::Continue => {
-                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").and_then(|()| stream.flush()).map_err(Unread::Io)?;
+        match reader.push(&buffer[..count]) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Continue) => {
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                stream.flush()?;
             }
-            Progress::Whole(request) => return Ok(request),
+            Ok(Progress::Whole(request)) => return Ok(Ok(request)),
+            Err(refusal) => return Ok(Err(refusal)),
         }
     }
 }
