@@ -22,7 +22,7 @@ pub enum Permit {
     /// All groups and nodes, because no credentials are configured.
     Anyone,
     /// Groups and nodes of a credential.
-    Holder(Arc<Credential>),
+    Credential(Arc<Credential>),
 }
 
 /// Entry of the credentials file, without the password.
@@ -57,7 +57,7 @@ impl Permit {
     fn credential(&self) -> Option<&Credential> {
         match self {
             Self::Anyone => None,
-            Self::Holder(credential) => Some(credential),
+            Self::Credential(credential) => Some(credential),
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     fn a_permit_covers_the_groups_and_nodes_of_its_credential() {
         let group = |name: &str| GroupName::parse(name).unwrap();
         let node = |name: &str| NodeName(name.to_owned());
-        let holder = |groups, nodes| Permit::Holder(Arc::new(Credential { user: "workers".to_owned(), groups, nodes }));
+        let holder = |groups, nodes| Permit::Credential(Arc::new(Credential { user: "workers".to_owned(), groups, nodes }));
         assert_eq!(Permit::Anyone.user(), None);
         let any = (group("any"), node("any"));
         for all in [Permit::Anyone, holder(None, None)] {

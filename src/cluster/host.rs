@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::node::WireNode;
 use super::toleration::Taint;
-use super::{NodeName, Pod, Readiness};
+use super::{NodeName, Pod, ReadyCondition};
 
 /// A Node as a place for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -39,7 +39,7 @@ impl Hosts {
 
 impl From<WireNode> for Host {
     fn from(wire: WireNode) -> Self {
-        let in_service = wire.status.conditions.readiness().0 == Readiness::Ready && wire.spec.unschedulable != Some(true);
+        let in_service = wire.status.conditions.readiness().0 == ReadyCondition::Ready && wire.spec.unschedulable != Some(true);
         Self { name: wire.metadata.name, in_service, taints: wire.spec.taints.into_iter().flatten().filter(Taint::is_strict).collect() }
     }
 }

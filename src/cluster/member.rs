@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::node::WireNode;
-use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, Readiness, Status};
+use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, ReadyCondition, Status};
 
 /// A Node of the fleet, decoded from the whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Member {
     /// `status.nodeInfo.bootID`.
     pub boot_id: PackedId,
     /// The condition `Ready`.
-    pub readiness: Readiness,
+    pub readiness: ReadyCondition,
     /// `lastTransitionTime` of that condition.
     pub readiness_since: Option<Timestamp>,
     /// `spec.unschedulable`.
@@ -53,7 +53,7 @@ pub enum Unavailable {
 
 impl Member {
     /// Reports whether the rebooting annotation or a cordon record of ours is set: the node counts as rebooting, or must be restored.
-    pub fn is_marked(&self) -> bool {
+    pub fn has_our_annotations(&self) -> bool {
         self.status == Status::Rebooting || self.record.is_some()
     }
 
@@ -62,7 +62,7 @@ impl Member {
     pub fn unavailable(&self) -> Option<Unavailable> {
         match () {
             () if self.status == Status::Rebooting => Some(Unavailable::Rebooting),
-            () if self.readiness == Readiness::NotReady => Some(Unavailable::NotReady),
+            () if self.readiness == ReadyCondition::NotReady => Some(Unavailable::NotReady),
             () if self.unschedulable => Some(Unavailable::Cordoned),
             () => None,
         }

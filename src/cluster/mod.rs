@@ -26,7 +26,7 @@ pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
 pub use member::{Member, Unavailable};
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
-pub use node::{CONTROL_PLANE, Node, Readiness};
+pub use node::{CONTROL_PLANE, Node, ReadyCondition};
 pub use node_event::{NodeEvent, WatchStatus};
 pub use node_meta::{Before, CORDON, CordonRecord, NodeMeta, STATUS, Status};
 pub use node_patch::NodePatch;

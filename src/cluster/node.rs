@@ -27,7 +27,7 @@ pub struct Node {
     /// `status.nodeInfo.bootID`: another one after each boot.
     pub boot_id: String,
     /// The condition `Ready`, which the kubelet reports.
-    pub readiness: Readiness,
+    pub readiness: ReadyCondition,
     /// `lastTransitionTime` of that condition.
     pub readiness_since: Option<Timestamp>,
     /// Presence of a label of [`super::CONTROL_PLANE`].
@@ -51,7 +51,7 @@ impl Node {
 
     /// Returns the state to record when the node is cordoned now. An existing cordon belongs to another client, unless a record of
     /// ours, or the rebooting annotation without a record (set by hand or by an annotation-only manager), says otherwise.
-    pub fn before_marking(&self) -> Before {
+    pub fn state_to_record(&self) -> Before {
         match (&self.meta.record, self.unschedulable) {
             (_, false) => Before::Schedulable,
             (Some(record), true) => record.before,
@@ -62,7 +62,7 @@ impl Node {
 
     /// Returns the state to restore; `Schedulable` means uncordon. Without a record only the status `Rebooting` shows that a cordon was
     /// made for a reboot; any other cordon belongs to an administrator.
-    pub fn owner_of_cordon(&self) -> Before {
+    pub fn state_to_restore(&self) -> Before {
         match &self.meta.record {
             Some(record) => record.before,
             None if self.meta.status == Status::Rebooting => Before::Schedulable,
@@ -72,13 +72,13 @@ impl Node {
 
     /// Reports whether the node is Ready in another boot than `boot`: evidence that the machine has rebooted and is back.
     pub fn is_back_from(&self, boot: &str) -> bool {
-        self.readiness == Readiness::Ready && self.boot_id != boot
+        self.readiness == ReadyCondition::Ready && self.boot_id != boot
     }
 }
 
 /// The condition `Ready` of a Node, which the kubelet reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readiness {
+pub enum ReadyCondition {
     /// The condition is absent.
     Absent,
     /// `False` or `Unknown`.
@@ -130,11 +130,11 @@ struct Condition {
 
 impl Conditions {
     /// Returns the condition `Ready` and the time of its last transition.
-    pub(super) fn readiness(&self) -> (Readiness, Option<Timestamp>) {
+    pub(super) fn readiness(&self) -> (ReadyCondition, Option<Timestamp>) {
         match self.0.iter().flatten().find(|condition| condition.kind == "Ready") {
-            None => (Readiness::Absent, None),
-            Some(condition) if condition.status == "True" => (Readiness::Ready, condition.since),
-            Some(condition) => (Readiness::NotReady, condition.since),
+            None => (ReadyCondition::Absent, None),
+            Some(condition) if condition.status == "True" => (ReadyCondition::Ready, condition.since),
+            Some(condition) => (ReadyCondition::NotReady, condition.since),
         }
     }
 }
@@ -229,8 +229,8 @@ mod tests {
             (node(Some("Rebooting"), Some(Unschedulable), false), Schedulable, Unschedulable),
         ];
         for (node, before, owner) in cases {
-            assert_eq!(node.before_marking(), before, "{node:?}");
-            assert_eq!(node.owner_of_cordon(), owner, "{node:?}");
+            assert_eq!(node.state_to_record(), before, "{node:?}");
+            assert_eq!(node.state_to_restore(), owner, "{node:?}");
         }
     }
 
@@ -270,26 +270,26 @@ mod tests {
         let wire = json!({"metadata": {"name": "n", "annotations": {CORDON: "{"}}, "status": {"nodeInfo": {"machineID": "invalid"},
             "conditions": [{"type": "Ready", "status": "Unknown"}]}});
         let node: Node = serde_json::from_value(wire).unwrap();
-        assert_eq!((node.machine_id, node.readiness, node.meta.record), (None, Readiness::NotReady, None));
+        assert_eq!((node.machine_id, node.readiness, node.meta.record), (None, ReadyCondition::NotReady, None));
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
-        assert_eq!((node.readiness, node.meta.status, node.unschedulable), (Readiness::Absent, Status::Unset, false));
+        assert_eq!((node.readiness, node.meta.status, node.unschedulable), (ReadyCondition::Absent, Status::Unset, false));
     }
     #[test]
     fn readiness_is_that_of_the_condition_ready() {
         let read = |text: &str| serde_json::from_str::<Conditions>(text).unwrap().readiness();
         let since: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let cases = [
-            ("null", (Readiness::Absent, None)),
-            ("[]", (Readiness::Absent, None)),
-            (r#"[{"type": "DiskPressure", "status": "True"}]"#, (Readiness::Absent, None)),
-            (r#"[{"type": "Ready", "status": "True"}]"#, (Readiness::Ready, None)),
+            ("null", (ReadyCondition::Absent, None)),
+            ("[]", (ReadyCondition::Absent, None)),
+            (r#"[{"type": "DiskPressure", "status": "True"}]"#, (ReadyCondition::Absent, None)),
+            (r#"[{"type": "Ready", "status": "True"}]"#, (ReadyCondition::Ready, None)),
             (
                 r#"[{"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}]"#,
-                (Readiness::NotReady, Some(since)),
+                (ReadyCondition::NotReady, Some(since)),
             ),
             (
                 r#"[{"type": "PIDPressure", "status": "True"}, {"type": "Ready", "status": "False", "lastTransitionTime": null}]"#,
-                (Readiness::NotReady, None),
+                (ReadyCondition::NotReady, None),
             ),
         ];
         for (text, want) in cases {

@@ -33,7 +33,7 @@ impl NodePatch {
 
     /// Puts back in service; an administrator's cordon stays.
     pub fn restore(node: &Node) -> Self {
-        let unschedulable = (node.unschedulable && node.owner_of_cordon() == Before::Schedulable).then_some(false);
+        let unschedulable = (node.unschedulable && node.state_to_restore() == Before::Schedulable).then_some(false);
         Self::of(node, Status::Ready, None, unschedulable)
     }
 

@@ -120,8 +120,8 @@ impl NodeCache {
     }
 
     /// Reports whether the view shows the rebooting annotation or a cordon of ours on the node; nothing is read.
-    pub(super) fn is_marked(&self, name: &NodeName) -> bool {
-        self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::is_marked)
+    pub(super) fn has_our_annotations(&self, name: &NodeName) -> bool {
+        self.state.lock().fleet.member(name).is_some_and(crate::cluster::Member::has_our_annotations)
     }
 
     /// Returns the facts of the view, possibly late. Without a watch, they are of a list that ended after this call began.

@@ -92,7 +92,7 @@ impl Performer {
             Question::FleetCached => Fact::FleetCached(self.node_cache.cached_facts(kube)?),
             Question::Lock => Fact::Lock(read_lock(kube, &self.readiness)?),
             // For a marked node the rules ask for the whole Node next, so one read gets both.
-            Question::Meta if self.node_cache.is_marked(node) => {
+            Question::Meta if self.node_cache.has_our_annotations(node) => {
                 let node = kube.node(node)?;
                 observed.record(Fact::Meta(node.as_ref().map(|node| node.meta.clone())), at);
                 Fact::Node(node, None)

@@ -64,7 +64,7 @@ impl Reconciler {
 
     fn orphans(&self) -> Result<(), Error> {
         let Performer { kube, node_cache, .. } = &*self.performer;
-        for member in node_cache.cached_facts(kube)?.members.into_iter().filter(Member::is_marked) {
+        for member in node_cache.cached_facts(kube)?.members.into_iter().filter(Member::has_our_annotations) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
                 info!("node {name} is marked Rebooting by hand or by another manager; it counts as unavailable");

@@ -58,7 +58,7 @@ impl Routes {
     fn permit(&self, request: &tiny_http::Request) -> ControlFlow<Refusal, Permit> {
         let Some(auth_file) = &self.auth_file else { return Continue(Permit::Anyone) };
         let headers = request.headers().iter().filter(|header| header.field.equiv("authorization"));
-        presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Holder)
+        presented(&auth_file.current(), headers.map(|header| header.value.as_str())).map_continue(Permit::Credential)
     }
 
     /// Parses the request and checks the permission for its group: all decisions that do not need Kubernetes.

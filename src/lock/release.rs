@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Holder;
-use crate::cluster::{Node, Readiness, Status};
+use crate::cluster::{Node, ReadyCondition, Status};
 
 /// Maximum time between taking a slot and marking its node. A slot without a mark and without an approval after this time is left from a
 /// crash.
@@ -85,7 +85,7 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, now
     if holder.missing_since.is_some() {
         return Release::Found;
     }
-    let ready = node.readiness != Readiness::NotReady;
+    let ready = node.readiness != ReadyCondition::NotReady;
     if let Some(checked_in) = holder.checked_in {
         let unreported = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
         return match (node.meta.is_in_service(), ready) {

@@ -60,7 +60,7 @@ pub enum NodeChange {
 impl Change {
     /// Marks a node as rebooting and cordons it.
     pub(super) fn mark(node: &Node, term: Term) -> Self {
-        let record = CordonRecord { before: node.before_marking(), term, drained: None };
+        let record = CordonRecord { before: node.state_to_record(), term, drained: None };
         Self::Node { why: NodeChange::Mark, patch: NodePatch::mark(node, record) }
     }
 

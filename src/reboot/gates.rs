@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Reading, Rules, Step};
-use crate::cluster::{Member, Node, NodeName, Readiness, Unavailable, join_names};
+use crate::cluster::{Member, Node, NodeName, ReadyCondition, Unavailable, join_names};
 use crate::fleetlock::Kind;
 use crate::lock::Holder;
 
@@ -44,7 +44,7 @@ fn is_protected(node: &Node, rules: &Rules) -> bool {
 
 fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
     let is_short = node.readiness_since.is_some_and(|since| now.duration_since(since) < NOT_READY_MAX);
-    if node.readiness != Readiness::NotReady || is_short {
+    if node.readiness != ReadyCondition::NotReady || is_short {
         return None;
     }
     let (name, since) = (node.name(), node.readiness_since.map(|since| format!(" since {since:.0}")).unwrap_or_default());

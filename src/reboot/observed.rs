@@ -183,7 +183,7 @@ impl Observed {
 impl FleetFacts {
     /// Selects the facts from `fleet`.
     pub fn of(fleet: &Fleet) -> Self {
-        let matters = |member: &&Member| member.is_marked() || member.control_plane;
+        let matters = |member: &&Member| member.has_our_annotations() || member.control_plane;
         Self { members: fleet.members().iter().filter(matters).cloned().collect() }
     }
 

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::observed::may_be_marked_since;
 use super::*;
 use crate::cluster::{
-    Before, Complete, CordonRecord, HexId, LeaseVersion, MachineId, Member, Node, NodeMeta, NodeName, NodePatch, Pod, Readiness,
+    Before, Complete, CordonRecord, HexId, LeaseVersion, MachineId, Member, Node, NodeMeta, NodeName, NodePatch, Pod, ReadyCondition,
     ResourceVersion, Status, Term, Uid,
 };
 use crate::drain::{DrainPlan, Ours};

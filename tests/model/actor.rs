@@ -174,7 +174,7 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
 /// The fleet as a view has it that shows the set `shown` as marked: as it is now when that is the set marked now, else late.
 pub(crate) fn fleet(stage: &Stage, world: &World, shown: u8) -> FleetFacts {
     let members = (0..stage.names.len()).map(|machine| member(stage, world, machine, shown >> machine & 1 == 1));
-    FleetFacts { members: members.filter(|member| member.is_marked() || member.control_plane).collect() }
+    FleetFacts { members: members.filter(|member| member.has_our_annotations() || member.control_plane).collect() }
 }
 
 /// A node that is shown as marked and is not any more was so under a term of ours that has ended, if it is ours.

@@ -154,7 +154,8 @@ impl Moves<'_> {
         }
         let name = self.name(&actor);
         for answer in answers {
-            let marked: Vec<_> = answer.members.iter().filter(|member| member.is_marked()).map(|member| member.name.0.clone()).collect();
+            let marked: Vec<_> =
+                answer.members.iter().filter(|member| member.has_our_annotations()).map(|member| member.name.0.clone()).collect();
             let fact = if lately { Fact::FleetCached(answer) } else { Fact::Fleet(answer) };
             self.add(format_args!("{name}: looks at {question:?}: marked are {marked:?}"), |world| record(stage, world, position, fact));
         }

@@ -56,7 +56,7 @@ fn a_late_view_becomes_invalid() {
     assert_eq!(brings(&cache, start, "b", 11), Err(NotApplied::Replaced));
     assert_eq!(cache.resume(start), None);
     assert!(!cache.begin(start));
-    assert!(cache.is_marked(&NodeName("a".to_owned())), "what was known is still known");
+    assert!(cache.has_our_annotations(&NodeName("a".to_owned())), "what was known is still known");
 }
 
 #[test]
@@ -115,6 +115,6 @@ fn decreasing_versions_make_the_view_invalid() {
 #[test]
 fn without_a_watch_nothing_has_arrived() {
     let cache = NodeCache::new(1);
-    assert!(cache.version().is_none() && !cache.is_marked(&NodeName("a".to_owned())));
+    assert!(cache.version().is_none() && !cache.has_our_annotations(&NodeName("a".to_owned())));
     assert_eq!(cache.arrived(&node("a", 1), Duration::from_secs(60)), None, "nor is it waited for");
 }

@@ -38,7 +38,7 @@ fn pair() -> Fleet {
 }
 
 fn rebooting(fleet: &Fleet) -> Vec<&str> {
-    fleet.members().iter().filter(|member| member.is_marked()).map(|member| member.name.as_str()).collect()
+    fleet.members().iter().filter(|member| member.has_our_annotations()).map(|member| member.name.as_str()).collect()
 }
 
 fn id(text: &str) -> HexId {

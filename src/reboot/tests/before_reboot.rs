@@ -71,7 +71,7 @@ fn a_node_takes_no_slot_while_as_many_others_are_marked_as_there_is_room_for() {
 #[test]
 fn an_uncordoned_node_that_a_gate_refuses_keeps_its_slot_until_it_has_checked_in() {
     let fixture = Fixture::approved();
-    let node = || Node { unschedulable: false, readiness: Readiness::NotReady, ..fixture.node() };
+    let node = || Node { unschedulable: false, readiness: ReadyCondition::NotReady, ..fixture.node() };
     let says = |lock| short(fixture.pre_reboot(&fixture.observed(node(), 2, lock, 1), 1));
     let approved = says(fixture.lock());
     assert!(approved.contains("and keeps its slot, for which other nodes wait"), "{approved}");

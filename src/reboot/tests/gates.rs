@@ -60,7 +60,7 @@ fn plane(name: &str, unavailable: Option<Unavailable>) -> Member {
     node.control_plane = true;
     match unavailable {
         Some(Unavailable::Cordoned) => node.unschedulable = true,
-        Some(Unavailable::NotReady) => node.readiness = Readiness::NotReady,
+        Some(Unavailable::NotReady) => node.readiness = ReadyCondition::NotReady,
         Some(Unavailable::Rebooting) => node.status = Status::Rebooting,
         None => {}
     }
@@ -72,12 +72,12 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
     let mut gate = Gate::new();
     gate.node.control_plane = false;
     for (readiness, seconds, waits) in [
-        (Readiness::Ready, Some(3600), false),
-        (Readiness::Absent, None, false),
-        (Readiness::NotReady, Some(-3600), false),
-        (Readiness::NotReady, Some(59), false),
-        (Readiness::NotReady, Some(60), true),
-        (Readiness::NotReady, None, true),
+        (ReadyCondition::Ready, Some(3600), false),
+        (ReadyCondition::Absent, None, false),
+        (ReadyCondition::NotReady, Some(-3600), false),
+        (ReadyCondition::NotReady, Some(59), false),
+        (ReadyCondition::NotReady, Some(60), true),
+        (ReadyCondition::NotReady, None, true),
     ] {
         gate.node.readiness = readiness;
         gate.node.readiness_since = seconds.map(|seconds| gate.fixture.now.clock - SignedDuration::from_secs(seconds));
@@ -120,10 +120,10 @@ fn a_cordon_of_ours_whose_slot_was_given_back_does_not_count() {
     let mut gate = Gate::new();
     gate.lock.value.state.last_term = 4;
     for (before, term, readiness, says) in [
-        (Before::Schedulable, 4, Readiness::Ready, ""),
-        (Before::Schedulable, 5, Readiness::Ready, "n1 is marked Rebooting"),
-        (Before::Unschedulable, 4, Readiness::Ready, "n1 is cordoned"),
-        (Before::Schedulable, 4, Readiness::NotReady, "n1 is not Ready"),
+        (Before::Schedulable, 4, ReadyCondition::Ready, ""),
+        (Before::Schedulable, 5, ReadyCondition::Ready, "n1 is marked Rebooting"),
+        (Before::Unschedulable, 4, ReadyCondition::Ready, "n1 is cordoned"),
+        (Before::Schedulable, 4, ReadyCondition::NotReady, "n1 is not Ready"),
     ] {
         let mut node = plane("n1", Some(Unavailable::Rebooting));
         (node.unschedulable, node.readiness) = (true, readiness);

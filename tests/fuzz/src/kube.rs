@@ -40,7 +40,7 @@ pub(crate) fn node(input: &[u8]) {
     let Ok(object) = serde_json::from_slice::<Value>(input) else { return };
     assert_eq!(decode::<Node>(&object), node, "read from a value it is different");
     let term = Term { lease: Uid("1".to_owned()), term: 7 };
-    let record = CordonRecord { before: node.before_marking(), term: term.clone(), drained: None };
+    let record = CordonRecord { before: node.state_to_record(), term: term.clone(), drained: None };
     let marked_object = merged(object.clone(), &NodePatch::mark(&node, record).merge());
     let marked: Node = decode(&marked_object);
     assert!(marked.is_cordoned_for(&term), "the patch does not mark");
@@ -48,11 +48,11 @@ pub(crate) fn node(input: &[u8]) {
     let record = marked.meta.record.as_ref().expect("a marked node has a record");
     let drained: Node = decode(&merged(marked_object.clone(), &NodePatch::drained(&marked, record, Timestamp::UNIX_EPOCH).merge()));
     assert!(drained.is_cordoned_for(&term) && drained.meta.record != marked.meta.record);
-    assert_eq!(drained.owner_of_cordon(), marked.owner_of_cordon());
+    assert_eq!(drained.state_to_restore(), marked.state_to_restore());
 
     let back: Node = decode(&merged(marked_object, &NodePatch::restore(&marked).merge()));
     assert!(back.meta.is_in_service());
-    let was_ours = node.before_marking() == Before::Schedulable;
+    let was_ours = node.state_to_record() == Before::Schedulable;
     assert_eq!(back.unschedulable, node.unschedulable && !was_ours, "a cordon was lost or left");
     let restored: Node = decode(&merged(object, &NodePatch::restore(&node).merge()));
     assert!(restored.meta.is_in_service());

@@ -62,7 +62,7 @@ fn one_byte_a_second_does_not_extend_the_deadline() {
 #[test]
 fn a_client_that_never_reads_its_answer_holds_nothing() {
     for way in WAYS {
-        let siege = Siege::new(way);
+        let siege = patient(way);
         let mut clients: Vec<Client> = (0..200).map(|_| siege.port.connect()).collect();
         for client in &mut clients {
             client.write_all(REQUEST).unwrap();
