@@ -1,4 +1,4 @@
-//! A TCP proxy below TLS and HTTP: what networks do to connections. It can be slow, freeze, cut, and lead elsewhere.
+//! A TCP proxy below TLS and HTTP, which can freeze, cut and redirect connections.
 //!
 //! The other proxy, [`crate::Proxy`], knows requests and their answers; this one knows bytes only.
 
@@ -24,7 +24,6 @@ struct Shared {
 
 struct State {
     target: SocketAddr,
-    delay: Duration,
     frozen: bool,
     closing: bool,
     open: Vec<TcpStream>,
@@ -37,7 +36,7 @@ impl Pipe {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of 127.0.0.1");
         let address = listener.local_addr().expect("its address");
         let target = target.parse().expect("an address with a port");
-        let state = State { target, delay: Duration::ZERO, frozen: false, closing: false, open: Vec::new(), opened: 0 };
+        let state = State { target, frozen: false, closing: false, open: Vec::new(), opened: 0 };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -55,11 +54,6 @@ impl Pipe {
     /// Returns `host:port` of the near end.
     pub fn address(&self) -> String {
         self.address.to_string()
-    }
-
-    /// Delays each piece that passes.
-    pub fn slow(&self, delay: Duration) {
-        self.shared.change(|state| state.delay = delay);
     }
 
     /// Stops all bytes in both directions; connections stay open, and new ones are accepted.
@@ -129,7 +123,6 @@ impl Shared {
         let mut buffer = [0; 16 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             self.wait_until_thawed();
-            thread::sleep(self.state().delay);
             if to.write_all(&buffer[..count]).is_err() {
                 break;
             }
