@@ -54,6 +54,13 @@ fn every_truncation_waits_for_more() {
 }
 
 #[test]
+fn a_request_without_a_body_is_complete_after_its_head() {
+    for lines in ["", "Content-Length: 0\r\n"] {
+        assert!(whole(&post(lines, "")).body.is_empty(), "{lines}");
+    }
+}
+
+#[test]
 fn a_request_is_rewritten_from_its_values() {
     let request = whole(CHUNKED);
     let text = String::from_utf8(request.rewritten(("Peer", "secret"))).unwrap();
