@@ -27,3 +27,11 @@ fn an_approval_of_another_boot_is_overtaken_only_if_it_is_from_the_future() {
     check(check_in("another", before, before), "write CheckIn");
     refused(check_in("0", before, before), "superseded by");
 }
+
+#[test]
+fn the_log_says_whether_the_node_was_uncordoned() {
+    let mut node = Fixture::approved().node();
+    assert_eq!(Change::restore(&node).purpose(), "marked Ready, uncordoned");
+    node.meta.record.as_mut().unwrap().before = Before::Unschedulable;
+    assert_eq!(Change::restore(&node).purpose(), "marked Ready, cordon unchanged");
+}
