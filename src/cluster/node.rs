@@ -274,6 +274,7 @@ mod tests {
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
         assert_eq!((node.readiness, node.meta.status, node.unschedulable), (ReadyCondition::Absent, Status::Unset, false));
     }
+
     #[test]
     fn readiness_is_that_of_the_condition_ready() {
         let read = |text: &str| serde_json::from_str::<Conditions>(text).unwrap().readiness();
