@@ -18,8 +18,8 @@ use crate::kube::transport::limits;
 use crate::system::{backoff, clock};
 
 impl Client {
-    /// Reads a whole list and folds each item into an accumulator. Returns the accumulator and the version of the list. If the list
-    /// starts over, so does the accumulator, so `fold` must store nothing outside of it.
+    /// Reads a whole list, in pages if the path of `call` has a limit, and folds each item into an accumulator. Returns the accumulator
+    /// and the version of the list. If the list starts over, so does the accumulator, so `fold` must store nothing outside of it.
     pub(crate) fn list<T: DeserializeOwned, A>(
         &self,
         call: &Call,
@@ -105,11 +105,10 @@ pub struct PageEnd {
 }
 
 /// The path of a page of `path`, which may have a query already.
-pub(super) fn page_path(path: &str, next: Option<&str>) -> String {
-    let joint = if path.contains('?') { '&' } else { '?' };
-    let mut page = format!("{path}{joint}limit={PAGE_ITEMS}");
+fn page_path(path: &str, next: Option<&str>) -> String {
+    let mut page = path.to_owned();
     if let Some(next) = next {
-        page.push_str("&continue=");
+        page.push_str(if path.contains('?') { "&continue=" } else { "?continue=" });
         for byte in next.bytes() {
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => page.push(char::from(byte)),
@@ -194,9 +193,6 @@ impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for &mut PageReader<'_,
         Ok(())
     }
 }
-
-/// Items of a page, as kubectl and client-go request them.
-const PAGE_ITEMS: usize = 500;
 
 /// 500 objects of half a megabyte. They are not kept.
 const PAGE_BYTES_MAX: u64 = 256 * 1024 * 1024;

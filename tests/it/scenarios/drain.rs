@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, blocked, cluster_of, count, next_second, not_found, running_pod, server, unblock};
+use super::{MOMENT, SOON, blocked, cluster_of, count, next_second, not_found, running_pod, served, server, unblock};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
@@ -130,6 +130,21 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     webhook.withdraw();
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
+}
+
+/// With a limit, some versions of Kubernetes read the pods of all nodes to list those of one.
+#[test]
+fn the_pods_of_a_node_are_listed_without_a_limit_and_all_nodes_in_pages() {
+    let (cluster, [one], server) = served("60s");
+    running_pod(&cluster, "web", "n1");
+    one.until_approved(&server);
+    let calls = cluster.proxy.log();
+    let has_limit = |resource: &str| -> Vec<bool> {
+        let lists = calls.iter().filter(|call| call.verb == "list" && call.resource == resource);
+        lists.map(|call| call.path.contains("limit=500")).collect()
+    };
+    assert!(has_limit("pods").len() >= 2 && !has_limit("pods").contains(&true), "{calls:#?}");
+    assert!(!has_limit("nodes").is_empty() && !has_limit("nodes").contains(&false), "{calls:#?}");
 }
 
 #[test]

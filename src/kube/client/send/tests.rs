@@ -157,8 +157,8 @@ fn a_request_has_its_method_path_headers_and_body() {
         (1, "\r\naccept: application/json;as=partialobjectmetadata;g=meta.k8s.io;v=v1\r\n"),
         (2, "post /evict "),
         (2, "\r\ncontent-type: application/json\r\n"),
-        (3, "get /api/v1/nodes?watch=false&limit=500 "),
-        (4, "get /api/v1/nodes?watch=false&limit=500&continue=x%2b%2f%3d%26%20y-_.~9 "),
+        (3, "get /api/v1/nodes?watch=false "),
+        (4, "get /api/v1/nodes?watch=false&continue=x%2b%2f%3d%26%20y-_.~9 "),
     ];
     for (number, text) in contains {
         assert!(heads[number].contains(text), "{}", heads[number]);
