@@ -11,25 +11,19 @@ use super::drains::Drains;
 use super::error::error_chain;
 use super::perform::read_lock;
 use super::{Error, Readiness};
-use crate::cluster::{Hosts, NodeName, Pod, Uid};
-use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, classify};
+use crate::cluster::{Hosts, NodeName, Pod, Term, Uid};
+use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
 use crate::kube::{ApiError, Kube};
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain};
 use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
 
-/// Maximum time between two lists of the pods of a draining node; an empty node is noticed within this time.
+/// Maximum time between two lists of the pods of a draining node that is not in a standstill.
 const LIST_EVERY: Duration = Duration::from_millis(500);
 
 /// Time for which a list of pods is used after it was read.
 const LIST_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// Time between lists after [`SLOWER_AFTER_LISTS`] lists without progress.
-const LIST_EVERY_WHEN_SLOWER: Duration = Duration::from_secs(3);
-
-/// Number of lists without progress (no eviction granted, no pod terminating) after which lists become less frequent: 15 seconds or more.
-const SLOWER_AFTER_LISTS: u32 = 30;
 
 /// Time between lists while the API server does not answer.
 const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
@@ -37,8 +31,8 @@ const LIST_EVERY_ON_ERROR: Duration = Duration::from_secs(2);
 /// Minimum time between two reads of the nodes that may run our own pods, because a list of nodes is expensive.
 const OTHER_HOSTS_AGE_MAX: Duration = Duration::from_secs(30);
 
-/// Number of lists after which the Node is read again, to notice that an administrator uncordoned it.
-const LISTS_A_NODE: u32 = 8;
+/// Minimum time between two reads of the Node, to notice that an administrator uncordoned it.
+const NODE_EVERY: Duration = Duration::from_secs(10);
 
 /// Maximum number of pods that came back in the log of one drain. A controller whose pods fail on the cordoned node creates new ones
 /// without end.
@@ -63,9 +57,9 @@ struct NodeDrain<'a> {
     uid: &'a Uid,
     drain: &'a Drain,
     schedule: Guarded<Schedule>,
-    lists: u32,
-    /// Number of lists since the last progress.
-    idle_lists: u32,
+    standstill: Standstill,
+    /// Time of the last read of the Node.
+    node_read: Instant,
     /// Other nodes that may run our own pods, with the time of the read.
     other_hosts: Option<(Instant, Hosts)>,
     /// Pods that came back and were logged.
@@ -85,8 +79,9 @@ impl Drainer {
     /// Drains the node of `caller`, whose drain must be listed in `drains`.
     pub(super) fn run(&self, drains: &Drains, caller: &Caller, drain: &Drain) -> End {
         let (node, uid) = (&caller.node, &caller.uid);
-        let (schedule, logged) = (Guarded::default(), BTreeSet::new());
-        NodeDrain { drainer: self, drains, node, uid, drain, schedule, lists: 0, idle_lists: 0, other_hosts: None, logged }.run()
+        let (schedule, standstill, logged) = (Guarded::default(), Standstill::default(), BTreeSet::new());
+        let node_read = clock::now().instant;
+        NodeDrain { drainer: self, drains, node, uid, drain, schedule, standstill, node_read, other_hosts: None, logged }.run()
     }
 
     fn evict(&self, pod: &Pod) -> Eviction {
@@ -104,7 +99,6 @@ impl NodeDrain<'_> {
         loop {
             let pause = match self.round() {
                 Ok(ControlFlow::Break(end)) => return end,
-                Ok(ControlFlow::Continue(_)) if self.idle_lists > SLOWER_AFTER_LISTS => LIST_EVERY_WHEN_SLOWER,
                 Ok(ControlFlow::Continue(rest)) => rest,
                 Err(error) => {
                     let progress = Progress::failed(error_chain(&error));
@@ -122,12 +116,13 @@ impl NodeDrain<'_> {
     /// Lists the pods and sends the evictions that are due. Returns the pause until the next list.
     fn round(&mut self) -> Result<ControlFlow<End, Duration>, Error> {
         // The Lease is read each time, because another replica may have freed the slot.
-        if !self.holds_slot()? {
-            return Ok(ControlFlow::Break(End::TermOver));
-        }
-        self.lists += 1;
-        if self.lists.is_multiple_of(LISTS_A_NODE) && !self.is_cordoned()? {
-            return Ok(ControlFlow::Break(End::DecideAgain));
+        let Some(term) = self.held_term()? else { return Ok(ControlFlow::Break(End::TermOver)) };
+        let now = clock::now().instant;
+        if now.saturating_duration_since(self.node_read) >= NODE_EVERY {
+            self.node_read = now;
+            if !self.is_cordoned_for(&term)? {
+                return Ok(ControlFlow::Break(End::DecideAgain));
+            }
         }
         let plan = self.plan()?;
         self.log_came_back(&plan);
@@ -136,51 +131,51 @@ impl NodeDrain<'_> {
             return Ok(ControlFlow::Break(End::DecideAgain));
         }
         self.schedule.lock().forget_gone(&plan);
-        self.idle_lists = if self.evict_due(&plan)? { 0 } else { self.idle_lists + 1 };
-        let schedule = self.schedule.lock();
+        let evicted = self.evict_due(&plan)?;
+        let (now, schedule) = (clock::now(), self.schedule.lock());
         self.record(Progress::of(&plan, &schedule));
-        Ok(ControlFlow::Continue(schedule.rest(&plan, clock::now().instant, LIST_EVERY)))
+        let rest = schedule.rest(&plan, now.instant, LIST_EVERY);
+        Ok(ControlFlow::Continue(rest.max(self.standstill.pause(&plan, evicted, now.instant))))
     }
 
-    /// Evicts by this plan on several threads, until no eviction is due or the plan is old. Reports whether there was progress.
+    /// Evicts by this plan on several threads, until no eviction is due or the plan is old. Reports whether one was granted.
     fn evict_due(&self, plan: &DrainPlan) -> Result<bool, Error> {
         let listed = clock::now().instant;
         let is_terminating = !plan.terminating.is_empty();
         if !self.schedule.lock().rest(plan, listed, LIST_EVERY).is_zero() {
-            return Ok(is_terminating);
+            return Ok(false);
         }
         let evict = || -> Result<bool, Error> {
-            let mut moving = is_terminating;
+            let mut evicted = false;
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
                 // A refused eviction changes nothing, so a blocked drain saves this read. Once pods are terminating, each eviction needs it.
-                if !self.drains.is_running(self.uid, self.drain.term) || (moving && !self.holds_slot()?) {
+                if !self.drains.is_running(self.uid, self.drain.term) || ((is_terminating || evicted) && self.held_term()?.is_none()) {
                     break;
                 }
                 let Some(pod) = self.schedule.lock().begin(plan, clock::now().instant) else { break };
                 let eviction = self.drainer.evict(&pod);
                 self.log(&pod, &eviction);
-                moving |= eviction == Eviction::Evicted;
+                evicted |= eviction == Eviction::Evicted;
                 let now = clock::now();
                 self.schedule.lock().record(&pod, eviction, now.instant, now.clock, backoff::jitter());
             }
-            Ok(moving)
+            Ok(evicted)
         };
-        let moving = threads::together("eviction", EVICTIONS_AT_ONCE, threads::STACK_BYTES, evict);
-        moving.into_iter().try_fold(false, |any, moving| Ok(any | moving?))
+        let evicted = threads::together("eviction", EVICTIONS_AT_ONCE, threads::STACK_BYTES, evict);
+        evicted.into_iter().try_fold(false, |any, evicted| Ok(any | evicted?))
     }
 
-    /// Reads the Lease, and reports whether the slot is still held under the drain's term.
-    fn holds_slot(&self) -> Result<bool, Error> {
+    /// Reads the Lease, and returns the drain's term if the slot is still held under it.
+    fn held_term(&self) -> Result<Option<Term>, Error> {
         let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
         let holder = lock.state.holder(self.uid);
-        Ok(holder.is_some_and(|holder| holder.term == self.drain.term && holder.checked_in.is_none()))
+        let is_held = holder.is_some_and(|holder| holder.term == self.drain.term && holder.checked_in.is_none());
+        Ok(is_held.then(|| lock.term(self.drain.term)))
     }
 
     /// Reads the Node, and reports whether the node is still cordoned for this drain.
-    fn is_cordoned(&self) -> Result<bool, Error> {
-        let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
-        let node = self.drainer.kube.node(self.node)?;
-        Ok(node.is_some_and(|node| node.is_cordoned_for(&lock.term(self.drain.term))))
+    fn is_cordoned_for(&self, term: &Term) -> Result<bool, Error> {
+        Ok(self.drainer.kube.node(self.node)?.is_some_and(|node| node.is_cordoned_for(term)))
     }
 
     /// Lists the pods and sorts them. The nodes that can run our own pods are read only if no other pods are left.

@@ -7,8 +7,10 @@ mod eviction;
 mod plan;
 mod progress;
 mod schedule;
+mod standstill;
 
 pub use eviction::{Eviction, EvictionError, classify};
 pub use plan::{DrainPlan, Ours, Skipped};
 pub use progress::{Blocked, Progress, came_back_clause};
 pub use schedule::Schedule;
+pub use standstill::Standstill;

@@ -78,7 +78,12 @@ impl DrainPlan {
 
     /// Returns the number of pods that are left to evict or are terminating.
     pub fn left(&self) -> usize {
-        self.evict.len() + self.terminating.len() + self.own.len()
+        self.pods().count()
+    }
+
+    /// Returns the pods that are left.
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.evict.iter().chain(&self.terminating).chain(&self.own)
     }
 
     /// Returns the pods that came back to the cordoned node.

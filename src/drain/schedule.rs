@@ -139,8 +139,8 @@ impl Schedule {
 
     /// Forgets pods that are no longer in `plan`.
     pub fn forget_gone(&mut self, plan: &DrainPlan) {
-        let left: Vec<&Uid> = plan.evict.iter().chain(&plan.own).chain(&plan.terminating).map(|pod| &pod.uid).collect();
-        self.pods.retain(|uid, _| left.contains(&uid));
+        let left: BTreeSet<&Uid> = plan.pods().map(|pod| &pod.uid).collect();
+        self.pods.retain(|uid, _| left.contains(uid));
     }
 
     /// Returns the refusal of the eviction of `pod`, if the last attempt was refused.

@@ -1,6 +1,6 @@
 //! What budgets, webhooks and newcomers do to a drain.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use test_cluster::http::Response;
@@ -130,6 +130,23 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     webhook.withdraw();
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
+}
+
+#[test]
+fn in_a_standstill_the_pods_are_listed_less_and_less_often() {
+    let (cluster, [one, _two]) = cluster_of();
+    blocked(&cluster, "web", 1, "n1");
+    let server = server(&cluster, "60s");
+    let lists = |count_min: usize| {
+        cluster.proxy.block_until(|calls| count(calls, "list", "pods") >= count_min, SOON);
+        Instant::now()
+    };
+    let held = one.until_draining(&server);
+    // Half a second each makes 15 seconds, and more only by the pauses of a standstill: those make 20.
+    let (first, last) = (lists(2), lists(32));
+    assert!(last.duration_since(first) > Duration::from_secs(17), "{:?}", last.duration_since(first));
+    unblock(&cluster, "web");
+    one.is_granted(&cluster, held);
 }
 
 /// With a limit, some versions of Kubernetes read the pods of all nodes to list those of one.
