@@ -53,6 +53,9 @@ pub struct Owner {
     pub kind: String,
     /// `name`.
     pub name: String,
+    /// `uid`: distinguishes the owner from a later one of the same name.
+    #[serde(default)]
+    pub uid: Uid,
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,11 @@
 //! Plan of a drain: the pods to evict, to wait for, and to skip.
 
+use std::collections::HashMap;
+use std::iter::successors;
+
 use jiff::Timestamp;
 
-use crate::cluster::{Hosts, Pod, Uid};
+use crate::cluster::{Hosts, Pod, PodKey, Uid};
 
 /// Description by which this program recognises its own pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +45,9 @@ pub struct DrainPlan {
     pub terminating: Vec<Pod>,
     /// Pods of this program, to be evicted when no other is left; the pod of this process comes last.
     pub own: Vec<Pod>,
+    /// Waited for, each with its owner: a pod that must go first. The owner still uses the pod, as a virtual machine uses the
+    /// `hp-volume` pods that KubeVirt makes for its disks. The last owner is in `evict` or in `terminating`.
+    pub waiting: Vec<(Pod, PodKey)>,
     /// Not evicted, each with the reason.
     pub skipped: Vec<(Pod, Skipped)>,
 }
@@ -61,6 +67,7 @@ impl DrainPlan {
             }
         }
         plan.evict.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        plan.wait_for_owners();
         plan.own.sort_unstable_by_key(|pod| (ours.is_this(pod), pod.key.clone()));
         plan
     }
@@ -71,19 +78,20 @@ impl DrainPlan {
         plan.evict.is_empty() && plan.terminating.is_empty() && !plan.own.is_empty()
     }
 
-    /// Reports whether no pod is left to evict or terminating.
+    /// Reports whether no pod is left.
     pub fn is_empty(&self) -> bool {
         self.left() == 0
     }
 
-    /// Returns the number of pods that are left to evict or are terminating.
+    /// Returns the number of pods that are left: to evict, waited for, or terminating.
     pub fn left(&self) -> usize {
         self.pods().count()
     }
 
     /// Returns the pods that are left.
     pub(super) fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.evict.iter().chain(&self.terminating).chain(&self.own)
+        let waiting = self.waiting.iter().map(|(pod, _)| pod);
+        self.evict.iter().chain(waiting).chain(&self.terminating).chain(&self.own)
     }
 
     /// Returns the pods that came back to the cordoned node.
@@ -94,6 +102,26 @@ impl DrainPlan {
     /// Returns the pods to evict now: our own only when no other is left.
     pub fn candidates(&self) -> &[Pod] {
         if self.evict.is_empty() && self.terminating.is_empty() { self.own.get(..1).unwrap_or_default() } else { &self.evict }
+    }
+
+    /// Moves the pods whose owner is left from `evict` to `waiting`. A pod does not wait for an owner that stays, or that is our own and
+    /// so waits for all others.
+    fn wait_for_owners(&mut self) {
+        let left: HashMap<&Uid, &Pod> = self.evict.iter().chain(&self.terminating).map(|pod| (&pod.uid, pod)).collect();
+        let owner = |pod: &Pod| owning_pod(pod).and_then(|uid| left.get(uid).copied());
+        let awaited = |pod: &Pod| {
+            let owners = successors(owner(pod), |pod| owner(pod)).take(left.len());
+            // Owners in a circle would wait for each other without end.
+            let is_circle = owners.count() == left.len();
+            owner(pod).filter(|_| !is_circle).map(|owner| owner.key.clone())
+        };
+        let owners: Vec<Option<PodKey>> = self.evict.iter().map(awaited).collect();
+        for (pod, owner) in std::mem::take(&mut self.evict).into_iter().zip(owners) {
+            match owner {
+                Some(owner) => self.waiting.push((pod, owner)),
+                None => self.evict.push(pod),
+            }
+        }
     }
 }
 
@@ -111,6 +139,11 @@ impl Ours {
             None => self.namespace.as_ref() == Some(&pod.key.namespace) && self.name.as_ref() == Some(&pod.key.name),
         }
     }
+}
+
+/// Returns the UID of the pod that controls this one.
+fn owning_pod(pod: &Pod) -> Option<&Uid> {
+    pod.controller.as_ref().filter(|owner| owner.kind == "Pod" && owner.api_version == "v1").map(|owner| &owner.uid)
 }
 
 /// Returns the reason to skip a pod, with the filters in kubectl's order. All other pods are evicted, also those with `emptyDir`
@@ -239,6 +272,58 @@ mod tests {
         for (namespace, name, is) in [("rm", "me", true), ("rm", "p", false), ("shop", "me", false), ("shop", "p", false)] {
             assert_eq!(ours.is(&pod(&json!({"metadata": {"namespace": namespace, "name": name}}))), is, "{namespace}/{name}");
         }
+    }
+
+    /// Makes a pod whose UID is its name, and whose controller is the pod with the UID `owner`.
+    fn of_pod(name: &str, owner: &str) -> Pod {
+        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": format!("name-of-{owner}"), "uid": owner, "controller": true});
+        pod(&json!({"metadata": {"name": name, "uid": name, "ownerReferences": [owner]}}))
+    }
+
+    fn named(name: &str, patch: &Value) -> Pod {
+        Pod { uid: Uid(name.to_owned()), key: PodKey { namespace: "shop".to_owned(), name: name.to_owned() }, ..pod(patch) }
+    }
+
+    /// Checks which pods are to be evicted, and which wait for which.
+    #[track_caller]
+    fn check_waiting(pods: &[Pod], evict: &[&str], waiting: &[(&str, &str)]) {
+        let plan = DrainPlan::of(pods, &ours(), SINCE.parse().unwrap(), Some(&other_host()));
+        let got: Vec<&str> = plan.evict.iter().map(|pod| pod.key.name.as_str()).collect();
+        assert_eq!(got, evict);
+        let got: Vec<(&str, &str)> = plan.waiting.iter().map(|(pod, owner)| (pod.key.name.as_str(), owner.name.as_str())).collect();
+        assert_eq!(got, waiting);
+        assert_eq!(plan.left() + plan.skipped.len(), pods.len());
+    }
+
+    #[test]
+    fn a_pod_waits_for_the_pod_that_owns_it() {
+        let (vm, disk) = (named("vm", &json!({})), of_pod("disk", "vm"));
+        check_waiting(&[disk.clone(), vm.clone()], &["vm"], &[("disk", "vm")]);
+        check_waiting(std::slice::from_ref(&disk), &["disk"], &[]);
+        check_waiting(&[disk.clone(), named("another-vm", &json!({}))], &["another-vm", "disk"], &[]);
+        let terminating = json!({"metadata": {"deletionTimestamp": LATE}});
+        check_waiting(&[disk.clone(), named("vm", &terminating)], &[], &[("disk", "vm")]);
+        check_waiting(&[vm.clone(), Pod { ends: Some(SINCE.parse().unwrap()), ..disk.clone() }], &["vm"], &[]);
+        check_waiting(&[of_pod("part", "disk"), disk.clone(), vm.clone()], &["vm"], &[("disk", "vm"), ("part", "disk")]);
+        for (api_version, kind) in [("v1", "ReplicationController"), ("example/v1", "Pod")] {
+            let mut of_other = disk.clone();
+            of_other.controller.as_mut().unwrap().kind = kind.to_owned();
+            of_other.controller.as_mut().unwrap().api_version = api_version.to_owned();
+            check_waiting(&[of_other, vm.clone()], &["disk", "vm"], &[]);
+        }
+    }
+
+    #[test]
+    fn a_pod_does_not_wait_for_an_owner_that_stays_or_waits_itself() {
+        let disk = of_pod("disk", "vm");
+        for stays in [json!({"status": {"phase": "Succeeded"}}), owned("apps/v1", "DaemonSet")] {
+            check_waiting(&[named("vm", &stays), disk.clone()], &["disk"], &[]);
+        }
+        let own = named("vm", &json!({"spec": {"serviceAccountName": "rm"}}));
+        let own = Pod { key: PodKey { namespace: "rm".to_owned(), ..own.key }, ..own };
+        check_waiting(&[own, disk.clone()], &["disk"], &[]);
+        check_waiting(&[of_pod("self", "self")], &["self"], &[]);
+        check_waiting(&[of_pod("a", "b"), of_pod("b", "a"), of_pod("c", "a"), disk], &["a", "b", "c", "disk"], &[]);
     }
 
     #[test]

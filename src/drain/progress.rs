@@ -14,6 +14,8 @@ pub struct Progress {
     pub left: usize,
     /// Pods left whose eviction is refused.
     pub blocked: Vec<Blocked>,
+    /// Pods left that are evicted once their owner is gone.
+    pub waiting: Vec<Waiting>,
     /// Pods left that are terminating.
     pub terminating: Vec<PodKey>,
     /// Pods that came back to the cordoned node, and are skipped.
@@ -33,6 +35,15 @@ pub struct Blocked {
     pub since: Timestamp,
 }
 
+/// A pod that is evicted once its owner is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The pod.
+    pub pod: PodKey,
+    /// The pod that owns it, on the same node.
+    pub owner: PodKey,
+}
+
 impl Progress {
     /// Returns the progress of `plan`, with the evictions of `schedule`.
     pub fn of(plan: &DrainPlan, schedule: &Schedule) -> Self {
@@ -40,6 +51,7 @@ impl Progress {
         Self {
             left: plan.left(),
             blocked: plan.evict.iter().chain(&plan.own).filter_map(|pod| schedule.blocked(pod)).collect(),
+            waiting: plan.waiting.iter().map(|(pod, owner)| Waiting { pod: pod.key.clone(), owner: owner.clone() }).collect(),
             terminating: plan.terminating.iter().map(key).collect(),
             came_back: plan.came_back().map(key).collect(),
             error: None,
@@ -63,20 +75,28 @@ impl fmt::Display for Progress {
             return write!(f, "cannot be drained now: {error}");
         }
         write!(f, "has {} {} left", self.left, if self.left == 1 { "pod" } else { "pods" })?;
-        if !self.blocked.is_empty() {
-            write!(f, ": {}", join_names(&self.blocked))?;
-        }
-        if !self.terminating.is_empty() {
-            let sign = if self.blocked.is_empty() { ":" } else { ";" };
-            write!(f, "{sign} terminating: {}", join_names(&self.terminating))?;
+        let clauses = [clause("", &self.blocked), clause("", &self.waiting), clause("terminating: ", &self.terminating)];
+        for (number, clause) in clauses.into_iter().flatten().enumerate() {
+            write!(f, "{} {clause}", if number == 0 { ":" } else { ";" })?;
         }
         f.write_str(&came_back_clause(&self.came_back))
     }
 }
 
+/// Returns the clause about these pods, of which it names at most three.
+fn clause<T: fmt::Display>(begin: &str, pods: &[T]) -> Option<String> {
+    (!pods.is_empty()).then(|| format!("{begin}{}", join_names(pods)))
+}
+
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pod {} {} since {:.0}", self.pod, self.by, self.since)
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pod {} waits for its owner, the pod {}", self.pod, self.owner)
     }
 }
 
@@ -114,6 +134,13 @@ mod tests {
         let both = "has 2 pods left: pod shop/a is not evicted: x since 1970-01-01T00:00:00Z; terminating: shop/e";
         let blocked = vec![blocked("a", Eviction::Refused { why: "x".to_owned() })];
         check(&Progress { blocked: blocked.clone(), ..terminating() }, both, true);
+        let waiting =
+            Progress { blocked: blocked.clone(), waiting: vec![Waiting { pod: key("b"), owner: key("c") }], ..Progress::default() };
+        check(
+            &waiting,
+            "has 0 pods left: pod shop/a is not evicted: x since 1970-01-01T00:00:00Z; pod shop/b waits for its owner, the pod shop/c",
+            true,
+        );
         let came_back = Progress { blocked, came_back: vec![key("b")], ..terminating() };
         check(&came_back, &format!("{both}; 1 pod came back and is kept: shop/b"), true);
         check(&Progress::failed("timeout".to_owned()), "cannot be drained now: timeout", true);

@@ -2,12 +2,11 @@
 
 use reboot_manager::cluster::Pod;
 use serde_json::{Value, json};
+use test_cluster::TestCluster;
 use test_cluster::objects::{Placement, bare_pod, deployment};
 use test_cluster::proxy::{Fault, Passed, Rule};
-use test_cluster::wait::wait_for;
-use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, cluster_of, evicted, next_second, server};
+use super::{SOON, cluster_of, evicted, next_second, server};
 
 #[test]
 fn managed_fields_show_which_pods_were_bound_without_the_scheduler() {
@@ -41,7 +40,7 @@ fn a_deployment_that_tolerates_the_cordon_is_evicted_once_and_comes_back() {
     evictions_wait_for_the_next_second(&cluster);
     cluster.kubelet.power_off("n1");
     let server = server(&cluster, "1s");
-    let clause = asks_until(&one, &server, "; 2 pods came back and are kept: ");
+    let clause = one.until_refused(&server, "draining", "; 2 pods came back and are kept: ");
     cluster.kubelet.power_on("n1");
     let answer = one.until_approved(&server).value;
     let came_back = names(&cluster.fleet.pods_of("shop", "cni"));
@@ -79,7 +78,7 @@ fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
     cluster.proxy.block_until(evictions, SOON);
     cluster.fleet.create(&of_controller("agent-b"));
     pending.answer();
-    asks_until(&one, &server, "; 1 pod came back and is kept: shop/agent-b");
+    one.until_refused(&server, "draining", "; 1 pod came back and is kept: shop/agent-b");
     cluster.kubelet.power_on("n1");
     let answer = one.until_approved(&server).value;
     assert!(answer.ends_with("it may reboot; 1 pod came back and is kept: shop/agent-b"), "{answer}");
@@ -88,14 +87,6 @@ fn a_pod_that_its_controller_binds_to_the_cordoned_node_stays() {
         "node n1: pod shop/agent-b is not evicted: it was created after the slot was taken, and was bound without the scheduler",
         SOON,
     );
-}
-
-/// Asks until the refusal has this text.
-fn asks_until(one: &Machine, server: &Server, text: &str) -> String {
-    wait_for(&format!("{text:?} in an answer"), SOON, || {
-        let answer = one.agent(server).pre_reboot();
-        if answer.kind == "draining" && answer.value.contains(text) { Ok(answer.value) } else { Err(format!("{answer:?}")) }
-    })
 }
 
 /// Replacements are of a later second than the slot: creation times have whole seconds.

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use test_cluster::http::Response;
-use test_cluster::objects::Placement;
+use test_cluster::objects::{Placement, bare_pod};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, blocked, cluster_of, count, next_second, not_found, running_pod, served, server, unblock};
+use super::{MOMENT, SOON, blocked, cluster_of, count, evicted, next_second, not_found, running_pod, served, server, unblock};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
@@ -130,6 +130,29 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     webhook.withdraw();
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
+}
+
+/// A virtual machine of KubeVirt loses its disk if the pod that holds the disk goes first.
+#[test]
+fn a_pod_of_a_pod_is_not_evicted_before_its_owner_is_gone() {
+    let (cluster, [one, _two]) = cluster_of();
+    let owner = &cluster.fleet.bare_pod("shop", "vm", Placement::On("n1"))["metadata"]["uid"];
+    let mut disk = bare_pod("shop", "hp-volume", Placement::On("n1"));
+    disk["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Pod", "name": "vm", "uid": owner, "controller": true}]);
+    cluster.fleet.create(&disk);
+    cluster.wait_for_running("n1", 2);
+    // The owner stays terminating.
+    cluster.kubelet.power_off("n1");
+    let server = server(&cluster, "1s");
+    let why = "has 2 pods left: pod shop/hp-volume waits for its owner, the pod shop/vm; terminating: shop/vm";
+    one.until_refused(&server, "draining", why);
+    assert_eq!(evicted(&cluster), ["vm"]);
+    cluster.kubelet.power_on("n1");
+    one.until_approved(&server);
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+    // Kubernetes deletes the pods of a pod that is gone, and may be first.
+    let evicted = evicted(&cluster);
+    assert!(evicted == ["vm"] || evicted == ["vm", "hp-volume"], "{evicted:?}");
 }
 
 #[test]

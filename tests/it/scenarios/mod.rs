@@ -235,10 +235,16 @@ impl Machine {
     /// Asks until the answer is that a pod is kept on the node, with this text.
     #[track_caller]
     pub(crate) fn until_blocked(&self, server: &Server, text: &str) {
-        test_cluster::wait::wait_for(&format!("{} is answered {text:?}", self.node), SOON, || {
+        self.until_refused(server, "drain_blocked", text);
+    }
+
+    /// Asks until the answer is of this kind and has this text, and returns its message.
+    #[track_caller]
+    pub(crate) fn until_refused(&self, server: &Server, kind: &str, text: &str) -> String {
+        test_cluster::wait::wait_for(&format!("{} is answered {kind} {text:?}", self.node), SOON, || {
             let answer = self.agent(server).pre_reboot();
-            if answer.kind == "drain_blocked" && answer.value.contains(text) { Ok(()) } else { Err(format!("{answer:?}")) }
-        });
+            if answer.kind == kind && answer.value.contains(text) { Ok(answer.value) } else { Err(format!("{answer:?}")) }
+        })
     }
 
     /// Asks until it is refused, because of a node marked by hand, with neither a write nor a list: the mark has come to the
