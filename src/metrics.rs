@@ -84,7 +84,7 @@ impl Metrics {
             Eviction::Evicted => "evicted",
             Eviction::Gone { .. } => "gone",
             Eviction::RateLimited { .. } => "rate_limited",
-            Eviction::Refused { .. } => "refused",
+            Eviction::Postponed { .. } | Eviction::Refused { .. } => "refused",
             Eviction::Unclear { .. } => "unclear",
         };
         self.evictions.get_or_create(&[("result", result.to_owned())]).inc();

@@ -16,6 +16,7 @@ use crate::cluster::Uid;
 use crate::drain::{Progress, Schedule};
 use crate::lock::LockState;
 use crate::reboot::{Caller, Drain};
+use crate::system::clock;
 use crate::system::guarded::Guarded;
 
 /// All drains of this replica.
@@ -48,7 +49,7 @@ impl Drains {
         let mut state = self.state.lock();
         if !state.stopped && !state.is_running(&caller.uid, drain.term) {
             info!("node {}: draining, {} pods to evict", caller.node, drain.plan.left());
-            let progress = Progress::of(&drain.plan, &Schedule::default());
+            let progress = Progress::of(&drain.plan, &Schedule::default(), clock::now().clock);
             state.running.insert(caller.uid.clone(), Running { term: drain.term, progress });
             if let Err(error) = start() {
                 warn!("node {}: cannot start a thread for the drain, will retry with the next request: {error}", caller.node);

@@ -133,7 +133,7 @@ impl NodeDrain<'_> {
         self.schedule.lock().forget_gone(&plan);
         let evicted = self.evict_due(&plan)?;
         let (now, schedule) = (clock::now(), self.schedule.lock());
-        self.record(Progress::of(&plan, &schedule));
+        self.record(Progress::of(&plan, &schedule, now.clock));
         let rest = schedule.rest(&plan, now.instant, LIST_EVERY);
         Ok(ControlFlow::Continue(rest.max(self.standstill.pause(&plan, evicted, now.instant))))
     }

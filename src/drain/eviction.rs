@@ -37,6 +37,11 @@ pub enum Eviction {
         /// The answer, for a person.
         answer: String,
     },
+    /// A webhook refuses with 429, "try again": often because it moves the workload itself, as KubeVirt does.
+    Postponed {
+        /// Reason, for people.
+        why: String,
+    },
     /// The API server limits the rate of requests, for any pod.
     RateLimited {
         /// Time to wait.
@@ -61,6 +66,7 @@ impl fmt::Display for Eviction {
             Self::Budget { budget: None, needs } => write!(f, "is protected by a PodDisruptionBudget ({needs})"),
             Self::Evicted => f.write_str("is evicted"),
             Self::Gone { answer } => write!(f, "is not evicted: the API server answered {answer}, but still lists the pod"),
+            Self::Postponed { why } => write!(f, "is not evicted yet: {why}"),
             Self::RateLimited { .. } => f.write_str("is not evicted yet: the API server limits the rate of requests"),
             Self::Refused { why } | Self::Unclear { why } => write!(f, "is not evicted: {why}"),
         }
@@ -74,7 +80,7 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
     match error.code {
         429 if budget.is_some() => by_budget(pod, budget.unwrap_or_default()),
         // A webhook may choose any code, so its 404 does not mean that the pod is gone.
-        _ if is_of_webhook(&error.message) => Eviction::Refused { why: format!("a webhook refuses it ({})", brief(&error.message)) },
+        code if is_of_webhook(&error.message) => by_webhook(code, &error.message),
         404 if error.not_found => Eviction::Gone { answer: in_words(error) },
         409 if is_about_uid(&error.message) => Eviction::Gone { answer: in_words(error) },
         429 if error.message.contains("disruption budget") => by_budget(pod, &error.message),
@@ -93,6 +99,13 @@ pub fn classify(pod: &PodKey, error: &EvictionError) -> Eviction {
 fn is_of_webhook(message: &str) -> bool {
     // The API server puts these words before the message of a webhook, with any status.
     message.contains("admission webhook")
+}
+
+fn by_webhook(code: u16, message: &str) -> Eviction {
+    match code {
+        429 => Eviction::Postponed { why: format!("a webhook refuses it for now ({})", brief(message)) },
+        _ => Eviction::Refused { why: format!("a webhook refuses it ({})", brief(message)) },
+    }
 }
 
 fn is_about_uid(message: &str) -> bool {
@@ -165,9 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_refuses_with_any_code() {
-        for code in [400, 403, 404, 409, 418, 429, 500, 503] {
-            let denied = error(code, "admission webhook \"vm\" denied the request: migrating", &[]);
+    fn a_webhook_refuses_with_any_code_and_postpones_with_429() {
+        let by_webhook = |code| error(code, "admission webhook \"vm\" denied the request: migrating", &[]);
+        let why = "Postponed { why: \"a webhook refuses it for now (admission webhook \\\"vm\\\" denied the request: migrating)";
+        check(&by_webhook(429), why);
+        for code in [400, 403, 404, 409, 418, 428, 430, 500, 503] {
+            let denied = by_webhook(code);
             check(&denied, "Refused { why: \"a webhook refuses it (admission webhook \\\"vm\\\" denied the request: migrating)");
             check(&EvictionError { not_found: true, ..denied }, "Refused");
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Blocked, DrainPlan, Eviction};
+use super::{DrainPlan, Eviction, Refused};
 use crate::cluster::{Pod, Uid};
 
 /// Pause after a first refusal. Each further refusal makes the pause longer by half, up to [`WAIT_MAX`].
@@ -129,7 +129,7 @@ impl Schedule {
                 attempts.wait.refused(WAIT_FIRST, now, jitter);
                 self.quiet_until = Some(now + (*after).clamp(WAIT_FIRST, WAIT_MAX));
             }
-            Eviction::Budget { budget: None, .. } | Eviction::Refused { .. } | Eviction::Unclear { .. } => {
+            Eviction::Budget { budget: None, .. } | Eviction::Postponed { .. } | Eviction::Refused { .. } | Eviction::Unclear { .. } => {
                 attempts.wait.refused(WAIT_FIRST, now, jitter);
             }
         }
@@ -144,9 +144,9 @@ impl Schedule {
     }
 
     /// Returns the refusal of the eviction of `pod`, if the last attempt was refused.
-    pub(super) fn blocked(&self, pod: &Pod) -> Option<Blocked> {
+    pub(super) fn refused(&self, pod: &Pod) -> Option<Refused> {
         let (since, by) = self.pods.get(&pod.uid)?.refused.clone()?;
-        Some(Blocked { pod: pod.key.clone(), by, since })
+        Some(Refused { pod: pod.key.clone(), by, since })
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(names(&schedule.due(&plan, start)), ["b"]);
         assert_eq!(names(&schedule.due(&plan, start + WAIT_MAX)), ["b", "a"]);
         schedule.record(&plan.evict[0], by_budget(), start, "2026-01-01T00:00:00Z".parse().unwrap(), 0.0);
-        let progress = Progress::of(&plan, &schedule);
+        let progress = Progress::of(&plan, &schedule, CLOCK);
         assert!(progress.is_blocked());
         assert_eq!(
             progress.to_string(),
@@ -267,7 +267,7 @@ mod tests {
              (needs 2 healthy pods and has 2 currently) since 1970-01-01T00:00:00Z"
         );
         schedule.record(&plan.evict[0], Eviction::Evicted, start, CLOCK, 0.0);
-        assert_eq!(Progress::of(&plan, &schedule).to_string(), "has 2 pods left");
+        assert_eq!(Progress::of(&plan, &schedule, CLOCK).to_string(), "has 2 pods left");
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         schedule.record(&plan.evict[0], Eviction::RateLimited { after: Duration::from_secs(600) }, start, CLOCK, 0.0);
         assert!(schedule.due(&plan, start).is_empty(), "b too");
         assert_eq!(names(&schedule.due(&plan, start + WAIT_MAX)), ["b", "a"]);
-        assert!(Progress::of(&plan, &schedule).to_string().contains("limits the rate"));
+        assert!(Progress::of(&plan, &schedule, CLOCK).to_string().contains("limits the rate"));
     }
 
     #[test]
@@ -284,19 +284,19 @@ mod tests {
         let (mut schedule, plan, start) = (Schedule::default(), plan(&["a"]), start());
         let gone = || Eviction::Gone { answer: "404, pods \"a\" not found".to_owned() };
         schedule.record(&plan.evict[0], gone(), start, CLOCK, 0.5);
-        assert_eq!(Progress::of(&plan, &schedule), Progress { left: 1, ..Progress::default() });
+        assert_eq!(Progress::of(&plan, &schedule, CLOCK), Progress { left: 1, ..Progress::default() });
         assert_eq!(schedule.rest(&plan, start, WAIT_MAX), WAIT_SETTLED);
         let unclear = Eviction::Unclear { why: "timeout".to_owned() };
         for answer in [gone(), unclear, gone()] {
             schedule.record(&plan.evict[0], answer, start, CLOCK, 0.5);
-            assert!(Progress::of(&plan, &schedule).is_blocked());
+            assert!(Progress::of(&plan, &schedule, CLOCK).is_blocked());
         }
         let clause = "has 1 pod left: pod shop/a is not evicted: the API server answered 404, pods \"a\" not found, but still lists the pod since \
              1970-01-01T00:00:00Z";
-        assert_eq!(Progress::of(&plan, &schedule).to_string(), clause);
+        assert_eq!(Progress::of(&plan, &schedule, CLOCK).to_string(), clause);
         schedule.record(&plan.evict[0], Eviction::Evicted, start, CLOCK, 0.5);
         schedule.record(&plan.evict[0], gone(), start, CLOCK, 0.5);
-        assert!(!Progress::of(&plan, &schedule).is_blocked(), "the eviction worked, and then the pod was gone");
+        assert!(!Progress::of(&plan, &schedule, CLOCK).is_blocked(), "the eviction worked, and then the pod was gone");
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
         schedule.forget_gone(&left);
         assert_eq!(names(&schedule.due(&plan, start)), ["b"], "as if it had never been tried");
         assert_eq!(
-            Progress::of(&plan, &schedule).to_string(),
+            Progress::of(&plan, &schedule, CLOCK).to_string(),
             "has 2 pods left: pod shop/a is not evicted: webhook since 1970-01-01T00:00:00Z"
         );
     }

@@ -9,7 +9,9 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::webhook::Webhook;
 
-use super::{MOMENT, SOON, blocked, cluster_of, count, evicted, next_second, not_found, running_pod, served, server, unblock};
+use super::{
+    MOMENT, SOON, blocked, cluster_of, count, evicted, next_second, not_found, running_pod, served, server, set_clock, shifted, unblock,
+};
 
 #[test]
 fn a_budget_that_lets_one_pod_go_at_a_time_is_obeyed_and_drained() {
@@ -127,6 +129,24 @@ fn a_webhook_that_denies_with_404_is_named_and_its_pod_is_not_gone() {
     let server = server(&cluster, "2s");
     let why = "a webhook refuses it (admission webhook \"evictions.test.example\" denied the request: it is migrating) since";
     one.until_blocked(&server, &format!("pod shop/kept is not evicted: {why}"));
+    webhook.withdraw();
+    one.until_approved(&server);
+    assert_eq!(one.pods(&cluster), Vec::<String>::new());
+}
+
+/// The webhook of KubeVirt answers like this: it migrates the virtual machine itself, and gets ten minutes for that.
+#[test]
+fn a_webhook_that_postpones_an_eviction_blocks_the_drain_after_ten_minutes() {
+    let (cluster, [one, _two]) = cluster_of();
+    running_pod(&cluster, "vm", "n1");
+    let webhook = Webhook::deny(&cluster, "namespaces/shop/pods/vm", 429, "evacuation triggered");
+    set_clock(&cluster, "+0");
+    let server = shifted(&cluster).arg("--pre-reboot-wait=1s").start();
+    let why = "pod shop/vm is not evicted yet: a webhook refuses it for now (admission webhook \"evictions.test.example\" denied the request: \
+         evacuation triggered) since";
+    one.until_refused(&server, "draining", why);
+    set_clock(&cluster, "+700");
+    one.until_blocked(&server, why);
     webhook.withdraw();
     one.until_approved(&server);
     assert_eq!(one.pods(&cluster), Vec::<String>::new());
