@@ -28,6 +28,8 @@ pub struct Pod {
     pub created: Option<Timestamp>,
     /// `metadata.deletionTimestamp`: when its grace period ends; set once it is terminating.
     pub ends: Option<Timestamp>,
+    /// `metadata.finalizers`, which keep the object after its containers have ended; kept for terminating pods only.
+    pub finalizers: Vec<String>,
     /// `status.phase` is `Succeeded` or `Failed`: all containers have ended for good.
     pub finished: bool,
     /// `spec.serviceAccountName`.
@@ -78,6 +80,7 @@ struct WireMetadata {
     owner_references: Option<Vec<Owner>>,
     creation_timestamp: Option<Timestamp>,
     deletion_timestamp: Option<Timestamp>,
+    finalizers: Option<Vec<String>>,
     managed_fields: Option<Vec<WireManager>>,
 }
 
@@ -124,6 +127,7 @@ impl From<WirePod> for Pod {
             mirror: meta.annotations.unwrap_or_default().contains_key(MIRROR),
             created: meta.creation_timestamp,
             ends: meta.deletion_timestamp,
+            finalizers: meta.finalizers.filter(|_| meta.deletion_timestamp.is_some()).unwrap_or_default(),
             finished: matches!(wire.status.phase.as_str(), "Succeeded" | "Failed"),
             service_account: wire.spec.service_account_name,
             tolerates_cordon: tolerations.iter().any(|toleration| toleration.tolerates(&cordon)),
@@ -169,6 +173,17 @@ mod tests {
         for (managed_fields, bound) in cases {
             assert_eq!(pod(&managed_fields, &Value::Null).bound_at_creation, bound, "{managed_fields}");
         }
+    }
+
+    #[test]
+    fn finalizers_are_kept_of_a_terminating_pod() {
+        let pod = |ends: &Value, finalizers: &Value| -> Vec<String> {
+            let pod = json!({"metadata": {"name": "p", "namespace": "shop", "deletionTimestamp": ends, "finalizers": finalizers}});
+            serde_json::from_value::<Pod>(pod).unwrap().finalizers
+        };
+        let (ends, finalizers) = (json!("2026-01-01T00:00:00Z"), json!(["a.example/x", "b.example/y"]));
+        assert_eq!(pod(&ends, &finalizers), ["a.example/x", "b.example/y"]);
+        assert!(pod(&ends, &Value::Null).is_empty() && pod(&Value::Null, &finalizers).is_empty());
     }
 
     #[test]

@@ -11,6 +11,6 @@ mod standstill;
 
 pub use eviction::{Eviction, EvictionError, classify};
 pub use plan::{DrainPlan, Ours, Skipped};
-pub use progress::{Progress, Refused, Waiting, came_back_clause};
+pub use progress::{Deadline, Progress, Refused, Terminating, Waiting, came_back_clause};
 pub use schedule::Schedule;
 pub use standstill::Standstill;

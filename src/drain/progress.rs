@@ -10,6 +10,10 @@ use crate::cluster::{Pod, PodKey, join_names};
 /// Time for which a webhook may postpone an eviction before the drain counts as blocked. A live migration usually takes less.
 const POSTPONED_MAX: SignedDuration = SignedDuration::from_mins(10);
 
+/// Time after its deadline for which a pod may still be terminating: the kubelet ends the containers at the deadline and then cleans up.
+/// A deadline that is further away than this is shown.
+const DEADLINE_MARGIN: SignedDuration = SignedDuration::from_mins(2);
+
 /// Progress of a drain. Displayed as the clause that ends "node worker-3 ".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -22,7 +26,7 @@ pub struct Progress {
     /// Pods left that are evicted once their owner is gone.
     pub waiting: Vec<Waiting>,
     /// Pods left that are terminating.
-    pub terminating: Vec<PodKey>,
+    pub terminating: Vec<Terminating>,
     /// Pods that came back to the cordoned node, and are skipped.
     pub came_back: Vec<PodKey>,
     /// The error, if Kubernetes could not be read.
@@ -49,10 +53,33 @@ pub struct Waiting {
     pub owner: PodKey,
 }
 
+/// A terminating pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminating {
+    /// The pod.
+    pub pod: PodKey,
+    /// Deadline: the end of its grace period.
+    pub ends: Timestamp,
+    /// State of the deadline.
+    pub deadline: Deadline,
+    /// Finalizers, each of which keeps the pod until its controller removes it.
+    pub finalizers: Vec<String>,
+}
+
+/// State of the deadline of a terminating pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// The pod has more than two minutes left.
+    Far,
+    /// The pod should end about now.
+    Near,
+    /// The pod should have ended at least two minutes ago: its kubelet does not work, or a finalizer keeps it.
+    Overdue,
+}
+
 impl Progress {
     /// Returns the progress of `plan`, with the evictions of `schedule`.
     pub fn of(plan: &DrainPlan, schedule: &Schedule, now: Timestamp) -> Self {
-        let key = |pod: &Pod| pod.key.clone();
         let refused = plan.evict.iter().chain(&plan.own).filter_map(|pod| schedule.refused(pod));
         let (blocked, postponed) = refused.partition(|refused| refused.is_blocking(now));
         Self {
@@ -60,8 +87,8 @@ impl Progress {
             blocked,
             postponed,
             waiting: plan.waiting.iter().map(|(pod, owner)| Waiting { pod: pod.key.clone(), owner: owner.clone() }).collect(),
-            terminating: plan.terminating.iter().map(key).collect(),
-            came_back: plan.came_back().map(key).collect(),
+            terminating: plan.terminating.iter().filter_map(|pod| Terminating::of(pod, now)).collect(),
+            came_back: plan.came_back().map(|pod| pod.key.clone()).collect(),
             error: None,
         }
     }
@@ -71,9 +98,14 @@ impl Progress {
         Self { error: Some(error), ..Self::default() }
     }
 
-    /// Reports whether an eviction is refused or Kubernetes cannot be read.
+    /// Reports whether a person may have to act: an eviction is refused, a pod is overdue, or Kubernetes cannot be read.
     pub fn is_blocked(&self) -> bool {
-        self.error.is_some() || !self.blocked.is_empty()
+        self.error.is_some() || !self.blocked.is_empty() || self.terminating.iter().any(|pod| pod.deadline == Deadline::Overdue)
+    }
+
+    /// Reports whether the drain makes progress at `now` without a change of its pods: a pod is terminating, and not overdue.
+    pub fn is_moving(&self, now: Timestamp) -> bool {
+        self.terminating.iter().any(|pod| Deadline::of(pod.ends, now) != Deadline::Overdue)
     }
 }
 
@@ -83,14 +115,40 @@ impl Refused {
     }
 }
 
+impl Terminating {
+    fn of(pod: &Pod, now: Timestamp) -> Option<Self> {
+        let (pod, ends, finalizers) = (pod.key.clone(), pod.ends?, pod.finalizers.clone());
+        Some(Self { pod, ends, deadline: Deadline::of(ends, now), finalizers })
+    }
+}
+
+impl Deadline {
+    fn of(ends: Timestamp, now: Timestamp) -> Self {
+        let left = ends.duration_since(now);
+        if left > DEADLINE_MARGIN {
+            Self::Far
+        } else if left > -DEADLINE_MARGIN {
+            Self::Near
+        } else {
+            Self::Overdue
+        }
+    }
+}
+
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(error) = &self.error {
             return write!(f, "cannot be drained now: {error}");
         }
         write!(f, "has {} {} left", self.left, if self.left == 1 { "pod" } else { "pods" })?;
-        let clauses =
-            [clause("", &self.blocked), clause("", &self.postponed), clause("", &self.waiting), clause("terminating: ", &self.terminating)];
+        let (overdue, terminating): (Vec<_>, Vec<_>) = self.terminating.iter().partition(|pod| pod.deadline == Deadline::Overdue);
+        let clauses = [
+            clause("", &self.blocked),
+            clause("", &overdue),
+            clause("", &self.postponed),
+            clause("", &self.waiting),
+            clause("terminating: ", &terminating),
+        ];
         for (number, clause) in clauses.into_iter().flatten().enumerate() {
             write!(f, "{} {clause}", if number == 0 { ":" } else { ";" })?;
         }
@@ -112,6 +170,22 @@ impl fmt::Display for Refused {
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pod {} waits for its owner, the pod {}", self.pod, self.owner)
+    }
+}
+
+impl fmt::Display for Terminating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pod, ends, deadline, finalizers } = self;
+        match deadline {
+            Deadline::Far => return write!(f, "{pod} (until {ends:.0})"),
+            Deadline::Near => return write!(f, "{pod}"),
+            Deadline::Overdue => write!(f, "pod {pod} should have ended by {ends:.0} (check ")?,
+        }
+        if !finalizers.is_empty() {
+            let finalizer = if finalizers.len() == 1 { "finalizer" } else { "finalizers" };
+            write!(f, "what removes its {finalizer} {}, and ", join_names(finalizers))?;
+        }
+        f.write_str("the kubelet of its node)")
     }
 }
 
@@ -150,21 +224,19 @@ mod tests {
         assert_eq!((progress.to_string().as_str(), progress.is_blocked()), (want, is_blocked));
     }
 
+    fn terminating(pod: &str, deadline: Deadline, finalizers: &[&str]) -> Terminating {
+        let finalizers = finalizers.iter().map(ToString::to_string).collect();
+        Terminating { pod: key(pod), ends: Timestamp::UNIX_EPOCH, deadline, finalizers }
+    }
+
     #[test]
     fn terminating_pods_are_named_beside_blocked_ones() {
-        let terminating = || Progress { left: 2, terminating: vec![key("e")], ..Progress::default() };
+        let terminating = || Progress { left: 2, terminating: vec![terminating("e", Deadline::Near, &["x/y"])], ..Progress::default() };
         check(&Progress { left: 1, ..Progress::default() }, "has 1 pod left", false);
         check(&terminating(), "has 2 pods left: terminating: shop/e", false);
         let both = "has 2 pods left: pod shop/a is not evicted: x since 1970-01-01T00:00:00Z; terminating: shop/e";
         let blocked = vec![refused("a", Eviction::Refused { why: "x".to_owned() })];
         check(&Progress { blocked: blocked.clone(), ..terminating() }, both, true);
-        let waiting =
-            Progress { blocked: blocked.clone(), waiting: vec![Waiting { pod: key("b"), owner: key("c") }], ..Progress::default() };
-        check(
-            &waiting,
-            "has 0 pods left: pod shop/a is not evicted: x since 1970-01-01T00:00:00Z; pod shop/b waits for its owner, the pod shop/c",
-            true,
-        );
         let came_back = Progress { blocked, came_back: vec![key("b")], ..terminating() };
         check(&came_back, &format!("{both}; 1 pod came back and is kept: shop/b"), true);
         check(&Progress::failed("timeout".to_owned()), "cannot be drained now: timeout", true);
@@ -187,6 +259,42 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_overdue_two_minutes_after_its_deadline_and_blocks_the_drain() {
+        let pod = json!({"metadata": {"name": "db-0", "namespace": "shop", "uid": "u", "deletionTimestamp": "2026-01-01T01:00:00Z",
+            "finalizers": ["a.example/x"]}});
+        let plan = DrainPlan { terminating: vec![serde_json::from_value(pod).unwrap()], ..DrainPlan::default() };
+        let far = "terminating: shop/db-0 (until 2026-01-01T01:00:00Z)";
+        let overdue = "pod shop/db-0 should have ended by 2026-01-01T01:00:00Z (check what removes its finalizer a.example/x, and the \
+             kubelet of its node)";
+        let cases = [
+            ("2025-12-25T00:00:00Z", far, false),
+            ("2026-01-01T00:57:59Z", far, false),
+            ("2026-01-01T00:58:00Z", "terminating: shop/db-0", false),
+            ("2026-01-01T01:01:59Z", "terminating: shop/db-0", false),
+            ("2026-01-01T01:02:00Z", overdue, true),
+            ("2026-01-02T00:00:00Z", overdue, true),
+        ];
+        for (now, want, is_blocked) in cases {
+            let now = now.parse().unwrap();
+            let progress = Progress::of(&plan, &Schedule::default(), now);
+            check(&progress, &format!("has 1 pod left: {want}"), is_blocked);
+            let earlier = Progress::of(&plan, &Schedule::default(), Timestamp::UNIX_EPOCH);
+            assert_eq!(earlier.is_moving(now), !is_blocked, "the pods may have been listed long before");
+        }
+    }
+
+    #[test]
+    fn only_a_terminating_pod_moves_without_a_change() {
+        let blocked = vec![refused("a", Eviction::Refused { why: "x".to_owned() })];
+        let waiting = vec![Waiting { pod: key("b"), owner: key("c") }];
+        let still = Progress { left: 2, blocked, waiting, ..Progress::default() };
+        assert!(!still.is_moving(Timestamp::UNIX_EPOCH));
+        let both =
+            vec![terminating("d", Deadline::Overdue, &[]), Terminating { ends: Timestamp::MAX, ..terminating("e", Deadline::Far, &[]) }];
+        assert!(Progress { terminating: both, ..still }.is_moving("2026-01-01T00:00:00Z".parse().unwrap()), "one of them");
+    }
+
+    #[test]
     fn an_eviction_that_a_webhook_postpones_blocks_after_ten_minutes() {
         let plan = DrainPlan {
             evict: vec![serde_json::from_value(json!({"metadata": {"name": "vm", "namespace": "shop"}})).unwrap()],
@@ -204,6 +312,32 @@ mod tests {
             check(&progress(Eviction::Postponed { why: "y".to_owned() }, at), want, is_blocked);
             check(&progress(Eviction::Unclear { why: "y".to_owned() }, at), want, is_blocked);
         }
+    }
+
+    #[test]
+    fn messages_are_bounded() {
+        let long = ["a/1", "b/2", "c/3", "d/4"];
+        let clause = "pod shop/a should have ended by 1970-01-01T00:00:00Z (check what removes its finalizers a/1, b/2 and 2 more, and the \
+             kubelet of its node)";
+        assert_eq!(terminating("a", Deadline::Overdue, &long).to_string(), clause);
+        let without = "pod shop/a should have ended by 1970-01-01T00:00:00Z (check the kubelet of its node)";
+        assert_eq!(terminating("a", Deadline::Overdue, &[]).to_string(), without);
+        let many = |deadline| (1..=5).map(move |number| terminating(&format!("t{number}"), deadline, &[]));
+        let waiting = (1..=5).map(|number| Waiting { pod: key(&format!("w{number}")), owner: key("vm") }).collect();
+        let postponed = (1..=5).map(|number| refused(&format!("p{number}"), Eviction::Postponed { why: "x".to_owned() })).collect();
+        let terminating = many(Deadline::Near).chain(many(Deadline::Overdue)).collect();
+        let progress = Progress { left: 20, terminating, waiting, postponed, ..Progress::default() };
+        check(
+            &progress,
+            "has 20 pods left: \
+             pod shop/t1 should have ended by 1970-01-01T00:00:00Z (check the kubelet of its node), \
+             pod shop/t2 should have ended by 1970-01-01T00:00:00Z (check the kubelet of its node) and 3 more; \
+             pod shop/p1 is not evicted yet: x since 1970-01-01T00:00:00Z, \
+             pod shop/p2 is not evicted yet: x since 1970-01-01T00:00:00Z and 3 more; \
+             pod shop/w1 waits for its owner, the pod shop/vm, pod shop/w2 waits for its owner, the pod shop/vm and 3 more; \
+             terminating: shop/t1, shop/t2 and 3 more",
+            true,
+        );
     }
 
     #[test]

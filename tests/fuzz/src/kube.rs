@@ -67,6 +67,7 @@ pub(crate) fn objects(input: &[u8]) {
         assert!(plan.is_empty() || !pod.mirror && !pod.finished, "{pod:?}");
         assert_eq!(plan.terminating.len(), usize::from(!plan.is_empty() && pod.ends.is_some()));
         assert!(plan.waiting.is_empty(), "a pod waits for none: {pod:?}");
+        assert!(pod.ends.is_some() || pod.finalizers.is_empty(), "{pod:?}");
     }
     if let Some(service) = check_decoded::<Service>(input) {
         assert!(service.addresses.iter().all(|address| address.parse::<IpAddr>().is_ok()), "{service:?}");

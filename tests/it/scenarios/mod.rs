@@ -20,6 +20,7 @@ mod lock;
 mod log;
 mod moving;
 mod outage;
+mod overdue;
 mod own_pod;
 mod protocol;
 mod reboot;
