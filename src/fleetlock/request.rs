@@ -76,7 +76,8 @@ fn check(head: Head<'_>, base: &str) -> ControlFlow<Refusal, Endpoint> {
         return Break(not_allowed(head.method));
     }
     match head.protocol {
-        Some("true") => Continue(endpoint),
+        // The protocol has `true`; clients that write a boolean may send `True`.
+        Some(value) if value.eq_ignore_ascii_case("true") => Continue(endpoint),
         None => bad("the header fleet-lock-protocol is missing; it must be: true"),
         Some(value) => bad(format!("the header fleet-lock-protocol is {:?}; it must be: true", clip(value))),
     }
@@ -214,6 +215,8 @@ mod tests {
         let compact = format!(r#"{{"client_params":{{"id":"{ID}","group":"-Workers.A","more":1}},"more":2}}"#);
         let request = parse(post("//v1/steady-state?a=b"), compact.as_bytes(), "/").continue_value().unwrap();
         assert_eq!((request.endpoint, request.group.to_string().as_str()), (Endpoint::SteadyState, "-Workers.A"));
+        let request = parse(Head { protocol: Some("True"), ..post("/v1/pre-reboot") }, BODY.as_bytes(), "/");
+        assert!(request.is_continue(), "{request:?}");
     }
 
     #[test]
