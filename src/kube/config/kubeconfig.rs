@@ -7,6 +7,7 @@
 //! Specification: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and
 //! <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -179,10 +180,10 @@ struct User {
     password: Option<String>,
     exec: Option<Plugin>,
     #[serde(rename = "as")]
-    as_user: Option<IgnoredAny>,
-    as_uid: Option<IgnoredAny>,
-    as_groups: Option<IgnoredAny>,
-    as_user_extra: Option<IgnoredAny>,
+    as_user: Option<String>,
+    as_uid: Option<String>,
+    as_groups: Option<Vec<IgnoredAny>>,
+    as_user_extra: Option<BTreeMap<String, IgnoredAny>>,
     auth_provider: Option<IgnoredAny>,
 }
 
@@ -198,8 +199,15 @@ impl User {
         }
     }
 
+    /// Reports whether a field of another identity is set. An empty one, as `as-user-extra: {}`, is the same as none.
+    fn acts_as_another(&self) -> bool {
+        [&self.as_user, &self.as_uid].into_iter().any(|text| text.as_ref().is_some_and(|text| !text.is_empty()))
+            || self.as_groups.as_ref().is_some_and(|groups| !groups.is_empty())
+            || self.as_user_extra.as_ref().is_some_and(|extra| !extra.is_empty())
+    }
+
     fn identity(self, cluster: &Cluster) -> Result<Identity, String> {
-        if self.as_user.is_some() || self.as_uid.is_some() || self.as_groups.is_some() || self.as_user_extra.is_some() {
+        if self.acts_as_another() {
             return Err("acts as another user (\u{201c}as\u{201d}), which is not supported".to_owned());
         }
         if self.auth_provider.is_some() {

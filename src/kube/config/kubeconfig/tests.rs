@@ -27,6 +27,7 @@ fn each_way_to_authenticate_is_read() {
     assert_eq!(identity("token: 12345").auth, header("Bearer 12345"));
     assert_eq!(identity("token: abc, tokenFile: t").auth, AuthMethod::TokenFile("/etc/kube/t".into()));
     assert_eq!(identity("tokenFile: /run/t").auth, AuthMethod::TokenFile("/run/t".into()));
+    assert_eq!(identity("token: abc, as: '', as-uid: '', as-groups: [], as-user-extra: {}").auth, header("Bearer abc"));
     assert_eq!(identity("username: me, password: 'p:w'").auth, header("Basic bWU6cDp3"));
     let files = identity("client-certificate: c.pem, client-key: /k.pem").certificate;
     assert_eq!(files, Some((Text::File("/etc/kube/c.pem".into()), Text::File("/k.pem".into()))));
@@ -76,7 +77,9 @@ fn unsupported_fields_are_refused_and_never_ignored() {
         assert!(said.contains(why) && !said.contains("s3cr3t"), "{said}");
     };
     refused("", "as: root", "acts as another user");
+    refused("", "as-uid: '1'", "acts as another user");
     refused("", "as-groups: [system:masters]", "acts as another user");
+    refused("", "as-user-extra: {oid: [s3cr3t]}", "acts as another user");
     refused("", "auth-provider: {name: gcp}", "auth-provider");
     refused("", "token: s3cr3t, username: me", "both a token and a password");
     refused("", "token: \"s3cr3t\\n\"", "a token that cannot be sent");
