@@ -215,11 +215,6 @@ impl User {
         }
         let certificate = text("client-certificate-data", &self.client_certificate_data, &self.client_certificate)?;
         let key = text("client-key-data", &self.client_key_data, &self.client_key)?;
-        let certificate = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => return Err("has a client certificate without a key, or a key without a certificate".to_owned()),
-        };
         let (token, token_file) = (set(self.token), set(self.token_file));
         let (username, password) = (set(self.username), set(self.password));
         let has_password = username.is_some() || password.is_some();
@@ -242,6 +237,15 @@ impl User {
             AuthMethod::Plugin(Box::new(exec))
         } else {
             AuthMethod::Nothing
+        };
+        let certificate = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (None, Some(_)) if auth != AuthMethod::Nothing => {
+                log::warn!("the user of the kubeconfig has a client key without a certificate; the key is ignored, as kubectl does");
+                None
+            }
+            _ => return Err("has a client certificate without a key, or a key without a certificate".to_owned()),
         };
         Ok(Identity { auth, certificate })
     }

@@ -33,6 +33,8 @@ fn each_way_to_authenticate_is_read() {
     assert_eq!(files, Some((Text::File("/etc/kube/c.pem".into()), Text::File("/k.pem".into()))));
     let data = identity("client-certificate-data: Q0VSVA==, client-certificate: c, client-key-data: S0VZ").certificate;
     assert_eq!(data, Some((Text::Inline(b"CERT".to_vec()), Text::Inline(b"KEY".to_vec()))));
+    let beside = identity("token: abc, client-key-data: S0VZ");
+    assert_eq!((beside.auth, beside.certificate), (header("Bearer abc"), None));
 }
 
 #[test]
@@ -84,6 +86,8 @@ fn unsupported_fields_are_refused_and_never_ignored() {
     refused("", "token: s3cr3t, username: me", "both a token and a password");
     refused("", "token: \"s3cr3t\\n\"", "a token that cannot be sent");
     refused("", "client-certificate: x", "without a key");
+    refused("", "token: s3cr3t, client-certificate: x", "without a key");
+    refused("", "client-key: x", "a key without a certificate");
     refused("", "client-certificate: x, client-key-data: s3cr3t!", "client-key-data that is not base64");
     let old = "exec: {apiVersion: client.authentication.k8s.io/v1alpha1, command: x}";
     refused("", old, "supported are client.authentication.k8s.io/v1 and");
