@@ -211,7 +211,7 @@ impl User {
             return Err("acts as another user (\u{201c}as\u{201d}), which is not supported".to_owned());
         }
         if self.auth_provider.is_some() {
-            return Err("has an auth-provider, which Kubernetes 1.26 removed; use a credential plugin (\u{201c}exec\u{201d})".to_owned());
+            return Err("has an auth-provider, which is not supported; use a credential plugin (\u{201c}exec\u{201d})".to_owned());
         }
         let certificate = text("client-certificate-data", &self.client_certificate_data, &self.client_certificate)?;
         let key = text("client-key-data", &self.client_key_data, &self.client_key)?;
