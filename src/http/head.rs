@@ -124,6 +124,8 @@ impl Reader {
             (Some(b'\r'), b'\n') => {}
             (Some(b'\r'), _) | (_, b'\n') => return Err(bad("a line of the head does not end with CR and LF")),
             (_, b'\r' | b'\t' | b' '..=b'~') => {}
+            // Proxies add values in UTF-8; `parse_head` checks where such bytes are.
+            (_, 0x80..) if self.line_start > 0 => {}
             _ => return Err(bad("the head has a byte that is not printable ASCII")),
         }
         if self.head.len() == self.sizes.head {
@@ -137,7 +139,7 @@ impl Reader {
         self.line_start = self.head.len();
         // Bytes that are not HTTP are refused after their first line, without waiting for an empty line.
         if start == 0 {
-            request_line(text(&self.head[..end]))?;
+            request_line(&text(&self.head[..end]))?;
         }
         if start < end {
             return Ok(false);
@@ -210,18 +212,24 @@ impl Received {
 
 /// Parses a head without its last, empty line.
 fn parse_head(head: &[u8], body_max: usize) -> Result<(Received, Body), Refusal> {
-    let mut lines = text(head).split("\r\n").filter(|line| !line.is_empty());
+    let head = text(head);
+    let mut lines = head.split("\r\n").filter(|line| !line.is_empty());
     let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
     let headers = lines.map(header).collect::<Result<Vec<_>, _>>()?;
     if headers.len() > HEADERS_MAX {
         return Err(too_large(format!("there are more than {HEADERS_MAX} headers")));
     }
-    let request = Received { method: method.to_owned(), target: target.to_owned(), version, headers, body: Vec::new() };
+    let mut request = Received { method: method.to_owned(), target: target.to_owned(), version, headers, body: Vec::new() };
     for name in SINGLE {
         if request.values(name).count() > 1 {
             return Err(bad(format!("the header {name} appears twice")));
         }
+        if !request.values(name).all(str::is_ascii) {
+            return Err(bad(format!("the header {name} has a byte that is not printable ASCII")));
+        }
     }
+    // Nothing reads the other headers, and not every reader takes these bytes.
+    request.headers.retain(|(_, value)| value.is_ascii());
     if request.values("expect").any(|value| !value.eq_ignore_ascii_case("100-continue")) {
         return Err(bad("the header expect can only be 100-continue"));
     }
@@ -281,9 +289,9 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// Returns the head as text; [`Reader::take_head`] has checked that every byte is ASCII.
-fn text(ascii: &[u8]) -> &str {
-    str::from_utf8(ascii).unwrap_or_default()
+/// Returns bytes of the head as text, one character for each byte (ISO 8859-1).
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
 }
 
 fn bad(message: impl Into<String>) -> Refusal {
