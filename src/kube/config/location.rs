@@ -136,13 +136,16 @@ fn not_found(tried: &str) -> ConfigError {
 
 /// The server's URL without a slash at the end, and its parts.
 fn parse_server(server: &str) -> Result<(String, Uri), String> {
+    // First, because the other messages quote the text.
+    if server.contains('@') {
+        return Err("the server's URL holds a password; put it into the user".to_owned());
+    }
     // kubectl assumes http for a server without a scheme. That is more likely a mistake, and exposes the token.
     if !server.starts_with("https://") && !server.starts_with("http://") {
         return Err(format!("the server {server:?} does not start with https://"));
     }
     let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL"))?;
     match uri.authority() {
-        Some(authority) if authority.as_str().contains('@') => Err("the server's URL holds a password; put it into the user".to_owned()),
         Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server.trim_end_matches('/').to_owned(), uri)),
         _ => Err(format!("the server {server:?} is not the URL of a server")),
     }

@@ -99,7 +99,9 @@ fn the_server_and_its_proxy_are_checked() {
     };
     check("api.example.org", "", "does not start with https://");
     check("https://", "", "is not");
-    check("https://me:s3cr3t@api", "", "holds a password");
+    for server in ["https://me:s3cr3t@api", "me:s3cr3t@api:6443", "https://me:s3cr3t%@[api"] {
+        check(server, "", "holds a password");
+    }
     check("https://api/k8s/clusters/c-1/", "", "https://api/k8s/clusters/c-1 (");
     check("http://api", "", "without verifying its certificate");
     check("https://api", "", "by environment");
