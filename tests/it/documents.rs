@@ -176,6 +176,40 @@ fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
     }
 }
 
+/// Reports whether the test that `command` names, as `cargo test --lib -- lock::release::tests::NAME`, exists.
+fn is_test(command: &str) -> bool {
+    let words: Vec<&str> = command.split(' ').collect();
+    let folder = match words[..] {
+        ["cargo", "test", "--lib", "--", _] => "src/".to_owned(),
+        ["cargo", "test", "--test", target, "--", _] => format!("tests/{target}/"),
+        ["cargo", "test", "-p", "fuzz-targets", "--", _] => "tests/fuzz/tests/corpus/".to_owned(),
+        _ => return false,
+    };
+    let (modules, name) = words[words.len() - 1].rsplit_once("::").unwrap_or(("", words[words.len() - 1]));
+    let file = format!("{folder}{}", modules.replace("::", "/"));
+    let file = file.trim_end_matches('/').trim_end_matches("/tests");
+    let places = [format!("{file}.rs"), format!("{file}/mod.rs"), format!("{file}/tests.rs")];
+    let function = format!("#[test]\nfn {name}() {{");
+    places.iter().filter(|place| root().join(place).exists()).any(|place| {
+        let lines: Vec<String> = read(place).lines().map(|line| line.trim().to_owned()).collect();
+        lines.join("\n").contains(&function)
+    })
+}
+
+#[test]
+fn every_mended_defect_has_a_test() {
+    let document = read("docs/development/defects.md");
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| defect ")).collect();
+    assert!(rows.len() > 30, "{} rows were found", rows.len());
+    for row in rows {
+        let command = row.trim_end_matches("` |").rsplit('`').next().unwrap_or_default();
+        assert!(is_test(command), "there is no such test: {row}");
+    }
+    for missing in ["cargo test --lib -- lock::release::tests::a_slot", "cargo test --test it -- scenarios::nowhere::x", "cargo build"] {
+        assert!(!is_test(missing), "{missing}");
+    }
+}
+
 /// Programs of packages that no Debian lacks.
 const ALWAYS_THERE: [&str; 6] = ["/bin/sh", "bash", "mount", "sh", "timeout", "umount"];
 
