@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::connections::Connection;
@@ -16,6 +17,11 @@ use crate::coordinator::Presence;
 use crate::fleetlock::{Kind, Refusal, Reply};
 use crate::metrics::Loss;
 use crate::system::clock;
+
+// Shorter than the idle limit of proxies and load balancers that cut quiet connections, which is 60 seconds or more.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_PROBES: u32 = 3;
 
 // An answer has about 300 bytes.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -38,6 +44,10 @@ pub(super) fn serve(port: &Port, connection: &Connection, peer: SocketAddr, acce
     let served = Served { port, connection, peer, accepted, deadline: Cell::new(accepted + port.limits.request) };
     // Answers are written in one piece, so there is nothing to collect.
     let _ = connection.stream.set_nodelay(true);
+    // Without keep-alive probes, a client whose machine is gone would be held for as long as a request may wait.
+    if let Err(error) = keep_alive(&connection.stream) {
+        log::debug!("no keep-alive for the connection of {peer}: {error}");
+    }
     if let Err(error) = served.answer() {
         if is_timeout(&error) {
             port.metrics.connection_lost(Loss::TimedOut);
@@ -46,6 +56,14 @@ pub(super) fn serve(port: &Port, connection: &Connection, peer: SocketAddr, acce
     }
     connection.end_answer();
     served.linger();
+}
+
+/// Sends a probe after 30 seconds without data, and ends the connection after three more without an answer: within 60 seconds.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    set_socket_keepalive(stream, true)?;
+    set_tcp_keepidle(stream, KEEP_ALIVE_IDLE)?;
+    set_tcp_keepintvl(stream, KEEP_ALIVE_EVERY)?;
+    set_tcp_keepcnt(stream, KEEP_ALIVE_PROBES)
 }
 
 impl Served<'_> {
