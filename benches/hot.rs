@@ -15,7 +15,7 @@ use reboot_manager::cluster::{
 use reboot_manager::drain::{DrainPlan, Ours, Schedule};
 use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};
 use reboot_manager::http::head::{Progress, Reader, Sizes};
-use reboot_manager::lock::{Capacity, HOLDERS, LockState, patch, read};
+use reboot_manager::lock::{Capacity, HOLDERS, LockState, Times, patch, read};
 use reboot_manager::reboot::{Caller, Fact, Lock, LockChange, Now, Observed, Outcome, Rules, Step, pre_reboot};
 use serde::Deserialize;
 use serde_json::{Map, json};
@@ -101,7 +101,7 @@ fn heartbeat() -> Path {
 }
 
 fn denied() -> Path {
-    let (caller, rules) = (caller(), Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() });
+    let (caller, rules) = (caller(), rules());
     let state = LockState::default().take(&NodeName("n2".to_owned()), &Uid("u2".to_owned()), &caller.group, clock());
     let facts = vec![Fact::Node(Some(node()), None), Fact::Lock(Lock { state, version: Some(version()), written: None })];
     Box::new(move || match decide(&caller, &rules, &facts) {
@@ -111,7 +111,7 @@ fn denied() -> Path {
 }
 
 fn approved() -> Path {
-    let (caller, rules) = (caller(), Rules { capacity: Capacity { slots: 1 }, protect_control_plane: true, ours: Ours::default() });
+    let (caller, rules) = (caller(), rules());
     let state = LockState::default().take(&caller.node, &caller.uid, &caller.group, clock()).approve(&caller.uid, "boot", clock());
     let lock = Lock { state, version: Some(version()), written: Some(LockChange::Approve) };
     let mut node = node();
@@ -188,6 +188,16 @@ fn caller() -> Caller {
     let node = node();
     let id: HexId = zincati_id(node.machine_id.unwrap());
     Caller { node: node.meta.name, uid: node.meta.uid, id, group: GroupName::parse("default").unwrap(), arrived: clock() }
+}
+
+fn rules() -> Rules {
+    Rules {
+        capacity: Capacity { slots: 1 },
+        protect_control_plane: true,
+        times: Times::DEFAULT,
+        replica: "replica".to_owned(),
+        ours: Ours::default(),
+    }
 }
 
 fn version() -> LeaseVersion {

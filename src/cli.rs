@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use jiff::SignedDuration;
 
 use crate::access::VerifySource;
 
@@ -77,10 +78,45 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_PROTECT_CONTROL_PLANE", value_name = "SWITCH", default_value = "on")]
     pub protect_control_plane: Switch,
 
-    /// Time for which a pre-reboot request is held open while its node drains; 0s answers at once. Must be shorter than the
-    /// timeout of any proxy in between
+    /// Time for which a pre-reboot request is held open while its node drains or waits for a slot; 0s answers at once. Must
+    /// be shorter than the timeout of any proxy in between
     #[arg(long, env = "REBOOT_MANAGER_PRE_REBOOT_WAIT", value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub pre_reboot_wait: Duration,
+
+    /// Number of requests held open that wait for a slot. Beyond this, the node that has waited for the shortest time is
+    /// answered at once
+    #[arg(long, env = "REBOOT_MANAGER_MAX_WAITING", value_name = "NUMBER", default_value_t = 100)]
+    pub max_waiting: u16,
+
+    /// Time without a request after which a node that was not approved gives its slot back, or `never`
+    #[arg(long, env = "REBOOT_MANAGER_RELEASE_SILENT_AFTER", value_name = "DURATION", default_value = "17m", value_parser = limit)]
+    pub release_silent_after: Limit,
+
+    /// Time without progress of its drain after which a node that was not approved gives its slot back, or `never`: no pod
+    /// has gone, and none is within its grace period
+    #[arg(long, env = "REBOOT_MANAGER_GIVE_UP_AFTER", value_name = "DURATION", default_value = "30m", value_parser = limit)]
+    pub give_up_after: Limit,
+
+    /// Time without Ready after which a node that was not approved gives its slot back, or `never`
+    #[arg(long, env = "REBOOT_MANAGER_GIVE_UP_NOT_READY_AFTER", value_name = "DURATION", default_value = "5m", value_parser = limit)]
+    pub give_up_not_ready_after: Limit,
+
+    /// Time after which the slot of a node that has rebooted, is Ready and has not checked in is freed, or `never`
+    #[arg(long, env = "REBOOT_MANAGER_RELEASE_REBOOTED_AFTER", value_name = "DURATION", default_value = "10m", value_parser = limit)]
+    pub release_rebooted_after: Limit,
+
+    /// Time after which the slot of an approved node whose Node object is gone is freed, or `never`
+    #[arg(long, env = "REBOOT_MANAGER_RELEASE_DELETED_AFTER", value_name = "DURATION", default_value = "15m", value_parser = limit)]
+    pub release_deleted_after: Limit,
+
+    /// Time after which the approval of a node that still asks and has not rebooted is withdrawn, or `never`
+    #[arg(long, env = "REBOOT_MANAGER_WITHDRAW_AFTER", value_name = "DURATION", default_value = "1h", value_parser = limit)]
+    pub withdraw_after: Limit,
+
+    /// First back-off of a node that gave its slot back for a reason of its own, or `never`. Each further one in a row is
+    /// twice as long, up to a day
+    #[arg(long, env = "REBOOT_MANAGER_BACK_OFF", value_name = "DURATION", default_value = "30m", value_parser = limit)]
+    pub back_off: Limit,
 
     /// Number of connections to the FleetLock port at once. Beyond this, the oldest connection whose request is incomplete
     /// is closed
@@ -115,6 +151,9 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
+
+/// A time after which something happens; `None` is `never`.
+pub type Limit = Option<SignedDuration>;
 
 /// TLS on the FleetLock port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -156,9 +195,23 @@ impl Cli {
 /// Parses a duration such as `50s`, `2m` or `1m30s` (jiff's friendly format), at most an hour.
 fn duration(text: &str) -> Result<Duration, String> {
     let example = "give a duration such as 50s, 2m or 1m30s";
-    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}; {example}"))?;
+    let span: SignedDuration = text.parse().map_err(|error| format!("{error}; {example}"))?;
     let duration = Duration::try_from(span).map_err(|_negative| format!("the duration is negative; {example}"))?;
     if duration > DURATION_MAX { Err(format!("the duration is longer than an hour; {example}")) } else { Ok(duration) }
+}
+
+/// Parses a duration such as `30m` or `1h30m`, at least a minute and at most a week, or `never`.
+fn limit(text: &str) -> Result<Limit, String> {
+    let example = "give a duration such as 30m or 1h30m, or never";
+    if text == "never" {
+        return Ok(None);
+    }
+    let limit: SignedDuration = text.parse().map_err(|error| format!("{error}; {example}"))?;
+    match limit {
+        limit if limit < LIMIT_MIN => Err(format!("the duration is shorter than a minute; {example}")),
+        limit if limit > LIMIT_MAX => Err(format!("the duration is longer than a week; {example}")),
+        limit => Ok(Some(limit)),
+    }
 }
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
@@ -168,6 +221,12 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
 
 // The request of every client fits, and memory for all connections is bounded.
 const SIZES: RangeInclusive<i64> = 1024..=65536;
+
+// The reconciler looks every ten seconds, and a kubelet reports within a minute.
+const LIMIT_MIN: SignedDuration = SignedDuration::from_mins(1);
+
+// A longer time is never, by mistake.
+const LIMIT_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 // No client waits longer: Zincati gives up after 30 minutes.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
@@ -198,6 +257,12 @@ mod tests {
         }
         for text in ["", "50", "-1s", "61m", "soon"] {
             assert!(duration(text).unwrap_err().contains("such as 50s"), "{text}");
+        }
+        for (text, limits) in [("never", None), ("1m", Some(1)), ("1h30m", Some(90)), ("168h", Some(7 * 24 * 60))] {
+            assert_eq!(limit(text), Ok(limits.map(SignedDuration::from_mins)), "{text}");
+        }
+        for text in ["", "0s", "59s", "169h", "-5m", "30", "Never"] {
+            assert!(limit(text).unwrap_err().contains("or never"), "{text}");
         }
         assert_eq!(request_timeout("10s"), Ok(Duration::from_secs(10)));
         assert!(request_timeout("0s").is_err());

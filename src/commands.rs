@@ -14,7 +14,7 @@ use crate::cli::{Serve, Switch, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, Sizes, connection_limits};
 use crate::kube::{self, Client, Kube, Location, Observation};
-use crate::lock::Capacity;
+use crate::lock::{Capacity, Times};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
@@ -50,9 +50,17 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let rules = Rules {
         capacity: Capacity { slots: usize::from(flags.slots) },
         protect_control_plane: flags.protect_control_plane == Switch::On,
+        times: times(flags),
+        replica: settings.replica,
         ours: settings.ours,
     };
-    let limits = Limits { pre_reboot_wait: flags.pre_reboot_wait, rules, verify_source: flags.verify_source, workers: WORKERS };
+    let limits = Limits {
+        pre_reboot_wait: flags.pre_reboot_wait,
+        rules,
+        verify_source: flags.verify_source,
+        workers: WORKERS,
+        slot_waits: usize::from(flags.max_waiting),
+    };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
     let tls = certificate.as_ref().map(Served::config).transpose().context("TLS cannot be set up")?;
@@ -93,6 +101,18 @@ fn observer(metrics: &Arc<Metrics>, readiness: &Arc<Readiness>) -> Arc<dyn Fn(&O
             readiness.call_was_refused();
         }
     })
+}
+
+fn times(flags: &Serve) -> Times {
+    Times {
+        silent: flags.release_silent_after,
+        stalled: flags.give_up_after,
+        not_ready: flags.give_up_not_ready_after,
+        no_check_in: flags.release_rebooted_after,
+        missing: flags.release_deleted_after,
+        not_rebooted: flags.withdraw_after,
+        back_off: flags.back_off,
+    }
 }
 
 fn warn_of_open_access(flags: &Serve) {

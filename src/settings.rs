@@ -1,6 +1,8 @@
 //! Settings of `serve` from flags and environment variables. Variables of Kubernetes (`POD_…`, `KUBECONFIG`) are read here only; clap reads
 //! `REBOOT_MANAGER_…`, and `logging` reads `RUST_LOG`.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use thiserror::Error;
 
 use crate::certificate::Source;
@@ -17,6 +19,8 @@ pub struct Settings {
     namespace: Option<String>,
     /// Identity of the pods of this server.
     pub ours: Ours,
+    /// Name of this process, which no other replica has: the name of its pod if it has one, and some random letters.
+    pub replica: String,
     /// Source of the certificate.
     pub tls: Source,
 }
@@ -45,6 +49,7 @@ impl Settings {
                 namespace: variable("POD_NAMESPACE"),
                 service_account: variable("POD_SERVICE_ACCOUNT"),
             },
+            replica: replica(variable("POD_NAME").as_deref()),
             tls: source(flags)?,
         })
     }
@@ -59,6 +64,12 @@ impl Settings {
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn replica(pod: Option<&str>) -> String {
+    // A hasher of the standard library has random keys. They need not be secret.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}-{random:016x}", pod.unwrap_or("reboot-manager"))
 }
 
 fn source(flags: &Serve) -> Result<Source, Invalid> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::node::WireNode;
-use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, ReadyCondition, Status};
+use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, ReadyCondition, Status, Waiting};
 
 /// A Node of the fleet, decoded from the whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Member {
     pub status: Status,
     /// The annotation [`super::CORDON`]; boxed, because few nodes have one.
     pub record: Option<Box<CordonRecord>>,
+    /// The annotation [`super::WAITING`]; boxed, because few nodes wait at a time.
+    pub waiting: Option<Box<Waiting>>,
     /// Presence of a label of [`super::CONTROL_PLANE`].
     pub control_plane: bool,
     /// The label `topology.kubernetes.io/zone`; shared by the members of a zone.
@@ -80,7 +82,7 @@ impl From<WireNode> for Member {
         let (readiness, readiness_since) = wire.status.conditions.readiness();
         let labels = wire.metadata.labels.take().unwrap_or_default();
         let info = wire.status.info;
-        let NodeMeta { name, uid, version, status, record } = wire.metadata.into();
+        let NodeMeta { name, uid, version, status, record, waiting } = wire.metadata.into();
         Self {
             name,
             uid: PackedId::from(uid.0.as_str()),
@@ -92,6 +94,7 @@ impl From<WireNode> for Member {
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             status,
             record: record.map(Box::new),
+            waiting: waiting.map(Box::new),
             control_plane: labels.include_control_plane(),
             zone: labels.zone.map(Into::into),
             os_image: (!info.os_image.is_empty()).then(|| info.os_image.into()),

@@ -28,7 +28,7 @@ pub use member::{Member, Unavailable};
 pub use names::{LeaseVersion, NodeName, PodKey, ResourceVersion, Term, Uid};
 pub use node::{CONTROL_PLANE, Node, ReadyCondition};
 pub use node_event::{NodeEvent, WatchStatus};
-pub use node_meta::{Before, CORDON, CordonRecord, NodeMeta, STATUS, Status};
+pub use node_meta::{Before, CORDON, CordonRecord, NodeMeta, STATUS, Status, WAITING, Waiting};
 pub use node_patch::NodePatch;
 pub use packed_id::PackedId;
 pub use pod::{Owner, Pod};

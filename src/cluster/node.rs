@@ -30,6 +30,10 @@ pub struct Node {
     pub readiness: ReadyCondition,
     /// `lastTransitionTime` of that condition.
     pub readiness_since: Option<Timestamp>,
+    /// `lastHeartbeatTime` of that condition: when the kubelet last reported it.
+    pub heartbeat: Option<Timestamp>,
+    /// `status.nodeInfo.osImage`; empty if it is not reported.
+    pub os_image: String,
     /// Presence of a label of [`super::CONTROL_PLANE`].
     pub control_plane: bool,
     /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
@@ -126,16 +130,22 @@ struct Condition {
     status: String,
     #[serde(default, rename = "lastTransitionTime")]
     since: Option<Timestamp>,
+    #[serde(default, rename = "lastHeartbeatTime")]
+    heartbeat: Option<Timestamp>,
 }
 
 impl Conditions {
     /// Returns the condition `Ready` and the time of its last transition.
     pub(super) fn readiness(&self) -> (ReadyCondition, Option<Timestamp>) {
-        match self.0.iter().flatten().find(|condition| condition.kind == "Ready") {
+        match self.ready() {
             None => (ReadyCondition::Absent, None),
             Some(condition) if condition.status == "True" => (ReadyCondition::Ready, condition.since),
             Some(condition) => (ReadyCondition::NotReady, condition.since),
         }
+    }
+
+    fn ready(&self) -> Option<&Condition> {
+        self.0.iter().flatten().find(|condition| condition.kind == "Ready")
     }
 }
 
@@ -188,6 +198,8 @@ impl From<WireNode> for Node {
             boot_id: wire.status.info.boot_id,
             readiness,
             readiness_since,
+            heartbeat: wire.status.conditions.ready().and_then(|ready| ready.heartbeat),
+            os_image: wire.status.info.os_image,
             control_plane,
             addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
             gateways: wire.spec.pod_cidrs.into_iter().flatten().flat_map(|cidr| gateways(&cidr)).collect(),
@@ -200,7 +212,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::{CORDON, CordonRecord, NodePatch, STATUS, Uid};
+    use crate::cluster::{CORDON, CordonRecord, NodePatch, STATUS, Uid, WAITING, Waiting};
 
     fn node(status: Option<&str>, record: Option<Before>, unschedulable: bool) -> Node {
         let mut annotations = serde_json::Map::new();
@@ -238,10 +250,22 @@ mod tests {
     fn patches_are_conditional_and_leave_an_administrators_cordon() {
         let ours = NodePatch::restore(&node(Some("Rebooting"), Some(Before::Schedulable), true)).merge();
         assert_eq!(ours["spec"], json!({"unschedulable": null}));
-        assert_eq!(ours["metadata"]["annotations"], json!({STATUS: "Ready", CORDON: null}));
+        assert_eq!(ours["metadata"]["annotations"], json!({STATUS: "Ready", CORDON: null, WAITING: null}));
         assert!(ours["metadata"].get("resourceVersion").is_some());
         let theirs = NodePatch::restore(&node(Some("Rebooting"), Some(Before::Unschedulable), true)).merge();
         assert!(theirs.get("spec").is_none());
+    }
+
+    #[test]
+    fn the_record_of_a_wait_changes_nothing_else_and_reads_back() {
+        let mut node = node(Some("Maintenance"), Some(Before::Unschedulable), true);
+        let waiting = Waiting { since: "2026-01-01T00:00:00.5Z".parse().unwrap(), reason: "slots_taken".to_owned() };
+        let merge = NodePatch::waiting(&node.meta, Some(waiting.clone())).merge();
+        assert_eq!(merge["metadata"]["annotations"].as_object().unwrap().keys().collect::<Vec<_>>(), [WAITING]);
+        assert!(merge.get("spec").is_none() && merge["metadata"].get("resourceVersion").is_some());
+        node.meta = serde_json::from_value(json!({"metadata": {"name": "n", "annotations": merge["metadata"]["annotations"]}})).unwrap();
+        assert_eq!(node.meta.waiting, Some(waiting));
+        assert_eq!(NodePatch::waiting(&node.meta, None).merge()["metadata"]["annotations"], json!({WAITING: null}));
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub const STATUS: &str = "rebootmanager/status";
 /// The annotation in which the cordon's owner is recorded: a [`CordonRecord`] as JSON.
 pub const CORDON: &str = "rebootmanager/cordon";
 
+/// The annotation of a node that was refused a slot: a [`Waiting`] as JSON.
+pub const WAITING: &str = "rebootmanager/waiting";
+
 /// Value of the annotation [`STATUS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -48,6 +51,15 @@ pub struct CordonRecord {
     pub drained: Option<Timestamp>,
 }
 
+/// The record of a wait for a slot: written at the first refusal, removed when the node takes a slot or is back in service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Time of the first refusal.
+    pub since: Timestamp,
+    /// Reason of the last refusal: the `kind` of the answer.
+    pub reason: String,
+}
+
 /// Metadata of a Node, with the annotations of this program.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireMeta")]
@@ -62,6 +74,8 @@ pub struct NodeMeta {
     pub status: Status,
     /// The annotation [`CORDON`]; `None` also when it cannot be read.
     pub record: Option<CordonRecord>,
+    /// The annotation [`WAITING`]; `None` also when it cannot be read.
+    pub waiting: Option<Waiting>,
 }
 
 impl NodeMeta {
@@ -94,6 +108,8 @@ struct Annotations {
     status: Option<String>,
     #[serde(rename = "rebootmanager/cordon")]
     cordon: Option<String>,
+    #[serde(rename = "rebootmanager/waiting")]
+    waiting: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +119,7 @@ struct WireMeta {
 
 impl From<Metadata> for NodeMeta {
     fn from(wire: Metadata) -> Self {
-        let Annotations { status, cordon } = wire.annotations.unwrap_or_default();
+        let Annotations { status, cordon, waiting } = wire.annotations.unwrap_or_default();
         let status = match status.as_deref() {
             None => Status::Unset,
             Some("Ready") => Status::Ready,
@@ -111,7 +127,8 @@ impl From<Metadata> for NodeMeta {
             Some(_) => Status::Other,
         };
         let record = cordon.and_then(|text| serde_json::from_str(&text).ok());
-        Self { name: wire.name, uid: wire.uid, version: wire.version, status, record }
+        let waiting = waiting.and_then(|text| serde_json::from_str(&text).ok());
+        Self { name: wire.name, uid: wire.uid, version: wire.version, status, record, waiting }
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Before, CORDON, CordonRecord, Node, NodeMeta, NodeName, ResourceVersion, STATUS, Status};
+use super::{Before, CORDON, CordonRecord, Node, NodeMeta, NodeName, ResourceVersion, STATUS, Status, WAITING, Waiting};
 
 /// A change of a Node's annotations and cordon. The API server refuses it when the Node has changed since it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,10 +12,12 @@ pub struct NodePatch {
     pub name: NodeName,
     /// Version at which the Node was read. Versions are never reused, so a recreated Node has another.
     pub version: ResourceVersion,
-    /// The annotation [`STATUS`] to be.
-    pub status: Status,
+    /// The annotation [`STATUS`] to be; `None` leaves it, and [`CORDON`], too.
+    pub status: Option<Status>,
     /// The annotation [`CORDON`] to be; `None` removes it.
     pub record: Option<CordonRecord>,
+    /// The annotation [`WAITING`] to be; `None` removes it.
+    pub waiting: Option<Waiting>,
     /// `spec.unschedulable` to be; `None` leaves it.
     pub unschedulable: Option<bool>,
 }
@@ -37,13 +39,23 @@ impl NodePatch {
         Self::of(node, Status::Ready, None, unschedulable)
     }
 
+    /// Records since when the node waits for a slot, and why; `None`: it waits no longer. Nothing else is changed.
+    pub fn waiting(node: &NodeMeta, waiting: Option<Waiting>) -> Self {
+        let NodeMeta { name, version, .. } = node.clone();
+        Self { name, version, status: None, record: None, waiting, unschedulable: None }
+    }
+
     /// Returns the patch as a JSON merge patch (RFC 7396): `null` removes a field.
     pub fn merge(&self) -> Value {
-        // A record of words and numbers always has a JSON form.
-        let record = self.record.as_ref().and_then(|record| serde_json::to_string(record).ok());
-        let status = if self.status == Status::Rebooting { "Rebooting" } else { "Ready" };
+        // Records of words and numbers always have a JSON form.
+        let waiting = self.waiting.as_ref().and_then(|waiting| serde_json::to_string(waiting).ok());
+        let mut annotations = json!({WAITING: waiting});
+        if let Some(status) = self.status {
+            annotations[STATUS] = json!(if status == Status::Rebooting { "Rebooting" } else { "Ready" });
+            annotations[CORDON] = json!(self.record.as_ref().and_then(|record| serde_json::to_string(record).ok()));
+        }
         // The version alone distinguishes this object from a recreated one. A wrong UID is answered 422, not 409.
-        let mut patch = json!({"metadata": {"resourceVersion": self.version, "annotations": {STATUS: status, CORDON: record}}});
+        let mut patch = json!({"metadata": {"resourceVersion": self.version, "annotations": annotations}});
         if let Some(unschedulable) = self.unschedulable {
             patch["spec"] = json!({"unschedulable": unschedulable.then_some(true)});
         }
@@ -52,6 +64,6 @@ impl NodePatch {
 
     fn of(node: &Node, status: Status, record: Option<CordonRecord>, unschedulable: Option<bool>) -> Self {
         let NodeMeta { name, version, .. } = node.meta.clone();
-        Self { name, version, status, record, unschedulable }
+        Self { name, version, status: Some(status), record, waiting: None, unschedulable }
     }
 }

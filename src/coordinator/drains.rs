@@ -28,6 +28,8 @@ pub(super) struct Drains {
 #[derive(Default)]
 struct State {
     running: HashMap<Uid, Running>,
+    /// Terms whose drains have ended here, because no pod was left or the node was uncordoned. Only a request starts them again.
+    ended: HashMap<Uid, u64>,
     stopped: bool,
 }
 
@@ -48,7 +50,10 @@ impl Drains {
     ) -> T {
         let mut state = self.state.lock();
         if !state.stopped && !state.is_running(&caller.uid, drain.term) {
-            info!("node {}: draining, {} pods to evict", caller.node, drain.plan.left());
+            match drain.plan.left() {
+                0 => {}
+                left => info!("node {}: draining, {left} pods to evict", caller.node),
+            }
             let progress = Progress::of(&drain.plan, &Schedule::default(), clock::now().clock);
             state.running.insert(caller.uid.clone(), Running { term: drain.term, progress });
             if let Err(error) = start() {
@@ -65,18 +70,22 @@ impl Drains {
         let mut state = self.state.lock();
         if state.is_running(uid, term) {
             state.running.remove(uid);
+            state.ended.insert(uid.clone(), term);
         }
         release()
     }
 
     /// Ends the drains whose slot, in the lock just read, is no longer held under their term.
     pub(super) fn end_stale(&self, lock: &LockState) {
-        self.state.lock().running.retain(|uid, running| {
+        let mut state = self.state.lock();
+        state.ended.retain(|uid, term| lock.holder(uid).is_some_and(|holder| holder.term == *term));
+        state.running.retain(|uid, running| {
             let holder = lock.holder(uid);
             let is_held = holder.is_some_and(|holder| holder.term >= running.term && holder.checked_in.is_none());
             // A lock that does not know the term yet was read before the drain began.
             is_held || lock.last_term < running.term
         });
+        drop(state);
         self.state.wake();
     }
 
@@ -91,6 +100,12 @@ impl Drains {
     /// Reports whether the drain may continue.
     pub(super) fn is_running(&self, uid: &Uid, term: u64) -> bool {
         self.state.lock().is_running(uid, term)
+    }
+
+    /// Reports whether the drain is running here, or has ended here.
+    pub(super) fn is_known(&self, uid: &Uid, term: u64) -> bool {
+        let state = self.state.lock();
+        state.stopped || state.is_running(uid, term) || state.ended.get(uid) == Some(&term)
     }
 
     /// Pauses for `limit`. Returns `true`, at once, if the drain must end.

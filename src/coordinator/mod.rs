@@ -29,6 +29,7 @@ use crate::system::guarded::Guarded;
 use crate::system::threads;
 
 use error::Error;
+use held::HeldRequests;
 use node_cache::NodeCache;
 use node_drain::Drainer;
 use node_watch::NodeWatch;
@@ -44,7 +45,7 @@ pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 /// Settings of the coordinator.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Time for which a pre-reboot request is held open while its node drains.
+    /// Time for which a pre-reboot request is held open while its node drains or waits for a slot.
     pub pre_reboot_wait: Duration,
     /// Slots and our own pods.
     pub rules: Rules,
@@ -52,6 +53,8 @@ pub struct Limits {
     pub verify_source: VerifySource,
     /// Worker threads that answer requests. At most half of them may wait for a list.
     pub workers: usize,
+    /// Maximum number of requests held open that wait for a slot.
+    pub slot_waits: usize,
 }
 
 /// `true` once this replica stops. Threads wait for it between two rounds of their work.
@@ -67,8 +70,8 @@ pub struct Coordinator {
 impl Coordinator {
     /// Starts the background threads: the watch of the nodes, the reconciler, and the deadlines of held requests.
     pub fn start(kube: Arc<Kube>, limits: Limits, metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> io::Result<Self> {
-        let Limits { pre_reboot_wait, rules, verify_source, workers } = limits;
-        let (drains, stop, node_cache) = (Arc::default(), Arc::default(), Arc::new(NodeCache::new(workers / 2)));
+        let Limits { pre_reboot_wait, rules, verify_source, workers, slot_waits } = limits;
+        let (drains, stop, node_cache) = (Arc::default(), Arc::<Stop>::default(), Arc::new(NodeCache::new(workers / 2)));
         let node_watch = NodeWatch {
             kube: Arc::clone(&kube),
             metrics: Arc::clone(&metrics),
@@ -82,15 +85,45 @@ impl Coordinator {
             drains: Arc::clone(&drains),
             stop: Arc::clone(&stop),
             ours: rules.ours.clone(),
+            slots: rules.capacity.slots,
         });
-        let reconciler = Reconciler { performer: Arc::clone(&performer), metrics: Arc::clone(&metrics), capacity: rules.capacity };
-        let drainer = Drainer { kube: Arc::clone(&kube), metrics, readiness: Arc::clone(&readiness), ours: rules.ours.clone() };
-        let held = Arc::default();
-        let requests = Arc::new(Requests { kube, node_cache, performer, drainer, drains, held, rules, verify_source, pre_reboot_wait });
-        let answering = Arc::clone(&requests);
+        let held = Arc::new(HeldRequests::new(slot_waits));
+        let drainer = Drainer {
+            kube: Arc::clone(&kube),
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            ours: rules.ours.clone(),
+            held: Arc::clone(&held),
+            replica: rules.replica.clone(),
+            slots: rules.capacity.slots,
+        };
+        let (capacity, times) = (rules.capacity, rules.times);
+        let requests = Arc::new(Requests {
+            kube,
+            node_cache,
+            performer: Arc::clone(&performer),
+            drainer,
+            drains,
+            held,
+            rules,
+            verify_source,
+            pre_reboot_wait,
+            stop: Arc::clone(&stop),
+        });
+        let reconciler = Reconciler {
+            requests: Arc::clone(&requests),
+            performer,
+            metrics,
+            capacity,
+            times,
+            kept: Guarded::default(),
+            other_slots: Guarded::default(),
+        };
+        let (answering, serving) = (Arc::clone(&requests), Arc::clone(&requests));
         threads::start("watch", move || node_watch.run())?;
         threads::start("reconciler", move || reconciler.run())?;
         threads::start("deadlines", move || answering.answer_at_deadlines())?;
+        threads::start("queue", move || serving.serve_queue())?;
         Ok(Self { requests, readiness, stop })
     }
 

@@ -9,13 +9,15 @@ use log::{info, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
-use super::perform::read_lock;
+use super::held::HeldRequests;
+use super::perform::{read_lock, write_lock};
 use super::{Error, Readiness};
-use crate::cluster::{Hosts, NodeName, Pod, Term, Uid};
+use crate::cluster::{Hosts, NodeName, Pod, Uid};
 use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
 use crate::kube::{ApiError, Kube};
+use crate::lock::{BlockedDrain, DrainReport, DrainView, Holder, Part, REPORT_EVERY};
 use crate::metrics::Metrics;
-use crate::reboot::{Caller, Drain};
+use crate::reboot::{Caller, Drain, Lock};
 use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
 
@@ -47,6 +49,11 @@ pub(super) struct Drainer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
     pub(super) ours: Ours,
+    pub(super) held: Arc<HeldRequests>,
+    /// Name of this replica, which no other has.
+    pub(super) replica: String,
+    /// `--slots`.
+    pub(super) slots: usize,
 }
 
 /// A running drain.
@@ -64,6 +71,9 @@ struct NodeDrain<'a> {
     other_hosts: Option<(Instant, Hosts)>,
     /// Pods that came back and were logged.
     logged: BTreeSet<Uid>,
+    /// The drain as this replica sees it, since its last report.
+    view: DrainView,
+    has_begun: bool,
 }
 
 /// Result of a drain.
@@ -81,7 +91,9 @@ impl Drainer {
         let (node, uid) = (&caller.node, &caller.uid);
         let (schedule, standstill, logged) = (Guarded::default(), Standstill::default(), BTreeSet::new());
         let node_read = clock::now().instant;
-        NodeDrain { drainer: self, drains, node, uid, drain, schedule, standstill, node_read, other_hosts: None, logged }.run()
+        let (other_hosts, view) = (None, DrainView { moves: true, ..DrainView::default() });
+        NodeDrain { drainer: self, drains, node, uid, drain, schedule, standstill, node_read, other_hosts, logged, view, has_begun: false }
+            .run()
     }
 
     fn evict(&self, pod: &Pod) -> Eviction {
@@ -107,20 +119,37 @@ impl NodeDrain<'_> {
                     LIST_EVERY_ON_ERROR
                 }
             };
-            if self.drains.pause(self.uid, self.drain.term, pause) {
+            if self.pause(pause) {
                 return End::TermOver;
             }
+        }
+    }
+
+    /// Pauses, and reports the drain meanwhile. Returns `true`, at once, if the drain must end.
+    fn pause(&mut self, mut pause: Duration) -> bool {
+        let part_max = REPORT_EVERY.unsigned_abs();
+        loop {
+            let part = pause.min(part_max);
+            if self.drains.pause(self.uid, self.drain.term, part) {
+                return true;
+            }
+            pause -= part;
+            if pause.is_zero() {
+                return false;
+            }
+            // An error is noticed by the next round.
+            let _ = self.held().and_then(|held| held.map_or(Ok(()), |(lock, holder)| self.report(&lock, &holder)));
         }
     }
 
     /// Lists the pods and sends the evictions that are due. Returns the pause until the next list.
     fn round(&mut self) -> Result<ControlFlow<End, Duration>, Error> {
         // The Lease is read each time, because another replica may have freed the slot.
-        let Some(term) = self.held_term()? else { return Ok(ControlFlow::Break(End::TermOver)) };
-        let now = clock::now().instant;
-        if now.saturating_duration_since(self.node_read) >= NODE_EVERY {
-            self.node_read = now;
-            if !self.is_cordoned_for(&term)? {
+        let Some((lock, holder)) = self.held()? else { return Ok(ControlFlow::Break(End::TermOver)) };
+        let now = clock::now();
+        if now.instant.saturating_duration_since(self.node_read) >= NODE_EVERY {
+            self.node_read = now.instant;
+            if !self.is_cordoned(&lock)? {
                 return Ok(ControlFlow::Break(End::DecideAgain));
             }
         }
@@ -131,11 +160,51 @@ impl NodeDrain<'_> {
             return Ok(ControlFlow::Break(End::DecideAgain));
         }
         self.schedule.lock().forget_gone(&plan);
-        let evicted = self.evict_due(&plan)?;
-        let (now, schedule) = (clock::now(), self.schedule.lock());
-        self.record(Progress::of(&plan, &schedule, now.clock));
-        let rest = schedule.rest(&plan, now.instant, LIST_EVERY);
-        Ok(ControlFlow::Continue(rest.max(self.standstill.pause(&plan, evicted, now.instant))))
+        self.know_blocked(&holder);
+        let leads = holder.part(&self.drainer.replica, now.clock) == Part::Lead;
+        let evicted = leads && self.evict_due(&plan)?;
+        let now = clock::now();
+        let progress = Progress::of(&plan, &self.schedule.lock(), now.clock);
+        let pause = self.standstill.pause(&plan, evicted, now.instant);
+        self.view.moves |= self.standstill.has_changed() || progress.is_moving(now.clock);
+        self.view.blocked = progress.is_blocked().then(|| progress.to_string());
+        self.report(&lock, &holder)?;
+        self.record(progress);
+        let limit = if leads { self.schedule.lock().rest(&plan, now.instant, LIST_EVERY) } else { LIST_EVERY };
+        Ok(ControlFlow::Continue(limit.max(pause)))
+    }
+
+    /// Takes over since when another replica has reported the drain as blocked, before the first eviction of this one.
+    fn know_blocked(&mut self, holder: &Holder) {
+        if !std::mem::replace(&mut self.has_begun, true)
+            && let Some(BlockedDrain { since, by }) = holder.drain.as_ref().and_then(|report| report.blocked.as_ref())
+        {
+            self.schedule = Guarded::new(Schedule::continuing(*since, by));
+        }
+    }
+
+    /// Reports the drain in the Lease if this replica leads it and it is time. Otherwise records that a request waits here, if one does.
+    fn report(&mut self, lock: &Lock, holder: &Holder) -> Result<(), Error> {
+        let (Drainer { kube, replica, slots, .. }, now) = (self.drainer, clock::now().clock);
+        self.view.held = self.drainer.held.holds(self.uid);
+        let next = match holder.part(replica, now) {
+            Part::Lead => {
+                let Some(report) = DrainReport::next(holder, replica, &self.view, now) else { return Ok(()) };
+                if holder.drain.as_ref().is_none_or(|before| before.replica != *replica) {
+                    info!("node {}: this replica continues the drain", self.node);
+                }
+                lock.state.report(self.uid, report, self.view.held)
+            }
+            Part::Follow if self.view.held && holder.is_ask_due(now) => lock.state.ask(self.uid, now),
+            Part::Follow => return Ok(()),
+        };
+        match write_lock(kube, &next, lock.version.as_ref(), *slots) {
+            Ok(_) => self.view.moves = false,
+            // The lock has changed since it was read. The next round reads it again.
+            Err(ApiError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Evicts by this plan on several threads, until no eviction is due or the plan is old. Reports whether one was granted.
@@ -149,7 +218,7 @@ impl NodeDrain<'_> {
             let mut evicted = false;
             while clock::now().instant.saturating_duration_since(listed) < LIST_AGE_MAX {
                 // A refused eviction changes nothing, so a blocked drain saves this read. Once pods are terminating, each eviction needs it.
-                if !self.drains.is_running(self.uid, self.drain.term) || ((is_terminating || evicted) && self.held_term()?.is_none()) {
+                if !self.drains.is_running(self.uid, self.drain.term) || ((is_terminating || evicted) && self.held()?.is_none()) {
                     break;
                 }
                 let Some(pod) = self.schedule.lock().begin(plan, clock::now().instant) else { break };
@@ -165,17 +234,18 @@ impl NodeDrain<'_> {
         evicted.into_iter().try_fold(false, |any, evicted| Ok(any | evicted?))
     }
 
-    /// Reads the Lease, and returns the drain's term if the slot is still held under it.
-    fn held_term(&self) -> Result<Option<Term>, Error> {
+    /// Reads the Lease, and returns the lock and the holder if the slot is still held under the drain's term.
+    fn held(&self) -> Result<Option<(Lock, Holder)>, Error> {
         let lock = read_lock(&self.drainer.kube, &self.drainer.readiness)?;
-        let holder = lock.state.holder(self.uid);
-        let is_held = holder.is_some_and(|holder| holder.term == self.drain.term && holder.checked_in.is_none());
-        Ok(is_held.then(|| lock.term(self.drain.term)))
+        let is_held = |holder: &&Holder| holder.term == self.drain.term && holder.checked_in.is_none();
+        let holder = lock.state.holder(self.uid).filter(is_held).cloned();
+        Ok(holder.map(|holder| (lock, holder)))
     }
 
     /// Reads the Node, and reports whether the node is still cordoned for this drain.
-    fn is_cordoned_for(&self, term: &Term) -> Result<bool, Error> {
-        Ok(self.drainer.kube.node(self.node)?.is_some_and(|node| node.is_cordoned_for(term)))
+    fn is_cordoned(&self, lock: &Lock) -> Result<bool, Error> {
+        let term = lock.term(self.drain.term);
+        Ok(self.drainer.kube.node(self.node)?.is_some_and(|node| node.is_cordoned_for(&term)))
     }
 
     /// Lists the pods and sorts them. The nodes that can run our own pods are read only if no other pods are left.

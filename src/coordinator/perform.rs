@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{Level, log, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
 use super::node_cache::NodeCache;
 use super::{Error, Readiness, Stop};
-use crate::cluster::Node;
+use crate::cluster::{LeaseVersion, Node};
 use crate::drain::Ours;
 use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
-use crate::lock::{LockState, patch, read};
+use crate::lock::{LeasePatch, LockState, patch, read};
 use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
 use crate::system::{backoff, clock};
 
@@ -52,6 +52,8 @@ pub(super) struct Performer {
     pub(super) drains: Arc<Drains>,
     pub(super) stop: Arc<Stop>,
     pub(super) ours: Ours,
+    /// `--slots`, which each write of the lock shows to the other replicas.
+    pub(super) slots: usize,
 }
 
 impl Performer {
@@ -117,10 +119,10 @@ impl Performer {
     ) -> Result<(), Error> {
         let now = clock::now();
         let result = match change {
-            Change::Lock { why, next, basis } => self
-                .kube
-                .write_lease(&patch(next, basis.as_ref().map(|version| &version.version), now.clock).0, basis.is_none())
-                .map(|lease| Fact::Lock(Lock { state: next.clone(), version: Some(lease.version), written: Some(*why) })),
+            Change::Lock { why, next, basis } => {
+                let written = write_lock(&self.kube, next, basis.as_ref(), self.slots);
+                written.map(|lock| Fact::Lock(Lock { written: Some(*why), ..lock }))
+            }
             Change::Node { why, patch } => {
                 let before = self.node_cache.version();
                 self.kube.patch_node(patch).map(|node| {
@@ -131,7 +133,7 @@ impl Performer {
         };
         match result {
             Ok(fact) => {
-                info!("node {}: {}", caller.node, change.purpose());
+                log!(if change.is_routine() { Level::Debug } else { Level::Info }, "node {}: {}", caller.node, change.purpose());
                 observed.record(fact, now.instant);
                 if let Some(lock) = &observed.lock {
                     self.drains.end_stale(&lock.value.state);
@@ -171,6 +173,15 @@ impl Performer {
             _ => Err(error.into()),
         }
     }
+}
+
+/// Writes the lock over the version `basis`; `None`: the Lease does not exist yet. Returns the lock as written, with `slots` of this
+/// replica.
+pub(super) fn write_lock(kube: &Kube, next: &LockState, basis: Option<&LeaseVersion>, slots: usize) -> Result<Lock, ApiError> {
+    let state = LockState { slots: Some(slots), ..next.clone() };
+    let LeasePatch(patch) = patch(&state, basis.map(|version| &version.version), clock::now().clock);
+    let lease = kube.write_lease(&patch, basis.is_none())?;
+    Ok(Lock { state, version: Some(lease.version), written: None })
 }
 
 /// Reads the lock from the Lease.

@@ -1,19 +1,22 @@
 //! The thread that performs `reboot::reconcile`: for holders every few seconds, for all marked nodes every few minutes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, info, warn};
+use log::{Level, info, log, warn};
 
 use super::Error;
 use super::error::error_chain;
 use super::perform::{Performer, read_lock};
+use super::request::Requests;
 use crate::cluster::{HexId, Member, NodeName, Uid};
 use crate::fleetlock::GroupName;
-use crate::lock::{Capacity, KeepReason};
+use crate::lock::{Capacity, Holder, KeepReason, LockState, Place, Times};
 use crate::metrics::Metrics;
 use crate::reboot::reconcile::{self, Step};
 use crate::reboot::{Caller, Now, Observed};
+use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
 
 /// Time between two checks of the holders, which read the Lease and one Node for each holder.
@@ -27,9 +30,15 @@ const STEPS_MAX: usize = 12;
 
 /// Finishes what a crash or an administrator has interrupted, if no request does.
 pub(super) struct Reconciler {
+    pub(super) requests: Arc<Requests>,
     pub(super) performer: Arc<Performer>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) capacity: Capacity,
+    pub(super) times: Times,
+    /// Reason for which each holder kept its slot when it was logged last.
+    pub(super) kept: Guarded<HashMap<Uid, KeepReason>>,
+    /// Another replica's `--slots`, if it differs and was logged.
+    pub(super) other_slots: Guarded<Option<usize>>,
 }
 
 impl Reconciler {
@@ -48,39 +57,78 @@ impl Reconciler {
     }
 
     fn round(&self, round: u32) -> Result<(), Error> {
-        self.holders()?;
-        if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans() } else { Ok(()) }
+        let lock = self.holders()?;
+        if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans(&lock) } else { Ok(()) }
     }
 
-    fn holders(&self) -> Result<(), Error> {
+    /// Reconciles the holders. Returns the lock as it was read before.
+    fn holders(&self) -> Result<LockState, Error> {
         let Performer { kube, readiness, .. } = &*self.performer;
         let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
         self.metrics.slots(self.capacity, &lock.state);
-        for holder in lock.state.holders {
-            self.node(&holder.node, &holder.uid, |observed, now| reconcile::holder(&holder.uid, observed, now.clock));
+        self.compare_slots(&lock.state);
+        self.kept.lock().retain(|uid, _| lock.state.holder(uid).is_some());
+        for holder in &lock.state.holders {
+            let (node, uid) = (&holder.node, &holder.uid);
+            match self.node(node, uid, |observed, now| reconcile::holder(uid, observed, &self.times, now.clock)) {
+                Some(why) => {
+                    self.log_kept(holder, why);
+                    if matches!(why, KeepReason::Draining | KeepReason::Blocked) {
+                        self.requests.take_over(holder);
+                    }
+                }
+                // If the slot was given back before its node was back in service, annotation and cordon are removed now.
+                None => _ = self.node(node, uid, |observed, now| reconcile::orphan(node, uid, observed, now.clock)),
+            }
         }
-        Ok(())
+        Ok(lock.state)
     }
 
-    fn orphans(&self) -> Result<(), Error> {
+    /// Logs once if another replica runs with another `--slots`, as during a rolling update.
+    fn compare_slots(&self, lock: &LockState) {
+        let (own, other) = (self.capacity.slots, lock.slots.filter(|slots| *slots != self.capacity.slots));
+        let mut logged = self.other_slots.lock();
+        if let Some(other) = other.filter(|other| *logged != Some(*other)) {
+            warn!("this replica runs with --slots {own}, and another one with --slots {other}; use one number for all");
+        }
+        *logged = other;
+    }
+
+    /// Logs why a holder keeps its slot, if the reason has changed.
+    fn log_kept(&self, holder: &Holder, why: KeepReason) {
+        if self.kept.lock().insert(holder.uid.clone(), why) == Some(why) {
+            return;
+        }
+        let level = if why == KeepReason::ApprovedForLong { Level::Warn } else { Level::Info };
+        log!(level, "node {} keeps its slot: it {why} ({})", holder.node, holder.state(&self.times));
+    }
+
+    fn orphans(&self, lock: &LockState) -> Result<(), Error> {
         let Performer { kube, node_cache, .. } = &*self.performer;
-        for member in node_cache.cached_facts(kube)?.members.into_iter().filter(Member::has_our_annotations) {
+        let facts = node_cache.cached_facts(kube)?;
+        let now = clock::now().clock;
+        for Place { since, node } in facts.queue {
+            if lock.is_abandoned(since, self.capacity.room(&lock.holders), now) {
+                _ = self.node(&node, &Uid::default(), |observed, now| reconcile::waiter(observed, self.capacity, now.clock));
+            }
+        }
+        for member in facts.members.into_iter().filter(Member::has_our_annotations) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
                 info!("node {name} is marked Rebooting by hand or by another manager; it counts as unavailable");
                 continue;
             }
-            self.node(name, &uid, |observed, now| reconcile::orphan(name, &uid, observed, now.clock));
+            _ = self.node(name, &uid, |observed, now| reconcile::orphan(name, &uid, observed, now.clock));
         }
         Ok(())
     }
 
-    fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) {
-        match self.steps(node, uid, next) {
-            Ok(Some(why)) => debug!("node {node} keeps its slot: it {why}"),
-            Ok(None) => {}
-            Err(error) => warn!("cannot reconcile node {node}: {}", error_chain(&error)),
-        }
+    /// Performs `next`, and logs an error. Returns the reason if a slot is kept.
+    fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) -> Option<KeepReason> {
+        self.steps(node, uid, next).unwrap_or_else(|error| {
+            warn!("cannot reconcile node {node}: {}", error_chain(&error));
+            None
+        })
     }
 
     /// Performs `next` until nothing is left to do. Returns the reason if a slot is kept.
@@ -91,12 +139,7 @@ impl Reconciler {
         let mut unknown_outcomes = 0;
         for _ in 0..STEPS_MAX {
             match next(&observed, clock::now()) {
-                Step::Change(change, why) => {
-                    if let Some(why) = why {
-                        info!("node {node}: its slot can be freed: {why}");
-                    }
-                    self.performer.change(&caller, &change, &mut observed, &mut unknown_outcomes)?;
-                }
+                Step::Change(change) => self.performer.change(&caller, &change, &mut observed, &mut unknown_outcomes)?,
                 Step::Done(why) => return Ok(why),
                 Step::Read(question) => self.performer.read(&caller, question, &mut observed)?,
             }

@@ -1,19 +1,36 @@
-//! A request from start to end: find its node, check its permission, decide, and hold the request while the node drains.
+//! A request from start to end: find its node, check its permission, decide, and hold the request while the node drains or waits for a
+//! slot.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::debug;
+
 use super::drains::Drains;
-use super::held::{HeldRequest, HeldRequests};
+use super::error::error_chain;
+use super::held::{HeldClient, HeldRequest, HeldRequests};
 use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
-use super::perform::{Decision, Performer, Waiting};
-use super::{Error, Presence, Responder, authorize};
+use super::perform::{Decision, Performer, Waiting, read_lock, write_lock};
+use super::{Error, Presence, Responder, Stop, authorize};
 use crate::access::{Origin, VerifySource};
+use crate::drain::DrainPlan;
 use crate::fleetlock::{Found, Reply, Request};
-use crate::kube::Kube;
+use crate::kube::{ApiError, Kube};
+use crate::lock::{Holder, Part};
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
-use crate::system::{clock, threads};
+use crate::system::{backoff, clock, threads};
+
+/// Time between two reads of the Lease while requests wait for a slot. With the second for which a request gives way, a free slot is
+/// taken within two seconds.
+const LEASE_EVERY: Duration = Duration::from_millis(700);
+
+/// Number of attempts to write the Lease when this replica stops.
+const HAND_OVER_ATTEMPTS: u32 = 3;
+
+/// A longer wait ends up to a fifth earlier, at random, so that not all nodes ask again at the same time.
+const SPREAD_FROM: Duration = Duration::from_secs(120);
 
 /// Answers requests.
 pub(super) struct Requests {
@@ -26,12 +43,13 @@ pub(super) struct Requests {
     pub(super) rules: Rules,
     pub(super) verify_source: VerifySource,
     pub(super) pre_reboot_wait: Duration,
+    pub(super) stop: Arc<Stop>,
 }
 
 impl Requests {
     pub(super) fn steady_state(&self, request: &Request, origin: &Origin) -> Reply {
         let decision = self.decide_for_caller(request, origin, |caller, observed| {
-            self.performer.perform(caller, observed, |observed, now| steady_state::next(caller, observed, now))
+            self.performer.perform(caller, observed, |observed, now| steady_state::next(caller, observed, &self.rules.times, now))
         });
         match decision {
             // Zincati looks for no update until its check-in gets 200, also on a machine that has not joined the cluster yet.
@@ -43,34 +61,33 @@ impl Requests {
     }
 
     pub(super) fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
-        let deadline = clock::now().instant + self.pre_reboot_wait;
+        let wait = self.pre_reboot_wait;
+        let wait = if wait < SPREAD_FROM { wait } else { wait.mul_f64(0.8 + 0.2 * backoff::jitter()) };
+        let deadline = clock::now().instant + wait;
         let decision = self.decide_for_caller(request, origin, |caller, observed| self.decide_pre_reboot(caller, observed, &presence));
-        self.answer_or_hold(decision, deadline, presence, responder);
+        self.answer_or_hold(decision, deadline, HeldClient { address: origin.peer, presence, responder });
     }
 
     /// Decides a held request again.
     fn resume(self: &Arc<Self>, request: HeldRequest) {
-        let HeldRequest { caller, term, deadline, presence, responder } = request;
+        let HeldRequest { caller, term, slot: _, deadline, client } = request;
         let mut observed = Observed::new(caller.uid.clone(), term);
-        let decision = self.decide_pre_reboot(&caller, &mut observed, &presence);
-        self.answer_or_hold(decision, deadline, presence, responder);
+        let decision = self.decide_pre_reboot(&caller, &mut observed, &client.presence);
+        self.answer_or_hold(decision, deadline, client);
     }
 
     /// Answers a pre-reboot request, or holds it.
-    fn answer_or_hold(
-        self: &Arc<Self>,
-        decision: Result<Decision, Error>,
-        deadline: Instant,
-        presence: Arc<Presence>,
-        responder: Responder,
-    ) {
+    fn answer_or_hold(self: &Arc<Self>, decision: Result<Decision, Error>, deadline: Instant, client: HeldClient) {
         match decision {
-            Ok(Decision::Answer(outcome)) => responder(outcome.into()),
+            Ok(Decision::Answer(outcome)) => (client.responder)(outcome.into()),
             Ok(Decision::Wait(waiting)) => {
-                let Waiting { wait: Wait::Drain(drain), caller, term } = *waiting;
-                self.hold(HeldRequest { caller, term, deadline, presence, responder }, &drain);
+                let Waiting { wait, caller, term } = *waiting;
+                match wait {
+                    Wait::Drain(drain) => self.hold(HeldRequest { caller, term, slot: None, deadline, client }, &drain),
+                    Wait::Slot(slot) => self.hold_for_slot(HeldRequest { caller, term, slot: Some(slot), deadline, client }),
+                }
             }
-            Err(error) => responder(error.into()),
+            Err(error) => (client.responder)(error.into()),
         }
     }
 
@@ -113,30 +130,103 @@ impl Requests {
         Ok(Decision::Answer(Outcome::UnknownNode(id)))
     }
 
+    /// Continues the drain of `holder` if the replica that ran it has stopped.
+    pub(super) fn take_over(self: &Arc<Self>, holder: &Holder) {
+        let leads = holder.part(&self.rules.replica, clock::now().clock) == Part::Lead;
+        if !leads || self.drains.is_known(&holder.uid, holder.term) {
+            return;
+        }
+        let Some(id) = holder.machine else { return };
+        let Holder { node, uid, group, term, since, .. } = holder;
+        let caller = Caller { node: node.clone(), uid: uid.clone(), id, group: group.clone(), arrived: *since };
+        let drain = Drain { term: *term, since: *since, plan: DrainPlan::default() };
+        self.drains.while_running(&caller, &drain, || self.start_drain(&caller, &drain), || {});
+    }
+
+    fn start_drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) -> io::Result<()> {
+        let (this, caller, drain) = (Arc::clone(self), caller.clone(), drain.clone());
+        threads::start("drain", move || this.drain(&caller, &drain))
+    }
+
     /// Holds a request until its node is drained, and starts the drain if it is not running.
     fn hold(self: &Arc<Self>, request: HeldRequest, drain: &Drain) {
-        let (caller, presence) = (request.caller.clone(), Arc::clone(&request.presence));
-        let start = || {
-            let (this, caller, drain) = (Arc::clone(self), caller.clone(), drain.clone());
-            threads::start("drain", move || this.drain(&caller, &drain))
-        };
-        let answered = self.drains.while_running(&caller, drain, start, || self.held.hold(request));
+        let (caller, presence) = (request.caller.clone(), Arc::clone(&request.client.presence));
+        let answered = self.drains.while_running(&caller, drain, || self.start_drain(&caller, drain), || self.held.hold(request));
         self.held.drop_at_hang_up(&presence);
-        if let Some((request, reply)) = answered {
-            (request.responder)(reply);
+        answer(answered);
+    }
+
+    /// Holds a request until a slot is free.
+    fn hold_for_slot(&self, request: HeldRequest) {
+        let presence = Arc::clone(&request.client.presence);
+        let answered = self.held.hold(request);
+        self.held.drop_at_hang_up(&presence);
+        answer(answered);
+    }
+
+    /// Decides held requests again once a slot is free, beginning with the node that has waited longest. Runs until the process stops.
+    pub(super) fn serve_queue(self: &Arc<Self>) {
+        while self.held.wait_for_slot_waits() {
+            threads::on_fresh_stack(|| self.offer_free_slots());
+            if *self.stop.wait(LEASE_EVERY.mul_f64(0.8 + 0.2 * backoff::jitter()), |stop| *stop) {
+                return;
+            }
         }
     }
 
-    /// Answers each held request at its deadline with the progress of the drain. Runs until the process stops.
+    fn offer_free_slots(self: &Arc<Self>) {
+        match read_lock(&self.kube, &self.performer.readiness) {
+            Ok(lock) => {
+                let room = self.rules.capacity.room(&lock.state.holders);
+                self.held.take_for_slots(room).into_iter().for_each(|request| self.resume(request));
+            }
+            Err(error) => debug!("cannot read the Lease while nodes wait for a slot, will retry: {}", error_chain(&error)),
+        }
+    }
+
+    /// Answers each held request at its deadline with the progress of the drain, or the reason of its wait. Runs until the process stops.
     pub(super) fn answer_at_deadlines(&self) {
-        self.held.answer_at_deadlines(|caller| Outcome::draining(&caller.node, self.drains.progress(&caller.uid).as_ref()).into());
+        self.held.answer_at_deadlines(|HeldRequest { caller, slot, .. }| match slot {
+            Some(slot) => slot.refusal.clone().into(),
+            None => Outcome::draining(&caller.node, self.drains.progress(&caller.uid).as_ref()).into(),
+        });
     }
 
-    /// Answers the held requests and ends the drains.
+    /// Answers the held requests, ends the drains, and hands them over to the other replicas.
     pub(super) fn stop(&self) {
-        for (request, reply) in self.drains.stop(|| self.held.close()) {
-            (request.responder)(reply);
+        let (waiting, drained): (Vec<_>, Vec<_>) =
+            self.drains.stop(|| self.held.close()).into_iter().partition(|(request, _)| request.slot.is_some());
+        answer(waiting);
+        for (request, reply) in drained {
+            self.answer_last(request, reply);
         }
+        if let Err(error) = self.hand_over() {
+            debug!("cannot hand over the drains of this replica: {}", error_chain(&error));
+        }
+    }
+
+    /// Decides a last time for a request that was held for a drain. If nothing is left on its node but the pod of this process, which is
+    /// terminating, the node is approved.
+    fn answer_last(&self, request: HeldRequest, reply: Reply) {
+        let HeldRequest { caller, term, client, .. } = request;
+        let mut observed = Observed::new(caller.uid.clone(), term);
+        let reply = match self.decide_pre_reboot(&caller, &mut observed, &client.presence) {
+            Ok(Decision::Answer(outcome @ Outcome::Approved(..))) => outcome.into(),
+            _ => reply,
+        };
+        (client.responder)(reply);
+    }
+
+    fn hand_over(&self) -> Result<(), Error> {
+        for _ in 0..HAND_OVER_ATTEMPTS {
+            let lock = read_lock(&self.kube, &self.performer.readiness)?;
+            let Some(next) = lock.state.hand_over(&self.rules.replica) else { return Ok(()) };
+            match write_lock(&self.kube, &next, lock.version.as_ref(), self.rules.capacity.slots) {
+                Err(ApiError::Conflict { .. }) => {}
+                result => return result.map(drop).map_err(Error::from),
+            }
+        }
+        Ok(())
     }
 
     /// Drains a node, then continues with the request that is held for it.
@@ -146,7 +236,14 @@ impl Requests {
         match (held, end) {
             (None, _) => {}
             (Some(request), End::DecideAgain) => self.resume(request),
-            (Some(request), End::TermOver) => (request.responder)(Outcome::drain_ended(&caller.node).into()),
+            (Some(request), End::TermOver) => (request.client.responder)(Outcome::drain_ended(&caller.node).into()),
         }
+    }
+}
+
+/// Answers requests that are not held.
+fn answer(answered: Vec<(HeldRequest, Reply)>) {
+    for (request, reply) in answered {
+        (request.client.responder)(reply);
     }
 }

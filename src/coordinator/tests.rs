@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::drains::Drains;
-use super::held::{HeldRequest, HeldRequests};
+use super::held::{HeldClient, HeldRequest, HeldRequests};
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{GroupName, Kind, Reply};
@@ -31,41 +31,43 @@ fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
     let term = Some(HeldTerm { term: 5, approved: None, checked_in: false });
     let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
     let deadline = clock::now().instant + limit;
-    (HeldRequest { caller, term, deadline, presence: Arc::default(), responder }, answer)
+    let client = HeldClient { address: [127, 0, 0, 1].into(), presence: Arc::default(), responder };
+    (HeldRequest { caller, term, slot: None, deadline, client }, answer)
 }
 
 #[track_caller]
-fn check(rejected: Option<(HeldRequest, Reply)>, want: Option<(Instant, Kind)>) {
-    assert_eq!(rejected.map(|(request, reply)| (request.deadline, reply.kind())), want);
+fn check(rejected: &[(HeldRequest, Reply)], want: Option<(Instant, Kind)>) {
+    let rejected: Vec<_> = rejected.iter().map(|(request, reply)| (request.deadline, reply.kind())).collect();
+    assert_eq!(rejected, want.into_iter().collect::<Vec<_>>());
 }
 
 #[test]
 fn of_two_requests_of_a_node_the_newer_is_held() {
-    let held = HeldRequests::default();
+    let held = HeldRequests::new(8);
     let [first, second, late] = [10, 30, 20].map(|seconds| request(Duration::from_secs(seconds)).0);
     let deadlines = [&first, &second, &late].map(|request| request.deadline);
-    check(held.hold(first), None);
-    check(held.hold(second), Some((deadlines[0], Kind::Superseded)));
-    check(held.hold(late), Some((deadlines[2], Kind::Superseded)));
+    check(&held.hold(first), None);
+    check(&held.hold(second), Some((deadlines[0], Kind::Superseded)));
+    check(&held.hold(late), Some((deadlines[2], Kind::Superseded)));
     assert_eq!(held.take(&Uid("u".to_owned()), 5).map(|request| request.deadline), Some(deadlines[1]));
 }
 
 #[test]
 fn a_request_is_taken_once_and_not_for_an_earlier_term() {
-    let (held, uid) = (HeldRequests::default(), Uid("u".to_owned()));
-    check(held.hold(request(LONG).0), None);
+    let (held, uid) = (HeldRequests::new(8), Uid("u".to_owned()));
+    check(&held.hold(request(LONG).0), None);
     let taken = [4, 6, 6].map(|term| held.take(&uid, term).is_some());
     assert_eq!(taken, [false, true, false]);
 }
 
 #[test]
 fn nothing_is_held_once_the_replica_stops() {
-    let held = HeldRequests::default();
-    check(held.hold(request(LONG).0), None);
+    let held = HeldRequests::new(8);
+    check(&held.hold(request(LONG).0), None);
     assert_eq!(held.close().into_iter().map(|(_, reply)| reply.kind()).collect::<Vec<_>>(), [Kind::ShuttingDown]);
     let late = request(LONG).0;
     let deadline = late.deadline;
-    check(held.hold(late), Some((deadline, Kind::ShuttingDown)));
+    check(&held.hold(late), Some((deadline, Kind::ShuttingDown)));
     assert!(held.take(&Uid("u".to_owned()), 5).is_none() && held.close().is_empty());
     held.answer_at_deadlines(|_caller| unreachable!());
 }
@@ -73,13 +75,13 @@ fn nothing_is_held_once_the_replica_stops() {
 #[test]
 fn a_client_that_hangs_up_before_or_after_its_request_is_held_is_not_held() {
     for gone_before in [true, false] {
-        let held = Arc::<HeldRequests>::default();
+        let held = Arc::new(HeldRequests::new(8));
         let (request, answer) = request(LONG);
-        let presence = Arc::clone(&request.presence);
+        let presence = Arc::clone(&request.client.presence);
         if gone_before {
             presence.hang_up();
         }
-        check(held.hold(request), None);
+        check(&held.hold(request), None);
         held.drop_at_hang_up(&presence);
         presence.hang_up();
         assert_eq!(answer.try_recv(), Ok(Kind::BadRequest), "{gone_before}");
@@ -89,15 +91,15 @@ fn a_client_that_hangs_up_before_or_after_its_request_is_held_is_not_held() {
 
 #[test]
 fn a_request_is_answered_at_its_deadline_also_when_an_earlier_one_comes() {
-    let held = HeldRequests::default();
+    let held = HeldRequests::new(8);
     let (mut other, _answer) = request(LONG);
     other.caller.uid = Uid("other".to_owned());
     std::thread::scope(|scope| {
-        scope.spawn(|| held.answer_at_deadlines(|caller| Reply::refusal(Kind::Draining, caller.node.to_string())));
-        check(held.hold(other), None);
+        scope.spawn(|| held.answer_at_deadlines(|held| Reply::refusal(Kind::Draining, held.caller.node.to_string())));
+        check(&held.hold(other), None);
         for limit in [Duration::ZERO, Duration::from_millis(1)] {
             let (request, answer) = request(limit);
-            check(held.hold(request), None);
+            check(&held.hold(request), None);
             assert_eq!(answer.recv_timeout(LONG), Ok(Kind::Draining));
         }
         assert_eq!(held.close().len(), 1);
@@ -148,7 +150,7 @@ fn a_drain_without_a_thread_is_started_with_the_next_request() {
 fn a_drain_ends_when_its_slot_is_not_held_under_its_term() {
     let Caller { node, uid, group, arrived, .. } = request(LONG).0.caller;
     let first = LockState::default().take(&node, &uid, &group, arrived);
-    let (term, freed, checked_in) = (first.last_term, first.free(&uid), first.check_in(&uid, arrived));
+    let (term, freed, checked_in) = (first.last_term, first.free(&uid, arrived), first.check_in(&uid, arrived));
     let again = freed.take(&node, &uid, &group, arrived);
     for (lock, ends) in [(LockState::default(), false), (first, false), (checked_in, true), (freed, true), (again, false)] {
         let drains = Drains::default();
@@ -196,8 +198,8 @@ fn overlap<T, U: Send>(first: impl FnOnce(&dyn Fn()) -> T, second: impl FnOnce()
 
 #[test]
 fn a_request_never_waits_for_a_drain_that_has_ended() {
-    let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
-    let hold = || assert!(held.hold(request(LONG).0).is_none());
+    let (drains, held, uid) = (Drains::default(), HeldRequests::new(8), Uid("u".to_owned()));
+    let hold = || assert!(held.hold(request(LONG).0).is_empty());
     let take = || held.take(&uid, 5).is_some();
     assert!(starts(&drains, 5));
     let starts_first = |pause: &dyn Fn()| {
@@ -221,8 +223,8 @@ fn a_request_never_waits_for_a_drain_that_has_ended() {
 
 #[test]
 fn a_drain_that_is_stopped_finds_no_request_to_answer() {
-    let (drains, held, uid) = (Drains::default(), HeldRequests::default(), Uid("u".to_owned()));
-    assert!(starts_and_holds(&drains, 5, || assert!(held.hold(request(LONG).0).is_none())));
+    let (drains, held, uid) = (Drains::default(), HeldRequests::new(8), Uid("u".to_owned()));
+    assert!(starts_and_holds(&drains, 5, || assert!(held.hold(request(LONG).0).is_empty())));
     let stop = |pause: &dyn Fn()| {
         drains.stop(|| {
             pause();
@@ -232,4 +234,56 @@ fn a_drain_that_is_stopped_finds_no_request_to_answer() {
     let end = || drains.pause(&uid, 5, LONG) && drains.end(&uid, 5, || held.take(&uid, 5).is_none());
     let (stopped, found_none) = overlap(stop, end);
     assert!(stopped.len() == 1 && found_none);
+}
+
+/// Holds a request that waits for a slot since this second: of node `n<since>`, from this address.
+fn waits(held: &HeldRequests, since: i64, address: u8) -> Vec<(Timestamp, Kind)> {
+    let (mut waiting, _answer) = request(LONG);
+    let (node, since) = (NodeName(format!("n{since}")), Timestamp::from_second(since).unwrap());
+    waiting.caller.uid = Uid(node.to_string());
+    let refusal = crate::fleetlock::Refusal::new(Kind::SlotsTaken, "all slots are taken");
+    waiting.slot = Some(crate::reboot::SlotWait { place: crate::lock::Place { since, node }, refusal });
+    waiting.client.address = [10, 0, 0, address].into();
+    let since = |request: &HeldRequest| request.slot.as_ref().unwrap().place.since;
+    held.hold(waiting).iter().map(|(request, reply)| (since(request), reply.kind())).collect()
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+#[test]
+fn a_free_slot_is_offered_to_the_request_that_has_waited_longest() {
+    let held = HeldRequests::new(8);
+    for (number, since) in [30, 10, 20].into_iter().enumerate() {
+        assert_eq!(waits(&held, since, u8::try_from(number).unwrap()), []);
+    }
+    let take = |count| held.take_for_slots(count).iter().map(|held| held.caller.uid.0.clone()).collect::<Vec<_>>();
+    assert_eq!((take(0), take(2), take(9)), (vec![], vec!["n10".to_owned(), "n20".to_owned()], vec!["n30".to_owned()]));
+}
+
+#[test]
+fn of_too_many_waiting_requests_the_latest_is_answered() {
+    let held = HeldRequests::new(8);
+    // A quarter for one address.
+    assert_eq!(waits(&held, 30, 1), []);
+    assert_eq!(waits(&held, 20, 1), []);
+    assert_eq!(waits(&held, 10, 1), [(second(30), Kind::SlotsTaken)]);
+    assert_eq!(waits(&held, 40, 1), [(second(40), Kind::SlotsTaken)]);
+    for address in 2..=7 {
+        assert_eq!(waits(&held, 100 + i64::from(address), address), []);
+    }
+    assert_eq!(waits(&held, 50, 8), [(second(107), Kind::SlotsTaken)], "eight of all");
+}
+
+#[test]
+fn a_request_that_waits_for_a_slot_is_not_taken_by_a_drain() {
+    let held = HeldRequests::new(8);
+    waits(&held, 10, 1);
+    assert!(held.take(&Uid("n10".to_owned()), 99).is_none() && !held.holds(&Uid("n10".to_owned())));
+    check(&held.hold(request(LONG).0), None);
+    assert!(held.holds(&Uid("u".to_owned())));
+    assert_eq!(held.take_for_slots(9).len(), 1);
+    assert_eq!(held.close().len(), 1);
+    assert!(!held.wait_for_slot_waits(), "closed");
 }

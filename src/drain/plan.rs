@@ -28,6 +28,8 @@ pub enum Skipped {
     CameBack,
     /// Controlled by a DaemonSet, which recreates the pod here at once: DaemonSet pods tolerate the cordon.
     Daemon,
+    /// The pod of this process, which is terminating and ends after its last answer.
+    Ending,
     /// All containers have ended.
     Finished,
     /// The mirror of a static pod; the API cannot end it.
@@ -59,7 +61,7 @@ impl DrainPlan {
         let mut plan = Self::default();
         for pod in pods {
             let own = ours.is(pod);
-            match skipped(pod, own, since, other_hosts) {
+            match skipped(pod, own, since, other_hosts).or_else(|| ours.is_ending(pod).then_some(Skipped::Ending)) {
                 Some(why) => plan.skipped.push((pod.clone(), why)),
                 None if pod.ends.is_some() => plan.terminating.push(pod.clone()),
                 None if own => plan.own.push(pod.clone()),
@@ -130,6 +132,12 @@ impl Ours {
     pub fn is(&self, pod: &Pod) -> bool {
         let replica = self.namespace.as_ref() == Some(&pod.key.namespace) && self.service_account.as_ref() == Some(&pod.service_account);
         self.is_this(pod) || replica
+    }
+
+    /// Reports whether this process runs in `pod`, which is terminating. If nothing else is left, this process approves as its last act,
+    /// because no other replica may be running yet.
+    fn is_ending(&self, pod: &Pod) -> bool {
+        pod.ends.is_some() && self.is_this(pod)
     }
 
     /// Reports whether this process runs in `pod`.
@@ -237,7 +245,7 @@ mod tests {
         check(&own(SINCE), true, "own");
         check(&own(LATE), true, "own");
         check(&json!({"metadata": {"uid": "me"}}), true, "own");
-        check(&json!({"metadata": {"uid": "me", "deletionTimestamp": LATE}}), false, "terminating");
+        check(&json!({"metadata": {"uid": "me", "deletionTimestamp": LATE}}), false, "Ending");
         check(&json!({"metadata": {"namespace": "rm"}}), true, "evict");
     }
 
@@ -336,5 +344,17 @@ mod tests {
         let plan = DrainPlan::of(&[me.clone(), other.clone()], &ours(), since, None);
         assert_eq!(plan.candidates(), [other]);
         assert_eq!(DrainPlan::of(std::slice::from_ref(&me), &ours(), since, None).candidates(), [me]);
+    }
+    #[test]
+    fn only_the_terminating_pod_of_this_process_is_left_to_end_by_itself() {
+        let own = |uid: &str, ends: Value| {
+            pod(
+                &json!({"metadata": {"name": uid, "namespace": "rm", "uid": uid, "deletionTimestamp": ends}, "spec": {"serviceAccountName": "rm"}}),
+            )
+        };
+        for (uid, ends, left) in [("me", json!(LATE), 0), ("me", Value::Null, 1), ("peer", json!(LATE), 1)] {
+            let plan = DrainPlan::of(&[own(uid, ends.clone())], &ours(), SINCE.parse().unwrap(), Some(&other_host()));
+            assert_eq!(plan.left(), left, "{uid} {ends}");
+        }
     }
 }

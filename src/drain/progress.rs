@@ -14,6 +14,10 @@ const POSTPONED_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// A deadline that is further away than this is shown.
 const DEADLINE_MARGIN: SignedDuration = SignedDuration::from_mins(2);
 
+/// Time to its deadline for which a terminating pod counts as progress. A pod with a grace period of a week must not hold up other nodes
+/// for a week.
+const GRACE_MAX: SignedDuration = SignedDuration::from_mins(30);
+
 /// Progress of a drain. Displayed as the clause that ends "node worker-3 ".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -103,9 +107,11 @@ impl Progress {
         self.error.is_some() || !self.blocked.is_empty() || self.terminating.iter().any(|pod| pod.deadline == Deadline::Overdue)
     }
 
-    /// Reports whether the drain makes progress at `now` without a change of its pods: a pod is terminating, and not overdue.
+    /// Reports whether the drain makes progress at `now` without a change of its pods: a pod is terminating, is not overdue, and has a
+    /// deadline that other nodes can wait for.
     pub fn is_moving(&self, now: Timestamp) -> bool {
-        self.terminating.iter().any(|pod| Deadline::of(pod.ends, now) != Deadline::Overdue)
+        let is_soon = |pod: &Terminating| pod.ends.duration_since(now) <= GRACE_MAX && Deadline::of(pod.ends, now) != Deadline::Overdue;
+        self.terminating.iter().any(is_soon)
     }
 }
 
@@ -279,7 +285,8 @@ mod tests {
             let progress = Progress::of(&plan, &Schedule::default(), now);
             check(&progress, &format!("has 1 pod left: {want}"), is_blocked);
             let earlier = Progress::of(&plan, &Schedule::default(), Timestamp::UNIX_EPOCH);
-            assert_eq!(earlier.is_moving(now), !is_blocked, "the pods may have been listed long before");
+            let is_near = now >= "2026-01-01T00:30:00Z".parse().unwrap();
+            assert_eq!(earlier.is_moving(now), is_near && !is_blocked, "the pods may have been listed long before");
         }
     }
 
@@ -289,9 +296,12 @@ mod tests {
         let waiting = vec![Waiting { pod: key("b"), owner: key("c") }];
         let still = Progress { left: 2, blocked, waiting, ..Progress::default() };
         assert!(!still.is_moving(Timestamp::UNIX_EPOCH));
-        let both =
-            vec![terminating("d", Deadline::Overdue, &[]), Terminating { ends: Timestamp::MAX, ..terminating("e", Deadline::Far, &[]) }];
-        assert!(Progress { terminating: both, ..still }.is_moving("2026-01-01T00:00:00Z".parse().unwrap()), "one of them");
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (minutes, moves) in [(-2, false), (-1, true), (0, true), (30, true), (31, false), (7 * 24 * 60, false)] {
+            let ends = now + SignedDuration::from_mins(minutes);
+            let both = vec![terminating("d", Deadline::Overdue, &[]), Terminating { ends, ..terminating("e", Deadline::Far, &[]) }];
+            assert_eq!(Progress { terminating: both, ..still.clone() }.is_moving(now), moves, "{minutes}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Schedule {
     owners: HashMap<Owner, String>,
     /// Time before which no eviction is sent, because the API server limits the rate.
     quiet_until: Option<Instant>,
+    /// Time since which the drain was blocked at another replica, and the reason, which names the pods.
+    before: Option<(Timestamp, String)>,
 }
 
 /// A controller: namespace, kind and name.
@@ -60,6 +62,12 @@ struct Wait {
 }
 
 impl Schedule {
+    /// Creates the schedule of a drain that another replica began and that was blocked since then by `blocked`, which names the pods. A pod
+    /// that is refused here, too, has been refused since then.
+    pub fn continuing(since: Timestamp, blocked: &str) -> Self {
+        Self { before: Some((since, blocked.to_owned())), ..Self::default() }
+    }
+
     /// Returns the next pod to evict now. The eviction is in flight until [`Schedule::record`].
     pub fn begin(&mut self, plan: &DrainPlan, now: Instant) -> Option<Pod> {
         let pod = self.due(plan, now).into_iter().next()?.clone();
@@ -133,7 +141,8 @@ impl Schedule {
                 attempts.wait.refused(WAIT_FIRST, now, jitter);
             }
         }
-        let since = attempts.refused.as_ref().map_or(clock, |(since, _)| *since);
+        let before = self.before.as_ref().filter(|(_, blocked)| blocked.contains(&pod.key.to_string())).map_or(clock, |(since, _)| *since);
+        let since = attempts.refused.as_ref().map_or(before, |(since, _)| *since);
         attempts.refused = Some((since, eviction));
     }
 
@@ -321,5 +330,16 @@ mod tests {
             Progress::of(&plan, &schedule, CLOCK).to_string(),
             "has 2 pods left: pod shop/a is not evicted: webhook since 1970-01-01T00:00:00Z"
         );
+    }
+
+    #[test]
+    fn a_pod_that_was_refused_at_another_replica_has_been_refused_since_then() {
+        let (now, clock) = (start(), Timestamp::from_second(1_000).unwrap());
+        let mut schedule = Schedule::continuing(Timestamp::UNIX_EPOCH, "has 2 pods left: pod shop/a is protected by a budget");
+        let mut since = |name: &str| {
+            schedule.record(&pod(name), by_budget(), now, clock, 0.0);
+            schedule.refused(&pod(name)).unwrap().since
+        };
+        assert_eq!((since("a"), since("b")), (Timestamp::UNIX_EPOCH, clock));
     }
 }

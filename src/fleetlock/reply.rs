@@ -44,6 +44,8 @@ kinds! {
     Contended = "contended", 503;
     /// The caller is a control-plane node, and another one is unavailable.
     ControlPlaneUnavailable = "control_plane_unavailable", 404;
+    /// The node gave its slot back, and must wait before it may take one again.
+    Deferred = "deferred", 404;
     /// A pod is kept on the node by a PodDisruptionBudget, an admission webhook or a missing right.
     DrainBlocked = "drain_blocked", 404;
     /// Pods are leaving the node.
@@ -70,6 +72,8 @@ kinds! {
     NotFound = "not_found", 404;
     /// Another node is marked as rebooting, by hand or by another manager.
     OtherRebooting = "other_rebooting", 404;
+    /// A slot is free for a node that has waited longer.
+    Queued = "queued", 404;
     /// The replica is stopping; another one answers.
     ShuttingDown = "shutting_down", 404;
     /// All slots are held by other nodes.

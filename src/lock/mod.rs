@@ -4,11 +4,19 @@
 //! Pure: values in, values out.
 
 mod capacity;
+mod deferral;
+mod drain_report;
+mod queue;
 mod record;
 mod release;
 mod slots;
+mod times;
 
 pub use capacity::Capacity;
+pub use deferral::{DEFERRED_MAX, DeferReason, Deferral};
+pub use drain_report::{ASK_EVERY, BlockedDrain, DrainReport, DrainView, Part, REPORT_EVERY};
+pub use queue::{Place, Turn, turn};
 pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
-pub use release::{FreeReason, KeepReason, MISSING_MAX, Release, is_searched_for, release};
+pub use release::{FreeReason, KeepReason, Release, is_searched_for, release};
 pub use slots::{Approved, Holder, LockState};
+pub use times::Times;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::{Holder, LockState};
+use super::{Deferral, Holder, LockState};
 use crate::cluster::{Lease, ResourceVersion};
 
 /// The annotation on the Lease.
@@ -44,12 +44,14 @@ pub fn read(lease: &Lease) -> Result<LockState, Unreadable> {
         return Err(Unreadable::Newer(form.form));
     }
     let wire: WireLock = serde_json::from_str(text).map_err(Unreadable::Json)?;
-    Ok(LockState { last_term: wire.last_term, holders: wire.holders, extra: wire.extra })
+    let WireLock { form: _, last_term, holders, deferrals, freed, passed, slots, extra } = wire;
+    Ok(LockState { last_term, holders, deferrals, freed, passed, slots, extra })
 }
 
 /// Creates the patch that writes the lock over the version `basis`; `None`: the Lease does not exist yet.
 pub fn patch(lock: &LockState, basis: Option<&ResourceVersion>, now: Timestamp) -> LeasePatch {
-    let wire = WireLock { form: FORM, last_term: lock.last_term, holders: lock.holders.clone(), extra: lock.extra.clone() };
+    let LockState { last_term, holders, deferrals, freed, passed, slots, extra } = lock.clone();
+    let wire = WireLock { form: FORM, last_term, holders, deferrals, freed, passed, slots, extra };
     // Strings, numbers and maps with string keys always have a JSON form.
     let text = serde_json::to_string(&wire).unwrap_or_default();
     let names: Vec<&str> = lock.holders.iter().map(|holder| holder.node.as_str()).collect();
@@ -73,6 +75,14 @@ struct WireLock {
     form: u32,
     last_term: u64,
     holders: Vec<Holder>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deferrals: Vec<Deferral>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    freed: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passed: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slots: Option<usize>,
     #[serde(flatten)]
     extra: Map<String, Value>,
 }

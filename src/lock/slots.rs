@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{Deferral, DrainReport};
 use crate::cluster::{HexId, Node, NodeName, Uid};
 use crate::fleetlock::{GroupName, zincati_id};
 
@@ -14,6 +15,14 @@ pub struct LockState {
     pub last_term: u64,
     /// Holders of slots, in the order in which the slots were taken.
     pub holders: Vec<Holder>,
+    /// Nodes that gave their slots back and may not take one again yet. Some have ended: their number makes the next one longer.
+    pub deferrals: Vec<Deferral>,
+    /// Time at which a slot was freed last.
+    pub freed: Option<Timestamp>,
+    /// Nodes that have waited since before this time did not take a slot that was free for long. They no longer hold up other nodes.
+    pub passed: Option<Timestamp>,
+    /// `--slots` of the replica that wrote the lock last. Replicas with different numbers are a mistake.
+    pub slots: Option<usize>,
     /// Fields of a later version, kept as they are.
     pub extra: Map<String, Value>,
 }
@@ -38,6 +47,13 @@ pub struct Holder {
     /// must not be published (machine-id(5)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<HexId>,
+    /// `status.nodeInfo.osImage` when the slot was taken; empty if unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub os_image: String,
+    /// The node took its slot while the boot in its Node may have been an earlier one, because its kubelet had not reported since the
+    /// check-in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreported: bool,
     /// The last approval. The node may reboot at any moment after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
@@ -47,6 +63,15 @@ pub struct Holder {
     /// Time at which the Node was first found missing after an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
+    /// Time at which the kubelet was first found in another boot after the approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Timestamp>,
+    /// Last time at which a request of the node is known to have waited for its answer; `None`: when the slot was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Timestamp>,
+    /// State of the drain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainReport>,
     /// Fields of a later version, kept as they are.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -59,6 +84,19 @@ pub struct Approved {
     pub at: Timestamp,
     /// The node's bootID at that time. Another one proves a reboot.
     pub boot: String,
+    /// Time of the first approval in this boot and term; `None`: [`Self::at`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Timestamp>,
+    /// The kubelet may not have reported the boot in which the agent asked. Another bootID then does not prove a reboot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
+}
+
+impl Approved {
+    /// Returns the time of the first approval in this boot and term.
+    pub fn first(&self) -> Timestamp {
+        self.first.unwrap_or(self.at)
+    }
 }
 
 impl LockState {
@@ -76,6 +114,8 @@ impl LockState {
     pub fn take(&self, node: &NodeName, uid: &Uid, group: &GroupName, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.last_term += 1;
+        let is_unreported = |holder: &Holder| holder.uid == *uid && (holder.unreported || holder.checked_in.is_some());
+        let unreported = next.holders.iter().any(is_unreported);
         next.holders.retain(|holder| holder.node != *node);
         next.holders.push(Holder {
             node: node.clone(),
@@ -85,27 +125,59 @@ impl LockState {
             since: now,
             control_plane: false,
             machine: None,
+            os_image: String::new(),
+            unreported,
             approved: None,
             checked_in: None,
             missing_since: None,
+            returned: None,
+            asked: None,
+            drain: None,
             extra: Map::new(),
         });
         next
     }
 
-    /// Records the role and the machine of `node`, which holds a slot.
+    /// Records the role, the machine and the OS image of `node`, which holds a slot.
     pub fn describe(&self, node: &Node) -> Self {
         self.with(&node.meta.uid, |holder| {
             holder.control_plane = node.control_plane;
             holder.machine = node.machine_id.map(zincati_id);
+            holder.os_image.clone_from(&node.os_image);
         })
     }
 
     /// Records that the reboot of `uid` is approved. Earlier check-ins no longer count.
     pub fn approve(&self, uid: &Uid, boot: &str, now: Timestamp) -> Self {
         self.with(uid, |holder| {
-            holder.approved = Some(Approved { at: now, boot: boot.to_owned() });
-            holder.checked_in = None;
+            let before = holder.approved.as_ref().filter(|before| before.boot == boot && holder.checked_in.is_none());
+            let first = before.map(Approved::first);
+            let unsure = holder.unreported;
+            holder.approved = Some(Approved { at: now, boot: boot.to_owned(), first, unsure });
+            (holder.checked_in, holder.returned, holder.drain) = (None, None, None);
+        })
+    }
+
+    /// Records that the bootID of the approval of `uid` may be that of an earlier boot.
+    pub fn doubt_boot(&self, uid: &Uid) -> Self {
+        self.with(uid, |holder| holder.approved.iter_mut().for_each(|approved| approved.unsure = true))
+    }
+
+    /// Records that a request of `uid` waits for its answer.
+    pub fn ask(&self, uid: &Uid, now: Timestamp) -> Self {
+        self.with(uid, |holder| holder.asked = Some(now))
+    }
+
+    /// Records that the kubelet of `uid` was found in another boot.
+    pub fn back(&self, uid: &Uid, now: Timestamp) -> Self {
+        self.with(uid, |holder| holder.returned = Some(now))
+    }
+
+    /// Records the state of the drain of `uid`. `held`: a request of the node waits for it.
+    pub fn report(&self, uid: &Uid, report: DrainReport, held: bool) -> Self {
+        self.with(uid, |holder| {
+            holder.asked = if held { Some(report.at) } else { holder.asked };
+            holder.drain = Some(report);
         })
     }
 
@@ -120,9 +192,10 @@ impl LockState {
     }
 
     /// Frees the slot of `uid`.
-    pub fn free(&self, uid: &Uid) -> Self {
+    pub fn free(&self, uid: &Uid, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.holders.retain(|holder| holder.uid != *uid);
+        next.freed = Some(now);
         next
     }
 
@@ -195,7 +268,7 @@ mod tests {
                     0 => lock.take(&name, &uid, &group(), now(1)),
                     1 => lock.approve(&uid, "b", now(2)),
                     2 => lock.check_in(&uid, now(3)),
-                    _ => lock.free(&uid),
+                    _ => lock.free(&uid, now(4)),
                 };
                 prop_assert!(next.last_term >= lock.last_term);
                 prop_assert!(act == 0 || next.holders.len() <= lock.holders.len());

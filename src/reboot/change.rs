@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::Lock;
-use crate::cluster::{CordonRecord, LeaseVersion, Node, NodePatch, Term};
-use crate::lock::LockState;
+use crate::cluster::{CordonRecord, LeaseVersion, Node, NodeMeta, NodePatch, STATUS, Term, Waiting};
+use crate::lock::{FreeReason, LockState};
 
 /// A write that fails if its object has changed since.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,12 +34,16 @@ pub enum LockChange {
     Adopt,
     /// The reboot is approved.
     Approve,
+    /// A request of a node that is being drained has arrived.
+    Ask,
+    /// The approved node was found in another boot.
+    Back,
     /// The node is up again.
     CheckIn,
     /// The missing Node of an approved holder exists again.
     Found,
     /// The slot is free.
-    Free,
+    Free(FreeReason),
     /// The Node of an approved holder is gone.
     Missing,
     /// The node gets a slot, or a new term of its slot.
@@ -53,15 +57,20 @@ pub enum NodeChange {
     Drained,
     /// The node gets the rebooting annotation, and is cordoned.
     Mark,
+    /// The node was uncordoned during its drain, and is cordoned again.
+    MarkAgain,
     /// The node is marked `Ready`, and gets its former cordon.
     Restore,
+    /// Since when the node waits for a slot is recorded, or removed.
+    Wait,
 }
 
 impl Change {
     /// Marks a node as rebooting and cordons it.
     pub(super) fn mark(node: &Node, term: Term) -> Self {
+        let why = if node.meta.is_marked_for(&term) { NodeChange::MarkAgain } else { NodeChange::Mark };
         let record = CordonRecord { before: node.state_to_record(), term, drained: None };
-        Self::Node { why: NodeChange::Mark, patch: NodePatch::mark(node, record) }
+        Self::Node { why, patch: NodePatch::mark(node, record) }
     }
 
     /// Records that a node is drained.
@@ -74,23 +83,47 @@ impl Change {
         Self::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }
     }
 
+    /// Records since when a node waits for a slot, and why.
+    pub(super) fn waiting(node: &NodeMeta, waiting: Option<Waiting>) -> Self {
+        Self::Node { why: NodeChange::Wait, patch: NodePatch::waiting(node, waiting) }
+    }
+
     /// Returns the purpose, for the log.
-    pub fn purpose(&self) -> &'static str {
-        match self {
+    pub fn purpose(&self) -> String {
+        let purpose = match self {
             Self::Lock { why: LockChange::Adopt, .. } => "slot taken for a node that was marked under a deleted Lease",
             Self::Lock { why: LockChange::Approve, .. } => "reboot approved",
+            Self::Lock { why: LockChange::Ask, .. } => "request recorded",
+            Self::Lock { why: LockChange::Back, .. } => "rebooted, and not checked in yet",
             Self::Lock { why: LockChange::CheckIn, .. } => "check-in recorded",
             Self::Lock { why: LockChange::Found, .. } => "Node object found again",
-            Self::Lock { why: LockChange::Free, .. } => "slot freed",
+            Self::Lock { why: LockChange::Free(why), .. } => return format!("slot freed: {why}"),
             Self::Lock { why: LockChange::Missing, .. } => {
-                "Node object is gone while the node may be rebooting; the slot is kept for 15 minutes, or until the machine is Ready again"
+                "Node object is gone while the node may be rebooting; the slot is kept until the machine is Ready again (--release-deleted-after)"
             }
             Self::Lock { why: LockChange::Take, .. } => "slot taken",
             Self::Node { why: NodeChange::Drained, .. } => "drained",
             Self::Node { why: NodeChange::Mark, .. } => "marked Rebooting, cordoned",
+            Self::Node { why: NodeChange::MarkAgain, patch } => {
+                return format!(
+                    "uncordoned by another client while it is being drained; cordoned again. \
+                     To call the drain off: kubectl annotate node {} --overwrite {STATUS}=Ready",
+                    patch.name
+                );
+            }
             Self::Node { why: NodeChange::Restore, patch } if patch.unschedulable == Some(false) => "marked Ready, uncordoned",
             Self::Node { why: NodeChange::Restore, .. } => "marked Ready, cordon unchanged",
-        }
+            Self::Node { why: NodeChange::Wait, patch } => match &patch.waiting {
+                Some(waiting) => return format!("waits for a slot since {:.0}: {}", waiting.since, waiting.reason),
+                None => "no longer waits for a slot",
+            },
+        };
+        purpose.to_owned()
+    }
+
+    /// Reports whether the log has this change at debug level only, because it is repeated and says nothing new.
+    pub fn is_routine(&self) -> bool {
+        matches!(self, Self::Lock { why: LockChange::Ask, .. })
     }
 }
 

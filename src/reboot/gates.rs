@@ -1,4 +1,4 @@
-//! Checks before a free slot is taken: the node's own kubelet, and the other nodes of the control plane.
+//! Checks before a free slot is taken: a back-off of the node, its own kubelet, and the other nodes of the control plane.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,17 +11,26 @@ use crate::lock::Holder;
 /// block the slot.
 const NOT_READY_MAX: SignedDuration = SignedDuration::from_secs(60);
 
-/// Returns the next step of a node that must not take a slot now; `None` if it may.
-pub(super) fn closed(caller: &Caller, observed: &Observed, lock: &Reading<Lock>, node: &Node, rules: &Rules, now: Now) -> Option<Step> {
-    not_ready(node, now.clock).or_else(|| {
-        if !is_protected(node, rules) {
-            return None;
-        }
-        match observed.newest_fleet() {
-            None => Some(Step::Read(Question::FleetCached)),
-            Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, |_| true)),
-        }
-    })
+/// Refuses a node that must not take a slot now because of its own state; `None` if it may.
+pub(super) fn own(caller: &Caller, lock: &Reading<Lock>, node: &Node, now: Now) -> Option<Step> {
+    deferred(caller, &lock.value, now.clock).or_else(|| not_ready(node, now.clock))
+}
+
+/// Returns the next step of a control-plane node that must not take a slot while another one is unavailable; `None` if it may.
+pub(super) fn control_plane(caller: &Caller, observed: &Observed, lock: &Reading<Lock>, node: &Node, rules: &Rules) -> Option<Step> {
+    if !is_protected(node, rules) {
+        return None;
+    }
+    match observed.newest_fleet() {
+        None => Some(Step::Read(Question::FleetCached)),
+        Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, |_| true)),
+    }
+}
+
+fn deferred(caller: &Caller, lock: &Lock, now: Timestamp) -> Option<Step> {
+    let deferral = lock.state.deferral(&caller.node, now)?;
+    let message = format!("node {} must wait until {:.0}: {deferral}", caller.node, deferral.until);
+    Some(Step::Answer(Outcome::refused(Kind::Deferred, message)))
 }
 
 /// Reports whether every other control-plane node is available, so that a drained holder may be approved. Of two holders the one with

@@ -26,4 +26,4 @@ pub use evidence::{Approval, Cordoned, Emptied, HeldSlot, PROOF_AGE_MAX, Stale};
 pub use observed::{Fact, FleetFacts, HeldTerm, Lock, Observed, Others, Reading};
 pub use outcome::{Outcome, Settled};
 pub use rules::{Caller, Now, Rules};
-pub use step::{Drain, Question, Step, Wait};
+pub use step::{Drain, Question, SlotWait, Step, Wait};

@@ -5,9 +5,11 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{LockChange, NodeChange};
-use crate::cluster::{Before, Complete, Hosts, LeaseVersion, Member, Node, NodeMeta, NodeName, Pod, Status, Term, Uid, Unavailable};
-use crate::fleetlock::Fleet;
-use crate::lock::{Holder, LockState};
+use crate::cluster::{
+    Before, Complete, Hosts, LeaseVersion, Member, Node, NodeMeta, NodeName, Pod, ReadyCondition, Status, Term, Uid, Unavailable,
+};
+use crate::fleetlock::{Fleet, Kind};
+use crate::lock::{Holder, LockState, Place};
 
 /// A fact, and its place in the order in which facts were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,12 @@ pub struct Lock {
 pub struct FleetFacts {
     /// The nodes with the rebooting annotation or a record of our cordon, and those of the control plane; by name.
     pub members: Vec<Member>,
+    /// The nodes that wait for a slot and could take it, in the order of their turns; at most [`QUEUE_MAX`].
+    pub queue: Vec<Place>,
 }
+
+/// Maximum length of a queue. A node with more others before it must wait in any case.
+const QUEUE_MAX: usize = 64;
 
 /// A fact that was read, or the answer to a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,12 +152,12 @@ impl Observed {
 
     fn record_node(&mut self, value: Option<Node>, change: Option<NodeChange>, tick: u64, at: Instant) {
         let before = self.node.take();
-        if change != Some(NodeChange::Restore) {
+        if !matches!(change, Some(NodeChange::Restore | NodeChange::Wait)) {
             // The Node may have our own annotation now, even if the answer to the write was lost. Other nodes can see it from now on,
             // so the fleet must be read again.
             self.fleet = None;
         }
-        let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark)));
+        let written = value.as_ref().filter(|_| matches!(change, Some(NodeChange::Drained | NodeChange::Mark | NodeChange::MarkAgain)));
         // A patch that changed nothing got no new version, so the watch has nothing to deliver.
         let is_new =
             |node: &&Node| before.as_ref().and_then(|before| before.value.as_ref()).is_none_or(|old| old.meta.version != node.meta.version);
@@ -184,7 +191,7 @@ impl FleetFacts {
     /// Selects the facts from `fleet`.
     pub fn of(fleet: &Fleet) -> Self {
         let matters = |member: &&Member| member.has_our_annotations() || member.control_plane;
-        Self { members: fleet.members().iter().filter(matters).cloned().collect() }
+        Self { members: fleet.members().iter().filter(matters).cloned().collect(), queue: queue(fleet.members()) }
     }
 
     /// Finds the nodes other than `own` that are marked as rebooting and hold no slot in `lock`. A node that was marked for a term of
@@ -247,6 +254,20 @@ impl Lock {
     pub fn term(&self, term: u64) -> Term {
         Term { lease: self.version.as_ref().map(|version| version.uid.clone()).unwrap_or_default(), term }
     }
+}
+
+/// Lists the nodes that wait for a slot, in the order of their turns. A node that waits for something else, or is not Ready, could not take
+/// a slot.
+fn queue(members: &[Member]) -> Vec<Place> {
+    let reasons = [Kind::Queued, Kind::SlotsTaken].map(Kind::name);
+    let place = |member: &Member| {
+        let waiting = member.waiting.as_ref().filter(|waiting| reasons.contains(&waiting.reason.as_str()))?;
+        (member.readiness != ReadyCondition::NotReady).then(|| Place { since: waiting.since, node: member.name.clone() })
+    };
+    let mut queue: Vec<Place> = members.iter().filter_map(place).collect();
+    queue.sort_unstable();
+    queue.truncate(QUEUE_MAX);
+    queue
 }
 
 /// Reports whether `node` is marked for another term than that of `holder`, and was read after the lock. That term may be newer than

@@ -4,6 +4,7 @@ use super::Approval;
 use crate::cluster::{HexId, NodeName, join_names};
 use crate::drain::{Progress, came_back_clause};
 use crate::fleetlock::{Kind, Refusal, Reply};
+use crate::lock::KeepReason;
 
 /// Answer of the rules to a caller.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub enum Outcome {
 pub enum Settled {
     /// The node is marked `Ready`. If it still has a slot, the reconciler frees it.
     InService(NodeName),
-    /// The node is marked Ready; its slot is freed by the reconciler once `lock::release` finds the evidence.
-    SlotKept(NodeName),
+    /// The node is marked Ready; its slot is kept for this reason, and freed by the reconciler once `lock::release` finds the evidence.
+    SlotKept(NodeName, KeepReason),
     /// No Node has this id, so there is no Node to restore. The reconciler decides about the slot of a deleted Node.
     Unknown(HexId),
 }
@@ -68,10 +69,16 @@ impl From<Outcome> for Reply {
                 Self::refusal(Kind::UnknownNode, message)
             }
             Outcome::Settled(Settled::InService(node)) => Self::ok(Kind::SteadyState, format!("node {node} is in service")),
-            Outcome::Settled(Settled::SlotKept(node)) => Self::ok(
-                Kind::SteadyState,
-                format!("node {node} is in service; its slot is freed once its kubelet is ready and has reported the boot"),
-            ),
+            Outcome::Settled(Settled::SlotKept(node, why)) => {
+                let once = match why {
+                    KeepReason::CheckedInNotReady => "its kubelet is Ready",
+                    KeepReason::Unreported => {
+                        "its kubelet has reported another boot, or two minutes after this check-in if its kubelet reports the same boot again"
+                    }
+                    _ => "its reboot is known to be over",
+                };
+                Self::ok(Kind::SteadyState, format!("node {node} is in service; its slot is freed once {once}"))
+            }
             Outcome::Settled(Settled::Unknown(id)) => {
                 Self::ok(Kind::SteadyState, format!("no node has a machine-id that matches the id {id}, so there is no Node to restore"))
             }

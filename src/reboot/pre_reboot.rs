@@ -1,14 +1,18 @@
 //! Pre-reboot: may this node reboot now? **The rules, in order.**
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::observed::may_be_marked_since;
 use super::{Approval, Caller, Change, Cordoned, Drain, Emptied, FleetFacts, HeldSlot, Lock, LockChange, Now, Observed, Others};
-use super::{Outcome, Question, Reading, Rules, Step, Wait, gates};
-use crate::cluster::{Node, NodeName, STATUS, join_names};
+use super::{Outcome, Question, Reading, Rules, SlotWait, Step, Wait, gates};
+use crate::cluster::{Node, NodeName, STATUS, Waiting, join_names};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{Kind, Refusal};
-use crate::lock::{Holder, MISSING_MAX};
+use crate::lock::{DrainReport, FreeReason, Holder, Place, Turn, turn};
+
+/// Maximum age of the last report of a kubelet that is running. Kubelets report every five minutes (`nodeStatusReportFrequency`), and when
+/// they start.
+const HEARTBEAT_AGE_MAX: SignedDuration = SignedDuration::from_mins(6);
 
 /// All inputs of a decision.
 struct Inputs<'a> {
@@ -35,18 +39,26 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
     let inputs = &Inputs { caller, observed, node_reading, node, lock, rules, now };
     match holder {
         None => match take_slot(inputs) {
-            Step::Answer(refused) => undo_own_annotation(inputs).unwrap_or(Step::Answer(refused)),
+            Step::Answer(refused) => undo_own_annotation(inputs).unwrap_or_else(|| wait_for_slot(inputs, refused)),
             step => step,
         },
         // Only a Node read after the approval shows whether an approved node is still cordoned. An older Node may lack the annotation
         // because it was not written yet, and a new term would take the approval away.
         Some(holder) if is_uncordoned(inputs, holder) && node_reading.tick < lock.tick => Step::Read(Question::Node),
         Some(holder) if has_ended(inputs, holder) && room(inputs) == 0 => slots_taken(inputs),
-        Some(holder) if has_ended(inputs, holder) => match gates::closed(caller, observed, lock, node, rules, now) {
-            Some(refused) if holder.checked_in.is_none() => keeps_its_slot(refused),
-            step => step.unwrap_or_else(|| begin_term(inputs)),
-        },
-        Some(holder) if exceeds_slots(inputs, holder) => release_slot(inputs),
+        Some(holder) if has_ended(inputs, holder) => {
+            let closed = gates::own(caller, lock, node, now).or_else(|| gates::control_plane(caller, observed, lock, node, rules));
+            match closed {
+                Some(refused) if holder.checked_in.is_none() => keeps_its_slot(refused),
+                step => step.unwrap_or_else(|| begin_term(inputs, None)),
+            }
+        }
+        Some(holder) if never_rebooted(inputs, holder) => release_slot(inputs, FreeReason::NeverRebooted),
+        Some(holder) if holder.is_called_off(node) => release_slot(inputs, FreeReason::CalledOff),
+        Some(holder) if exceeds_slots(inputs, holder) => release_slot(inputs, FreeReason::ExceedsSlots),
+        Some(holder) if holder.approved.is_none() && holder.is_ask_due(now.clock) => {
+            Step::Change(lock.value.change(LockChange::Ask, lock.value.state.ask(&caller.uid, now.clock)))
+        }
         Some(holder) => yield_or_mark(inputs, holder).unwrap_or_else(|| drain_and_approve(inputs, holder)),
     }
 }
@@ -54,11 +66,14 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
 /// Without a slot: takes one if a slot is free and no other node rebooting without a slot is in the way.
 fn take_slot(inputs: &Inputs<'_>) -> Step {
     let &Inputs { caller, observed, node, lock, rules, now, .. } = inputs;
+    if let Some(refused) = gates::own(caller, lock, node, now) {
+        return refused;
+    }
     let room = room(inputs);
     if room == 0 {
         return slots_taken(inputs);
     }
-    if let Some(step) = gates::closed(caller, observed, lock, node, rules, now) {
+    if let Some(step) = gates::control_plane(caller, observed, lock, node, rules) {
         return step;
     }
     // An early check that avoids cordoning a node which must wait anyway. The checks after cordoning find what this one misses. After
@@ -67,12 +82,51 @@ fn take_slot(inputs: &Inputs<'_>) -> Step {
         Others::NotRead => Step::Read(Question::FleetCached),
         Others::LockTooOld => Step::Read(Question::Lock),
         Others::Known(names) if names.len() >= room => other_rebooting(caller, &names, "must wait"),
-        Others::Known(_) => begin_term(inputs),
+        Others::Known(names) => take_turn(inputs, room - names.len()),
+    }
+}
+
+/// Takes a free slot, unless it is the turn of a node that has waited longer.
+fn take_turn(inputs: &Inputs<'_>, room: usize) -> Step {
+    let &Inputs { caller, observed, lock, now, .. } = inputs;
+    let queue = observed.newest_fleet().map_or(&[][..], |fleet| &fleet.value.queue);
+    match turn(&lock.value.state, queue, &place(inputs), room, caller.arrived, now.clock) {
+        Turn::Own => begin_term(inputs, None),
+        Turn::Passes(since) => begin_term(inputs, Some(since)),
+        Turn::Of(first, until) => {
+            let message = format!(
+                "node {} must wait: a slot is free, but node {first} has waited longer and has its turn until {until:.0}",
+                caller.node
+            );
+            Step::Answer(Outcome::refused(Kind::Queued, message))
+        }
+    }
+}
+
+/// Returns the place of this node in the queue. A node that did not take its turn in time lost its place.
+fn place(inputs: &Inputs<'_>) -> Place {
+    let waiting = inputs.node.meta.waiting.as_ref().filter(|waiting| !inputs.lock.value.state.has_passed(waiting.since));
+    Place { since: waiting.map_or(inputs.now.clock, |waiting| waiting.since), node: inputs.caller.node.clone() }
+}
+
+/// Refused a slot: records since when the node waits, and why, unless its Node shows that already. Then the request waits for a slot, or
+/// is answered.
+fn wait_for_slot(inputs: &Inputs<'_>, refused: Outcome) -> Step {
+    let Outcome::Refused(refusal) = refused else { return Step::Answer(refused) };
+    let (place, reason) = (place(inputs), refusal.kind.name());
+    let is_recorded = inputs.node.meta.waiting.as_ref().is_some_and(|waiting| waiting.since == place.since && waiting.reason == reason);
+    match refusal.kind {
+        _ if !is_recorded => {
+            Step::Change(Change::waiting(&inputs.node.meta, Some(Waiting { since: place.since, reason: reason.to_owned() })))
+        }
+        Kind::SlotsTaken | Kind::Queued => Step::Wait(Wait::Slot(SlotWait { place, refusal })),
+        _ => Step::Answer(Outcome::Refused(refusal)),
     }
 }
 
 fn slots_taken(inputs: &Inputs<'_>) -> Step {
     let &Inputs { caller, lock, rules, .. } = inputs;
+    let held_by = |holder: &Holder| format!("{} since {:.0} ({})", holder.node, holder.since, holder.state(&rules.times));
     let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
     let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
     let message = format!("node {} must wait: {slots} held by {}", caller.node, join_names(&held));
@@ -84,15 +138,19 @@ fn room(inputs: &Inputs<'_>) -> usize {
     inputs.rules.capacity.room(inputs.lock.value.state.others(&inputs.caller.node))
 }
 
-fn begin_term(inputs: &Inputs<'_>) -> Step {
-    let &Inputs { caller, node_reading, node, lock, now, .. } = inputs;
+/// Takes a slot, or begins a new term of the node's own slot. `passes`: the nodes that wait since then lose their places.
+fn begin_term(inputs: &Inputs<'_>, passes: Option<Timestamp>) -> Step {
+    let &Inputs { caller, node_reading, node, lock, rules, now, .. } = inputs;
     // `take` drops the slot of any other Node of this name. Only a Node that was read after the lock is surely the newer one.
     if node_reading.tick < lock.tick && lock.value.state.holders.iter().any(|holder| holder.node == caller.node && holder.uid != caller.uid)
     {
         return Step::Read(Question::Node);
     }
-    let next = lock.value.state.take(&caller.node, &caller.uid, &caller.group, now.clock);
-    Step::Change(lock.value.change(LockChange::Take, next.describe(node)))
+    let before = &lock.value.state;
+    let before = passes.map_or_else(|| before.clone(), |since| before.pass(since));
+    let next = before.take(&caller.node, &caller.uid, &caller.group, now.clock).describe(node);
+    let next = next.report(&caller.uid, DrainReport::first(&rules.replica, now.clock), false);
+    Step::Change(lock.value.change(LockChange::Take, next))
 }
 
 /// Refuses a node that was uncordoned after its approval. The approval cannot be withdrawn, because the node may be rebooting.
@@ -103,20 +161,6 @@ fn keeps_its_slot(refused: Step) -> Step {
             Step::Answer(Outcome::refused(kind, message))
         }
         step => step,
-    }
-}
-
-/// Describes a holder, for the refusal of another node.
-fn held_by(holder: &Holder) -> String {
-    let held = format!("{} since {:.0}", holder.node, holder.since);
-    match holder.missing_since {
-        None => held,
-        Some(since) => {
-            let until = since.checked_add(MISSING_MAX).unwrap_or(Timestamp::MAX);
-            format!(
-                "{held} (approved; its Node is gone since {since:.0}, and its slot is kept until {until:.0} or until its machine is Ready)"
-            )
-        }
     }
 }
 
@@ -138,11 +182,20 @@ fn exceeds_slots(inputs: &Inputs<'_>, holder: &Holder) -> bool {
     holder.approved.is_none() && inputs.rules.capacity.room(others.filter(before)) == 0
 }
 
+/// Reports whether the node was approved long ago and still asks in the same boot. An agent that asks is not rebooting. A request from
+/// before the last approval proves nothing.
+fn never_rebooted(inputs: &Inputs<'_>, holder: &Holder) -> bool {
+    let &Inputs { caller, node, rules, now, .. } = inputs;
+    let approved = holder.approved.as_ref().filter(|approved| approved.boot == node.boot_id && approved.at < caller.arrived);
+    approved.is_some_and(|approved| rules.times.not_rebooted.is_some_and(|limit| now.clock.duration_since(approved.first()) >= limit))
+}
+
 /// Releases the slot, so that no other request of this node can approve it. Annotation and cordon are removed next, as for every node
 /// without a slot.
-fn release_slot(inputs: &Inputs<'_>) -> Step {
-    let lock = &inputs.lock.value;
-    Step::Change(lock.change(LockChange::Free, lock.state.free(&inputs.caller.uid)))
+fn release_slot(inputs: &Inputs<'_>, why: FreeReason) -> Step {
+    let &Inputs { caller, node, lock, rules, now, .. } = inputs;
+    let next = lock.value.state.give_back(&caller.uid, why, Some(node), &rules.times, now.clock);
+    Step::Change(lock.value.change(LockChange::Free(why), next))
 }
 
 /// Removes our annotation and cordon from a node without a slot, before it is refused. If they are of another Lease, the node may be
@@ -179,7 +232,7 @@ fn yield_or_mark(inputs: &Inputs<'_>, holder: &Holder) -> Option<Step> {
         Others::NotRead if observed.own_write.is_some() => Some(Step::Read(Question::Fleet)),
         Others::NotRead => Some(Step::Read(Question::FleetCached)),
         Others::LockTooOld => Some(Step::Read(Question::Lock)),
-        Others::Known(names) => keep_waiting(inputs, &names),
+        Others::Known(names) => keep_waiting(inputs, holder, &names),
     }
 }
 
@@ -187,16 +240,26 @@ fn yield_or_mark(inputs: &Inputs<'_>, holder: &Holder) -> Option<Step> {
 fn give_way(inputs: &Inputs<'_>, holder: &Holder, names: &[NodeName]) -> Option<Step> {
     // This node's own slot counts, even if there are more holders than slots.
     let before = names.iter().filter(|name| **name < inputs.caller.node).count();
-    (holder.approved.is_none() && before >= room(inputs).max(1)).then(|| release_slot(inputs))
+    (holder.approved.is_none() && before >= room(inputs).max(1)).then(|| release_slot(inputs, FreeReason::OtherFirst))
 }
 
-fn keep_waiting(inputs: &Inputs<'_>, names: &[NodeName]) -> Option<Step> {
-    (names.len() >= room(inputs).max(1)).then(|| other_rebooting(inputs.caller, names, "keeps its slot but must wait"))
+/// Waits for the marked nodes `names`, but not for ever: they may wait for the slot of this node.
+fn keep_waiting(inputs: &Inputs<'_>, holder: &Holder, names: &[NodeName]) -> Option<Step> {
+    let &Inputs { caller, rules, now, .. } = inputs;
+    if names.len() < room(inputs).max(1) {
+        return None;
+    }
+    let is_too_long = rules.times.stalled.is_some_and(|limit| now.clock.duration_since(holder.since) >= limit);
+    Some(if is_too_long {
+        release_slot(inputs, FreeReason::OtherFirst)
+    } else {
+        other_rebooting(caller, names, "keeps its slot but must wait")
+    })
 }
 
 /// Cordoned under its own term: lists the pods, waits for the drain, lists again, and approves if the list is empty.
 fn drain_and_approve(inputs: &Inputs<'_>, holder: &Holder) -> Step {
-    let &Inputs { caller, observed, node_reading, node, lock, rules, now } = inputs;
+    let &Inputs { caller, observed, node_reading, lock, rules, now, .. } = inputs;
     let Some(cordoned) = Cordoned::of(node_reading, &lock.value, holder.term) else { return Step::Read(Question::Node) };
     let Some(pods) = &observed.pods else { return Step::Read(Question::Pods) };
     let other_hosts = match &observed.other_hosts {
@@ -219,8 +282,17 @@ fn drain_and_approve(inputs: &Inputs<'_>, holder: &Holder) -> Step {
             Ok(approval) => Step::Answer(Outcome::Approved(approval, caller.node.clone())),
             Err(_stale) => Step::Read(Question::Node),
         },
-        _ => Step::Change(lock.value.change(LockChange::Approve, lock.value.state.approve(&caller.uid, &node.boot_id, now.clock))),
+        _ => approve(inputs),
     }
+}
+
+/// Writes the approval. If the kubelet has not reported for long, the boot that its Node shows may be an earlier one.
+fn approve(inputs: &Inputs<'_>) -> Step {
+    let &Inputs { caller, node, lock, now, .. } = inputs;
+    let next = lock.value.state.approve(&caller.uid, &node.boot_id, now.clock);
+    let is_old = node.heartbeat.is_some_and(|at| now.clock.duration_since(at) > HEARTBEAT_AGE_MAX);
+    let next = if is_old { next.doubt_boot(&caller.uid) } else { next };
+    Step::Change(lock.value.change(LockChange::Approve, next))
 }
 
 /// Drained, before the approval: checks the other nodes, with every change that was written before the drain was recorded. `None`: no
@@ -238,7 +310,7 @@ fn check_others(inputs: &Inputs<'_>, holder: &Holder, pods_tick: u64) -> Option<
     match FleetFacts::rebooting_without_slot(Some(fleet), lock, &caller.node) {
         Others::NotRead | Others::LockTooOld => return Some(Step::Read(Question::Lock)),
         Others::Known(names) => {
-            let step = give_way(inputs, holder, &names).or_else(|| keep_waiting(inputs, &names));
+            let step = give_way(inputs, holder, &names).or_else(|| keep_waiting(inputs, holder, &names));
             if step.is_some() {
                 return step;
             }
@@ -246,7 +318,7 @@ fn check_others(inputs: &Inputs<'_>, holder: &Holder, pods_tick: u64) -> Option<
     }
     // Without a slot the node can wait for an administrator and does not block other nodes.
     let stays_up = gates::control_plane_stays_up(caller, &fleet.value, &lock.value, holder, node, rules);
-    (!stays_up).then(|| release_slot(inputs))
+    (!stays_up).then(|| release_slot(inputs, FreeReason::OtherFirst))
 }
 
 fn other_rebooting(caller: &Caller, names: &[NodeName], waits: &str) -> Step {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::cluster::{HexId, Node, NodeName, Uid};
 use crate::drain::Ours;
 use crate::fleetlock::{GroupName, answers_to};
-use crate::lock::Capacity;
+use crate::lock::{Capacity, Times};
 
 /// Node that a request is for, and the contents of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub struct Rules {
     pub capacity: Capacity,
     /// At most one control-plane node may be unavailable, for any reason.
     pub protect_control_plane: bool,
+    /// Times after which a slot is given back.
+    pub times: Times,
+    /// Name of this replica, which no other has.
+    pub replica: String,
     /// Description of this program's own pods.
     pub ours: Ours,
 }

@@ -1,4 +1,4 @@
-//! Steady-state: the node is up and may run pods again. If nothing must change, this costs a single small read.
+//! Steady-state: the node is up and may run pods again. If nothing must change, this costs two small reads.
 //!
 //! For a holder the check-in is written into the Lease first. From then on no earlier request can approve the node, and any replica
 //! can do the rest: put the node back in service, and free the slot.
@@ -6,16 +6,23 @@
 use super::observed::may_be_marked_since;
 use super::{Caller, Change, HeldTerm, Lock, LockChange, Now, Observed, Outcome, Question, Reading, Settled, Step};
 use crate::cluster::Node;
-use crate::lock::{Holder, Release, release};
+use crate::lock::{Holder, Release, Times, release};
 
 /// Returns the next step towards the answer.
-pub fn next(caller: &Caller, observed: &Observed, now: Now) -> Step {
+pub fn next(caller: &Caller, observed: &Observed, times: &Times, now: Now) -> Step {
     let Some(meta) = &observed.meta else { return Step::Read(Question::Meta) };
     let Some(meta) = meta.value.as_ref().filter(|meta| meta.uid == caller.uid) else {
         return Step::Answer(Outcome::UnknownNode(caller.id));
     };
-    if meta.is_in_service() && observed.lock.is_none() && observed.first.is_none() {
-        return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
+    // A node that was marked Ready by hand may still hold its slot.
+    if meta.is_in_service() {
+        match &observed.lock {
+            None if observed.first.is_none() => return Step::Read(Question::Lock),
+            Some(lock) if lock.value.state.holder(&caller.uid).is_none() => {
+                return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
+            }
+            _ => {}
+        }
     }
     let Some(node_reading) = &observed.node else { return Step::Read(Question::Node) };
     let Some(node) = node_reading.value.as_ref().filter(|node| caller.is(node)) else {
@@ -47,14 +54,17 @@ pub fn next(caller: &Caller, observed: &Observed, now: Now) -> Step {
     if !node.meta.is_in_service() {
         return Step::Change(Change::restore(node));
     }
-    finish(caller, lock, holder, node, now)
+    finish(caller, lock, holder, node, times, now)
 }
 
 /// Frees the slot of a node in service. If its kubelet is not ready yet, the reconciler frees the slot later.
-fn finish(caller: &Caller, lock: &Reading<Lock>, holder: Option<&Holder>, node: &Node, now: Now) -> Step {
-    match holder.map(|holder| (holder, release(holder, Some(node), None, now.clock))) {
-        None => Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone()))),
-        Some((holder, Release::Free(_))) => Step::Change(lock.value.change(LockChange::Free, lock.value.state.free(&holder.uid))),
-        Some(_) => Step::Answer(Outcome::Settled(Settled::SlotKept(caller.node.clone()))),
+fn finish(caller: &Caller, lock: &Reading<Lock>, holder: Option<&Holder>, node: &Node, times: &Times, now: Now) -> Step {
+    match holder.map(|holder| (holder, release(holder, Some(node), None, times, now.clock))) {
+        Some((holder, Release::Free(why))) => {
+            let next = lock.value.state.give_back(&holder.uid, why, Some(node), times, now.clock);
+            Step::Change(lock.value.change(LockChange::Free(why), next))
+        }
+        Some((_, Release::Keep(why))) => Step::Answer(Outcome::Settled(Settled::SlotKept(caller.node.clone(), why))),
+        Some(_) | None => Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone()))),
     }
 }

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::{Change, Outcome};
 use crate::cluster::NodeName;
 use crate::drain::DrainPlan;
-use crate::fleetlock::Kind;
+use crate::fleetlock::{Kind, Refusal};
+use crate::lock::Place;
 
 /// Next step of a request.
 #[derive(Debug)]
@@ -47,6 +48,17 @@ pub enum Question {
 pub enum Wait {
     /// The end of the drain, which must be started if it is not running.
     Drain(Drain),
+    /// A free slot.
+    Slot(SlotWait),
+}
+
+/// A wait for a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotWait {
+    /// Place in the queue.
+    pub place: Place,
+    /// Answer to the request if it waits no longer.
+    pub refusal: Refusal,
 }
 
 /// An order to drain a node.

@@ -10,6 +10,7 @@ mod fleet;
 mod gates;
 mod reconciling;
 mod recording;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::cluster::{
 };
 use crate::drain::{DrainPlan, Ours};
 use crate::fleetlock::{GroupName, Kind, Reply};
-use crate::lock::{Capacity, Holder, LockState};
+use crate::lock::{Capacity, Holder, LockState, Times};
 
 /// A node `n0` that is approved, and the lock in which it holds its slot.
 struct Fixture {
@@ -73,7 +74,7 @@ impl Fixture {
     /// The lock in which the slot of `n0` is free.
     fn freed(&self, nodes: &[&str]) -> Lock {
         let lock = self.held(nodes, &[]);
-        Lock { state: lock.state.free(&uid("n0")), ..lock }
+        Lock { state: lock.state.free(&uid("n0"), self.now.clock), ..lock }
     }
 
     /// The lock in which `n0` has checked in.
@@ -123,7 +124,13 @@ fn marked_by_hand(name: &str) -> Member {
 }
 
 fn rules(slots: usize) -> Rules {
-    Rules { capacity: Capacity { slots }, protect_control_plane: true, ours: Ours::default() }
+    Rules {
+        capacity: Capacity { slots },
+        protect_control_plane: true,
+        times: Times::DEFAULT,
+        replica: "r".to_owned(),
+        ours: Ours::default(),
+    }
 }
 
 /// The step in short: `read Lock`, `write Take`, `wait`, `approved`, or the value of another answer.
@@ -133,12 +140,14 @@ fn short(step: Step) -> String {
         Step::Answer(outcome) => Reply::from(outcome).value().to_owned(),
         Step::Change(change) => written(&change),
         Step::Read(question) => format!("read {question:?}"),
-        Step::Wait(_) => "wait".to_owned(),
+        Step::Wait(Wait::Drain(_)) => "wait".to_owned(),
+        Step::Wait(Wait::Slot(wait)) => wait.refusal.message,
     }
 }
 
 fn written(change: &Change) -> String {
     match change {
+        Change::Lock { why: LockChange::Free(_), .. } => "write Free".to_owned(),
         Change::Lock { why, .. } => format!("write {why:?}"),
         Change::Node { why, .. } => format!("write {why:?}"),
     }
@@ -151,7 +160,7 @@ fn check(step: Step, want: &str) {
 
 #[track_caller]
 fn refused(step: Step, says: &str) {
-    let Step::Answer(outcome) = step else { panic!("{step:?}") };
-    let value = Reply::from(outcome).value().to_owned();
+    assert!(matches!(step, Step::Answer(_) | Step::Wait(Wait::Slot(_))), "{step:?}");
+    let value = short(step);
     assert!(value.contains(says), "{value}");
 }

@@ -1,8 +1,10 @@
 //! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
 use reboot_manager::cluster::{Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, Status, Uid};
-use reboot_manager::lock::{Holder, LockState};
-use reboot_manager::reboot::{Caller, Change, Fact, FleetFacts, Lock, Now, Observed, Question, Step, pre_reboot, reconcile, steady_state};
+use reboot_manager::lock::{Holder, LockState, Place};
+use reboot_manager::reboot::{
+    Caller, Change, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, reconcile, steady_state,
+};
 
 use crate::mutations::{self, Mutation};
 use crate::world::{Stage, World};
@@ -74,14 +76,19 @@ impl Actor {
     /// Asks the shipped rules for the next step, which a mutation may change. `None`: a reconciler has nothing to do.
     pub(crate) fn next(&self, stage: &Stage, now: Now) -> Option<Step> {
         let of_reconciler = |step| match step {
-            reconcile::Step::Change(change, _why) => Some(Step::Change(change)),
+            reconcile::Step::Change(change) => Some(Step::Change(change)),
             reconcile::Step::Done(_) => None,
             reconcile::Step::Read(question) => Some(Step::Read(question)),
         };
+        let times = &stage.rules.times;
         let next = match &self.work {
-            Work::PreReboot(caller) => Some(pre_reboot::next(caller, &self.observed, &stage.rules, now)),
-            Work::SteadyState(caller) => Some(steady_state::next(caller, &self.observed, now)),
-            Work::Holder(uid) => of_reconciler(reconcile::holder(uid, &self.observed, now.clock)),
+            Work::PreReboot(caller) => Some(match pre_reboot::next(caller, &self.observed, &stage.rules, now) {
+                // As if no request were held: its agent asks again.
+                Step::Wait(Wait::Slot(wait)) => Step::Answer(Outcome::Refused(wait.refusal)),
+                step => step,
+            }),
+            Work::SteadyState(caller) => Some(steady_state::next(caller, &self.observed, times, now)),
+            Work::Holder(uid) => of_reconciler(reconcile::holder(uid, &self.observed, times, now.clock)),
             Work::Orphan(name, uid) => of_reconciler(reconcile::orphan(name, uid, &self.observed, now.clock)),
         };
         match stage.setup.mutation {
@@ -174,7 +181,17 @@ pub(crate) fn read(stage: &Stage, world: &World, machine: usize, question: Quest
 /// The fleet as a view has it that shows the set `shown` as marked: as it is now when that is the set marked now, else late.
 pub(crate) fn fleet(stage: &Stage, world: &World, shown: u8) -> FleetFacts {
     let members = (0..stage.names.len()).map(|machine| member(stage, world, machine, shown >> machine & 1 == 1));
-    FleetFacts { members: members.filter(|member| member.has_our_annotations() || member.control_plane).collect() }
+    let members = members.filter(|member| member.has_our_annotations() || member.control_plane).collect();
+    FleetFacts { members, queue: queue(world) }
+}
+
+/// The nodes that wait, as they are now: a late view of them only changes whose turn it is.
+fn queue(world: &World) -> Vec<Place> {
+    let waiting = |node: &Node| node.meta.waiting.clone().filter(|waiting| ["queued", "slots_taken"].contains(&waiting.reason.as_str()));
+    let place = |node: &Node| Some(Place { since: waiting(node)?.since, node: node.meta.name.clone() });
+    let mut queue: Vec<Place> = world.machines.iter().filter_map(|machine| place(machine.node.as_ref()?)).collect();
+    queue.sort_unstable();
+    queue
 }
 
 /// A node that is shown as marked and is not any more was so under a term of ours that has ended, if it is ours.

@@ -1,6 +1,10 @@
 //! What others do: machines and kubelets, administrators, time, and an annotation-only manager that only knows annotations.
 
-use reboot_manager::cluster::Status;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+use reboot_manager::cluster::{ResourceVersion, Status};
+use reboot_manager::lock::{DrainReport, Holder};
 
 use crate::actor::{Actor, Work};
 use crate::moves::{Moves, hang_up};
@@ -27,7 +31,10 @@ impl Moves<'_> {
         }
         let may = self.stage.setup.may;
         if may.left(Event::NodeDeletion) + may.left(Event::LoneNotFound) > 0 {
-            self.add(format_args!("a quarter of an hour passes"), quarter);
+            self.add(format_args!("a quarter of an hour passes"), |world| pass(world, 15));
+        }
+        if self.stage.setup.gives_back {
+            self.add(format_args!("an hour passes"), |world| pass(world, 61));
         }
         self.of_flights();
         if self.stage.setup.older.is_some() {
@@ -47,6 +54,19 @@ impl Moves<'_> {
             self.event(Event::Restart, format_args!("{name}: its agent is restarted without a reboot"), |world| {
                 hang_up(world, machine);
                 world.machine(machine).client = Client::Back;
+            });
+        }
+        if state.client == Client::Back {
+            self.event(Event::Silence, format_args!("{name}: its agent never checks in"), |world| {
+                hang_up(world, machine);
+                world.machine(machine).client = Client::Up;
+            });
+        }
+        let uid = state.node.as_ref().map(|node| node.meta.uid.clone());
+        let drains = |holder: &&Holder| Some(&holder.uid) == uid.as_ref() && holder.approved.is_none();
+        if state.pods > 0 && self.world.lock.state.holders.iter().any(|holder| drains(&holder)) {
+            self.event(Event::Standstill, format_args!("{name}: its drain makes no progress for half an hour"), |world| {
+                stand_still(world, machine);
             });
         }
         if state.node.is_none() {
@@ -151,9 +171,22 @@ fn end_long_requests(world: &mut World, of: impl Fn(usize) -> bool) {
     world.actors.retain(|actor| !of(actor.machine) || !matches!(actor.work, Work::PreReboot(_)) || actor.drain.is_some());
 }
 
+/// The replica that drains the node reports a standstill in the Lease.
+fn stand_still(world: &mut World, machine: usize) {
+    let Some(uid) = world.node(machine).map(|node| node.meta.uid.clone()) else { return };
+    let report = DrainReport { idle: 1_800, ..DrainReport::first("replica", Timestamp::UNIX_EPOCH) };
+    world.versions += 1;
+    let version = ResourceVersion(world.versions.to_string());
+    let lock = Rc::make_mut(&mut world.lock);
+    lock.state = lock.state.report(&uid, report, false);
+    if let Some(lease) = &mut lock.version {
+        lease.version = version;
+    }
+}
+
 /// A machine whose Node was deleted when it might reboot, and that is not back after this, is given up.
-fn quarter(world: &mut World) {
-    world.minutes += 15;
+fn pass(world: &mut World, minutes: i64) {
+    world.minutes += minutes;
     end_long_requests(world, |_| true);
     for at in 0..world.machines.len() {
         let uid = world.node(at).map(|node| &node.meta.uid);

@@ -11,15 +11,25 @@
 //! nothing.
 
 use std::fmt::Debug;
+use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
-use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMeta, NodePatch, Term};
-use reboot_manager::lock::{Approved, Holder, LockState};
+use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMeta, NodePatch, Term, Waiting};
+use reboot_manager::lock::{Approved, Holder, LockState, Place};
 use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Reading};
 
 use crate::actor::{Actor, Work};
 use crate::setup::Event;
 use crate::world::{Flight, Machine, Stage, World};
+
+fn is_queue(world: &World) -> bool {
+    let has_seen = |actor: &Rc<Actor>| {
+        let Observed { fleet, fleet_cached, .. } = &actor.observed;
+        [fleet, fleet_cached].into_iter().flatten().any(|fleet| !fleet.value.queue.is_empty())
+    };
+    world.machines.iter().any(|machine| machine.node.as_ref().is_some_and(|node| node.meta.waiting.is_some()))
+        || world.actors.iter().any(has_seen)
+}
 
 /// Gathers terms and times first, then writes.
 pub(crate) struct Key<'a> {
@@ -27,6 +37,10 @@ pub(crate) struct Key<'a> {
     world: &'a World,
     now: Now,
     gathers: bool,
+    /// A node waits for a slot, or a request has seen one wait.
+    is_queue: bool,
+    /// Arrival of the request whose facts are listed.
+    arrived: Option<Timestamp>,
     terms: Vec<u64>,
     /// The machine, and a time that is compared with others of it.
     times: Vec<(usize, Timestamp)>,
@@ -36,7 +50,17 @@ pub(crate) struct Key<'a> {
 impl<'a> Key<'a> {
     pub(crate) fn of(stage: &'a Stage, world: &'a World) -> Vec<u8> {
         let now = stage.now(world);
-        let mut key = Key { stage, world, now, gathers: true, terms: Vec::new(), times: Vec::new(), bytes: Vec::new() };
+        let mut key = Key {
+            stage,
+            world,
+            now,
+            gathers: true,
+            is_queue: is_queue(world),
+            arrived: None,
+            terms: Vec::new(),
+            times: Vec::new(),
+            bytes: Vec::new(),
+        };
         key.world();
         key.terms.sort_unstable();
         key.terms.dedup();
@@ -115,6 +139,8 @@ impl<'a> Key<'a> {
             boot_id,
             readiness,
             readiness_since: _,
+            heartbeat: _,
+            os_image: _,
             control_plane: _,
             addresses: _,
             gateways: _,
@@ -126,12 +152,22 @@ impl<'a> Key<'a> {
     }
 
     fn meta(&mut self, machine: usize, meta: &NodeMeta) {
-        let NodeMeta { name: _, uid, version, status, record } = meta;
+        let NodeMeta { name: _, uid, version, status, record, waiting } = meta;
         let current = self.world.node(machine).is_some_and(|node| node.meta.version == *version);
         self.number(current);
         self.text(&uid.0);
         self.number(*status as u8);
         self.record(record.as_ref());
+        self.some(waiting.as_ref(), |key, Waiting { since, reason }| {
+            key.text(reason);
+            key.place(*since);
+        });
+    }
+
+    /// A place in the queue: its order among all, and whether it is lost.
+    fn place(&mut self, since: Timestamp) {
+        self.number(self.world.lock.state.has_passed(since));
+        self.time(self.stage.names.len(), since);
     }
 
     fn member(&mut self, member: &Member) {
@@ -147,6 +183,7 @@ impl<'a> Key<'a> {
             unschedulable,
             status,
             record,
+            waiting: _,
             control_plane,
             zone: _,
             os_image: _,
@@ -177,26 +214,63 @@ impl<'a> Key<'a> {
     fn lock(&mut self, lock: &Lock) {
         let Lock { state, version, written } = lock;
         self.lease(version.as_ref());
-        self.number(written.map_or(u8::MAX, |why| why as u8));
+        self.text(&format!("{written:?}"));
         self.lock_state(state);
     }
 
     fn lock_state(&mut self, state: &LockState) {
         // No actor here writes fields of a later version.
-        let LockState { last_term, holders, extra: _ } = state;
+        let LockState { last_term, holders, deferrals, freed, passed: _, slots: _, extra: _ } = state;
         self.term(*last_term);
+        assert!(deferrals.is_empty(), "no time here lets a node give its slot back");
+        // Longer than any request gives way. While no slot is free or no node waits, the time does not matter: it will be another one when a
+        // slot is free for a node that waits. Which places are lost is with each place.
+        let matters = self.is_queue && holders.len() < self.stage.setup.slots;
+        self.some(freed.as_ref().filter(|_| matters), |key, freed| {
+            key.age(*freed, &[11]);
+            key.number(key.arrived.is_some_and(|arrived| arrived < *freed));
+        });
         self.number(holders.len());
         for holder in holders {
             // Its group, role and machine-id are those of its node.
-            let Holder { node, uid, group: _, term, since, control_plane: _, machine: _, approved, checked_in, missing_since, extra: _ } =
-                holder;
+            // Of the drain only a standstill matters.
+            let Holder {
+                node,
+                uid,
+                group: _,
+                term,
+                since,
+                control_plane: _,
+                machine: _,
+                os_image: _,
+                unreported,
+                approved,
+                checked_in,
+                missing_since,
+                returned,
+                asked,
+                drain,
+                extra: _,
+            } = holder;
+            let gives_back = self.stage.setup.gives_back;
+            self.number(*unreported);
+            if approved.is_none() {
+                self.age(asked.unwrap_or(*since), if gives_back { &[1, 18] } else { &[1] });
+                self.number(drain.as_ref().is_some_and(|report| report.idle > 0));
+            }
+            self.some(returned.as_ref(), |key, at| key.age(*at, &[10]));
             let machine = self.stage.names.iter().position(|name| name == node).unwrap();
             self.number(machine);
             self.text(&uid.0);
             self.term(*term);
-            self.age(*since, &[1, 2]);
-            self.some(approved.as_ref(), |key, Approved { at, boot }| {
+            self.age(*since, if gives_back { &[1, 2, 30] } else { &[1, 2] });
+            self.some(approved.as_ref(), |key, approved| {
+                let Approved { at, boot, first: _, unsure } = approved;
+                key.number(*unsure);
                 key.time(machine, *at);
+                if gives_back {
+                    key.age(approved.first(), &[60]);
+                }
                 key.text(boot);
             });
             self.some(checked_in.as_ref(), |key, at| key.age(*at, &[1, 2]));
@@ -204,9 +278,21 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// Lists whether the request would give way for a shorter time if it read the lock now.
+    fn lock_freed(&mut self) {
+        let state = &self.world.lock.state;
+        let matters = self.is_queue && state.holders.len() < self.stage.setup.slots;
+        let arrived = self.arrived;
+        self.number(matters && state.freed.is_some_and(|freed| arrived.is_some_and(|arrived| arrived < freed)));
+    }
+
     fn actor(&mut self, actor: &Actor) {
         let Actor { work, machine, observed, heard, drain, marks_since, uncordoned, pods_came, pods_at_first } = actor;
         self.number(*machine);
+        self.arrived = match work {
+            Work::PreReboot(caller) => Some(caller.arrived),
+            _ => None,
+        };
         self.work(*machine, work);
         for flag in [*heard, *uncordoned, *pods_came] {
             self.number(flag);
@@ -226,8 +312,11 @@ impl<'a> Key<'a> {
             Work::Holder(_uid) => self.number(0),
             // Its name is that of its machine.
             Work::Orphan(_name, _uid) => self.number(1),
-            // No rule asks when this arrived.
-            Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived: _ }) => self.number(2),
+            // A request that waited when a slot was freed gives way for a shorter time: see the lock.
+            Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived: _ }) => {
+                self.number(2);
+                self.lock_freed();
+            }
             Work::SteadyState(Caller { node: _, uid: _, id: _, group: _, arrived }) => {
                 self.number(3);
                 self.time(machine, *arrived);
@@ -248,7 +337,13 @@ impl<'a> Key<'a> {
         self.reading(&mut order, meta.as_ref(), |key, meta| key.some(meta.as_ref(), |key, meta| key.meta(machine, meta)));
         self.reading(&mut order, node.as_ref(), |key, node| key.some(node.as_ref(), |key, node| key.node(machine, node)));
         for fleet in [fleet, fleet_cached] {
-            self.reading(&mut order, fleet.as_ref(), |key, FleetFacts { members }| members.iter().for_each(|member| key.member(member)));
+            self.reading(&mut order, fleet.as_ref(), |key, FleetFacts { members, queue }| {
+                members.iter().for_each(|member| key.member(member));
+                for Place { since, node } in queue {
+                    key.text(node.as_str());
+                    key.place(*since);
+                }
+            });
         }
         self.reading(&mut order, pods.as_ref(), |key, pods| key.number(pods.items().len()));
         self.reading(&mut order, other_hosts.as_ref(), |key, other_hosts| key.text(&format!("{other_hosts:?}")));
@@ -289,15 +384,19 @@ impl<'a> Key<'a> {
         self.number(*machine);
         match change {
             Change::Lock { why, next, basis } => {
-                self.number(*why as u8);
+                self.text(&format!("{why:?}"));
                 self.lock_state(next);
                 self.lease(basis.as_ref());
             }
             Change::Node { why, patch } => {
                 self.number(64 + *why as u8);
                 // A write whose version is not the current one is forgotten.
-                let NodePatch { name: _, version: _, status, record, unschedulable } = patch;
-                self.number(*status as u8);
+                let NodePatch { name: _, version: _, status, record, waiting, unschedulable } = patch;
+                self.number(status.map_or(u8::MAX, |status| status as u8));
+                self.some(waiting.as_ref(), |key, Waiting { since, reason }| {
+                    key.text(reason);
+                    key.place(*since);
+                });
                 self.record(record.as_ref());
                 self.number(unschedulable.map_or(2, u8::from));
             }

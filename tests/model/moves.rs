@@ -103,6 +103,7 @@ impl Moves<'_> {
                 self.add(format_args!("{name}: answers {outcome:?}"), |world| answer(stage, world, position, &outcome));
             }
             Some(Step::Change(change)) => self.of_change(position, &change),
+            Some(Step::Wait(Wait::Slot(_))) => unreachable!("a request that waits for a slot is answered"),
             Some(Step::Wait(Wait::Drain(drain))) => {
                 let term = drain.term;
                 self.add(format_args!("{name}: waits for the drain of term {term}"), |world| world.actor(position).drain = Some(term));
@@ -234,6 +235,11 @@ impl Moves<'_> {
             }
             if client == Client::Approved {
                 world.may.spend(Event::SecondThought);
+                if stage.setup.gives_back {
+                    // An agent that asks is not rebooting, and must be answered before it reboots.
+                    let state = world.machine(machine);
+                    (state.client, state.out, state.kept) = (Client::Up, false, false);
+                }
             }
             begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world));
         });

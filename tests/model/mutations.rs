@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use reboot_manager::cluster::{Before, NodePatch};
 use reboot_manager::fleetlock::Kind;
-use reboot_manager::lock::LockState;
+use reboot_manager::lock::{FreeReason, LockState};
 use reboot_manager::reboot::{Change, Fact, Lock, LockChange, NodeChange, Now, Outcome, Step};
 
 use crate::actor::{Actor, Work};
@@ -79,14 +79,17 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
     match (mutation, next) {
         (M::FreesAfterAWhile, None) => free_old(actor, now),
         (M::FreesWhenTheNodeIsGone, Some(Step::Change(Change::Lock { why: LockChange::Missing, .. }))) => {
-            lock_change(actor, LockChange::Free, |state| state.free(actor.work.uid()))
+            lock_change(actor, LockChange::Free(FreeReason::Gone), |state| state.free(actor.work.uid(), now.clock))
         }
-        (M::ForgetsWhoseCordonItIs, Some(Step::Change(Change::Node { why: NodeChange::Mark, mut patch }))) => {
+        (
+            M::ForgetsWhoseCordonItIs,
+            Some(Step::Change(Change::Node { why: why @ (NodeChange::Mark | NodeChange::MarkAgain), mut patch })),
+        ) => {
             patch.record.iter_mut().for_each(|record| record.before = Before::Schedulable);
-            node_change(NodeChange::Mark, patch)
+            node_change(why, patch)
         }
-        (M::MarksWithoutCordon, Some(Step::Change(Change::Node { why: NodeChange::Mark, patch }))) => {
-            node_change(NodeChange::Mark, NodePatch { unschedulable: None, ..patch })
+        (M::MarksWithoutCordon, Some(Step::Change(Change::Node { why: why @ (NodeChange::Mark | NodeChange::MarkAgain), patch }))) => {
+            node_change(why, NodePatch { unschedulable: None, ..patch })
         }
         (M::NeverSuperseded, Some(Step::Answer(Outcome::Refused(refusal)))) if refusal.kind == Kind::Superseded => {
             check_in(actor, now).or(Some(Step::Answer(Outcome::Refused(refusal))))
@@ -98,7 +101,7 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
         (M::TakesBeyondTheSlots, Some(Step::Answer(Outcome::Refused(refusal)))) if refusal.kind == Kind::SlotsTaken => {
             take(actor, now).or(Some(Step::Answer(Outcome::Refused(refusal))))
         }
-        (M::WithholdsSlots, Some(Step::Change(Change::Lock { why: LockChange::Free, .. }))) => None,
+        (M::WithholdsSlots, Some(Step::Change(Change::Lock { why: LockChange::Free(_), .. }))) => None,
         (_, next) => next,
     }
 }
@@ -141,7 +144,7 @@ fn free_old(actor: &Actor, now: Now) -> Option<Step> {
     let Work::Holder(uid) = &actor.work else { return None };
     let holder = actor.observed.lock.as_ref()?.value.state.holder(uid)?;
     let long = now.clock.duration_since(holder.since) >= SignedDuration::from_secs(120);
-    long.then(|| lock_change(actor, LockChange::Free, |state| state.free(uid))).flatten()
+    long.then(|| lock_change(actor, LockChange::Free(FreeReason::Gone), |state| state.free(uid, now.clock))).flatten()
 }
 
 fn check_in(actor: &Actor, now: Now) -> Option<Step> {

@@ -27,6 +27,11 @@ proptest! {
     }
 
     #[test]
+    fn promises_hold_when_slots_are_given_back(numbers in numbers()) {
+        prop_assert_eq!(play(Some(Event::Standstill), None, &numbers), Ok(()));
+    }
+
+    #[test]
     fn promises_hold_beside_an_annotation_only_manager(numbers in numbers()) {
         prop_assert_eq!(play(Some(Event::Older), None, &numbers), Ok(()));
     }
@@ -79,12 +84,17 @@ fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup
     let never: &[Event] = match beside {
         // With the Lease goes all that is known of an approved node whose Node is deleted, too, or that asks again.
         Some(Event::LeaseDeletion) => &[Event::NodeDeletion, Event::SecondThought],
+        Some(Event::Standstill) => &[],
         // An annotation-only manager knows only the annotations of the Nodes that are there, and what an administrator undoes is undone.
         Some(_) => &[Event::NodeDeletion, Event::Uncordon],
         None => &[],
     };
     if let Some(event) = beside {
         may.set([(event, 1 + often(2))]);
+    }
+    let gives_back = beside == Some(Event::Standstill);
+    if gives_back {
+        may.set([(Event::Silence, often(2))]);
     }
     never.iter().for_each(|event| may.set([(*event, 0)]));
     if may.left(Event::Uncordon) > 0 {
@@ -103,10 +113,11 @@ fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup
         reboots: 1 + reboots,
         requests: 1 + usize::from(requests),
         reconcilers: 1 + usize::from(reconcilers),
-        prompt,
+        prompt: prompt || gives_back,
         time,
         late,
         control_plane,
+        gives_back,
         cordoned: if cordoned && !control_plane { &[0] } else { &[] },
         may,
         mutation: None,

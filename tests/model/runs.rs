@@ -1,5 +1,5 @@
 //! What is walked, and what must come of it. Each test walks a small world by default, and a wider one with
-//! `MODEL=wide`, as `scripts/model` has it.
+//! `MODEL=wide`, as `scripts/model` has it. The build must be optimised: `cargo test --profile model --test model`.
 
 use std::time::Instant;
 
@@ -80,6 +80,12 @@ walks! {
     one_node_that_reboots_twice_with_faults:
         Setup { reboots: 2, ..ONE }.with([(Fault, 1), (LateWrite, 1), (Death, 1)]),
         |small| Setup { reconcilers: 2, ..small }.with([(Fault, 2), (Restart, 1)]);
+    one_node_that_gives_its_slot_back:
+        Setup { pods: 1, prompt: true, gives_back: true, ..ONE }.with([(Standstill, 1), (SecondThought, 1), (Silence, 1)]),
+        |small| small.with([(Death, 1), (Fault, 1), (SecondCall, 1)]);
+    two_nodes_of_which_one_gives_its_slot_back:
+        Setup { requests: 1, prompt: true, gives_back: true, ..PAIR },
+        |small| Setup { pods: 1, ..small }.with([(Standstill, 1)]);
     beside_an_annotation_only_manager_whose_node_comes_last:
         OLDER.with([(Older, 1), (SecondCall, 1)]),
         |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);

@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) late: bool,
     /// All nodes are of the control plane.
     pub(crate) control_plane: bool,
+    /// Slots are given back after the default times, and an hour may pass at any point. Kubelets must be prompt.
+    pub(crate) gives_back: bool,
     /// The nodes that an administrator has cordoned before.
     pub(crate) cordoned: &'static [usize],
     pub(crate) may: Allowance,
@@ -47,6 +49,7 @@ pub(crate) const PAIR: Setup = Setup {
     time: false,
     late: false,
     control_plane: false,
+    gives_back: false,
     cordoned: &[],
     may: Allowance([0; Event::ALL.len()]),
     mutation: None,
@@ -91,6 +94,10 @@ pub(crate) enum Event {
     /// The API server says once of a Node that it does not exist, and it does.
     LoneNotFound,
     NodeDeletion,
+    /// A machine that is back and never checks in: its agent is off, or it was reinstalled.
+    Silence,
+    /// A drain without progress for half an hour.
+    Standstill,
     /// A reboot of the annotation-only manager's node.
     Older,
 }
@@ -112,6 +119,8 @@ impl Event {
         // A second one, a quarter of an hour later, is believed.
         (Self::LoneNotFound, 1),
         (Self::NodeDeletion, 2),
+        (Self::Silence, 0),
+        (Self::Standstill, 0),
         (Self::Older, 0),
     ];
 }

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{HexId, LeaseVersion, MachineId, Member, Node, NodeName, Pod, ResourceVersion, Status, Uid};
 use reboot_manager::drain::Ours;
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::lock::{Capacity, LockState};
+use reboot_manager::lock::{Capacity, LockState, Times};
 use reboot_manager::reboot::{Caller, Change, Fact, Lock, Now, Rules};
 use serde_json::json;
 
@@ -119,7 +119,17 @@ impl Stage {
         let pod = json!({"metadata": {"namespace": "shop", "name": "p", "uid": "p"}, "status": {"phase": "Running"}});
         let protect_control_plane = setup.mutation != Some(Mutation::IgnoresTheControlPlane);
         Self {
-            rules: Rules { capacity: Capacity { slots: setup.slots }, protect_control_plane, ours: Ours::default() },
+            rules: Rules {
+                capacity: Capacity { slots: setup.slots },
+                protect_control_plane,
+                times: if setup.gives_back {
+                    Times { back_off: None, ..Times::DEFAULT }
+                } else {
+                    Times { missing: Times::DEFAULT.missing, ..Times::NEVER }
+                },
+                replica: "replica".to_owned(),
+                ours: Ours::default(),
+            },
             setup,
             names,
             node: serde_json::from_value(node.clone()).unwrap(),
@@ -253,8 +263,11 @@ impl World {
             }
             Change::Node { why, patch } => {
                 self.change_node(machine, |node| {
-                    node.meta.status = patch.status;
-                    node.meta.record.clone_from(&patch.record);
+                    node.meta.waiting.clone_from(&patch.waiting);
+                    if let Some(status) = patch.status {
+                        node.meta.status = status;
+                        node.meta.record.clone_from(&patch.record);
+                    }
                     node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
                 });
                 self.node(machine).map(|node| Fact::Node(Some(node.clone()), Some(*why)))

@@ -29,6 +29,7 @@ pub(crate) fn eviction(input: &Value) -> String {
         Eviction::Budget { .. } => "budget".to_owned(),
         Eviction::Evicted => "evicted".to_owned(),
         Eviction::Gone { .. } => "gone".to_owned(),
+        Eviction::Postponed { .. } => "postponed".to_owned(),
         Eviction::RateLimited { after } => format!("again after {after:?}"),
         Eviction::Refused { .. } => "refused".to_owned(),
         Eviction::Unclear { .. } => "unclear".to_owned(),

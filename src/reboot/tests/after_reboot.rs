@@ -10,7 +10,7 @@ fn check_in(boot: &str, arrived: SignedDuration, clock: SignedDuration) -> Step 
     observed.first = Some(Some(HeldTerm::of(&fixture.lock.state.holders[0])));
     let approved = fixture.now.clock;
     let caller = Caller { arrived: approved + arrived, ..fixture.caller() };
-    steady_state::next(&caller, &observed, Now { clock: approved + clock, ..fixture.now })
+    steady_state::next(&caller, &observed, &Times::DEFAULT, Now { clock: approved + clock, ..fixture.now })
 }
 
 #[test]

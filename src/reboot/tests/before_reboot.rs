@@ -3,27 +3,33 @@
 use super::*;
 
 impl Fixture {
-    fn pre_reboot(&self, observed: &Observed, slots: usize) -> Step {
-        pre_reboot::next(&self.caller(), observed, &rules(slots), self.now)
+    /// The next step, once it is recorded that the node waits.
+    pub(super) fn pre_reboot(&self, observed: &Observed, slots: usize) -> Step {
+        let next = |observed: &Observed| pre_reboot::next(&self.caller(), observed, &rules(slots), self.now);
+        let step = next(observed);
+        let Step::Change(Change::Node { why: NodeChange::Wait, patch }) = &step else { return step };
+        let mut recorded = observed.clone();
+        recorded.node.as_mut().unwrap().value.as_mut().unwrap().meta.waiting.clone_from(&patch.waiting);
+        next(&recorded)
     }
 
     /// Facts before the first write: the node and the marked nodes, then the lock.
     fn at_first(&self, lock: Lock, marked: &[&str]) -> Observed {
         let mut observed = self.observed(in_service(), 1, lock, 2);
         let members = marked.iter().map(|name| marked_by_hand(name)).collect();
-        observed.fleet_cached = Some(self.reading(FleetFacts { members }, 1));
+        observed.fleet_cached = Some(self.reading(FleetFacts { members, queue: Vec::new() }, 1));
         observed
     }
 
     /// Facts after the drain was recorded: the lock, then the node marked for the term that it holds there, then the pods, then the fleet.
-    fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
+    pub(super) fn looked(&self, lock: Lock, marked: &[&str], pods: Vec<Pod>) -> Observed {
         let mut node = self.node();
         node.meta.record.as_mut().unwrap().term.term = lock.state.holder(&uid("n0")).unwrap().term;
         let members = marked.iter().map(|name| marked_by_hand(name)).collect();
         // After a newer fleet the rules read the lock again.
         let mut observed = self.observed(node, 2, lock, if marked.is_empty() { 1 } else { 6 });
         observed.pods = Some(self.reading(Complete::of_all_pages(pods), 4));
-        observed.fleet = Some(self.reading(FleetFacts { members }, 5));
+        observed.fleet = Some(self.reading(FleetFacts { members, queue: Vec::new() }, 5));
         observed
     }
 }
@@ -37,7 +43,7 @@ fn an_approved_node_that_was_uncordoned_takes_a_new_term_once_there_is_room() {
     check(next(1, 2, &["n0"]), "read Node");
     check(next(2, 1, &["n0"]), "write Take");
     check(next(1, 1, &["n0"]), "write Take");
-    check(next(2, 1, &["n0", "x"]), "node n0 must wait: the slot is held by x since 2027-01-15T08:00:00Z");
+    check(next(2, 1, &["n0", "x"]), "node n0 must wait: the slot is held by x since 2027-01-15T08:00:00Z (being drained)");
 }
 
 /// A request from before the Node was deleted and registered again must not replace the slot of its successor.
@@ -191,5 +197,5 @@ fn a_request_continues_only_under_its_own_term() {
     refused(next(fixture.checked_in()), "superseded by");
     // A later term.
     let lock = fixture.held(&["x", "n0"], &[]);
-    refused(next(Lock { state: lock.state.free(&uid("x")), ..lock }), "superseded by");
+    refused(next(Lock { state: lock.state.free(&uid("x"), fixture.now.clock), ..lock }), "superseded by");
 }

@@ -6,7 +6,7 @@ use crate::fleetlock::Fleet;
 impl Fixture {
     /// The others that `own` sees in a fleet, by a lock read at another tick.
     fn others(&self, members: Vec<Member>, fleet_tick: u64, lock: Lock, lock_tick: u64, own: &str) -> Others {
-        let fleet = self.reading(FleetFacts { members }, fleet_tick);
+        let fleet = self.reading(FleetFacts { members, queue: Vec::new() }, fleet_tick);
         FleetFacts::rebooting_without_slot(Some(&fleet), &self.reading(lock, lock_tick), &name(own))
     }
 }

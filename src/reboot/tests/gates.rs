@@ -1,6 +1,6 @@
 //! The gates in front of a free slot, on values made by hand.
 
-use super::super::gates::{closed, control_plane_stays_up};
+use super::super::gates::{self, control_plane_stays_up};
 use super::*;
 use crate::cluster::Unavailable;
 
@@ -30,7 +30,7 @@ impl Gate {
     /// Reads the control-plane nodes: itself, cordoned, and this one.
     fn reads(&mut self, other: Member) {
         let members = vec![plane("n0", Some(Unavailable::Cordoned)), other];
-        self.observed.fleet_cached = Some(self.fixture.reading(FleetFacts { members }, 3));
+        self.observed.fleet_cached = Some(self.fixture.reading(FleetFacts { members, queue: Vec::new() }, 3));
     }
 
     /// Lets these nodes hold the slots.
@@ -40,7 +40,9 @@ impl Gate {
 
     /// Kind and message of the refusal; empty when the way is free.
     fn says(&self) -> String {
-        match closed(&self.fixture.caller(), &self.observed, &self.lock, &self.node, &self.rules, self.fixture.now) {
+        let (caller, lock, node) = (&self.fixture.caller(), &self.lock, &self.node);
+        let closed = gates::own(caller, lock, node, self.fixture.now);
+        match closed.or_else(|| gates::control_plane(caller, &self.observed, lock, node, &self.rules)) {
             None => String::new(),
             Some(Step::Answer(Outcome::Refused(refusal))) => format!("{}: {}", refusal.kind.name(), refusal.message),
             Some(step) => short(step),

@@ -4,7 +4,7 @@ use super::*;
 
 impl Fixture {
     fn holder(&self, observed: &Observed) -> String {
-        described(reconcile::holder(&uid("n0"), observed, self.now.clock))
+        described(reconcile::holder(&uid("n0"), observed, &Times::DEFAULT, self.now.clock))
     }
 
     fn orphan(&self, observed: &Observed) -> String {
@@ -21,8 +21,7 @@ impl Fixture {
 
 fn described(step: reconcile::Step) -> String {
     match step {
-        reconcile::Step::Change(change, None) => written(&change),
-        reconcile::Step::Change(change, Some(why)) => format!("{}: {why:?}", written(&change)),
+        reconcile::Step::Change(change) => written(&change),
         reconcile::Step::Done(why) => format!("done: {why:?}"),
         reconcile::Step::Read(question) => format!("read {question:?}"),
     }
@@ -80,7 +79,7 @@ fn an_adopted_node_is_approved_and_no_other() {
     let version = Some(LeaseVersion { uid: uid("new"), version: ResourceVersion("4".to_owned()) });
     let observed = fixture.observed(fixture.node(), 1, Lock { version, ..fixture.held(&["other"], &[]) }, 2);
     let adopted = reconcile::orphan(&name("n0"), &uid("n0"), &observed, fixture.now.clock);
-    let reconcile::Step::Change(Change::Lock { why: LockChange::Adopt, next, .. }, None) = adopted else { panic!("{adopted:?}") };
+    let reconcile::Step::Change(Change::Lock { why: LockChange::Adopt, next, .. }) = adopted else { panic!("{adopted:?}") };
     let approved: Vec<(&str, bool)> = next.holders.iter().map(|holder| (holder.node.as_str(), holder.approved.is_some())).collect();
     assert_eq!(approved, [("other", false), ("n0", true)]);
 }

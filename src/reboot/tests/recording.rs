@@ -84,12 +84,14 @@ fn a_term_follows_itself_with_nothing_but_a_check_in_since() {
 
 #[test]
 fn each_purpose_has_its_own_words() {
-    use LockChange::{Adopt, Approve, CheckIn, Free, Take};
+    use crate::lock::FreeReason::{OtherFirst, Rebooted};
+    use LockChange::{Adopt, Approve, Ask, Back, CheckIn, Free, Take};
     let fixture = Fixture::approved();
     let lock = |why| Change::Lock { why, next: LockState::default(), basis: None };
     let node = |why| Change::Node { why, patch: NodePatch::restore(&fixture.node()) };
-    let nodes = [NodeChange::Drained, NodeChange::Mark, NodeChange::Restore].map(node);
-    let changes: Vec<Change> = [Adopt, Approve, CheckIn, Free, Take].map(lock).into_iter().chain(nodes).collect();
-    let words: std::collections::BTreeSet<&str> = changes.iter().map(Change::purpose).collect();
+    let nodes = [NodeChange::Drained, NodeChange::Mark, NodeChange::MarkAgain, NodeChange::Restore, NodeChange::Wait].map(node);
+    let changes: Vec<Change> =
+        [Adopt, Approve, Ask, Back, CheckIn, Free(OtherFirst), Free(Rebooted), Take].map(lock).into_iter().chain(nodes).collect();
+    let words: std::collections::BTreeSet<String> = changes.iter().map(Change::purpose).collect();
     assert!(words.len() == changes.len() && words.iter().all(|words| !words.is_empty()), "{words:?}");
 }

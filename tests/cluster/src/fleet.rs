@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Answer, Api};
-use crate::kubelet::TERMINATION_MS;
 use crate::objects::{self, Placement};
 use crate::resources::collection;
 
@@ -110,13 +109,24 @@ impl Fleet {
         });
     }
 
-    /// Gives the node another boot id, as after a reboot, and returns it.
+    /// Gives the node another boot id and OS image, as after a reboot into an update, and returns the boot id.
     #[track_caller]
     pub fn reboot(&self, node: &str) -> String {
-        static COUNT: AtomicU64 = AtomicU64::new(1);
-        let boot_id = format!("b0070000-0000-4000-8000-{:012x}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.patch_node_status(node, &json!({"nodeInfo": {"bootID": boot_id}}));
+        let (number, boot_id) = Self::next_boot();
+        self.patch_node_status(node, &json!({"nodeInfo": {"bootID": boot_id, "osImage": format!("Fedora CoreOS {number}")}}));
         boot_id
+    }
+
+    /// Gives the node another boot id alone, as after a reboot that did not apply an update.
+    #[track_caller]
+    pub fn reboot_without_update(&self, node: &str) {
+        self.patch_node_status(node, &json!({"nodeInfo": {"bootID": Self::next_boot().1}}));
+    }
+
+    fn next_boot() -> (u64, String) {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        (number, format!("b0070000-0000-4000-8000-{number:012x}"))
     }
 
     /// Sets the node's condition Ready.
@@ -220,10 +230,7 @@ impl Fleet {
     /// Makes a pod without an owner on `node` that takes `ends_after` to end, once it is evicted.
     #[track_caller]
     pub fn slow_pod(&self, namespace: &str, name: &str, node: &str, ends_after: Duration) -> Value {
-        let mut pod = objects::bare_pod(namespace, name, Placement::On(node));
-        pod["metadata"]["annotations"] = json!({ TERMINATION_MS: ends_after.as_millis().to_string() });
-        pod["spec"]["terminationGracePeriodSeconds"] = json!(ends_after.as_secs() + 10);
-        self.create(&pod)
+        self.create(&objects::slow_pod(namespace, name, node, ends_after))
     }
 
     /// Makes what the API shows of a static pod on `node`; it is called `<name>-<node>`.

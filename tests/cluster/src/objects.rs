@@ -1,6 +1,10 @@
 //! Kubernetes objects as a test wants them: small pods, Nodes of a realistic size. Values only; [`crate::fleet`] creates them.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
+
+use crate::kubelet::TERMINATION_MS;
 
 /// Nodes on which pods may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,14 @@ pub fn stateful_set(namespace: &str, name: &str, replicas: u32, placement: Place
 pub fn daemon_set(namespace: &str, name: &str) -> Value {
     let spec = json!({"selector": selector(name), "template": template(name, Placement::Free)});
     object("apps/v1", "DaemonSet", Some(namespace), name, &spec)
+}
+
+/// A pod without an owner on `node` that takes `ends_after` to end, once it is evicted.
+pub fn slow_pod(namespace: &str, name: &str, node: &str, ends_after: Duration) -> Value {
+    let mut pod = bare_pod(namespace, name, Placement::On(node));
+    pod["metadata"]["annotations"] = json!({ TERMINATION_MS: ends_after.as_millis().to_string() });
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(ends_after.as_secs() + 10);
+    pod
 }
 
 /// A pod without a controller.

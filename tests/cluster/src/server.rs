@@ -84,7 +84,7 @@ impl Start {
         self
     }
 
-    /// Starts the server and waits until it listens.
+    /// Starts the server and waits until it listens. Requests that wait for a slot are answered at once, unless `--max-waiting` is given.
     #[track_caller]
     pub fn start(self) -> Server {
         let mut server = self.launch();
@@ -104,7 +104,7 @@ impl Start {
                 shell
             }
         };
-        command.env_clear().env("RUST_LOG", "debug").args(&self.command[1..]).args(&self.arguments);
+        command.env_clear().env("RUST_LOG", "debug").env("REBOOT_MANAGER_MAX_WAITING", "0").args(&self.command[1..]).args(&self.arguments);
         command.envs(self.environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the program under test starts");
         let log = Arc::new(Log::default());

@@ -14,7 +14,7 @@ use reboot_manager::cluster::{
 use reboot_manager::drain::{DrainPlan, Eviction, EvictionError, Ours, classify};
 use reboot_manager::fleetlock::{Fleet, Found, GroupName};
 use reboot_manager::kube::{ApiStatus, read_page};
-use reboot_manager::lock::{LockState, patch, read, release};
+use reboot_manager::lock::{LockState, Times, patch, read, release};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -105,12 +105,12 @@ pub(crate) fn lease(input: &[u8]) {
     let taken = lock.take(&name, &uid, &GroupName::parse("g").expect("a group"), now);
     assert!(taken.last_term >= lock.last_term, "terms go back");
     assert!(taken.holder(&uid).is_some() && taken.others(&name).all(|other| other.node != name));
-    for changed in [taken.approve(&uid, "boot", now), taken.check_in(&uid, now), taken.free(&uid)] {
+    for changed in [taken.approve(&uid, "boot", now), taken.check_in(&uid, now), taken.free(&uid, now)] {
         check_kept(&changed);
     }
-    assert!(taken.free(&uid).holder(&uid).is_none());
+    assert!(taken.free(&uid, now).holder(&uid).is_none());
     for holder in &lock.holders {
-        let _ = release(holder, None, None, now);
+        let _ = release(holder, None, None, &Times::DEFAULT, now);
     }
 }
 

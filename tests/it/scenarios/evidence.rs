@@ -105,7 +105,7 @@ fn a_deleted_node_that_may_be_rebooting_is_given_up_after_15_minutes() {
     assert_eq!(cluster.holders(), ["n1"]);
     set_clock(&cluster, "+901");
     cluster.wait_for_no_holder();
-    server.wait_for_log("gone for 15 minutes", SOON);
+    server.wait_for_log("its Node has been gone for too long (--release-deleted-after)", SOON);
     two.until_approved(&server);
 }
 

@@ -12,6 +12,7 @@ mod drain;
 mod evidence;
 mod faults;
 mod foreign_client;
+mod given_back;
 mod hang_up;
 mod hardening;
 mod identity;
@@ -23,6 +24,7 @@ mod outage;
 mod overdue;
 mod own_pod;
 mod protocol;
+mod queue;
 mod reboot;
 mod watch;
 

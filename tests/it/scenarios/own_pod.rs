@@ -1,5 +1,7 @@
 //! The program's own pods: last, and only when another node can run them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
@@ -9,7 +11,11 @@ use super::{NAMESPACE, SOON, binary, cluster_of, evicted, machine_id, next_secon
 
 /// A pod as the Deployment makes them, on a node, and with more tolerations.
 fn own_pod(cluster: &TestCluster, name: &str, node: &str, tolerations: &[Value]) -> Value {
-    let mut pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
+    let pod = test_cluster::objects::bare_pod(NAMESPACE, name, Placement::On(node));
+    create_own(cluster, pod, tolerations)
+}
+
+fn create_own(cluster: &TestCluster, mut pod: Value, tolerations: &[Value]) -> Value {
     pod["spec"]["serviceAccountName"] = json!("reboot-manager");
     let cordon = json!({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"});
     pod["spec"]["tolerations"] = [&[cordon], tolerations].concat().into();
@@ -37,6 +43,18 @@ fn our_own_pod_goes_last_when_another_node_can_run_it() {
     one.is_granted(&cluster, one.agent(&server).send("pre-reboot"));
     let evicted = evicted(&cluster);
     assert!(evicted.ends_with(&["reboot-manager-b", "reboot-manager-a"].map(str::to_owned)), "{evicted:?}");
+}
+
+/// No other replica may be running yet, so this process answers before it ends.
+#[test]
+fn our_own_terminating_pod_approves_as_its_last_act() {
+    let (cluster, [one, _two]) = cluster_of();
+    let pod = test_cluster::objects::slow_pod(NAMESPACE, "reboot-manager-a", "n1", Duration::from_secs(120));
+    let pod = create_own(&cluster, pod, &[]);
+    cluster.wait_for_running("n1", 1);
+    let server = server_in(&cluster, &pod, "60s");
+    one.agent(&server).pre_reboot().expect(200, "approved");
+    assert_eq!((evicted(&cluster), one.pods(&cluster)), (vec!["reboot-manager-a".to_owned()], vec!["reboot-manager-a".to_owned()]));
 }
 
 #[test]

@@ -1,0 +1,228 @@
+//! State of a drain, as the replica that runs it reports it in the Lease: so one replica evicts, any other continues if it stops, and
+//! each of them can say what blocks the drain and since when.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Holder, LockState};
+
+/// Minimum time between two reports of an unchanged drain.
+pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// Age of a report after which another replica continues the drain.
+const REPORT_AGE_MAX: SignedDuration = SignedDuration::from_secs(25);
+
+/// Maximum time that one report adds to the time without progress. A longer one is no evidence: no replica looked meanwhile.
+const IDLE_STEP_MAX: SignedDuration = SignedDuration::from_secs(60);
+
+/// Time after which a request of a holder that waits for its answer is recorded once more.
+pub const ASK_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// Maximum length of a reason, in characters.
+const BY_MAX: usize = 300;
+
+/// Last report of a drain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// The replica that evicts; empty if it has stopped.
+    pub replica: String,
+    /// Time of the report.
+    pub at: Timestamp,
+    /// Seconds without progress: no pod has gone, and none was within its grace period.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub idle: i64,
+    /// Reason for which the drain is blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<BlockedDrain>,
+}
+
+/// Reason for which a drain is blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedDrain {
+    /// Time at which the drain was first blocked; a new reason does not change it.
+    pub since: Timestamp,
+    /// The pods, and what keeps each.
+    pub by: String,
+}
+
+/// Part of a replica in a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Evicts, and reports.
+    Lead,
+    /// Only lists the pods, because another replica evicts.
+    Follow,
+}
+
+/// State of a drain as its replica sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DrainView {
+    /// A pod has gone since the last report, or one is within its grace period.
+    pub moves: bool,
+    /// Reason for which it is blocked.
+    pub blocked: Option<String>,
+    /// A request of the node waits for its answer here.
+    pub held: bool,
+}
+
+impl DrainReport {
+    /// Creates the first report of `replica`.
+    pub fn first(replica: &str, now: Timestamp) -> Self {
+        Self { replica: replica.to_owned(), at: now, idle: 0, blocked: None }
+    }
+
+    /// Returns the next report, if it is time for one.
+    pub fn next(holder: &Holder, replica: &str, view: &DrainView, now: Timestamp) -> Option<Self> {
+        let before = holder.drain.as_ref();
+        let blocked = view.blocked.as_ref().map(|by| {
+            let since = before.and_then(|before| before.blocked.as_ref()).map_or(now, |blocked| blocked.since);
+            BlockedDrain { since, by: by.chars().take(BY_MAX).collect() }
+        });
+        let Some(before) = before else { return Some(Self { blocked, ..Self::first(replica, now) }) };
+        let age = now.duration_since(before.at);
+        let is_due = before.replica != replica || age.abs() >= REPORT_EVERY;
+        // A drain that became blocked or free again is reported at once; the number of pods in the reason may change often.
+        let has_changed = before.blocked.is_some() != blocked.is_some();
+        let step = age.clamp(SignedDuration::ZERO, IDLE_STEP_MAX).as_secs();
+        let idle = if view.moves { 0 } else { before.idle.saturating_add(step) };
+        (is_due || has_changed).then(|| Self { replica: replica.to_owned(), at: now, idle, blocked })
+    }
+
+    /// Reports whether the drain has made no progress for `limit`.
+    pub(super) fn is_stalled(&self, limit: Option<SignedDuration>) -> bool {
+        limit.is_some_and(|limit| self.idle >= limit.as_secs())
+    }
+}
+
+impl LockState {
+    /// Hands over the drains of `replica`, which stops, to any other; `None` if it has none.
+    pub fn hand_over(&self, replica: &str) -> Option<Self> {
+        let mut next = self.clone();
+        let mut own: Vec<_> = next.holders.iter_mut().filter_map(|holder| holder.drain.as_mut()).collect();
+        own.retain(|report| report.replica == replica);
+        let has_any = !own.is_empty();
+        own.into_iter().for_each(|report| report.replica.clear());
+        has_any.then_some(next)
+    }
+}
+
+impl Holder {
+    /// Returns the part of `replica` in the drain of this holder.
+    pub fn part(&self, replica: &str, now: Timestamp) -> Part {
+        match &self.drain {
+            // A report from the future is of a replica whose clock is ahead, and proves nothing.
+            Some(report)
+                if !report.replica.is_empty() && report.replica != replica && now.duration_since(report.at).abs() < REPORT_AGE_MAX =>
+            {
+                Part::Follow
+            }
+            _ => Part::Lead,
+        }
+    }
+
+    /// Reports whether a request that waits for its answer now must be recorded.
+    pub fn is_ask_due(&self, now: Timestamp) -> bool {
+        now.duration_since(self.last_asked()).abs() >= ASK_EVERY
+    }
+
+    /// Returns the last time at which a request of the node is known to have waited for its answer.
+    pub fn last_asked(&self) -> Timestamp {
+        self.asked.unwrap_or(self.since)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(idle: &i64) -> bool {
+    *idle == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{NodeName, Uid};
+    use crate::fleetlock::GroupName;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A holder whose drain was reported last by the replica `a`, at second 1,000.
+    fn holder(drain: impl FnOnce(&mut DrainReport)) -> Holder {
+        let uid = Uid("1".to_owned());
+        let lock = LockState::default().take(&NodeName("n".to_owned()), &uid, &GroupName::parse("g").unwrap(), at(900));
+        let mut report = DrainReport::first("a", at(1_000));
+        drain(&mut report);
+        lock.report(&uid, report, false).holders.remove(0)
+    }
+
+    fn view(blocked: Option<&str>, moves: bool) -> DrainView {
+        DrainView { moves, blocked: blocked.map(str::to_owned), held: false }
+    }
+
+    #[test]
+    fn one_replica_leads_until_its_report_is_old() {
+        let drained = holder(|_| {});
+        for (replica, now, part) in [
+            ("a", 1_001, Part::Lead),
+            ("a", 9_999, Part::Lead),
+            ("b", 1_000, Part::Follow),
+            ("b", 1_024, Part::Follow),
+            ("b", 1_025, Part::Lead),
+            // Its clock is ahead.
+            ("b", 976, Part::Follow),
+            ("b", 975, Part::Lead),
+        ] {
+            assert_eq!(drained.part(replica, at(now)), part, "{replica} {now}");
+        }
+        let handed_over = LockState { holders: vec![drained.clone()], ..LockState::default() }.hand_over("a");
+        assert_eq!(handed_over.map(|lock| lock.holders[0].part("b", at(1_000))), Some(Part::Lead));
+        assert_eq!(LockState { holders: vec![drained.clone()], ..LockState::default() }.hand_over("b"), None);
+        assert_eq!(Holder { drain: None, ..drained }.part("b", at(1_000)), Part::Lead);
+    }
+
+    #[test]
+    fn a_report_is_due_after_ten_seconds_or_a_change() {
+        let (free, blocked) = (view(None, false), view(Some("x"), false));
+        let is_due = |replica, view: &DrainView, now| DrainReport::next(&holder(|_| {}), replica, view, at(now)).is_some();
+        assert!(!is_due("a", &free, 1_009) && is_due("a", &free, 1_010));
+        assert!(is_due("b", &free, 1_001), "another replica continues");
+        assert!(is_due("a", &blocked, 1_001));
+        let was_blocked = holder(|report| report.blocked = Some(BlockedDrain { since: at(950), by: "y".to_owned() }));
+        assert!(DrainReport::next(&was_blocked, "a", &blocked, at(1_001)).is_none(), "the words may change often");
+        assert!(DrainReport::next(&was_blocked, "a", &free, at(1_001)).is_some());
+        let next = DrainReport::next(&Holder { drain: None, ..was_blocked }, "b", &free, at(1_001)).unwrap();
+        assert_eq!(next, DrainReport::first("b", at(1_001)));
+    }
+
+    #[test]
+    fn a_drain_is_blocked_since_its_first_refusal_at_whichever_replica() {
+        let was_blocked = holder(|report| report.blocked = Some(BlockedDrain { since: at(950), by: "y".to_owned() }));
+        let next =
+            |holder: &Holder| DrainReport::next(holder, "b", &view(Some(&"z".repeat(999)), false), at(1_100)).unwrap().blocked.unwrap();
+        assert_eq!((next(&was_blocked).since, next(&was_blocked).by.len()), (at(950), BY_MAX));
+        assert_eq!(next(&holder(|_| {})).since, at(1_100));
+    }
+
+    #[test]
+    fn only_time_that_a_replica_has_watched_counts_as_time_without_progress() {
+        let stood = holder(|report| report.idle = 100);
+        let idle = |moves, now| DrainReport::next(&stood, "b", &view(None, moves), at(now)).unwrap().idle;
+        assert_eq!((idle(false, 1_010), idle(false, 1_060), idle(true, 1_010)), (110, 160, 0));
+        assert_eq!(idle(false, 99_999), 160, "no replica watched");
+        assert_eq!(idle(false, 0), 100, "a clock was wrong");
+        let limit = Some(SignedDuration::from_secs(100));
+        assert!(stood.drain.as_ref().unwrap().is_stalled(limit) && !DrainReport::first("a", at(0)).is_stalled(limit));
+        assert!(!stood.drain.unwrap().is_stalled(None));
+    }
+
+    #[test]
+    fn a_request_is_recorded_with_a_report_or_after_a_minute() {
+        let drained = holder(|_| {});
+        assert_eq!(drained.last_asked(), at(900));
+        assert!(!drained.is_ask_due(at(959)) && drained.is_ask_due(at(960)));
+        let uid = drained.uid.clone();
+        let lock = LockState { holders: vec![drained], ..LockState::default() };
+        let asked = |held| lock.report(&uid, DrainReport::first("a", at(990)), held).holders[0].last_asked();
+        assert_eq!((asked(true), asked(false)), (at(990), at(900)));
+    }
+}
