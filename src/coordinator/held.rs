@@ -19,6 +19,9 @@ use crate::system::guarded::Guarded;
 /// Sleep of the deadline thread while no request is held.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// Time for the last decision on a request that waits for a slot, if Kubernetes is slow.
+const DECISION_MAX: Duration = Duration::from_secs(5);
+
 /// Shares of one address in the requests that wait for a slot.
 const SHARES: usize = 4;
 
@@ -37,6 +40,14 @@ pub(super) struct HeldClient {
     pub(super) address: IpAddr,
     pub(super) presence: Arc<Presence>,
     pub(super) responder: Responder,
+}
+
+impl HeldRequest {
+    /// Returns the time at which the request is answered with what is known. One that waits for a slot is decided once more before that, so
+    /// that the answer names those who hold the slots now.
+    fn answer_at(&self) -> Instant {
+        if self.slot.is_some() { self.deadline + DECISION_MAX } else { self.deadline }
+    }
 }
 
 /// All requests that this replica holds.
@@ -97,6 +108,13 @@ impl HeldRequests {
         }
     }
 
+    /// Removes and returns the requests that have waited for a slot until their deadlines.
+    pub(super) fn take_overdue(&self) -> Vec<HeldRequest> {
+        let now = clock::now().instant;
+        let is_overdue = |held: &HeldRequest| held.slot.is_some() && held.deadline <= now;
+        self.state.lock().requests.extract_if(|_uid, held| is_overdue(held)).map(|(_uid, held)| held).collect()
+    }
+
     /// Removes and returns up to `count` of the requests that wait for a slot: those that have waited longest.
     pub(super) fn take_for_slots(&self, count: usize) -> Vec<HeldRequest> {
         let mut state = self.state.lock();
@@ -147,7 +165,7 @@ impl HeldRequests {
                 return;
             }
             let now = clock::now().instant;
-            let due: Vec<_> = state.requests.extract_if(|_uid, request| request.deadline <= now).collect();
+            let due: Vec<_> = state.requests.extract_if(|_uid, request| request.answer_at() <= now).collect();
             let next = state.earliest();
             drop(state);
             for (_uid, request) in due {
@@ -182,6 +200,6 @@ impl State {
     }
 
     fn earliest(&self) -> Option<Instant> {
-        self.requests.values().map(|request| request.deadline).min()
+        self.requests.values().map(HeldRequest::answer_at).min()
     }
 }

@@ -20,11 +20,15 @@ use crate::fleetlock::{Found, Reply, Request};
 use crate::kube::{ApiError, Kube};
 use crate::lock::{Holder, Part};
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
+use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
 
 /// Time between two reads of the Lease while requests wait for a slot. With the second for which a request gives way, a free slot is
 /// taken within two seconds.
 const LEASE_EVERY: Duration = Duration::from_millis(700);
+
+/// Maximum time for the last calls to Kubernetes when this replica stops.
+const STOPPING_MAX: Duration = Duration::from_secs(5);
 
 /// Number of attempts to write the Lease when this replica stops.
 const HAND_OVER_ATTEMPTS: u32 = 3;
@@ -84,6 +88,7 @@ impl Requests {
                 let Waiting { wait, caller, term } = *waiting;
                 match wait {
                     Wait::Drain(drain) => self.hold(HeldRequest { caller, term, slot: None, deadline, client }, &drain),
+                    Wait::Slot(slot) if deadline <= clock::now().instant => (client.responder)(slot.refusal.into()),
                     Wait::Slot(slot) => self.hold_for_slot(HeldRequest { caller, term, slot: Some(slot), deadline, client }),
                 }
             }
@@ -174,7 +179,11 @@ impl Requests {
         }
     }
 
+    /// Decides those held requests again whose time is over, or for which there may be a slot.
     fn offer_free_slots(self: &Arc<Self>) {
+        for request in self.held.take_overdue() {
+            self.resume(request);
+        }
         match read_lock(&self.kube, &self.performer.readiness) {
             Ok(lock) => {
                 let room = self.rules.capacity.room(&lock.state.holders);
@@ -192,22 +201,32 @@ impl Requests {
         });
     }
 
-    /// Answers the held requests, ends the drains, and hands them over to the other replicas.
-    pub(super) fn stop(&self) {
+    /// Answers the held requests, ends the drains, and hands them over to the other replicas. Waits for Kubernetes for a limited time.
+    pub(super) fn stop(self: &Arc<Self>) {
         let (waiting, drained): (Vec<_>, Vec<_>) =
             self.drains.stop(|| self.held.close()).into_iter().partition(|(request, _)| request.slot.is_some());
         answer(waiting);
-        for (request, reply) in drained {
-            self.answer_last(request, reply);
-        }
-        if let Err(error) = self.hand_over() {
-            debug!("cannot hand over the drains of this replica: {}", error_chain(&error));
+        let (this, is_done) = (Arc::clone(self), Arc::<Guarded<bool>>::default());
+        let done = Arc::clone(&is_done);
+        let started = threads::start("stopping", move || {
+            if let Err(error) = this.hand_over() {
+                debug!("cannot hand over the drains of this replica: {}", error_chain(&error));
+            }
+            for (request, reply) in drained {
+                this.answer_if_approved(request, reply);
+            }
+            *done.lock() = true;
+            done.wake();
+        });
+        match started {
+            Ok(()) => drop(is_done.wait(STOPPING_MAX, |done| *done)),
+            Err(error) => debug!("no thread to hand over the drains of this replica: {error}"),
         }
     }
 
     /// Decides a last time for a request that was held for a drain. If nothing is left on its node but the pod of this process, which is
-    /// terminating, the node is approved.
-    fn answer_last(&self, request: HeldRequest, reply: Reply) {
+    /// terminating, the node is approved. Otherwise the answer is `reply`.
+    fn answer_if_approved(&self, request: HeldRequest, reply: Reply) {
         let HeldRequest { caller, term, client, .. } = request;
         let mut observed = Observed::new(caller.uid.clone(), term);
         let reply = match self.decide_pre_reboot(&caller, &mut observed, &client.presence) {

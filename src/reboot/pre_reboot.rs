@@ -114,7 +114,10 @@ fn place(inputs: &Inputs<'_>) -> Place {
 fn wait_for_slot(inputs: &Inputs<'_>, refused: Outcome) -> Step {
     let Outcome::Refused(refusal) = refused else { return Step::Answer(refused) };
     let (place, reason) = (place(inputs), refusal.kind.name());
-    let is_recorded = inputs.node.meta.waiting.as_ref().is_some_and(|waiting| waiting.since == place.since && waiting.reason == reason);
+    let waits_for_slot = |reason: &str| [Kind::SlotsTaken, Kind::Queued].map(Kind::name).contains(&reason);
+    // A node changes between these two reasons with each slot that is freed, and waits for the same in both cases.
+    let is_same = |recorded: &str| recorded == reason || (waits_for_slot(recorded) && waits_for_slot(reason));
+    let is_recorded = inputs.node.meta.waiting.as_ref().is_some_and(|waiting| waiting.since == place.since && is_same(&waiting.reason));
     match refusal.kind {
         _ if !is_recorded => {
             Step::Change(Change::waiting(&inputs.node.meta, Some(Waiting { since: place.since, reason: reason.to_owned() })))

@@ -64,7 +64,6 @@ fn a_free_slot_is_taken_in_turn() {
     waiter.lock.state.freed = Some(waiter.seconds_ago(5));
     check(waiter.next(), "write Take");
     waiter.queue = vec![Place { since: waiter.seconds_ago(200), node: name("x") }];
-    waiter.node.meta.waiting.as_mut().unwrap().reason = Kind::Queued.name().to_owned();
     let step = waiter.next();
     assert!(matches!(&step, Step::Wait(Wait::Slot(wait)) if wait.refusal.kind == Kind::Queued), "{step:?}");
     refused(step, "node n0 must wait: a slot is free, but node x has waited longer and has its turn until 2027-01-15T08:10:55Z");
