@@ -31,8 +31,17 @@ pub(super) struct HeldRequest {
     pub(super) term: Option<HeldTerm>,
     /// The wait for a slot; `None`: the request waits for the drain of its node.
     pub(super) slot: Option<SlotWait>,
-    pub(super) deadline: Instant,
+    pub(super) deadlines: Deadlines,
     pub(super) client: HeldClient,
+}
+
+/// Times until which a request is held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// A request that waits for the drain of its node.
+    pub(super) drain: Instant,
+    /// A request that waits for a slot; earlier, so that there is time left for a drain.
+    pub(super) slot: Instant,
 }
 
 /// The client of a held request.
@@ -46,7 +55,7 @@ impl HeldRequest {
     /// Returns the time at which the request is answered with what is known. One that waits for a slot is decided once more before that, so
     /// that the answer names those who hold the slots now.
     fn answer_at(&self) -> Instant {
-        if self.slot.is_some() { self.deadline + DECISION_MAX } else { self.deadline }
+        if self.slot.is_some() { self.deadlines.slot + DECISION_MAX } else { self.deadlines.drain }
     }
 }
 
@@ -85,8 +94,8 @@ impl HeldRequests {
         let message = format!("superseded by a newer request from node {node}: only the newest is held open");
         let uid = request.caller.uid.clone();
         let (newer, older) = match state.requests.remove(&uid) {
-            // Each is held for the same time, so the newer one has the later deadline.
-            Some(held) if held.deadline > request.deadline => (held, Some(request)),
+            // Each drain is held for the same time, so the newer one has the later deadline.
+            Some(held) if held.deadlines.drain > request.deadlines.drain => (held, Some(request)),
             held => (request, held),
         };
         let address = newer.client.address;
@@ -111,7 +120,7 @@ impl HeldRequests {
     /// Removes and returns the requests that have waited for a slot until their deadlines.
     pub(super) fn take_overdue(&self) -> Vec<HeldRequest> {
         let now = clock::now().instant;
-        let is_overdue = |held: &HeldRequest| held.slot.is_some() && held.deadline <= now;
+        let is_overdue = |held: &HeldRequest| held.slot.is_some() && held.deadlines.slot <= now;
         self.state.lock().requests.extract_if(|_uid, held| is_overdue(held)).map(|(_uid, held)| held).collect()
     }
 

@@ -3,13 +3,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::debug;
 
 use super::drains::Drains;
 use super::error::error_chain;
-use super::held::{HeldClient, HeldRequest, HeldRequests};
+use super::held::{Deadlines, HeldClient, HeldRequest, HeldRequests};
 use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting, read_lock, write_lock};
@@ -33,7 +33,8 @@ const STOPPING_MAX: Duration = Duration::from_secs(5);
 /// Number of attempts to write the Lease when this replica stops.
 const HAND_OVER_ATTEMPTS: u32 = 3;
 
-/// A longer wait ends up to a fifth earlier, at random, so that not all nodes ask again at the same time.
+/// A longer wait for a slot ends after 60 to 80 % of its time, at random. So not all nodes ask again at the same time, and a node that gets
+/// its slot late is not answered in the middle of its drain.
 const SPREAD_FROM: Duration = Duration::from_secs(120);
 
 /// Answers requests.
@@ -65,31 +66,31 @@ impl Requests {
     }
 
     pub(super) fn pre_reboot(self: &Arc<Self>, request: &Request, origin: &Origin, presence: Arc<Presence>, responder: Responder) {
-        let wait = self.pre_reboot_wait;
-        let wait = if wait < SPREAD_FROM { wait } else { wait.mul_f64(0.8 + 0.2 * backoff::jitter()) };
-        let deadline = clock::now().instant + wait;
+        let (now, wait) = (clock::now().instant, self.pre_reboot_wait);
+        let for_slot = if wait < SPREAD_FROM { wait } else { wait.mul_f64(0.6 + 0.2 * backoff::jitter()) };
+        let deadlines = Deadlines { drain: now + wait, slot: now + for_slot };
         let decision = self.decide_for_caller(request, origin, |caller, observed| self.decide_pre_reboot(caller, observed, &presence));
-        self.answer_or_hold(decision, deadline, HeldClient { address: origin.peer, presence, responder });
+        self.answer_or_hold(decision, deadlines, HeldClient { address: origin.peer, presence, responder });
     }
 
     /// Decides a held request again.
     fn resume(self: &Arc<Self>, request: HeldRequest) {
-        let HeldRequest { caller, term, slot: _, deadline, client } = request;
+        let HeldRequest { caller, term, slot: _, deadlines, client } = request;
         let mut observed = Observed::new(caller.uid.clone(), term);
         let decision = self.decide_pre_reboot(&caller, &mut observed, &client.presence);
-        self.answer_or_hold(decision, deadline, client);
+        self.answer_or_hold(decision, deadlines, client);
     }
 
     /// Answers a pre-reboot request, or holds it.
-    fn answer_or_hold(self: &Arc<Self>, decision: Result<Decision, Error>, deadline: Instant, client: HeldClient) {
+    fn answer_or_hold(self: &Arc<Self>, decision: Result<Decision, Error>, deadlines: Deadlines, client: HeldClient) {
         match decision {
             Ok(Decision::Answer(outcome)) => (client.responder)(outcome.into()),
             Ok(Decision::Wait(waiting)) => {
                 let Waiting { wait, caller, term } = *waiting;
                 match wait {
-                    Wait::Drain(drain) => self.hold(HeldRequest { caller, term, slot: None, deadline, client }, &drain),
-                    Wait::Slot(slot) if deadline <= clock::now().instant => (client.responder)(slot.refusal.into()),
-                    Wait::Slot(slot) => self.hold_for_slot(HeldRequest { caller, term, slot: Some(slot), deadline, client }),
+                    Wait::Drain(drain) => self.hold(HeldRequest { caller, term, slot: None, deadlines, client }, &drain),
+                    Wait::Slot(slot) if deadlines.slot <= clock::now().instant => (client.responder)(slot.refusal.into()),
+                    Wait::Slot(slot) => self.hold_for_slot(HeldRequest { caller, term, slot: Some(slot), deadlines, client }),
                 }
             }
             Err(error) => (client.responder)(error.into()),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::drains::Drains;
-use super::held::{HeldClient, HeldRequest, HeldRequests};
+use super::held::{Deadlines, HeldClient, HeldRequest, HeldRequests};
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{GroupName, Kind, Reply};
@@ -31,13 +31,14 @@ fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
     let term = Some(HeldTerm { term: 5, approved: None, checked_in: false });
     let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
     let deadline = clock::now().instant + limit;
+    let deadlines = Deadlines { drain: deadline, slot: deadline };
     let client = HeldClient { address: [127, 0, 0, 1].into(), presence: Arc::default(), responder };
-    (HeldRequest { caller, term, slot: None, deadline, client }, answer)
+    (HeldRequest { caller, term, slot: None, deadlines, client }, answer)
 }
 
 #[track_caller]
 fn check(rejected: &[(HeldRequest, Reply)], want: Option<(Instant, Kind)>) {
-    let rejected: Vec<_> = rejected.iter().map(|(request, reply)| (request.deadline, reply.kind())).collect();
+    let rejected: Vec<_> = rejected.iter().map(|(request, reply)| (request.deadlines.drain, reply.kind())).collect();
     assert_eq!(rejected, want.into_iter().collect::<Vec<_>>());
 }
 
@@ -45,11 +46,11 @@ fn check(rejected: &[(HeldRequest, Reply)], want: Option<(Instant, Kind)>) {
 fn of_two_requests_of_a_node_the_newer_is_held() {
     let held = HeldRequests::new(8);
     let [first, second, late] = [10, 30, 20].map(|seconds| request(Duration::from_secs(seconds)).0);
-    let deadlines = [&first, &second, &late].map(|request| request.deadline);
+    let deadlines = [&first, &second, &late].map(|request| request.deadlines.drain);
     check(&held.hold(first), None);
     check(&held.hold(second), Some((deadlines[0], Kind::Superseded)));
     check(&held.hold(late), Some((deadlines[2], Kind::Superseded)));
-    assert_eq!(held.take(&Uid("u".to_owned()), 5).map(|request| request.deadline), Some(deadlines[1]));
+    assert_eq!(held.take(&Uid("u".to_owned()), 5).map(|request| request.deadlines.drain), Some(deadlines[1]));
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn nothing_is_held_once_the_replica_stops() {
     check(&held.hold(request(LONG).0), None);
     assert_eq!(held.close().into_iter().map(|(_, reply)| reply.kind()).collect::<Vec<_>>(), [Kind::ShuttingDown]);
     let late = request(LONG).0;
-    let deadline = late.deadline;
+    let deadline = late.deadlines.drain;
     check(&held.hold(late), Some((deadline, Kind::ShuttingDown)));
     assert!(held.take(&Uid("u".to_owned()), 5).is_none() && held.close().is_empty());
     held.answer_at_deadlines(|_caller| unreachable!());
