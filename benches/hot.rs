@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use reboot_manager::cluster::{
     Before, Complete, CordonRecord, HexId, Lease, LeaseVersion, Member, Node, NodeEvent, NodeMeta, NodeName, Pod, ResourceVersion, Status,
-    Uid,
+    Uid, Waiting,
 };
 use reboot_manager::drain::{DrainPlan, Ours, Schedule};
 use reboot_manager::fleetlock::{Fleet, GroupName, Head, Kind, Reply, parse, zincati_id};
 use reboot_manager::http::head::{Progress, Reader, Sizes};
 use reboot_manager::lock::{Capacity, HOLDERS, LockState, Times, patch, read};
-use reboot_manager::reboot::{Caller, Fact, Lock, LockChange, Now, Observed, Outcome, Rules, Step, pre_reboot};
+use reboot_manager::reboot::{Caller, Fact, Lock, LockChange, Now, Observed, Outcome, Rules, Step, Wait, pre_reboot};
 use serde::Deserialize;
 use serde_json::{Map, json};
 use test_cluster::objects;
@@ -103,9 +103,11 @@ fn heartbeat() -> Path {
 fn denied() -> Path {
     let (caller, rules) = (caller(), rules());
     let state = LockState::default().take(&NodeName("n2".to_owned()), &Uid("u2".to_owned()), &caller.group, clock());
-    let facts = vec![Fact::Node(Some(node()), None), Fact::Lock(Lock { state, version: Some(version()), written: None })];
+    let mut node = node();
+    node.meta.waiting = Some(Waiting { since: clock(), reason: Kind::SlotsTaken.name().to_owned() });
+    let facts = vec![Fact::Node(Some(node), None), Fact::Lock(Lock { state, version: Some(version()), written: None })];
     Box::new(move || match decide(&caller, &rules, &facts) {
-        Step::Answer(Outcome::Refused(refusal)) => drop(black_box(refusal)),
+        Step::Wait(Wait::Slot(wait)) => drop(black_box(wait)),
         other => panic!("{other:?}"),
     })
 }
