@@ -57,7 +57,7 @@ pub struct Lock {
 pub struct FleetFacts {
     /// The nodes with the rebooting annotation or a record of our cordon, and those of the control plane; by name.
     pub members: Vec<Member>,
-    /// The nodes that wait for a slot and could take it, in the order of their turns; at most [`QUEUE_MAX`].
+    /// The nodes that wait for a slot and could take it, in the order of their turns; at most 64.
     pub queue: Vec<Place>,
 }
 
