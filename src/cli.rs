@@ -83,8 +83,8 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_PRE_REBOOT_WAIT", value_name = "DURATION", default_value = "50s", value_parser = duration)]
     pub pre_reboot_wait: Duration,
 
-    /// Number of requests held open that wait for a slot. Beyond this, the node that has waited for the shortest time is
-    /// answered at once
+    /// Number of requests held open that wait for a slot, at most half of --max-connections. Beyond this, the node that has
+    /// waited for the shortest time is answered at once
     #[arg(long, env = "REBOOT_MANAGER_MAX_WAITING", value_name = "NUMBER", default_value_t = 100)]
     pub max_waiting: u16,
 

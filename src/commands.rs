@@ -59,7 +59,8 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         rules,
         verify_source: flags.verify_source,
         workers: WORKERS,
-        slot_waits: usize::from(flags.max_waiting),
+        // Half of the connections are left to requests that are decided at once.
+        slot_waits: usize::from(flags.max_waiting.min(flags.max_connections / 2)),
     };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;

@@ -117,11 +117,13 @@ impl HeldRequests {
         }
     }
 
-    /// Removes and returns the requests that have waited for a slot until their deadlines.
-    pub(super) fn take_overdue(&self) -> Vec<HeldRequest> {
+    /// Removes and returns one of the requests that have waited for a slot until their deadlines.
+    pub(super) fn take_overdue(&self) -> Option<HeldRequest> {
         let now = clock::now().instant;
         let is_overdue = |held: &HeldRequest| held.slot.is_some() && held.deadlines.slot <= now;
-        self.state.lock().requests.extract_if(|_uid, held| is_overdue(held)).map(|(_uid, held)| held).collect()
+        let mut state = self.state.lock();
+        let uid = state.requests.iter().find(|(_uid, held)| is_overdue(held)).map(|(uid, _)| uid.clone())?;
+        state.requests.remove(&uid)
     }
 
     /// Removes and returns up to `count` of the requests that wait for a slot: those that have waited longest.

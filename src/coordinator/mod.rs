@@ -109,6 +109,7 @@ impl Coordinator {
             verify_source,
             pre_reboot_wait,
             stop: Arc::clone(&stop),
+            last_reports: Guarded::default(),
         });
         let reconciler = Reconciler {
             requests: Arc::clone(&requests),

@@ -15,7 +15,7 @@ use super::{Error, Readiness};
 use crate::cluster::{Hosts, NodeName, Pod, Uid};
 use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
 use crate::kube::{ApiError, Kube};
-use crate::lock::{BlockedDrain, DrainReport, DrainView, Holder, Part, REPORT_EVERY};
+use crate::lock::{BlockedDrain, DrainReport, DrainView, Holder, LastReport, Part, REPORT_EVERY};
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain, Lock};
 use crate::system::guarded::Guarded;
@@ -66,13 +66,15 @@ struct NodeDrain<'a> {
     schedule: Guarded<Schedule>,
     standstill: Standstill,
     /// Time of the last read of the Node.
-    node_read: Instant,
+    node_read: Option<Instant>,
     /// Other nodes that may run our own pods, with the time of the read.
     other_hosts: Option<(Instant, Hosts)>,
     /// Pods that came back and were logged.
     logged: BTreeSet<Uid>,
     /// The drain as this replica sees it, since its last report.
     view: DrainView,
+    /// The last report of another replica.
+    last_report: LastReport,
     has_begun: bool,
 }
 
@@ -90,10 +92,25 @@ impl Drainer {
     pub(super) fn run(&self, drains: &Drains, caller: &Caller, drain: &Drain) -> End {
         let (node, uid) = (&caller.node, &caller.uid);
         let (schedule, standstill, logged) = (Guarded::default(), Standstill::default(), BTreeSet::new());
-        let node_read = clock::now().instant;
+        // A request has just seen the cordon; a drain of another replica has no such request.
+        let node_read = (drain.plan.left() > 0).then(|| clock::now().instant);
         let (other_hosts, view) = (None, DrainView { moves: true, ..DrainView::default() });
-        NodeDrain { drainer: self, drains, node, uid, drain, schedule, standstill, node_read, other_hosts, logged, view, has_begun: false }
-            .run()
+        NodeDrain {
+            drainer: self,
+            drains,
+            node,
+            uid,
+            drain,
+            schedule,
+            standstill,
+            node_read,
+            other_hosts,
+            logged,
+            view,
+            last_report: LastReport::default(),
+            has_begun: false,
+        }
+        .run()
     }
 
     fn evict(&self, pod: &Pod) -> Eviction {
@@ -115,7 +132,9 @@ impl NodeDrain<'_> {
                 Err(error) => {
                     let progress = Progress::failed(error_chain(&error));
                     warn!("node {} {progress}", self.node);
+                    self.view.blocked = Some(progress.to_string());
                     self.record(progress);
+                    self.report_now();
                     LIST_EVERY_ON_ERROR
                 }
             };
@@ -137,9 +156,13 @@ impl NodeDrain<'_> {
             if pause.is_zero() {
                 return false;
             }
-            // An error is noticed by the next round.
-            let _ = self.held().and_then(|held| held.map_or(Ok(()), |(lock, holder)| self.report(&lock, &holder)));
+            self.report_now();
         }
+    }
+
+    /// Reads the Lease and reports. An error is noticed by the next round.
+    fn report_now(&mut self) {
+        let _ = self.held().and_then(|held| held.map_or(Ok(()), |(lock, holder)| self.report(&lock, &holder)));
     }
 
     /// Lists the pods and sends the evictions that are due. Returns the pause until the next list.
@@ -147,8 +170,9 @@ impl NodeDrain<'_> {
         // The Lease is read each time, because another replica may have freed the slot.
         let Some((lock, holder)) = self.held()? else { return Ok(ControlFlow::Break(End::TermOver)) };
         let now = clock::now();
-        if now.instant.saturating_duration_since(self.node_read) >= NODE_EVERY {
-            self.node_read = now.instant;
+        // A drain that continues that of another replica may find its node uncordoned.
+        if self.node_read.is_none_or(|read| now.instant.saturating_duration_since(read) >= NODE_EVERY) {
+            self.node_read = Some(now.instant);
             if !self.is_cordoned(&lock)? {
                 return Ok(ControlFlow::Break(End::DecideAgain));
             }
@@ -161,10 +185,14 @@ impl NodeDrain<'_> {
         }
         self.schedule.lock().forget_gone(&plan);
         self.know_blocked(&holder);
-        let leads = holder.part(&self.drainer.replica, now.clock) == Part::Lead;
+        let leads = self.last_report.part(&holder, &self.drainer.replica, now.instant) == Part::Lead;
         let evicted = leads && self.evict_due(&plan)?;
         let now = clock::now();
-        let progress = Progress::of(&plan, &self.schedule.lock(), now.clock);
+        let mut progress = Progress::of(&plan, &self.schedule.lock(), now.clock);
+        if !leads {
+            progress.elsewhere =
+                holder.drain.as_ref().and_then(|report| report.blocked.as_ref()).map(|blocked| (blocked.since, blocked.by.clone()));
+        }
         let pause = self.standstill.pause(&plan, evicted, now.instant);
         self.view.moves |= self.standstill.has_changed() || progress.is_moving(now.clock);
         self.view.blocked = progress.is_blocked().then(|| progress.to_string());
@@ -185,9 +213,10 @@ impl NodeDrain<'_> {
 
     /// Reports the drain in the Lease if this replica leads it and it is time. Otherwise records that a request waits here, if one does.
     fn report(&mut self, lock: &Lock, holder: &Holder) -> Result<(), Error> {
-        let (Drainer { kube, replica, slots, .. }, now) = (self.drainer, clock::now().clock);
+        let (Drainer { kube, replica, slots, .. }, now) = (self.drainer, clock::now());
+        let (part, now) = (self.last_report.part(holder, replica, now.instant), now.clock);
         self.view.held = self.drainer.held.holds(self.uid);
-        let next = match holder.part(replica, now) {
+        let next = match part {
             Part::Lead => {
                 let Some(report) = DrainReport::next(holder, replica, &self.view, now) else { return Ok(()) };
                 if holder.drain.as_ref().is_none_or(|before| before.replica != *replica) {

@@ -68,6 +68,7 @@ impl Reconciler {
         self.metrics.slots(self.capacity, &lock.state);
         self.compare_slots(&lock.state);
         self.kept.lock().retain(|uid, _| lock.state.holder(uid).is_some());
+        self.requests.forget_reports(&lock.state);
         for holder in &lock.state.holders {
             let (node, uid) = (&holder.node, &holder.uid);
             match self.node(node, uid, |observed, now| reconcile::holder(uid, observed, &self.times, now.clock)) {

@@ -1,6 +1,7 @@
 //! A request from start to end: find its node, check its permission, decide, and hold the request while the node drains or waits for a
 //! slot.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting, read_lock, write_lock};
 use super::{Error, Presence, Responder, Stop, authorize};
 use crate::access::{Origin, VerifySource};
+use crate::cluster::Uid;
 use crate::drain::DrainPlan;
 use crate::fleetlock::{Found, Reply, Request};
 use crate::kube::{ApiError, Kube};
-use crate::lock::{Holder, Part};
+use crate::lock::{Holder, LastReport, LockState, Part};
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
 use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
@@ -49,6 +51,8 @@ pub(super) struct Requests {
     pub(super) verify_source: VerifySource,
     pub(super) pre_reboot_wait: Duration,
     pub(super) stop: Arc<Stop>,
+    /// The last report of another replica for each holder, to notice that it has stopped.
+    pub(super) last_reports: Guarded<HashMap<Uid, LastReport>>,
 }
 
 impl Requests {
@@ -138,7 +142,11 @@ impl Requests {
 
     /// Continues the drain of `holder` if the replica that ran it has stopped.
     pub(super) fn take_over(self: &Arc<Self>, holder: &Holder) {
-        let leads = holder.part(&self.rules.replica, clock::now().clock) == Part::Lead;
+        let leads = {
+            let mut reports = self.last_reports.lock();
+            let last = reports.entry(holder.uid.clone()).or_default();
+            last.part(holder, &self.rules.replica, clock::now().instant) == Part::Lead
+        };
         if !leads || self.drains.is_known(&holder.uid, holder.term) {
             return;
         }
@@ -147,6 +155,11 @@ impl Requests {
         let caller = Caller { node: node.clone(), uid: uid.clone(), id, group: group.clone(), arrived: *since };
         let drain = Drain { term: *term, since: *since, plan: DrainPlan::default() };
         self.drains.while_running(&caller, &drain, || self.start_drain(&caller, &drain), || {});
+    }
+
+    /// Forgets the reports for nodes that hold no slot in `lock`.
+    pub(super) fn forget_reports(&self, lock: &LockState) {
+        self.last_reports.lock().retain(|uid, _| lock.holder(uid).is_some());
     }
 
     fn start_drain(self: &Arc<Self>, caller: &Caller, drain: &Drain) -> io::Result<()> {
@@ -182,7 +195,8 @@ impl Requests {
 
     /// Decides those held requests again whose time is over, or for which there may be a slot.
     fn offer_free_slots(self: &Arc<Self>) {
-        for request in self.held.take_overdue() {
+        // One after the other, so that each that is not decided in time is answered with what is known.
+        while let Some(request) = self.held.take_overdue() {
             self.resume(request);
         }
         match read_lock(&self.kube, &self.performer.readiness) {
@@ -207,22 +221,28 @@ impl Requests {
         let (waiting, drained): (Vec<_>, Vec<_>) =
             self.drains.stop(|| self.held.close()).into_iter().partition(|(request, _)| request.slot.is_some());
         answer(waiting);
-        let (this, is_done) = (Arc::clone(self), Arc::<Guarded<bool>>::default());
-        let done = Arc::clone(&is_done);
-        let started = threads::start("stopping", move || {
-            if let Err(error) = this.hand_over() {
-                debug!("cannot hand over the drains of this replica: {}", error_chain(&error));
-            }
-            for (request, reply) in drained {
-                this.answer_if_approved(request, reply);
-            }
-            *done.lock() = true;
-            done.wake();
-        });
-        match started {
-            Ok(()) => drop(is_done.wait(STOPPING_MAX, |done| *done)),
-            Err(error) => debug!("no thread to hand over the drains of this replica: {error}"),
+        let (this, last) = (Arc::clone(self), Arc::new(Guarded::new(LastCalls { requests: drained, is_done: false })));
+        let calls = Arc::clone(&last);
+        let started = threads::start("stopping", move || this.last_calls(&calls));
+        if let Err(error) = started {
+            debug!("no thread to hand over the drains of this replica: {error}");
+            last.lock().is_done = true;
         }
+        let requests = std::mem::take(&mut last.wait(STOPPING_MAX, |last| last.is_done).requests);
+        answer(requests);
+    }
+
+    /// Decides the requests that were held for drains a last time, and hands the drains over.
+    fn last_calls(&self, last: &Guarded<LastCalls>) {
+        loop {
+            let Some((request, reply)) = last.lock().requests.pop() else { break };
+            self.answer_if_approved(request, reply);
+        }
+        if let Err(error) = self.hand_over() {
+            debug!("cannot hand over the drains of this replica: {}", error_chain(&error));
+        }
+        last.lock().is_done = true;
+        last.wake();
     }
 
     /// Decides a last time for a request that was held for a drain. If nothing is left on its node but the pod of this process, which is
@@ -259,6 +279,13 @@ impl Requests {
             (Some(request), End::TermOver) => (request.client.responder)(Outcome::drain_ended(&caller.node).into()),
         }
     }
+}
+
+/// Last calls to Kubernetes of a replica that stops.
+struct LastCalls {
+    /// Requests that are not decided yet, each with its answer if there is no time left.
+    requests: Vec<(HeldRequest, Reply)>,
+    is_done: bool,
 }
 
 /// Answers requests that are not held.

@@ -33,6 +33,8 @@ pub struct Progress {
     pub terminating: Vec<Terminating>,
     /// Pods that came back to the cordoned node, and are skipped.
     pub came_back: Vec<PodKey>,
+    /// Reason for which the drain is blocked at the replica that evicts, if this one does not, and since when.
+    pub elsewhere: Option<(Timestamp, String)>,
     /// The error, if Kubernetes could not be read.
     pub error: Option<String>,
 }
@@ -93,6 +95,7 @@ impl Progress {
             waiting: plan.waiting.iter().map(|(pod, owner)| Waiting { pod: pod.key.clone(), owner: owner.clone() }).collect(),
             terminating: plan.terminating.iter().filter_map(|pod| Terminating::of(pod, now)).collect(),
             came_back: plan.came_back().map(|pod| pod.key.clone()).collect(),
+            elsewhere: None,
             error: None,
         }
     }
@@ -104,7 +107,10 @@ impl Progress {
 
     /// Reports whether a person may have to act: an eviction is refused, a pod is overdue, or Kubernetes cannot be read.
     pub fn is_blocked(&self) -> bool {
-        self.error.is_some() || !self.blocked.is_empty() || self.terminating.iter().any(|pod| pod.deadline == Deadline::Overdue)
+        self.error.is_some()
+            || self.elsewhere.is_some()
+            || !self.blocked.is_empty()
+            || self.terminating.iter().any(|pod| pod.deadline == Deadline::Overdue)
     }
 
     /// Reports whether the drain makes progress at `now` without a change of its pods: a pod is terminating, is not overdue, and has a
@@ -145,6 +151,9 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(error) = &self.error {
             return write!(f, "cannot be drained now: {error}");
+        }
+        if let Some((since, blocked)) = &self.elsewhere {
+            return write!(f, "{blocked} (blocked since {since:.0})");
         }
         write!(f, "has {} {} left", self.left, if self.left == 1 { "pod" } else { "pods" })?;
         let (overdue, terminating): (Vec<_>, Vec<_>) = self.terminating.iter().partition(|pod| pod.deadline == Deadline::Overdue);

@@ -58,18 +58,20 @@ pub enum DeferReason {
 impl LockState {
     /// Returns the deferral of `node` that has not ended.
     pub fn deferral(&self, node: &NodeName, now: Timestamp) -> Option<&Deferral> {
-        self.deferrals.iter().find(|deferral| deferral.node == *node && now < deferral.until)
+        // A deferral that would last for longer than any is from a replica whose clock was ahead.
+        let holds = |deferral: &&Deferral| now < deferral.until && deferral.until.duration_since(now) <= DEFERRED_MAX;
+        self.deferrals.iter().find(|deferral| deferral.node == *node && holds(deferral))
     }
 
     /// Defers `node` for `first`, or for twice as long as the last time, up to [`DEFERRED_MAX`].
     pub(super) fn defer(&mut self, node: &NodeName, reason: DeferReason, detail: &str, first: SignedDuration, now: Timestamp) {
+        self.deferrals.retain(|deferral| now.duration_since(deferral.until) < DEFERRED_MAX);
         let before = self.deferrals.iter().find(|deferral| deferral.node == *node).map_or(0, |deferral| deferral.count);
         let count = before.saturating_add(1);
         let doubled = first.checked_mul(1i32.checked_shl(count - 1).filter(|factor| *factor > 0).unwrap_or(i32::MAX));
         let until = now.checked_add(doubled.unwrap_or(DEFERRED_MAX).min(DEFERRED_MAX)).unwrap_or(Timestamp::MAX);
         let detail = detail.chars().take(DETAIL_MAX).collect();
         self.undefer(node);
-        self.deferrals.retain(|deferral| now.duration_since(deferral.until) < DEFERRED_MAX);
         self.deferrals.push(Deferral { node: node.clone(), reason, count, since: now, until, detail });
         if self.deferrals.len() > DEFERRALS_MAX
             && let Some((first, _)) = self.deferrals.iter().enumerate().min_by_key(|(_, deferral)| deferral.until)

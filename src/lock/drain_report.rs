@@ -1,6 +1,8 @@
 //! State of a drain, as the replica that runs it reports it in the Lease: so one replica evicts, any other continues if it stops, and
 //! each of them can say what blocks the drain and since when.
 
+use std::time::{Duration, Instant};
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +11,9 @@ use super::{Holder, LockState};
 /// Minimum time between two reports of an unchanged drain.
 pub const REPORT_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
-/// Age of a report after which another replica continues the drain.
-const REPORT_AGE_MAX: SignedDuration = SignedDuration::from_secs(25);
+/// Time without a new report after which another replica continues the drain. Each replica measures it itself, because the clocks of two
+/// replicas may differ.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// Maximum time that one report adds to the time without progress. A longer one is no evidence: no replica looked meanwhile.
 const IDLE_STEP_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -54,6 +57,29 @@ pub enum Part {
     Follow,
 }
 
+/// The last report of another replica that this one has read, and when it read that first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastReport(Option<(String, Timestamp, Instant)>);
+
+impl LastReport {
+    /// Records the report of `holder`, and returns the part of `replica` in the drain.
+    pub fn part(&mut self, holder: &Holder, replica: &str, now: Instant) -> Part {
+        let Some(report) = holder.drain.as_ref().filter(|report| !report.replica.is_empty() && report.replica != replica) else {
+            self.0 = None;
+            return Part::Lead;
+        };
+        match &self.0 {
+            Some((known, at, since)) if *known == report.replica && *at == report.at => {
+                if now.saturating_duration_since(*since) < SILENCE_MAX { Part::Follow } else { Part::Lead }
+            }
+            _ => {
+                self.0 = Some((report.replica.clone(), report.at, now));
+                Part::Follow
+            }
+        }
+    }
+}
+
 /// State of a drain as its replica sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DrainView {
@@ -83,7 +109,7 @@ impl DrainReport {
         let is_due = before.replica != replica || age.abs() >= REPORT_EVERY;
         // A drain that became blocked or free again is reported at once; the number of pods in the reason may change often.
         let has_changed = before.blocked.is_some() != blocked.is_some();
-        // The clock of another replica may differ by a minute, so the time since its report is not known.
+        // Of another replica's report only the order is known: its clock may differ by a minute.
         let is_own = before.replica == replica;
         let step = if is_own { age.clamp(SignedDuration::ZERO, IDLE_STEP_MAX).as_secs() } else { 0 };
         let idle = if view.moves { 0 } else { before.idle.saturating_add(step) };
@@ -109,19 +135,6 @@ impl LockState {
 }
 
 impl Holder {
-    /// Returns the part of `replica` in the drain of this holder.
-    pub fn part(&self, replica: &str, now: Timestamp) -> Part {
-        match &self.drain {
-            // A report from the future is of a replica whose clock is ahead, and proves nothing.
-            Some(report)
-                if !report.replica.is_empty() && report.replica != replica && now.duration_since(report.at).abs() < REPORT_AGE_MAX =>
-            {
-                Part::Follow
-            }
-            _ => Part::Lead,
-        }
-    }
-
     /// Reports whether a request that waits for its answer now must be recorded.
     pub fn is_ask_due(&self, now: Timestamp) -> bool {
         now.duration_since(self.last_asked()).abs() >= ASK_EVERY
@@ -162,24 +175,30 @@ mod tests {
     }
 
     #[test]
-    fn one_replica_leads_until_its_report_is_old() {
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes from the clock alone; nothing is measured")]
+    fn one_replica_leads_until_it_reports_nothing_new_for_25_seconds() {
+        let (begun, seconds) = (Instant::now(), Duration::from_secs);
         let drained = holder(|_| {});
-        for (replica, now, part) in [
-            ("a", 1_001, Part::Lead),
-            ("a", 9_999, Part::Lead),
-            ("b", 1_000, Part::Follow),
-            ("b", 1_024, Part::Follow),
-            ("b", 1_025, Part::Lead),
-            // Its clock is ahead.
-            ("b", 976, Part::Follow),
-            ("b", 975, Part::Lead),
+        let mut last = LastReport::default();
+        assert_eq!(last.part(&drained, "a", begun), Part::Lead);
+        // The clocks of the replicas do not matter, only whether the report changes.
+        let newer = holder(|report| report.at = at(500));
+        for (second, seen, part) in [
+            (0, &drained, Part::Follow),
+            (24, &drained, Part::Follow),
+            (25, &drained, Part::Lead),
+            (26, &newer, Part::Follow),
+            (50, &newer, Part::Follow),
+            (51, &newer, Part::Lead),
         ] {
-            assert_eq!(drained.part(replica, at(now)), part, "{replica} {now}");
+            assert_eq!(last.part(seen, "b", begun + seconds(second)), part, "{second}");
         }
-        let handed_over = LockState { holders: vec![drained.clone()], ..LockState::default() }.hand_over("a");
-        assert_eq!(handed_over.map(|lock| lock.holders[0].part("b", at(1_000))), Some(Part::Lead));
-        assert_eq!(LockState { holders: vec![drained.clone()], ..LockState::default() }.hand_over("b"), None);
-        assert_eq!(Holder { drain: None, ..drained }.part("b", at(1_000)), Part::Lead);
+        let of = |drain: Option<DrainReport>| Holder { drain, ..drained.clone() };
+        assert_eq!(last.part(&of(None), "b", begun), Part::Lead);
+        assert_eq!(last.part(&of(Some(DrainReport::first("c", at(500)))), "b", begun + seconds(60)), Part::Follow);
+        let lock = LockState { holders: vec![drained.clone()], ..LockState::default() };
+        assert_eq!(last.part(&lock.hand_over("a").unwrap().holders[0], "b", begun), Part::Lead);
+        assert_eq!(lock.hand_over("b"), None);
     }
 
     #[test]

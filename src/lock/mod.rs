@@ -14,7 +14,7 @@ mod times;
 
 pub use capacity::Capacity;
 pub use deferral::{DEFERRED_MAX, DeferReason, Deferral};
-pub use drain_report::{ASK_EVERY, BlockedDrain, DrainReport, DrainView, Part, REPORT_EVERY};
+pub use drain_report::{ASK_EVERY, BlockedDrain, DrainReport, DrainView, LastReport, Part, REPORT_EVERY};
 pub use queue::{Place, Turn, turn};
 pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
 pub use release::{FreeReason, KeepReason, Release, is_searched_for, release};

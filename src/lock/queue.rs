@@ -48,7 +48,7 @@ pub fn turn(lock: &LockState, queue: &[Place], own: &Place, room: usize, arrived
     };
     let mut ahead: Vec<&Place> = queue.iter().filter(is_ahead).collect();
     ahead.sort_unstable();
-    let (Some(first), Some(last)) = (ahead.first(), ahead.last()) else { return Turn::Own };
+    let Some(first) = ahead.first() else { return Turn::Own };
     if ahead.len() < room {
         return Turn::Own;
     }
@@ -62,7 +62,8 @@ pub fn turn(lock: &LockState, queue: &[Place], own: &Place, room: usize, arrived
     match (is_in_time, was_waiting) {
         (true, _) => Turn::Of(first.node.clone(), until),
         (false, true) => Turn::Own,
-        (false, false) => Turn::Passes(last.since),
+        // Those that wait since then have not had their turn yet.
+        (false, false) => ahead.iter().rfind(|place| place.since < freed).map_or(Turn::Own, |last| Turn::Passes(last.since)),
     }
 }
 
@@ -70,6 +71,12 @@ impl LockState {
     /// Reports whether a place since `since` is lost, because its node did not take a slot that was free for long.
     pub fn has_passed(&self, since: Timestamp) -> bool {
         self.passed.is_some_and(|passed| since <= passed)
+    }
+
+    /// Returns the time of a new place: now, or right after all places that are lost.
+    pub fn next_place(&self, now: Timestamp) -> Timestamp {
+        let after = self.passed.and_then(|passed| passed.checked_add(SignedDuration::from_nanos(1)).ok());
+        after.map_or(now, |after| after.max(now))
     }
 
     /// Records that the nodes that wait since `since` or before lose their places.

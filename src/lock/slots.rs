@@ -17,7 +17,7 @@ pub struct LockState {
     pub holders: Vec<Holder>,
     /// Nodes that gave their slots back and may not take one again yet. Some have ended: their number makes the next one longer.
     pub deferrals: Vec<Deferral>,
-    /// Time at which a slot was freed last.
+    /// Time at which a slot was freed last while no other was free.
     pub freed: Option<Timestamp>,
     /// Nodes that have waited since before this time did not take a slot that was free for long. They no longer hold up other nodes.
     pub passed: Option<Timestamp>,
@@ -195,7 +195,10 @@ impl LockState {
     pub fn free(&self, uid: &Uid, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.holders.retain(|holder| holder.uid != *uid);
-        next.freed = Some(now);
+        // While a slot is free already, its nodes have their turns since an earlier time.
+        if self.slots.is_none_or(|slots| self.holders.len() >= slots) {
+            next.freed = Some(now);
+        }
         next
     }
 
@@ -238,6 +241,15 @@ mod tests {
         let held = LockState::default().take(&NodeName("a".to_owned()), &uid, &group(), now(1));
         let lock = held.check_in(&uid, now(2)).approve(&uid, "boot", now(3));
         assert_eq!(lock.holder(&uid).unwrap().checked_in, None);
+    }
+
+    #[test]
+    fn a_slot_is_free_since_the_first_of_them_was_freed() {
+        let take = |lock: LockState, uid: &str| lock.take(&NodeName(uid.to_owned()), &Uid(uid.to_owned()), &group(), now(1));
+        let taken = LockState { slots: Some(2), ..["1", "2"].into_iter().fold(LockState::default(), take) };
+        let one = taken.free(&Uid("1".to_owned()), now(10));
+        assert_eq!((one.freed, one.free(&Uid("2".to_owned()), now(20)).freed), (Some(now(10)), Some(now(10))));
+        assert_eq!(LockState { slots: None, ..one }.free(&Uid("2".to_owned()), now(20)).freed, Some(now(20)));
     }
 
     #[test]

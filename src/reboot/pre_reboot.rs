@@ -34,7 +34,10 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
     };
     let holder = lock.value.state.holder(&caller.uid);
     if observed.term.as_ref().is_some_and(|held| !held.checked_in && !holds_term(holder, held.term)) {
-        return Step::superseded(&caller.node);
+        return match holder {
+            Some(_) => Step::superseded(&caller.node),
+            None => Step::Answer(Outcome::drain_ended(&caller.node)),
+        };
     }
     let inputs = &Inputs { caller, observed, node_reading, node, lock, rules, now };
     match holder {
@@ -42,6 +45,8 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
             Step::Answer(refused) => undo_own_annotation(inputs).unwrap_or_else(|| wait_for_slot(inputs, refused)),
             step => step,
         },
+        // A request from before the last approval must not replace it, because the node may be rebooting.
+        Some(holder) if is_uncordoned(inputs, holder) && is_older(inputs, holder) => Step::superseded(&caller.node),
         // Only a Node read after the approval shows whether an approved node is still cordoned. An older Node may lack the annotation
         // because it was not written yet, and a new term would take the approval away.
         Some(holder) if is_uncordoned(inputs, holder) && node_reading.tick < lock.tick => Step::Read(Question::Node),
@@ -103,10 +108,13 @@ fn take_turn(inputs: &Inputs<'_>, room: usize) -> Step {
     }
 }
 
-/// Returns the place of this node in the queue. A node that did not take its turn in time lost its place.
+/// Returns the place of this node in the queue. A node that did not take its turn in time lost its place, and its new place is after all
+/// that are lost, even if their times are from a replica whose clock was ahead.
 fn place(inputs: &Inputs<'_>) -> Place {
-    let waiting = inputs.node.meta.waiting.as_ref().filter(|waiting| !inputs.lock.value.state.has_passed(waiting.since));
-    Place { since: waiting.map_or(inputs.now.clock, |waiting| waiting.since), node: inputs.caller.node.clone() }
+    let state = &inputs.lock.value.state;
+    let waiting = inputs.node.meta.waiting.as_ref().filter(|waiting| !state.has_passed(waiting.since));
+    let since = waiting.map_or_else(|| state.next_place(inputs.now.clock), |waiting| waiting.since);
+    Place { since, node: inputs.caller.node.clone() }
 }
 
 /// Refused a slot: records since when the node waits, and why, unless its Node shows that already. Then the request waits for a slot, or
@@ -175,6 +183,12 @@ fn has_ended(inputs: &Inputs<'_>, holder: &Holder) -> bool {
 /// Reports whether the node was approved and has lost its cordon or its annotation.
 fn is_uncordoned(inputs: &Inputs<'_>, holder: &Holder) -> bool {
     holder.approved.is_some() && holder.checked_in.is_none() && !inputs.node.is_cordoned_for(&inputs.lock.value.term(holder.term))
+}
+
+/// Reports whether the request arrived before the last approval. A time in the future is from a replica whose clock is ahead.
+fn is_older(inputs: &Inputs<'_>, holder: &Holder) -> bool {
+    let &Inputs { caller, now, .. } = inputs;
+    holder.approved.as_ref().is_some_and(|approved| approved.at > caller.arrived && approved.at <= now.clock)
 }
 
 /// Reports whether there are more holders than slots and this one must release its slot, because its slot was taken last and is not

@@ -72,9 +72,12 @@ fn a_free_slot_is_taken_in_turn() {
     check(waiter.next(), "write Take");
     waiter.arrived = waiter.seconds_ago(0);
     waiter.lock.state.freed = Some(waiter.seconds_ago(700));
+    check(waiter.next(), "write Take");
+    waiter.queue.push(Place { since: waiter.seconds_ago(800), node: name("y") });
     let step = waiter.next();
     let Step::Change(Change::Lock { why: LockChange::Take, next, .. }) = step else { panic!("{step:?}") };
-    assert!(next.has_passed(waiter.seconds_ago(200)), "the other node did not come");
+    let passed = [800, 200].map(|seconds| next.has_passed(waiter.seconds_ago(seconds)));
+    assert_eq!(passed, [true, false], "the first did not come, and the second has not had its turn yet");
 }
 
 #[test]
