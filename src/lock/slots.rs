@@ -60,6 +60,9 @@ pub struct Holder {
     /// Time of the check-in after the reboot. The slot may be freed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_in: Option<Timestamp>,
+    /// No check-in came for long after the reboot, and the program recorded one instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_checked_in: bool,
     /// Time at which the Node was first found missing after an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
@@ -129,6 +132,7 @@ impl LockState {
             unreported,
             approved: None,
             checked_in: None,
+            never_checked_in: false,
             missing_since: None,
             returned: None,
             asked: None,
@@ -154,7 +158,7 @@ impl LockState {
             let first = before.map(Approved::first);
             let unsure = holder.unreported;
             holder.approved = Some(Approved { at: now, boot: boot.to_owned(), first, unsure });
-            (holder.checked_in, holder.returned, holder.drain) = (None, None, None);
+            (holder.checked_in, holder.never_checked_in, holder.returned, holder.drain) = (None, false, None, None);
         })
     }
 
@@ -184,6 +188,11 @@ impl LockState {
     /// Records that `uid` has checked in.
     pub fn check_in(&self, uid: &Uid, now: Timestamp) -> Self {
         self.with(uid, |holder| holder.checked_in = Some(now))
+    }
+
+    /// Records a check-in of `uid`, of which none came.
+    pub fn never_checked_in(&self, uid: &Uid, now: Timestamp) -> Self {
+        self.with(uid, |holder| (holder.checked_in, holder.never_checked_in) = (Some(now), true))
     }
 
     /// Records since when the Node `uid` is missing; `None`: it exists again.

@@ -42,6 +42,8 @@ pub enum LockChange {
     CheckIn,
     /// The missing Node of an approved holder exists again.
     Found,
+    /// The node is up again, and has not checked in for long.
+    NeverCheckedIn,
     /// The slot is free.
     Free(FreeReason),
     /// The Node of an approved holder is gone.
@@ -97,6 +99,7 @@ impl Change {
             Self::Lock { why: LockChange::Back, .. } => "rebooted, and not checked in yet",
             Self::Lock { why: LockChange::CheckIn, .. } => "check-in recorded",
             Self::Lock { why: LockChange::Found, .. } => "Node object found again",
+            Self::Lock { why: LockChange::NeverCheckedIn, .. } => "rebooted, Ready, and not checked in for too long; put back in service",
             Self::Lock { why: LockChange::Free(why), .. } => return format!("slot freed: {why}"),
             Self::Lock { why: LockChange::Missing, .. } => {
                 "Node object is gone while the node may be rebooting; the slot is kept until the machine is Ready again (--release-deleted-after)"

@@ -39,6 +39,7 @@ pub fn holder(uid: &Uid, observed: &Observed, times: &Times, now: Timestamp) -> 
     let state = &lock.value.state;
     match release(holder, node.value.as_ref(), renamed, times, now) {
         Release::Back => Step::Change(lock.value.change(LockChange::Back, state.back(uid, now))),
+        Release::CheckIn => Step::Change(lock.value.change(LockChange::NeverCheckedIn, state.never_checked_in(uid, now))),
         Release::Keep(why) => Step::Done(Some(why)),
         Release::Found => Step::Change(lock.value.change(LockChange::Found, state.missing(uid, None))),
         Release::Free(why) => {

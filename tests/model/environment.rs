@@ -3,18 +3,19 @@
 use std::rc::Rc;
 
 use jiff::Timestamp;
-use reboot_manager::cluster::{ResourceVersion, Status};
+use reboot_manager::cluster::{ReadyCondition, ResourceVersion, Status, Uid};
 use reboot_manager::lock::{DrainReport, Holder};
 
 use crate::actor::{Actor, Work};
 use crate::moves::{Moves, hang_up};
 use crate::setup::Event;
-use crate::world::{Client, Older, Stage, World};
+use crate::world::{Client, Older, Stage, Trouble, World};
 
 impl Moves<'_> {
     pub(crate) fn of_outsiders(&mut self) {
         for machine in 0..self.stage.setup.nodes {
             self.of_machine(machine);
+            self.of_troubles(machine);
             self.of_administrator(machine);
         }
         if self.world.lock.version.is_some() {
@@ -36,18 +37,15 @@ impl Moves<'_> {
         if self.stage.setup.gives_back {
             self.add(format_args!("an hour passes"), |world| pass(world, 61));
         }
-        self.of_flights();
-        if self.stage.setup.older.is_some() {
-            self.of_annotation_manager(self.stage.setup.nodes);
-        }
+        self.of_others();
     }
 
     fn of_machine(&mut self, machine: usize) {
         let (stage, name, state) = (self.stage, &self.stage.names[machine], &self.world.machines[machine]);
-        if state.client == Client::Approved {
+        if state.may_reboot() {
             self.add(format_args!("{name}: reboots"), |world| reboot(world, machine, stage.setup.prompt));
         }
-        if state.node.as_ref().is_some_and(|node| node.boot_id != state.boots.to_string()) {
+        if state.is_unreported() {
             self.add(format_args!("{name}: its kubelet reports the boot"), |world| report(world, machine));
         }
         if state.client != Client::Back {
@@ -69,6 +67,9 @@ impl Moves<'_> {
                 stand_still(world, machine);
             });
         }
+        if state.node.is_none() && state.trouble == Trouble::Removed {
+            return;
+        }
         if state.node.is_none() {
             return self.add(format_args!("{name}: its kubelet recreates its Node"), |world| register(stage, world, machine));
         }
@@ -79,6 +80,29 @@ impl Moves<'_> {
         self.event(Event::NodeDeletion, format_args!("an administrator deletes the Node {name}"), |world| delete_node(world, machine));
     }
 
+    fn of_troubles(&mut self, machine: usize) {
+        let (name, state) = (&self.stage.names[machine], &self.world.machines[machine]);
+        if self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine) {
+            self.event(Event::HangUp, format_args!("{name}: its client hangs up"), |world| hang_up(world, machine));
+        }
+        if state.trouble != Trouble::None || state.node.is_none() {
+            return;
+        }
+        let is_approved = state.client == Client::Approved;
+        let troubles: [(Event, Trouble, bool, &str); 5] = [
+            (Event::Departure, Trouble::Departed, true, "its agent stops for good"),
+            (Event::Obstruction, Trouble::Obstructed, state.pods > 0, "its pods can no longer be evicted"),
+            (Event::KubeletFailure, Trouble::KubeletDown, true, "its kubelet stops for good"),
+            (Event::FailedReboot, Trouble::CannotReboot, is_approved, "its reboot fails"),
+            (Event::Removal, Trouble::Removed, true, "the machine is removed"),
+        ];
+        for (event, trouble, is_possible, what) in troubles {
+            if is_possible {
+                self.event(event, format_args!("{name}: {what}"), |world| befall(self.stage, world, machine, trouble));
+            }
+        }
+    }
+
     fn of_administrator(&mut self, machine: usize) {
         let name = &self.stage.names[machine];
         let Some(node) = self.world.node(machine) else { return };
@@ -87,6 +111,11 @@ impl Moves<'_> {
             self.event(Event::Cordon, format_args!("an administrator cordons {name}"), |world| {
                 world.machine(machine).cordoned = true;
                 world.change_node(machine, |node| node.unschedulable = true);
+            });
+        }
+        if !node.unschedulable && node.meta.status != Status::Rebooting {
+            self.event(Event::HandMark, format_args!("an administrator marks {name} as rebooting"), |world| {
+                mark(world, machine, Status::Rebooting);
             });
         }
         if node.unschedulable {
@@ -107,6 +136,14 @@ impl Moves<'_> {
                 world.flights.remove(position);
             });
             self.add(format_args!("never done: {purpose}"), |world| drop(world.flights.remove(position)));
+        }
+    }
+
+    /// Does what others have begun: late writes are done, and the annotation-only manager takes its node through its reboot.
+    pub(crate) fn of_others(&mut self) {
+        self.of_flights();
+        if self.stage.setup.older.is_some() {
+            self.of_annotation_manager(self.stage.setup.nodes);
         }
     }
 
@@ -155,14 +192,14 @@ fn mark(world: &mut World, machine: usize, status: Status) {
 
 /// A machine is not back within a minute of its last request, and a request that has not come to its decision by then is
 /// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is recognised.
-fn reboot(world: &mut World, machine: usize, prompt: bool) {
+pub(crate) fn reboot(world: &mut World, machine: usize, prompt: bool) {
     hang_up(world, machine);
     end_long_requests(world, |at| at == machine);
     let state = world.machine(machine);
     state.client = Client::Back;
     state.wants = state.wants.saturating_sub(1);
     state.boots += 1;
-    if prompt {
+    if prompt && world.machines[machine].is_unreported() {
         report(world, machine);
     }
 }
@@ -171,21 +208,50 @@ fn end_long_requests(world: &mut World, of: impl Fn(usize) -> bool) {
     world.actors.retain(|actor| !of(actor.machine) || !matches!(actor.work, Work::PreReboot(_)) || actor.drain.is_some());
 }
 
+/// A node fails for good.
+fn befall(stage: &Stage, world: &mut World, machine: usize, trouble: Trouble) {
+    let now = stage.now(world).clock;
+    world.machine(machine).trouble = trouble;
+    match trouble {
+        Trouble::None | Trouble::Obstructed => {}
+        Trouble::Departed => hang_up(world, machine),
+        Trouble::KubeletDown => world.change_node(machine, |node| {
+            (node.readiness, node.readiness_since) = (ReadyCondition::NotReady, Some(now));
+        }),
+        // Its agent asks again: see `moves::of_agent`.
+        Trouble::CannotReboot => ask_again(world, machine),
+        Trouble::Removed => {
+            hang_up(world, machine);
+            delete_node(world, machine);
+        }
+    }
+}
+
+/// An agent that asks again is not rebooting, and must be answered before it reboots.
+pub(crate) fn ask_again(world: &mut World, machine: usize) {
+    let state = world.machine(machine);
+    (state.client, state.out, state.kept) = (Client::Up, false, false);
+}
+
 /// The replica that drains the node reports a standstill in the Lease.
 fn stand_still(world: &mut World, machine: usize) {
     let Some(uid) = world.node(machine).map(|node| node.meta.uid.clone()) else { return };
-    let report = DrainReport { idle: 1_800, ..DrainReport::first("replica", Timestamp::UNIX_EPOCH) };
+    report_drain(world, &uid, DrainReport { idle: 1_800, ..DrainReport::first("replica", Timestamp::UNIX_EPOCH) });
+}
+
+/// The replica that drains a node writes its report.
+pub(crate) fn report_drain(world: &mut World, uid: &Uid, report: DrainReport) {
     world.versions += 1;
     let version = ResourceVersion(world.versions.to_string());
     let lock = Rc::make_mut(&mut world.lock);
-    lock.state = lock.state.report(&uid, report, false);
+    lock.state = lock.state.report(uid, report, false);
     if let Some(lease) = &mut lock.version {
         lease.version = version;
     }
 }
 
 /// A machine whose Node was deleted when it might reboot, and that is not back after this, is given up.
-fn pass(world: &mut World, minutes: i64) {
+pub(crate) fn pass(world: &mut World, minutes: i64) {
     world.minutes += minutes;
     end_long_requests(world, |_| true);
     for at in 0..world.machines.len() {
@@ -198,7 +264,7 @@ fn pass(world: &mut World, minutes: i64) {
 }
 
 /// The kubelet reports the boot, which is evidence that the machine is back.
-fn report(world: &mut World, machine: usize) {
+pub(crate) fn report(world: &mut World, machine: usize) {
     let state = world.machine(machine);
     state.came_back();
     let boots = state.boots.to_string();
@@ -215,7 +281,7 @@ fn delete_node(world: &mut World, machine: usize) {
 }
 
 /// A boot that it reports is evidence that the machine is back, as [`report`] says.
-fn register(stage: &Stage, world: &mut World, machine: usize) {
+pub(crate) fn register(stage: &Stage, world: &mut World, machine: usize) {
     let holder = world.lock.state.holders.iter().find(|holder| holder.node == stage.names[machine]);
     let boot = holder.and_then(|holder| holder.approved.as_ref()).map(|approved| approved.boot.clone());
     let state = world.machine(machine);

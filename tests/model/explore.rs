@@ -12,6 +12,9 @@ use ring::digest::{SHA256, digest};
 pub(crate) trait Model {
     type State: Clone;
 
+    /// What is remembered of the ways to an end.
+    type Ends: Default;
+
     /// First state.
     fn start(&self) -> Self::State;
 
@@ -24,8 +27,18 @@ pub(crate) trait Model {
     /// Reason why this state is forbidden, if it is.
     fn wrong(&self, state: &Self::State) -> Option<String>;
 
-    /// Reports whether all agents are done. From every state one of these must be reachable.
+    /// Reports whether all agents are done. From every state one of these must be reachable, unless there `may_fail` something for good.
     fn is_goal(&self, state: &Self::State) -> bool;
+
+    /// Reports whether something may fail for good.
+    fn may_fail(&self) -> bool {
+        false
+    }
+
+    /// Follows the way from this state to an end on which nothing goes wrong any more, and returns the steps of a way that has none.
+    fn no_end(&self, _state: &Self::State, _ends: &mut Self::Ends) -> Option<Vec<String>> {
+        None
+    }
 
     /// A line about a state, for traces.
     fn show(&self, state: &Self::State) -> String;
@@ -76,7 +89,7 @@ struct Walk {
 }
 
 /// Walks everything; more than `limit` states is an error in the bounds.
-pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Counterexample> {
+pub(crate) fn explore<M: Model>(model: &M, limit: usize, ends: &mut M::Ends) -> Result<Explored, Counterexample> {
     let mut walk = Walk { numbers: HashMap::new(), parents: vec![(0, 0)], edges: Vec::new(), goals: Vec::new() };
     let start = model.start();
     walk.numbers.insert(short(&model.key(&start)), 0);
@@ -87,6 +100,11 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Cou
         for (number, state) in level {
             if model.is_goal(&state) {
                 walk.goals.push(number);
+            }
+            if let Some(way) = model.no_end(&state, ends) {
+                let mut found = walk.counterexample(model, number);
+                found.trace.extend(way);
+                return Err(found);
             }
             for (position, step) in (0..).zip(model.moves(&state, Describe::No)) {
                 let new = Number::try_from(walk.parents.len()).unwrap();
@@ -105,13 +123,16 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize) -> Result<Explored, Cou
         level = next;
         depth += usize::from(!level.is_empty());
     }
-    if let Some(stuck) = walk.stuck() {
+    if !model.may_fail()
+        && let Some(stuck) = walk.stuck()
+    {
         return Err(walk.counterexample(model, stuck));
     }
     Ok(Explored { states: walk.parents.len(), moves: walk.edges.len(), depth, goals: walk.goals.len() })
 }
 
-fn short(key: &[u8]) -> [u8; 16] {
+/// Returns the digest of a key.
+pub(crate) fn short(key: &[u8]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&digest(&SHA256, key).as_ref()[..16]);
     short

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use jiff::{SignedDuration, Timestamp};
 use reboot_manager::cluster::{CordonRecord, LeaseVersion, Member, Node, NodeMeta, NodePatch, Term, Waiting};
-use reboot_manager::lock::{Approved, Holder, LockState, Place};
+use reboot_manager::lock::{Approved, Deferral, Holder, LockState, Place};
 use reboot_manager::reboot::{Caller, Change, FleetFacts, HeldTerm, Lock, Now, Observed, PROOF_AGE_MAX, Reading};
 
 use crate::actor::{Actor, Work};
@@ -37,6 +37,8 @@ pub(crate) struct Key<'a> {
     world: &'a World,
     now: Now,
     gathers: bool,
+    /// Times count in minutes, and not only by the limits that have passed.
+    exact: bool,
     /// A node waits for a slot, or a request has seen one wait.
     is_queue: bool,
     /// Arrival of the request whose facts are listed.
@@ -49,12 +51,22 @@ pub(crate) struct Key<'a> {
 
 impl<'a> Key<'a> {
     pub(crate) fn of(stage: &'a Stage, world: &'a World) -> Vec<u8> {
+        Self::new(stage, world, false)
+    }
+
+    /// Distinguishes also states of which one is some minutes older.
+    pub(crate) fn exact(stage: &'a Stage, world: &'a World) -> Vec<u8> {
+        Self::new(stage, world, true)
+    }
+
+    fn new(stage: &'a Stage, world: &'a World, exact: bool) -> Vec<u8> {
         let now = stage.now(world);
         let mut key = Key {
             stage,
             world,
             now,
             gathers: true,
+            exact,
             is_queue: is_queue(world),
             arrived: None,
             terms: Vec::new(),
@@ -120,8 +132,8 @@ impl<'a> Key<'a> {
     }
 
     fn machine(&mut self, at: usize, machine: &Machine) {
-        let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation } = machine;
-        for part in [*client as u8, *pods, *wants, *boots, *generation] {
+        let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation, trouble } = machine;
+        for part in [*client as u8, *pods, *wants, *boots, *generation, *trouble as u8] {
             self.number(part);
         }
         for flag in [*cordoned, *out, *kept] {
@@ -138,7 +150,7 @@ impl<'a> Key<'a> {
             machine_id: _,
             boot_id,
             readiness,
-            readiness_since: _,
+            readiness_since,
             heartbeat: _,
             os_image: _,
             control_plane: _,
@@ -149,6 +161,7 @@ impl<'a> Key<'a> {
         self.number(*unschedulable);
         self.text(boot_id);
         self.number(*readiness as u8);
+        self.some(readiness_since.as_ref(), |key, since| key.age(*since, &[1, 5]));
     }
 
     fn meta(&mut self, machine: usize, meta: &NodeMeta) {
@@ -222,10 +235,15 @@ impl<'a> Key<'a> {
         // No actor here writes fields of a later version.
         let LockState { last_term, holders, deferrals, freed, passed: _, slots: _, extra: _ } = state;
         self.term(*last_term);
-        assert!(deferrals.is_empty(), "no time here lets a node give its slot back");
+        for Deferral { node, reason: _, count, since: _, until, detail: _ } in deferrals {
+            self.text(node.as_str());
+            self.number(u8::try_from(*count).unwrap_or(u8::MAX));
+            let left = until.duration_since(self.now.clock).as_mins().clamp(0, i64::from(u16::MAX));
+            self.bytes.extend(u16::try_from(left).unwrap().to_le_bytes());
+        }
         // Longer than any request gives way. While no slot is free or no node waits, the time does not matter: it will be another one when a
         // slot is free for a node that waits. Which places are lost is with each place.
-        let matters = self.is_queue && holders.len() < self.stage.setup.slots;
+        let matters = self.exact || (self.is_queue && holders.len() < self.stage.setup.slots);
         self.some(freed.as_ref().filter(|_| matters), |key, freed| {
             key.age(*freed, &[11]);
             key.number(key.arrived.is_some_and(|arrived| arrived < *freed));
@@ -246,6 +264,7 @@ impl<'a> Key<'a> {
                 unreported,
                 approved,
                 checked_in,
+                never_checked_in: _,
                 missing_since,
                 returned,
                 asked,
@@ -256,7 +275,11 @@ impl<'a> Key<'a> {
             self.number(*unreported);
             if approved.is_none() {
                 self.age(asked.unwrap_or(*since), if gives_back { &[1, 18] } else { &[1] });
-                self.number(drain.as_ref().is_some_and(|report| report.idle > 0));
+                let idle = drain.as_ref().map_or(0, |report| report.idle);
+                if self.exact {
+                    self.minutes(SignedDuration::from_secs(idle));
+                }
+                self.number(idle > 0);
             }
             self.some(returned.as_ref(), |key, at| key.age(*at, &[10]));
             let machine = self.stage.names.iter().position(|name| name == node).unwrap();
@@ -313,9 +336,10 @@ impl<'a> Key<'a> {
             // Its name is that of its machine.
             Work::Orphan(_name, _uid) => self.number(1),
             // A request that waited when a slot was freed gives way for a shorter time: see the lock.
-            Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived: _ }) => {
+            Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived }) => {
                 self.number(2);
                 self.lock_freed();
+                self.time(machine, *arrived);
             }
             Work::SteadyState(Caller { node: _, uid: _, id: _, group: _, arrived }) => {
                 self.number(3);
@@ -424,7 +448,15 @@ impl<'a> Key<'a> {
     /// Limits of the rules that have passed since a moment.
     fn age(&mut self, at: Timestamp, minutes: &[i64]) {
         let age = self.now.clock.duration_since(at);
+        if self.exact {
+            return self.minutes(age);
+        }
         self.number(minutes.iter().filter(|limit| age >= SignedDuration::from_mins(**limit)).count());
+    }
+
+    /// A time in whole minutes; from an hour on all are equal, because no limit of the rules is longer.
+    fn minutes(&mut self, time: SignedDuration) {
+        self.number(u8::try_from(time.as_mins().clamp(0, 61)).unwrap());
     }
 
     fn text(&mut self, text: &str) {

@@ -11,6 +11,7 @@ mod actor;
 mod environment;
 mod explore;
 mod key;
+mod liveness;
 mod moves;
 mod mutations;
 mod promises;

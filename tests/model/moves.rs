@@ -7,10 +7,11 @@ use std::rc::Rc;
 use reboot_manager::reboot::{Change, Fact, FleetFacts, Outcome, Question, Step, Wait};
 
 use crate::actor::{Actor, Work, fleet, pods, read, reconcilers};
+use crate::environment::ask_again;
 use crate::explore::{Describe, Move};
 use crate::mutations::{self, Mutation};
 use crate::setup::Event;
-use crate::world::{Client, Flight, Stage, World};
+use crate::world::{Client, Flight, Stage, Trouble, World};
 
 /// The moves from one state, as they are gathered.
 pub(crate) struct Moves<'a> {
@@ -46,8 +47,15 @@ pub(crate) fn one(stage: &Stage, world: &World, describe: Describe, choice: u32)
     gather(stage, world, describe, Chosen::One(number)).found.pop()
 }
 
+/// The first move of those who have begun something and are no part of the program; `None` if there is none.
+pub(crate) fn of_others(stage: &Stage, world: &World) -> Option<Move<World>> {
+    let mut moves = Moves::new(stage, world, Describe::Yes, Chosen::One(0));
+    moves.of_others();
+    moves.found.pop()
+}
+
 fn gather<'a>(stage: &'a Stage, world: &'a World, describe: Describe, chosen: Chosen) -> Moves<'a> {
-    let mut moves = Moves { stage, world, describe, chosen, count: 0, youngest: 0..0, found: Vec::new() };
+    let mut moves = Moves::new(stage, world, describe, chosen);
     for position in 0..world.actors.len() {
         let before = moves.count;
         moves.of_actor(position);
@@ -57,6 +65,12 @@ fn gather<'a>(stage: &'a Stage, world: &'a World, describe: Describe, chosen: Ch
     moves.of_reconcilers();
     moves.of_outsiders();
     moves
+}
+
+impl<'a> Moves<'a> {
+    fn new(stage: &'a Stage, world: &'a World, describe: Describe, chosen: Chosen) -> Self {
+        Self { stage, world, describe, chosen, count: 0, youngest: 0..0, found: Vec::new() }
+    }
 }
 
 impl Moves<'_> {
@@ -199,7 +213,7 @@ impl Moves<'_> {
         let uid = machine.node.as_ref().map(|node| &node.meta.uid);
         let holder = uid.and_then(|uid| self.world.lock.state.holder(uid));
         let is_void = !holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none());
-        if machine.pods > 0 && !is_void {
+        if machine.pods > 0 && !is_void && machine.trouble == Trouble::None {
             self.add(format_args!("{name}: a pod is evicted and goes"), |world| world.machine(actor.machine).pods -= 1);
         }
         let is_cordoned = machine.node.as_ref().is_some_and(|node| node.is_cordoned_for(&self.world.lock.term(term)));
@@ -214,9 +228,12 @@ impl Moves<'_> {
         let waits = self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine);
         let room = self.world.actors.iter().filter(|actor| actor.work.is_request()).count() < stage.setup.requests;
         let client = state.client;
+        if state.trouble == Trouble::Departed {
+            return;
+        }
         let asks = match client {
             Client::Up => state.wants > 0,
-            Client::Approved => self.world.may.left(Event::SecondThought) > 0,
+            Client::Approved => state.trouble == Trouble::CannotReboot || self.world.may.left(Event::SecondThought) > 0,
             Client::Back => true,
         };
         if !asks || !room || state.node.is_none() || (waits && self.world.may.left(Event::SecondCall) == 0) {
@@ -233,13 +250,12 @@ impl Moves<'_> {
                 world.machine(machine).came_back();
                 return world.actors.push(Rc::new(Actor::new(Work::SteadyState(caller), machine, world)));
             }
-            if client == Client::Approved {
+            let cannot_reboot = world.machines[machine].trouble == Trouble::CannotReboot;
+            if client == Client::Approved && !cannot_reboot {
                 world.may.spend(Event::SecondThought);
-                if stage.setup.gives_back {
-                    // An agent that asks is not rebooting, and must be answered before it reboots.
-                    let state = world.machine(machine);
-                    (state.client, state.out, state.kept) = (Client::Up, false, false);
-                }
+            }
+            if stage.setup.gives_back || cannot_reboot {
+                ask_again(world, machine);
             }
             begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world));
         });
@@ -300,6 +316,11 @@ fn end_if_done(stage: &Stage, world: &mut World, position: usize) {
 /// An answer arrives, if its agent still waits for it.
 fn answer(stage: &Stage, world: &mut World, position: usize, outcome: &Outcome) {
     let actor = world.actors.remove(position);
+    deliver(stage, world, &actor, outcome);
+}
+
+/// The agent of a request that has ended learns the answer.
+pub(crate) fn deliver(stage: &Stage, world: &mut World, actor: &Actor, outcome: &Outcome) {
     let machine = world.machine(actor.machine);
     match outcome {
         Outcome::Approved(..) if actor.heard => {

@@ -7,11 +7,13 @@ use reboot_manager::reboot::Step;
 use crate::actor::{Actor, read, reconcilers};
 use crate::explore::{Describe, Model, Move};
 use crate::key::Key;
+use crate::liveness::Ways;
 use crate::moves;
 use crate::world::{Client, Older, Stage, World};
 
 impl Model for Stage {
     type State = World;
+    type Ends = Ways;
 
     fn start(&self) -> World {
         self.world()
@@ -31,13 +33,21 @@ impl Model for Stage {
             .or_else(|| self.too_many_out(world))
             .or_else(|| self.slot_lost(world))
             .or_else(|| self.cordon_wrong(world))
-            .or_else(|| self.is_quiet(world).then(|| self.something_leaked(world)).flatten())
+            .or_else(|| (!self.may_fail() && self.is_quiet(world)).then(|| self.something_leaked(world)).flatten())
             .map(|what| format!("PROMISE BROKEN: {what}"))
     }
 
     /// All machines have rebooted as often as wanted and have checked in, and no actor is at work.
     fn is_goal(&self, world: &World) -> bool {
         self.is_quiet(world)
+    }
+
+    fn may_fail(&self) -> bool {
+        self.setup.may.has_troubles()
+    }
+
+    fn no_end(&self, world: &World, ways: &mut Ways) -> Option<Vec<String>> {
+        self.giving_back.as_deref().unwrap_or(self).follow(world, ways)
     }
 
     fn show(&self, world: &World) -> String {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::explore::{Counterexample, Explored, explore};
+use crate::liveness::Ways;
 use crate::mutations;
 use crate::setup::Event::*;
 use crate::setup::{OLDER, ONE, PAIR, Setup};
@@ -83,9 +84,33 @@ walks! {
     one_node_that_gives_its_slot_back:
         Setup { pods: 1, prompt: true, gives_back: true, ..ONE }.with([(Standstill, 1), (SecondThought, 1), (Silence, 1)]),
         |small| small.with([(Death, 1), (Fault, 1), (SecondCall, 1)]);
+    one_node_that_never_checks_in_and_asks_again:
+        Setup { requests: 1, reboots: 2, prompt: true, gives_back: true, ..ONE }.with([(Silence, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Silence, 1), (Death, 1)]);
     two_nodes_of_which_one_gives_its_slot_back:
         Setup { requests: 1, prompt: true, gives_back: true, ..PAIR },
         |small| Setup { pods: 1, ..small }.with([(Standstill, 1)]);
+    two_nodes_of_which_one_stops_asking:
+        Setup { pods: 1, requests: 1, prompt: true, ..PAIR }.with([(Departure, 1), (HangUp, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Departure, 1), (Death, 1), (Fault, 1)]);
+    two_nodes_and_pods_that_cannot_be_evicted:
+        Setup { pods: 1, requests: 1, prompt: true, ..PAIR }.with([(Obstruction, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Obstruction, 1), (Death, 1)]);
+    two_nodes_and_a_kubelet_that_stops:
+        Setup { pods: 1, requests: 1, prompt: true, ..PAIR }.with([(KubeletFailure, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(KubeletFailure, 1), (Death, 1)]);
+    two_nodes_of_which_one_cannot_reboot:
+        Setup { requests: 1, prompt: true, ..PAIR }.with([(FailedReboot, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(FailedReboot, 1), (Death, 1)]);
+    two_nodes_of_which_one_is_removed:
+        Setup { requests: 1, prompt: true, ..PAIR }.with([(Removal, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Removal, 1), (Death, 1)]);
+    two_nodes_of_which_one_is_marked_by_hand:
+        Setup { requests: 1, prompt: true, ..PAIR }.with([(HandMark, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(HandMark, 1), (Death, 1)]);
+    three_nodes_of_which_one_stops_asking:
+        Setup { nodes: 3, requests: 1, reconcilers: 0, prompt: true, ..PAIR }.with([(Departure, 1)]),
+        |small| Setup { reconcilers: 1, ..small };
     beside_an_annotation_only_manager_whose_node_comes_last:
         OLDER.with([(Older, 1), (SecondCall, 1)]),
         |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);
@@ -124,10 +149,12 @@ fn holds(small: Setup, wide: fn(Setup) -> Setup) {
 fn attempt(setup: Setup) -> Result<Explored, Counterexample> {
     let begun = Instant::now();
     let stage = Stage::new(setup);
-    let explored = explore(&stage, STATES_MAX)?;
+    let mut ways = Ways::default();
+    let explored = explore(&stage, STATES_MAX, &mut ways)?;
     let Explored { states, moves, depth, goals } = explored;
     let seconds = begun.elapsed().as_secs();
-    println!("| {setup:?} | {states} | {moves} | {depth} | {goals} | {seconds} s |");
+    let (longest, on_ways, persons) = (ways.longest.minutes(), ways.len(), &ways.persons);
+    println!("| {setup:?} | {states} | {moves} | {depth} | {goals} | {on_ways} | {longest} min | {persons:?} | {seconds} s |");
     Ok(explored)
 }
 

@@ -25,6 +25,7 @@ enum At {
 
 impl Model for Seed {
     type State = [At; 2];
+    type Ends = ();
 
     fn start(&self) -> [At; 2] {
         [At::Idle; 2]
@@ -70,7 +71,7 @@ impl Model for Seed {
 
 #[test]
 fn the_defect_in_the_rule_of_annotation_only_managers_is_found() {
-    let found = explore(&Seed { slots: 1 }, 100).unwrap_err();
+    let found = explore(&Seed { slots: 1 }, 100, &mut ()).unwrap_err();
     println!("the rule of annotations and names alone: {found}");
     assert!(found.broken.contains("may reboot at once"), "{found}");
     let steps: Vec<&str> = found.trace.iter().skip(1).filter_map(|line| line.lines().next()).collect();
@@ -81,12 +82,12 @@ fn the_defect_in_the_rule_of_annotation_only_managers_is_found() {
 
 #[test]
 fn without_a_broken_promise_all_states_are_walked() {
-    let explored = explore(&Seed { slots: 2 }, 100).unwrap();
+    let explored = explore(&Seed { slots: 2 }, 100, &mut ()).unwrap();
     assert_eq!(explored, Explored { states: 25, moves: 36, depth: 8, goals: 1 });
 }
 
 #[test]
 #[should_panic(expected = "more than 3 states")]
 fn bounds_that_are_too_wide_are_reported() {
-    let _ = explore(&Seed { slots: 2 }, 3);
+    let _ = explore(&Seed { slots: 2 }, 3, &mut ());
 }

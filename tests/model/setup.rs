@@ -98,6 +98,20 @@ pub(crate) enum Event {
     Silence,
     /// A drain without progress for half an hour.
     Standstill,
+    /// A client that closes its connection, and asks again later.
+    HangUp,
+    /// An agent that stops for good: it never asks, reboots or checks in again.
+    Departure,
+    /// A node whose pods can never be evicted.
+    Obstruction,
+    /// A kubelet that is down for good.
+    KubeletFailure,
+    /// An approved node that cannot reboot, whose agent asks again and again.
+    FailedReboot,
+    /// A machine that is removed for good, with its Node.
+    Removal,
+    /// A node that an administrator marks as rebooting by hand.
+    HandMark,
     /// A reboot of the annotation-only manager's node.
     Older,
 }
@@ -121,6 +135,13 @@ impl Event {
         (Self::NodeDeletion, 2),
         (Self::Silence, 0),
         (Self::Standstill, 0),
+        (Self::HangUp, 2),
+        (Self::Departure, 0),
+        (Self::Obstruction, 0),
+        (Self::KubeletFailure, 0),
+        (Self::FailedReboot, 0),
+        (Self::Removal, 0),
+        (Self::HandMark, 0),
         (Self::Older, 0),
     ];
 }
@@ -129,7 +150,16 @@ impl Event {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance(pub(crate) [u8; Event::ALL.len()]);
 
+/// Events after which a node may never be approved or return.
+pub(crate) const TROUBLES: [Event; 6] =
+    [Event::Departure, Event::Obstruction, Event::KubeletFailure, Event::FailedReboot, Event::Removal, Event::HandMark];
+
 impl Allowance {
+    /// Reports whether a node may fail for good.
+    pub(crate) fn has_troubles(&self) -> bool {
+        TROUBLES.iter().any(|event| self.left(*event) > 0)
+    }
+
     pub(crate) fn left(&self, event: Event) -> u8 {
         self.0[event as usize]
     }

@@ -31,6 +31,23 @@ pub(crate) enum Client {
     Back,
 }
 
+/// A failure of one node that lasts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    #[default]
+    None,
+    /// Its agent has stopped: `Event::Departure`.
+    Departed,
+    /// Its pods can never be evicted.
+    Obstructed,
+    /// Its kubelet is down.
+    KubeletDown,
+    /// It cannot reboot.
+    CannotReboot,
+    /// The machine is removed.
+    Removed,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Machine {
     /// `None` while its Node is deleted.
@@ -48,9 +65,20 @@ pub(crate) struct Machine {
     pub(crate) boots: u8,
     /// Number of times that the Node was recreated.
     pub(crate) generation: u8,
+    pub(crate) trouble: Trouble,
 }
 
 impl Machine {
+    pub(crate) fn may_reboot(&self) -> bool {
+        self.client == Client::Approved && ![Trouble::Departed, Trouble::CannotReboot, Trouble::Removed].contains(&self.trouble)
+    }
+
+    /// Reports whether the kubelet has not yet reported the current boot.
+    pub(crate) fn is_unreported(&self) -> bool {
+        let reports = |node: &Node| node.boot_id != self.boots.to_string() && self.trouble != Trouble::KubeletDown;
+        self.node.as_ref().is_some_and(reports)
+    }
+
     /// Records that there is evidence for the reboot of the machine, so its cordon may be removed.
     pub(crate) fn came_back(&mut self) {
         (self.out, self.kept) = (false, false);
@@ -107,11 +135,23 @@ pub(crate) struct Stage {
     pub(crate) member: Member,
     pub(crate) pod: Pod,
     begun: Instant,
+    /// The same with all times at which slots are given back, if something may fail for good.
+    pub(crate) giving_back: Option<Box<Stage>>,
 }
 
 impl Stage {
-    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
     pub(crate) fn new(setup: Setup) -> Self {
+        let giving_back = setup.may.has_troubles().then(|| Box::new(Self::with(setup, Times::DEFAULT)));
+        let times = if setup.gives_back {
+            Times { back_off: None, ..Times::DEFAULT }
+        } else {
+            Times { missing: Times::DEFAULT.missing, ..Times::NEVER }
+        };
+        Self { giving_back, ..Self::with(setup, times) }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an Instant comes only from the clock; the test does not wait for it")]
+    fn with(setup: Setup, times: Times) -> Self {
         let mut names: Vec<NodeName> = (0..setup.nodes).map(|number| NodeName(format!("n{number}"))).collect();
         names.extend(setup.older.map(|name| NodeName(name.to_owned())));
         let labels = if setup.control_plane { json!({"node-role.kubernetes.io/control-plane": ""}) } else { json!({}) };
@@ -122,11 +162,7 @@ impl Stage {
             rules: Rules {
                 capacity: Capacity { slots: setup.slots },
                 protect_control_plane,
-                times: if setup.gives_back {
-                    Times { back_off: None, ..Times::DEFAULT }
-                } else {
-                    Times { missing: Times::DEFAULT.missing, ..Times::NEVER }
-                },
+                times,
                 replica: "replica".to_owned(),
                 ours: Ours::default(),
             },
@@ -136,6 +172,7 @@ impl Stage {
             member: serde_json::from_value(node).unwrap(),
             pod: serde_json::from_value(pod).unwrap(),
             begun: Instant::now(),
+            giving_back: None,
         }
     }
 

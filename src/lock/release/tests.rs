@@ -164,11 +164,15 @@ fn an_approved_node_that_is_back_and_does_not_check_in_is_restored_and_freed() {
     let ready = |since: i64| Node { readiness_since: Some(at(since)), ..node("Rebooting", "new", "True") };
     // A reboot that is over before the node counts as not Ready does not change the time of the condition.
     check(&returned, Some(&ready(0)), back + 599, "Keep(NotCheckedIn)");
-    check(&returned, Some(&ready(0)), back + 600, "RestoreFirst");
+    check(&returned, Some(&ready(0)), back + 600, "CheckIn");
     check(&returned, Some(&ready(back + 300)), back + 899, "Keep(NotCheckedIn)");
-    check(&returned, Some(&ready(back + 300)), back + 900, "RestoreFirst");
+    check(&returned, Some(&ready(back + 300)), back + 900, "CheckIn");
+    let held = LockState { holders: vec![returned.clone()], ..LockState::default() };
+    let recorded = held.never_checked_in(&returned.uid, at(back + 600)).holders.remove(0);
+    check(&recorded, Some(&ready(0)), back + 600, "RestoreFirst");
+    check(&recorded, Some(&node("Ready", "new", "True")), back + 600, "Free(NeverCheckedIn)");
     check(&returned, Some(&node("Rebooting", "new", "Unknown")), back + 9_999, "Keep(RebootedNotReady)");
-    check(&returned, Some(&node("Ready", "new", "True")), back + 600, "Free(NeverCheckedIn)");
+    check(&returned, Some(&node("Ready", "new", "True")), back + 600, "Free(Rebooted)");
     let mut unsure = returned.clone();
     unsure.approved.as_mut().unwrap().unsure = true;
     check(&unsure, Some(&ready(0)), back + 9_999, "Keep(NotCheckedIn)");
@@ -248,7 +252,7 @@ fn a_holder_says_why_it_still_holds_its_slot() {
         (Holder { drain, ..holder(false, false) }, "being drained, blocked since 1970-01-01T00:16:40Z: it has 1 pod left"),
         (holder(true, false), "approved at 1970-01-01T00:16:40Z and not back yet"),
         (Holder { returned: Some(at(SINCE)), ..holder(true, false) }, "back since 1970-01-01T00:16:40Z, but not checked in"),
-        (holder(true, true), "back and checked in at 1970-01-01T00:16:40Z, but not reported Ready since"),
+        (holder(true, true), "checked in at 1970-01-01T00:16:40Z; its kubelet has not reported since that it is Ready"),
         (
             missing(SINCE),
             "approved; its Node is gone since 1970-01-01T00:16:40Z, and its slot is kept until 1970-01-01T00:31:40Z or until its machine is Ready",
