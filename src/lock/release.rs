@@ -111,18 +111,21 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, tim
         return Release::Found;
     }
     match (holder.checked_in, &holder.approved) {
-        (Some(checked_in), _) => release_checked_in(holder, checked_in, node, now),
+        (Some(checked_in), _) => release_checked_in(holder, checked_in, node, times, now),
         (None, Some(_)) => release_approved(holder, node, times, now),
         (None, None) => release_unapproved(holder, node, times, now),
     }
 }
 
-fn release_checked_in(holder: &Holder, checked_in: Timestamp, node: &Node, now: Timestamp) -> Release {
+fn release_checked_in(holder: &Holder, checked_in: Timestamp, node: &Node, times: &Times, now: Timestamp) -> Release {
     let in_same_boot = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
     // The condition of a kubelet that is down stays `True` for a while. A report that is older than the check-in proves nothing.
     let is_reported = is_past(checked_in, Some(REPORTING_MAX), now) && node.heartbeat.is_none_or(|heartbeat| heartbeat > checked_in);
+    let not_ready_since = node.readiness_since.map_or(checked_in, |since| since.max(checked_in));
     match (node.meta.is_in_service(), node.readiness != ReadyCondition::NotReady) {
         (false, _) => Release::RestoreFirst,
+        // The node is not missing because of a reboot, so nobody waits for its return.
+        (true, false) if holder.approved.is_none() && is_past(not_ready_since, times.not_ready, now) => Release::Free(FreeReason::NotReady),
         (true, false) => Release::Keep(KeepReason::CheckedInNotReady),
         (true, true) if in_same_boot && !is_reported => Release::Keep(KeepReason::Unreported),
         (true, true) => Release::Free(if holder.never_checked_in { FreeReason::NeverCheckedIn } else { FreeReason::CheckedIn }),

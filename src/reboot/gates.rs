@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Reading, Rules, Step};
 use crate::cluster::{Member, Node, NodeName, ReadyCondition, Unavailable, join_names};
 use crate::fleetlock::Kind;
-use crate::lock::Holder;
+use crate::lock::{Holder, Times};
 
 /// Time after which a node that is not Ready takes no slot. Without its kubelet its pods do not end, so it cannot be drained and would
 /// block the slot.
@@ -23,7 +23,7 @@ pub(super) fn control_plane(caller: &Caller, observed: &Observed, lock: &Reading
     }
     match observed.newest_fleet() {
         None => Some(Step::Read(Question::FleetCached)),
-        Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, |_| true)),
+        Some(fleet) => control_plane_refusal(&caller.node, &unavailable(&caller.node, &fleet.value, &lock.value, &rules.times, |_| true)),
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) fn control_plane_stays_up(
     rules: &Rules,
 ) -> bool {
     let is_earlier = |other: &Holder| other.approved.is_some() || other.term < holder.term;
-    !is_protected(node, rules) || unavailable(&caller.node, fleet, lock, is_earlier).is_empty()
+    !is_protected(node, rules) || unavailable(&caller.node, fleet, lock, &rules.times, is_earlier).is_empty()
 }
 
 fn is_protected(node: &Node, rules: &Rules) -> bool {
@@ -65,12 +65,14 @@ fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
 
 /// Lists the other control-plane nodes that are unavailable, each with the reason. A holder of a slot is unavailable if it `counts`; a
 /// holder whose Node is deleted is known from the Lease.
-fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
+fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, times: &Times, counts: impl Fn(&Holder) -> bool) -> Vec<String> {
     let nodes = || fleet.members.iter().filter(|member| member.control_plane);
     let is_in_plane = |holder: &&Holder| holder.control_plane || nodes().any(|node| node.name == holder.node);
     let holders: Vec<&Holder> = lock.state.others(own).filter(is_in_plane).collect();
-    let held =
-        holders.iter().filter(|holder| counts(holder)).map(|holder| format!("{} holds a slot since {:.0}", holder.node, holder.since));
+    let held = holders
+        .iter()
+        .filter(|holder| counts(holder))
+        .map(|holder| format!("{} holds a slot since {:.0} ({})", holder.node, holder.since, holder.state(times)));
     let is_holder = |node: &&Member| holders.iter().any(|holder| holder.node == node.name);
     let missing = nodes().filter(|node| node.name != *own && !is_holder(node)).filter_map(|node| {
         let why = match lock.unavailable(node)? {

@@ -35,8 +35,8 @@ pub(crate) trait Model {
         false
     }
 
-    /// Follows the way from this state to an end on which nothing goes wrong any more, and returns the steps of a way that has none.
-    fn no_end(&self, _state: &Self::State, _ends: &mut Self::Ends) -> Option<Vec<String>> {
+    /// Follows the way from this state to an end on which nothing goes wrong any more. Returns what is wrong with the way, and its steps.
+    fn no_end(&self, _state: &Self::State, _ends: &mut Self::Ends) -> Option<(String, Vec<String>)> {
         None
     }
 
@@ -101,10 +101,10 @@ pub(crate) fn explore<M: Model>(model: &M, limit: usize, ends: &mut M::Ends) -> 
             if model.is_goal(&state) {
                 walk.goals.push(number);
             }
-            if let Some(way) = model.no_end(&state, ends) {
+            if let Some((broken, way)) = model.no_end(&state, ends) {
                 let mut found = walk.counterexample(model, number);
                 found.trace.extend(way);
-                return Err(found);
+                return Err(Counterexample { broken, ..found });
             }
             for (position, step) in (0..).zip(model.moves(&state, Describe::No)) {
                 let new = Number::try_from(walk.parents.len()).unwrap();

@@ -271,7 +271,7 @@ impl<'a> Key<'a> {
                 drain,
                 extra: _,
             } = holder;
-            let gives_back = self.stage.setup.gives_back;
+            let gives_back = self.exact || self.stage.setup.gives_back;
             self.number(*unreported);
             if approved.is_none() {
                 self.age(asked.unwrap_or(*since), if gives_back { &[1, 18] } else { &[1] });

@@ -3,42 +3,49 @@
 //!
 //! From each state one way is followed, in rounds: each request and each reconciler that has begun runs to its end; approved machines
 //! reboot; the reconciler goes round; each agent asks, or checks in, and is answered; then [`ROUND`] passes. Failures of nodes that last
-//! stay. The way is a way of the same model, so a state with a way to an end is not stuck, and the number of rounds is a time that a fleet
-//! of well-behaved agents needs.
+//! stay. The steps are those of the model, so a state with such a way is not stuck.
 
 use std::collections::{BTreeMap, HashMap};
 
 use reboot_manager::cluster::{NodeName, ReadyCondition, Status, Uid};
-use reboot_manager::lock::{DrainReport, Holder};
-use reboot_manager::reboot::{Step, Wait};
+use reboot_manager::fleetlock::{Kind, Refusal};
+use reboot_manager::lock::{DrainReport, Holder, Times};
+use reboot_manager::reboot::{Outcome, Step, Wait};
 
 use crate::actor::{Actor, Work, read, reconcilers};
 use crate::environment::{ask_again, pass, reboot, register, report, report_drain};
 use crate::explore::{Describe, Model, short};
 use crate::key::Key;
 use crate::moves::{deliver, of_others};
-use crate::setup::Allowance;
+use crate::mutations::Mutation;
+use crate::setup::{Allowance, Event, Setup};
 use crate::world::{Client, Machine, Stage, Trouble, World};
 
 /// Minutes of a round. Zincati asks every 300 to 330 seconds.
 const ROUND: i64 = 6;
 
-/// Rounds after which a way has no end: longer than all limits of the rules after each other.
-const ROUNDS_MAX: usize = 40;
+/// Rounds of a reboot: in one a node is approved, in the next it checks in.
+const ROUNDS_OF_REBOOT: i64 = 2;
 
-/// Steps after which a request does not come to its end.
+/// Rounds after which a way does not end: more than all times of the rules together.
+const ROUNDS_MAX: usize = 60;
+
+/// Steps after which a request does not end.
 const STEPS_MAX: usize = 40;
 
-/// The states in which nodes wait for a person. The list is closed: a node that waits in any other state is a defect.
+/// States in which nodes wait for a person. The list is closed: a node that waits in any other state is a defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Person {
-    /// A node was approved, and its agent neither asks nor checks in, and its machine does not reboot. It may still reboot.
+    /// A node was approved, and is neither back nor does its agent ask. It may still reboot.
     ApprovedAndSilent,
     /// A node was approved, and its kubelet is down.
     ApprovedAndNotReady,
-    /// Another node of the control plane is cordoned by an administrator, or its kubelet is down.
+    /// A node is back and its agent does not check in, and nobody knows in which boot it was approved: its slot is from before the Lease was
+    /// deleted, or its kubelet had not reported its boot.
+    BootUnknown,
+    /// A node of the control plane is cordoned by an administrator, or its kubelet is down.
     ControlPlane,
-    /// A node is marked as rebooting by hand, and its agent does not ask.
+    /// A node is marked as rebooting by hand, and does not ask or cannot be drained.
     MarkedByHand,
     /// The Lease has lost its annotation.
     LeaseUnreadable,
@@ -48,17 +55,17 @@ pub(crate) enum Person {
 #[derive(Default)]
 pub(crate) struct Ways {
     known: HashMap<[u8; 16], Way>,
-    /// The longest way to an end, in rounds and in moves.
+    /// The longest way to an end.
     pub(crate) longest: Way,
     /// Number of states from which the way ends with a person.
     pub(crate) persons: BTreeMap<Person, usize>,
 }
 
-/// Length of the way from a state.
+/// The way from a state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Way {
     rounds: u8,
-    moves: u16,
+    pub(crate) moves: u16,
     person: Option<Person>,
 }
 
@@ -70,23 +77,55 @@ impl Way {
 }
 
 impl Ways {
-    /// Number of states on the ways.
+    /// Number of states on all ways.
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }
 }
 
+/// Returns the times at which slots are given back on a way.
+pub(crate) fn times(mutation: Option<Mutation>) -> Times {
+    let times = Times::DEFAULT;
+    match mutation {
+        Some(Mutation::NeverFreesTheMissing) => Times { missing: None, ..times },
+        Some(Mutation::NeverFreesTheNotReady) => Times { not_ready: None, ..times },
+        Some(Mutation::NeverFreesTheReinstalled) => Times { no_check_in: None, ..times },
+        Some(Mutation::NeverFreesTheSilent) => Times { silent: None, ..times },
+        Some(Mutation::NeverGivesUp) => Times { stalled: None, ..times },
+        Some(Mutation::NeverWithdraws) => Times { not_rebooted: None, ..times },
+        _ => times,
+    }
+}
+
+/// Returns the number of minutes within which all reboots must be over: the rounds of each reboot one after the other, one more for what
+/// has begun, and the time after which the slot of a node that has failed is given back. No world has two such nodes.
+fn limit(setup: &Setup) -> i64 {
+    let reboots = i64::try_from(setup.nodes).unwrap() * i64::from(setup.reboots);
+    let given_back = |event| match event {
+        // A node that is marked by hand and one with a slot may wait for each other.
+        Event::Obstruction | Event::HandMark => Times::DEFAULT.stalled,
+        Event::Departure => Times::DEFAULT.silent,
+        Event::FailedReboot => Times::DEFAULT.not_rebooted,
+        Event::KubeletFailure => Times::DEFAULT.not_ready,
+        Event::NodeDeletion | Event::Removal => Times::DEFAULT.missing,
+        Event::Silence => Times::DEFAULT.no_check_in,
+        _ => None,
+    };
+    let possible = Event::ALL.iter().filter(|(event, _)| setup.may.left(*event) > 0);
+    let longest = possible.filter_map(|(event, _)| given_back(*event)).max().map_or(0, |time| time.as_mins());
+    (reboots * ROUNDS_OF_REBOOT + 1) * ROUND + longest
+}
+
 impl Stage {
-    /// Follows the way from `from`. Returns the end of a way that has none.
-    pub(crate) fn follow(&self, from: &World, ways: &mut Ways) -> Option<Vec<String>> {
-        let mut world = from.clone();
-        world.may = Allowance::default();
+    /// Follows the way from `from`. Returns the way, or what is wrong with it and its steps.
+    pub(crate) fn follow(&self, from: &World, ways: &mut Ways) -> Result<Way, (String, Vec<String>)> {
+        self.giving_back.as_deref().unwrap_or(self).follow_here(from, ways)
+    }
+
+    fn follow_here(&self, from: &World, ways: &mut Ways) -> Result<Way, (String, Vec<String>)> {
+        let mut world = start(from);
         let mut path: Vec<([u8; 16], u16)> = Vec::new();
-        let unreadable = world.annotation_lost.then_some(Person::LeaseUnreadable);
-        if world.annotation_lost {
-            // The person puts it back, and all goes on.
-            world.lose_annotation(false);
-        }
+        let mut last = Round::default();
         let mut way = loop {
             if self.is_done(&world) {
                 break Way::default();
@@ -96,36 +135,46 @@ impl Stage {
                 break *way;
             }
             if path.len() == ROUNDS_MAX || path.iter().any(|(before, _)| *before == key) {
-                match self.person(&world) {
+                match self.person(&world, &last.refusals) {
                     Some(person) => break Way { person: Some(person), ..Way::default() },
-                    None => return Some(self.show_way(from)),
+                    None => {
+                        let broken = "there is no way to an end: a node that keeps asking is not approved, and no person is told to act";
+                        return Err((broken.to_owned(), self.show_way(from, path.len())));
+                    }
                 }
             }
-            let mut steps = Vec::new();
-            path.push((key, self.round(&mut world, &mut steps, Describe::No)));
-            if self.wrong(&world).is_some() {
-                return Some(self.show_way(from));
+            last = self.round(&mut world, Describe::No);
+            path.push((key, last.moves));
+            if let Some(broken) = self.wrong(&world) {
+                return Err((broken, self.show_way(from, path.len())));
             }
         };
         for (key, moves) in path.into_iter().rev() {
             way = Way { rounds: way.rounds + 1, moves: way.moves + moves, ..way };
             ways.known.insert(key, way);
         }
-        for person in way.person.into_iter().chain(unreadable) {
+        for person in way.person.into_iter().chain(from.annotation_lost.then_some(Person::LeaseUnreadable)) {
             *ways.persons.entry(person).or_default() += 1;
         }
         if way.person.is_none() {
             ways.longest = ways.longest.max(way);
         }
-        None
+        Ok(way)
     }
 
-    /// Each agent that still works has all reboots that it wants, and no node holds a slot but those that have failed.
+    /// Returns what is wrong with the `way` from `from` if it takes too long, and its steps.
+    pub(crate) fn too_long(&self, from: &World, way: Way) -> Option<(String, Vec<String>)> {
+        let limit = limit(&self.setup);
+        let broken = || format!("the way to an end takes {} minutes, and must not take more than {limit}", way.minutes());
+        let stage = self.giving_back.as_deref().unwrap_or(self);
+        (way.person.is_none() && way.minutes() > limit).then(|| (broken(), stage.show_way(from, way.rounds.into())))
+    }
+
+    /// Each agent that works has all reboots that it wants, and no node holds a slot but those that have failed.
     fn is_done(&self, world: &World) -> bool {
-        let is_done = |machine: &Machine| !machine.works() || (machine.client == Client::Up && machine.wants == 0 && machine.node.is_some());
-        let of_working = |holder: &Holder| self.machine(world, &holder.node).is_some_and(Machine::works);
-        let ours = (0..self.setup.nodes).all(|at| is_done(&world.machines[at]));
-        ours && world.actors.is_empty() && world.flights.is_empty() && !world.lock.state.holders.iter().any(of_working)
+        let works = |holder: &Holder| self.machine(world, &holder.node).is_some_and(Machine::works);
+        let ours = (0..self.setup.nodes).all(|at| world.machines[at].is_done());
+        ours && world.actors.is_empty() && world.flights.is_empty() && !world.lock.state.holders.iter().any(works)
     }
 
     fn machine<'a>(&self, world: &'a World, node: &NodeName) -> Option<&'a Machine> {
@@ -133,86 +182,151 @@ impl Stage {
         Some(&world.machines[at])
     }
 
-    /// The person for whom the nodes wait that are not approved.
-    fn person(&self, world: &World) -> Option<Person> {
-        let is_down = |machine: &Machine| machine.node.as_ref().is_some_and(|node| node.readiness == ReadyCondition::NotReady);
-        let approved = |machine: &&Machine| {
-            let holder = machine.node.as_ref().and_then(|node| world.lock.state.holder(&node.meta.uid));
-            holder.is_some_and(|holder| holder.approved.is_some())
-        };
-        let machines = || world.machines[..self.setup.nodes].iter().map(AsRef::as_ref);
-        let is_marked = |machine: &Machine| {
-            let meta = machine.node.as_ref().map(|node| &node.meta);
-            let asks = machine.client == Client::Up && machine.wants > 0 && machine.trouble != Trouble::Departed;
-            !asks && meta.is_some_and(|meta| meta.status == Status::Rebooting && meta.record.is_none())
-        };
-        let plane = |machine: &Machine| machine.cordoned || is_down(machine);
-        if machines().filter(approved).any(is_down) {
-            Some(Person::ApprovedAndNotReady)
-        } else if machines().filter(approved).any(|machine| machine.trouble == Trouble::Departed) {
-            Some(Person::ApprovedAndSilent)
-        } else if machines().any(is_marked) {
-            Some(Person::MarkedByHand)
-        } else if self.setup.control_plane && machines().any(plane) {
-            Some(Person::ControlPlane)
-        } else {
-            None
-        }
-    }
-
-    /// One round of the fleet. Returns the number of moves.
-    fn round(&self, world: &mut World, steps: &mut Vec<String>, describe: Describe) -> u16 {
-        let before = world.moment;
-        let mut tell = |world: &mut World, what: String| {
-            world.moment += 1;
-            if describe == Describe::Yes {
-                steps.push(format!("{what}\n        {}", self.show(world)));
+    /// The person for whom nodes wait, if the message with which each was `refused` names a node on which a person must act.
+    fn person(&self, world: &World, refused: &[(usize, Refusal)]) -> Option<Person> {
+        let person = |at: usize| {
+            let machine = &world.machines[at];
+            let node = machine.node.as_ref()?;
+            let approved = world.lock.state.holder(&node.meta.uid).and_then(|holder| holder.approved.as_ref());
+            let is_approved = approved.is_some();
+            let is_known = approved.is_none_or(|approved| !approved.boot.is_empty() && !approved.unsure);
+            let is_silent = machine.trouble == Trouble::Departed || (machine.client == Client::Up && machine.wants == 0);
+            let is_down = node.readiness == ReadyCondition::NotReady;
+            let asks = machine.client == Client::Up && machine.wants > 0 && machine.works();
+            if is_approved && is_down {
+                Some((Person::ApprovedAndNotReady, Kind::SlotsTaken))
+            } else if !is_known && is_silent {
+                Some((Person::BootUnknown, Kind::SlotsTaken))
+            } else if is_approved && machine.trouble == Trouble::Departed {
+                Some((Person::ApprovedAndSilent, Kind::SlotsTaken))
+            } else if !asks && node.meta.status == Status::Rebooting && node.meta.record.is_none() {
+                Some((Person::MarkedByHand, Kind::OtherRebooting))
+            } else if self.setup.control_plane && (machine.cordoned || is_down) {
+                Some((Person::ControlPlane, Kind::ControlPlaneUnavailable))
+            } else {
+                None
             }
         };
+        let persons: Vec<_> = (0..self.setup.nodes).filter_map(|at| Some((at, person(at)?))).collect();
+        let is_kind = |refused, kind| refused == kind || (self.setup.control_plane && refused == Kind::ControlPlaneUnavailable);
+        let names = |refusal: &Refusal, at: usize, kind| is_kind(refusal.kind, kind) && refusal.message.contains(self.names[at].as_str());
+        let is_told = |asking: usize| {
+            let refusal = refused.iter().find(|(at, _)| *at == asking).map(|(_, refusal)| refusal);
+            persons.iter().any(|(at, (_, kind))| *at != asking && refusal.is_some_and(|refusal| names(refusal, *at, *kind)))
+        };
+        let all_told = (0..self.setup.nodes).filter(|at| !world.machines[*at].is_done()).all(is_told);
+        persons.first().filter(|_| all_told).map(|(_, (person, _))| *person)
+    }
+
+    /// One round of the fleet.
+    fn round(&self, world: &mut World, describe: Describe) -> Round {
+        let mut round = Round { describe, ..Round::default() };
         for actor in std::mem::take(&mut world.actors) {
-            self.settle(world, (*actor).clone(), &mut tell);
+            round.settle(self, world, (*actor).clone());
         }
         while let Some(step) = of_others(self, world) {
             *world = step.to;
-            tell(world, step.what);
+            round.tell(self, world, || step.what);
         }
         for at in 0..self.setup.nodes {
-            self.turn(world, at, &mut tell);
+            round.turn(self, world, at);
         }
         for actor in reconcilers(self, world) {
-            self.settle(world, actor, &mut tell);
+            round.settle(self, world, actor);
         }
         for at in 0..self.setup.nodes {
-            self.ask(world, at, &mut tell);
+            round.ask(self, world, at);
         }
         self.report_drains(world);
         pass(world, ROUND);
-        tell(world, format!("{ROUND} minutes pass"));
-        u16::try_from(world.moment - before).unwrap()
+        round.tell(self, world, || format!("{ROUND} minutes pass"));
+        round
     }
 
-    /// What the machine does: its Node is created again, it reboots, its kubelet reports.
-    fn turn(&self, world: &mut World, at: usize, tell: &mut impl FnMut(&mut World, String)) {
-        let name = &self.names[at];
+    /// The replica that drains a node reports each drain without progress.
+    fn report_drains(&self, world: &mut World) {
+        let now = self.now(world).clock;
+        let stands = |holder: &&Holder| {
+            let machine = self.machine(world, &holder.node);
+            holder.approved.is_none() && machine.is_some_and(|machine| machine.pods > 0 && !machine.drains())
+        };
+        let report = |holder: &Holder| {
+            let idle = holder.drain.as_ref().map_or(0, |report| report.idle) + ROUND * 60;
+            (holder.uid.clone(), DrainReport { idle, ..DrainReport::first("replica", now) })
+        };
+        let reports: Vec<(Uid, DrainReport)> = world.lock.state.holders.iter().filter(stands).map(report).collect();
+        reports.into_iter().for_each(|(uid, report)| report_drain(world, &uid, report));
+    }
+
+    /// Describes the first rounds of the way from `from`.
+    fn show_way(&self, from: &World, rounds: usize) -> Vec<String> {
+        let mut world = start(from);
+        let mut steps = vec!["from here nothing goes wrong any more".to_owned()];
+        for _ in 0..rounds {
+            steps.append(&mut self.round(&mut world, Describe::Yes).steps);
+        }
+        steps
+    }
+}
+
+/// Nothing more goes wrong. If the Lease has lost its annotation, a person puts it back.
+fn start(from: &World) -> World {
+    let mut world = from.clone();
+    world.may = Allowance::default();
+    if world.annotation_lost {
+        world.lose_annotation(false);
+    }
+    world
+}
+
+/// What happened in a round.
+struct Round {
+    describe: Describe,
+    moves: u16,
+    /// Descriptions of the moves, if requested.
+    steps: Vec<String>,
+    /// The machines that were refused, each with the answer.
+    refusals: Vec<(usize, Refusal)>,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self { describe: Describe::No, moves: 0, steps: Vec::new(), refusals: Vec::new() }
+    }
+}
+
+impl Round {
+    /// Counts a move, which takes a moment.
+    fn tell(&mut self, stage: &Stage, world: &mut World, what: impl FnOnce() -> String) {
+        world.moment += 1;
+        self.moves += 1;
+        if self.describe == Describe::Yes {
+            self.steps.push(format!("{}\n        {}", what(), stage.show(world)));
+        }
+    }
+
+    /// What a machine does: its Node is created again, it reboots, its kubelet reports.
+    fn turn(&mut self, stage: &Stage, world: &mut World, at: usize) {
+        let name = &stage.names[at];
         if world.machines[at].node.is_none() && world.machines[at].trouble != Trouble::Removed {
-            register(self, world, at);
-            tell(world, format!("{name}: its kubelet recreates its Node"));
+            register(stage, world, at);
+            self.tell(stage, world, || format!("{name}: its kubelet recreates its Node"));
         }
         if world.machines[at].may_reboot() {
             reboot(world, at, true);
-            tell(world, format!("{name}: reboots"));
+            self.tell(stage, world, || format!("{name}: reboots"));
         }
         if world.machines[at].is_unreported() {
             report(world, at);
-            tell(world, format!("{name}: its kubelet reports the boot"));
+            self.tell(stage, world, || format!("{name}: its kubelet reports the boot"));
         }
     }
 
     /// The agent asks, or checks in.
-    fn ask(&self, world: &mut World, at: usize, tell: &mut impl FnMut(&mut World, String)) {
+    fn ask(&mut self, stage: &Stage, world: &mut World, at: usize) {
         let machine = &world.machines[at];
         let is_gone = [Trouble::Departed, Trouble::Removed].contains(&machine.trouble) || machine.node.is_none();
-        let caller = self.caller(world, at);
+        let caller = stage.caller(world, at);
         let work = match machine.client {
             _ if is_gone => return,
             Client::Up if machine.wants == 0 => return,
@@ -228,80 +342,54 @@ impl Stage {
             }
         };
         let actor = Actor::new(work, at, world);
-        self.settle(world, actor, tell);
+        self.settle(stage, world, actor);
     }
 
     /// Runs a request or a reconciler to its end.
-    fn settle(&self, world: &mut World, mut actor: Actor, tell: &mut impl FnMut(&mut World, String)) {
+    fn settle(&mut self, stage: &Stage, world: &mut World, mut actor: Actor) {
         let at = actor.machine;
         if actor.drain.is_some() {
             actor.resume();
         }
         for _ in 0..STEPS_MAX {
-            let now = self.now(world);
-            let name = actor.name(self);
-            match actor.next(self, now) {
-                None => return tell(world, format!("{name}: is done")),
+            let now = stage.now(world);
+            match actor.next(stage, now) {
+                None => return self.tell(stage, world, || format!("{}: is done", actor.name(stage))),
                 Some(Step::Answer(outcome)) => {
-                    deliver(self, world, &actor, &outcome);
-                    return tell(world, format!("{name}: answers {outcome:?}"));
+                    deliver(stage, world, &actor, &outcome);
+                    self.tell(stage, world, || format!("{}: answers {outcome:?}", actor.name(stage)));
+                    if let Outcome::Refused(refusal) = outcome
+                        && matches!(actor.work, Work::PreReboot(_))
+                        && actor.heard
+                    {
+                        self.refusals.push((at, refusal));
+                    }
+                    return;
                 }
-                Some(Step::Read(question)) if actor.cannot_read(question, self, world) => return,
+                Some(Step::Read(question)) if actor.cannot_read(question, stage, world) => return,
                 Some(Step::Read(question)) => {
-                    actor.record(read(self, world, at, question), world, now);
-                    tell(world, format!("{name}: looks at {question:?}"));
+                    actor.record(read(stage, world, at, question), world, now);
+                    self.tell(stage, world, || format!("{}: looks at {question:?}", actor.name(stage)));
                 }
                 Some(Step::Change(change)) => {
                     match world.apply(at, &change, false) {
                         Some(fact) => actor.record(fact, world, now),
                         None => actor.forget(&change),
                     }
-                    tell(world, format!("{name}: {}", change.purpose()));
+                    self.tell(stage, world, || format!("{}: {}", actor.name(stage), change.purpose()));
                 }
                 Some(Step::Wait(Wait::Drain(_))) if world.machines[at].drains() => {
                     world.machine(at).pods = 0;
                     actor.resume();
-                    tell(world, format!("{name}: its pods are evicted and go"));
+                    self.tell(stage, world, || format!("{}: its pods are evicted and go", actor.name(stage)));
                 }
-                Some(Step::Wait(_)) => return tell(world, format!("{name}: is answered that the drain continues")),
+                Some(Step::Wait(_)) => {
+                    return self.tell(stage, world, || format!("{}: is answered that the drain continues", actor.name(stage)));
+                }
             }
         }
-        panic!("{} does not come to its end: {:?}", actor.name(self), self.show(world));
-    }
-
-    /// Each drain without progress is reported.
-    fn report_drains(&self, world: &mut World) {
-        let now = self.now(world).clock;
-        let stands = |holder: &&Holder| {
-            let machine = self.machine(world, &holder.node);
-            holder.approved.is_none() && machine.is_some_and(|machine| machine.pods > 0 && !machine.drains())
-        };
-        let reports: Vec<(Uid, DrainReport)> = world.lock.state.holders.iter().filter(stands).map(|holder| {
-            let idle = holder.drain.as_ref().map_or(0, |report| report.idle) + ROUND * 60;
-            (holder.uid.clone(), DrainReport { idle, ..DrainReport::first("replica", now) })
-        }).collect();
-        reports.into_iter().for_each(|(uid, report)| report_drain(world, &uid, report));
-    }
-
-    /// The way from `from`, described.
-    fn show_way(&self, from: &World) -> Vec<String> {
-        let mut world = from.clone();
-        world.may = Allowance::default();
-        if world.annotation_lost {
-            world.lose_annotation(false);
-        }
-        let mut steps = vec!["from here nothing goes wrong any more".to_owned()];
-        for _ in 0..ROUNDS_MAX {
-            self.round(&mut world, &mut steps, Describe::Yes);
-            if let Some(wrong) = self.wrong(&world) {
-                steps.push(wrong);
-                return steps;
-            }
-        }
-        // The last rounds show what does not change any more.
-        steps.truncate(60);
-        steps.push("NOTHING ENDS: a node that keeps asking is not approved, and no person has to act".to_owned());
-        steps
+        // Only a rule that was broken on purpose comes here; the way does not end then.
+        self.tell(stage, world, || format!("{}: does not end", actor.name(stage)));
     }
 }
 
@@ -309,6 +397,11 @@ impl Machine {
     /// Neither the machine nor its agent has failed for good.
     fn works(&self) -> bool {
         self.trouble == Trouble::None
+    }
+
+    /// Its agent has all reboots that it wants, or does not work.
+    fn is_done(&self) -> bool {
+        !self.works() || (self.client == Client::Up && self.wants == 0 && self.node.is_some())
     }
 
     /// Its pods go when they are evicted.

@@ -7,7 +7,7 @@ use reboot_manager::lock::{FreeReason, LockState};
 use reboot_manager::reboot::{Change, Fact, Lock, LockChange, NodeChange, Now, Outcome, Step};
 
 use crate::actor::{Actor, Work};
-use crate::setup::{Event, OLDER, ONE, PAIR, Setup};
+use crate::setup::{Event, FAILING, OLDER, ONE, PAIR, Setup};
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,32 @@ pub(crate) enum Mutation {
     ForgetsWhoseCordonItIs,
     IgnoresTheControlPlane,
     MarksWithoutCordon,
+    /// Keeps the slot of an approved node whose Node is gone.
+    NeverFreesTheMissing,
+    /// Keeps the slot of a node that is not Ready.
+    NeverFreesTheNotReady,
+    /// Keeps the slot of a node that is back and does not check in.
+    NeverFreesTheReinstalled,
+    /// Keeps the slot of a node that was never approved and does not ask any more.
+    NeverFreesTheSilent,
+    /// Keeps the slot of a node whose drain makes no progress.
+    NeverGivesUp,
     /// After a conflict continues with what it had read.
     NeverLooksAgain,
+    /// Keeps a free slot for a node that has waited longer, and has stopped asking.
+    NeverPassesTheAbsent,
     /// A check-in counts although the node was approved since.
     NeverSuperseded,
+    /// Keeps the slot of an approved node that asks again and does not reboot.
+    NeverWithdraws,
     /// Writes without the version it has read.
     OverwritesWhateverIsThere,
     /// A reconciler restores a marked node whether it holds a slot or not.
     RestoresHolders,
     /// Uncordons whatever the record says.
     RestoresSchedulable,
+    /// Restores a node that has not checked in for long without a write of the Lease.
+    RestoresWithoutACheckIn,
     TakesALostAnnotationForAnEmptyLock,
     TakesBeyondTheSlots,
     WithholdsSlots,
@@ -50,6 +66,7 @@ pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSl
     let older = OLDER.with([(Event::Older, 1)]);
     let plane = Setup { slots: 2, control_plane: true, ..PAIR };
     let time = Setup { time: true, ..ONE };
+    let again = Setup { requests: 1, reboots: 2, prompt: true, gives_back: true, ..ONE }.with([(Event::Silence, 1)]);
     [
         (Mutation::ApprovesByAnOldList, ONE.with([(Event::Arrival, 1)]), "with pods left"),
         (Mutation::ApprovesWithoutWriting, ONE, "has no slot any more"),
@@ -61,11 +78,19 @@ pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSl
         (Mutation::ForgetsWhoseCordonItIs, cordoned, "the administrator's cordon"),
         (Mutation::IgnoresTheControlPlane, plane, "may reboot at once"),
         (Mutation::MarksWithoutCordon, ONE, "no way to an end"),
+        (Mutation::NeverFreesTheMissing, FAILING.with([(Event::Removal, 1)]), "no way to an end"),
+        (Mutation::NeverFreesTheNotReady, FAILING.with([(Event::KubeletFailure, 1)]), "the way to an end takes"),
+        (Mutation::NeverFreesTheReinstalled, FAILING.with([(Event::Silence, 1)]), "no way to an end"),
+        (Mutation::NeverFreesTheSilent, FAILING.with([(Event::Departure, 1)]), "no way to an end"),
+        (Mutation::NeverGivesUp, FAILING.with([(Event::Obstruction, 1)]), "no way to an end"),
+        (Mutation::NeverPassesTheAbsent, Setup { nodes: 3, ..FAILING }.with([(Event::Departure, 1)]), "no way to an end"),
+        (Mutation::NeverWithdraws, FAILING.with([(Event::FailedReboot, 1)]), "no way to an end"),
         (Mutation::NeverLooksAgain, PAIR, "no way to an end"),
         (Mutation::NeverSuperseded, ONE.with([(Event::SecondCall, 1), (Event::Restart, 1)]), "PROMISE BROKEN"),
         (Mutation::OverwritesWhateverIsThere, PAIR, "PROMISE BROKEN"),
         (Mutation::RestoresHolders, ONE, "not cordoned"),
         (Mutation::RestoresSchedulable, cordoned, "the administrator's cordon"),
+        (Mutation::RestoresWithoutACheckIn, again, "not cordoned"),
         (Mutation::TakesALostAnnotationForAnEmptyLock, PAIR.with([(Event::LostAnnotation, 1)]), "PROMISE BROKEN"),
         // Two other rules protect this one: the slot is seen to be one too many, and the mark of the other node is seen.
         (Mutation::TakesBeyondTheSlots, PAIR, "nothing"),
@@ -93,6 +118,14 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
         }
         (M::NeverSuperseded, Some(Step::Answer(Outcome::Refused(refusal)))) if refusal.kind == Kind::Superseded => {
             check_in(actor, now).or(Some(Step::Answer(Outcome::Refused(refusal))))
+        }
+        (M::NeverPassesTheAbsent, Some(Step::Change(Change::Lock { why: LockChange::Take, next, .. })))
+            if actor.observed.lock.as_ref().is_some_and(|lock| lock.value.state.passed != next.passed) =>
+        {
+            Some(Step::Answer(Outcome::refused(Kind::Queued, "")))
+        }
+        (M::RestoresWithoutACheckIn, Some(Step::Change(Change::Lock { why: LockChange::NeverCheckedIn, .. }))) => {
+            node_change(NodeChange::Restore, NodePatch::restore(actor.observed.node.as_ref()?.value.as_ref()?))
         }
         (M::RestoresHolders, None) => restore_marked(actor),
         (M::RestoresSchedulable, Some(Step::Change(Change::Node { why: NodeChange::Restore, patch }))) => {

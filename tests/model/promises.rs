@@ -43,11 +43,14 @@ impl Model for Stage {
     }
 
     fn may_fail(&self) -> bool {
-        self.setup.may.has_troubles()
+        self.setup.may_fail()
     }
 
-    fn no_end(&self, world: &World, ways: &mut Ways) -> Option<Vec<String>> {
-        self.giving_back.as_deref().unwrap_or(self).follow(world, ways)
+    fn no_end(&self, world: &World, ways: &mut Ways) -> Option<(String, Vec<String>)> {
+        match self.follow(world, ways) {
+            Ok(way) => self.too_long(world, way),
+            Err(wrong) => Some(wrong),
+        }
     }
 
     fn show(&self, world: &World) -> String {

@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use crate::explore::{Counterexample, Explored, explore};
-use crate::liveness::Ways;
+use crate::liveness::{Person, Ways};
 use crate::mutations;
 use crate::setup::Event::*;
-use crate::setup::{OLDER, ONE, PAIR, Setup};
+use crate::setup::{FAILING, OLDER, ONE, PAIR, Setup};
 use crate::world::Stage;
 
 /// Makes a test of each row: its name, the small world, and the wide one.
@@ -91,26 +91,35 @@ walks! {
         Setup { requests: 1, prompt: true, gives_back: true, ..PAIR },
         |small| Setup { pods: 1, ..small }.with([(Standstill, 1)]);
     two_nodes_of_which_one_stops_asking:
-        Setup { pods: 1, requests: 1, prompt: true, ..PAIR }.with([(Departure, 1), (HangUp, 1)]),
-        |small| Setup { requests: 2, ..small }.with([(Departure, 1), (Death, 1), (Fault, 1)]);
+        FAILING.with([(Departure, 1), (HangUp, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Death, 1), (Fault, 1)]);
+    two_nodes_and_replicas_that_die_while_one_stops_asking:
+        Setup { requests: 2, ..FAILING }.with([(Departure, 1), (Death, 1)]),
+        |small| Setup { prompt: false, ..small };
     two_nodes_and_pods_that_cannot_be_evicted:
-        Setup { pods: 1, requests: 1, prompt: true, ..PAIR }.with([(Obstruction, 1)]),
-        |small| Setup { requests: 2, ..small }.with([(Obstruction, 1), (Death, 1)]);
+        Setup { requests: 2, ..FAILING }.with([(Obstruction, 1), (Death, 1)]),
+        |small| Setup { reboots: 2, ..small };
     two_nodes_and_a_kubelet_that_stops:
-        Setup { pods: 1, requests: 1, prompt: true, ..PAIR }.with([(KubeletFailure, 1)]),
-        |small| Setup { requests: 2, ..small }.with([(KubeletFailure, 1), (Death, 1)]);
+        Setup { requests: 2, ..FAILING }.with([(KubeletFailure, 1)]),
+        |small| small.with([(Death, 1), (Fault, 1)]);
+    two_nodes_of_the_control_plane_and_a_kubelet_that_stops:
+        Setup { control_plane: true, slots: 2, ..FAILING }.with([(KubeletFailure, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Death, 1)]);
     two_nodes_of_which_one_cannot_reboot:
-        Setup { requests: 1, prompt: true, ..PAIR }.with([(FailedReboot, 1)]),
-        |small| Setup { requests: 2, ..small }.with([(FailedReboot, 1), (Death, 1)]);
+        Setup { requests: 2, ..FAILING }.with([(FailedReboot, 1), (Fault, 1)]),
+        |small| small.with([(Death, 1)]);
+    two_nodes_of_which_one_is_reinstalled:
+        Setup { requests: 2, ..FAILING }.with([(Silence, 1), (Death, 1)]),
+        |small| Setup { reboots: 2, ..small };
     two_nodes_of_which_one_is_removed:
-        Setup { requests: 1, prompt: true, ..PAIR }.with([(Removal, 1)]),
-        |small| Setup { requests: 2, ..small }.with([(Removal, 1), (Death, 1)]);
+        Setup { requests: 2, ..FAILING }.with([(Removal, 1), (Death, 1)]),
+        |small| small.with([(LoneNotFound, 1)]);
     two_nodes_of_which_one_is_marked_by_hand:
-        Setup { requests: 1, prompt: true, ..PAIR }.with([(HandMark, 1)]),
-        |small| Setup { requests: 2, ..small }.with([(HandMark, 1), (Death, 1)]);
+        Setup { requests: 2, ..FAILING }.with([(HandMark, 1)]),
+        |small| small.with([(Death, 1), (Departure, 1)]);
     three_nodes_of_which_one_stops_asking:
-        Setup { nodes: 3, requests: 1, reconcilers: 0, prompt: true, ..PAIR }.with([(Departure, 1)]),
-        |small| Setup { reconcilers: 1, ..small };
+        Setup { nodes: 3, pods: 0, ..FAILING }.with([(Departure, 1)]),
+        |small| Setup { requests: 2, ..small };
     beside_an_annotation_only_manager_whose_node_comes_last:
         OLDER.with([(Older, 1), (SecondCall, 1)]),
         |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);
@@ -119,11 +128,33 @@ walks! {
         |small| Setup { reconcilers: 1, prompt: false, ..small }.with([(Death, 1)]);
 }
 
+/// Each state in which a person must act is reached, and none of them by a rule that could do without.
+#[test]
+fn nodes_wait_for_a_person_only_where_one_must_act() {
+    let plane = Setup { control_plane: true, slots: 2, ..FAILING };
+    for (setup, persons) in [
+        (FAILING.with([(Departure, 1)]), &[Person::ApprovedAndSilent][..]),
+        (FAILING.with([(KubeletFailure, 1)]), &[Person::ApprovedAndNotReady]),
+        (plane.with([(KubeletFailure, 1)]), &[Person::ApprovedAndNotReady, Person::ControlPlane]),
+        (FAILING.with([(HandMark, 1)]), &[Person::MarkedByHand]),
+        (PAIR.with([(LostAnnotation, 1)]), &[Person::LeaseUnreadable]),
+        (FAILING.with([(Obstruction, 1)]), &[]),
+        (FAILING.with([(FailedReboot, 1)]), &[]),
+        (FAILING.with([(Removal, 1)]), &[]),
+        (FAILING.with([(Silence, 1)]), &[]),
+        (Setup { nodes: 1, reboots: 2, prompt: false, ..FAILING }.with([(Silence, 1)]), &[Person::BootUnknown]),
+        (FAILING.with([(LeaseDeletion, 1), (Departure, 1)]), &[Person::ApprovedAndSilent, Person::BootUnknown]),
+    ] {
+        let ways = attempt(setup).unwrap_or_else(|found| panic!("{setup:?}: {found}")).1;
+        assert_eq!(ways.persons.into_keys().collect::<Vec<_>>(), persons, "{setup:?}");
+    }
+}
+
 #[test]
 fn broken_rules_are_detected() {
     for (mutation, setup, says) in mutations::table() {
         let (broken, how) = match attempt(Setup { mutation: Some(mutation), ..setup }) {
-            Ok(explored) => ("nothing".to_owned(), format!("{explored:?}")),
+            Ok((explored, _)) => ("nothing".to_owned(), format!("{explored:?}")),
             Err(found) => (found.broken.clone(), found.to_string()),
         };
         println!("{mutation:?}: {broken}");
@@ -140,22 +171,24 @@ fn holds(small: Setup, wide: fn(Setup) -> Setup) {
         Ok(other) => panic!("MODEL is {other:?}; it must be small or wide"),
     };
     match attempt(setup) {
-        Ok(explored) => assert!(explored.states > 1_000 && explored.goals > 0, "hardly anything was walked: {explored:?}"),
+        Ok((explored, _)) => assert!(explored.states > 1_000 && explored.goals > 0, "hardly anything was walked: {explored:?}"),
         Err(found) => panic!("{setup:?}: {found}"),
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time is printed")]
-fn attempt(setup: Setup) -> Result<Explored, Counterexample> {
+fn attempt(setup: Setup) -> Result<(Explored, Ways), Counterexample> {
     let begun = Instant::now();
     let stage = Stage::new(setup);
     let mut ways = Ways::default();
     let explored = explore(&stage, STATES_MAX, &mut ways)?;
     let Explored { states, moves, depth, goals } = explored;
     let seconds = begun.elapsed().as_secs();
-    let (longest, on_ways, persons) = (ways.longest.minutes(), ways.len(), &ways.persons);
-    println!("| {setup:?} | {states} | {moves} | {depth} | {goals} | {on_ways} | {longest} min | {persons:?} | {seconds} s |");
-    Ok(explored)
+    let (minutes, longest, on_ways, persons) = (ways.longest.minutes(), ways.longest.moves, ways.len(), &ways.persons);
+    println!(
+        "| {setup:?} | {states} | {moves} | {depth} | {goals} | {on_ways} | {minutes} min, {longest} moves | {persons:?} | {seconds} s |"
+    );
+    Ok((explored, ways))
 }
 
 /// A world with more takes too much memory: about 150 bytes a state.

@@ -55,6 +55,9 @@ pub(crate) const PAIR: Setup = Setup {
     mutation: None,
 };
 
+/// Two nodes, of which one may fail for good.
+pub(crate) const FAILING: Setup = Setup { pods: 1, requests: 1, prompt: true, ..PAIR };
+
 /// World of one node whose own requests overtake each other.
 pub(crate) const ONE: Setup = Setup { nodes: 1, ..PAIR };
 
@@ -62,6 +65,11 @@ pub(crate) const ONE: Setup = Setup { nodes: 1, ..PAIR };
 pub(crate) const OLDER: Setup = Setup { older: Some("z"), late: true, ..ONE };
 
 impl Setup {
+    /// Reports whether a node may fail for good, and all that frees its slot is time.
+    pub(crate) fn may_fail(&self) -> bool {
+        !self.gives_back && FAILURES.iter().any(|event| self.may.left(*event) > 0)
+    }
+
     /// Lets each of these events happen that number of times.
     pub(crate) fn with<const N: usize>(mut self, events: [(Event, u8); N]) -> Self {
         self.may.set(events);
@@ -150,16 +158,18 @@ impl Event {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Allowance(pub(crate) [u8; Event::ALL.len()]);
 
-/// Events after which a node may never be approved or return.
-pub(crate) const TROUBLES: [Event; 6] =
-    [Event::Departure, Event::Obstruction, Event::KubeletFailure, Event::FailedReboot, Event::Removal, Event::HandMark];
+/// Failures of one node that last.
+pub(crate) const FAILURES: [Event; 7] = [
+    Event::Departure,
+    Event::FailedReboot,
+    Event::HandMark,
+    Event::KubeletFailure,
+    Event::Obstruction,
+    Event::Removal,
+    Event::Silence,
+];
 
 impl Allowance {
-    /// Reports whether a node may fail for good.
-    pub(crate) fn has_troubles(&self) -> bool {
-        TROUBLES.iter().any(|event| self.left(*event) > 0)
-    }
-
     pub(crate) fn left(&self, event: Event) -> u8 {
         self.0[event as usize]
     }

@@ -16,6 +16,7 @@ use reboot_manager::reboot::{Caller, Change, Fact, Lock, Now, Rules};
 use serde_json::json;
 
 use crate::actor::Actor;
+use crate::liveness;
 use crate::mutations::Mutation;
 use crate::setup::{Allowance, Setup};
 
@@ -141,7 +142,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(setup: Setup) -> Self {
-        let giving_back = setup.may.has_troubles().then(|| Box::new(Self::with(setup, Times::DEFAULT)));
+        let giving_back = setup.may_fail().then(|| Box::new(Self::with(setup, liveness::times(setup.mutation))));
         let times = if setup.gives_back {
             Times { back_off: None, ..Times::DEFAULT }
         } else {

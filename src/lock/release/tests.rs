@@ -109,6 +109,8 @@ fn a_slot_is_freed_only_on_evidence() {
     check(&holder(true, true), Some(&node("Ready", "old", "True")), SINCE + 119, "Keep(Unreported)");
     check(&holder(true, true), Some(&node("Ready", "old", "True")), SINCE + 120, "Free(CheckedIn)");
     check(&holder(false, true), Some(&node("Ready", "old", "True")), SINCE, "Free(CheckedIn)");
+    check(&holder(false, true), Some(&node("Ready", "old", "Unknown")), SINCE + 299, "Keep(CheckedInNotReady)");
+    check(&holder(false, true), Some(&node("Ready", "old", "Unknown")), SINCE + 300, "Free(NotReady)");
 }
 
 /// The condition of a kubelet that is down stays `True` until the node lifecycle controller notices.
