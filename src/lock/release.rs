@@ -244,7 +244,7 @@ impl Holder {
     }
 
     /// Reports whether `node` is in another boot than when its reboot was approved.
-    fn has_rebooted(&self, node: &Node) -> bool {
+    pub fn has_rebooted(&self, node: &Node) -> bool {
         self.approved.as_ref().is_some_and(|approved| !approved.boot.is_empty() && approved.boot != node.boot_id)
     }
 

@@ -45,8 +45,10 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
             Step::Answer(refused) => undo_own_annotation(inputs).unwrap_or_else(|| wait_for_slot(inputs, refused)),
             step => step,
         },
-        // A request from before the last approval must not replace it, because the node may be rebooting.
-        Some(holder) if is_uncordoned(inputs, holder) && is_older(inputs, holder) => Step::superseded(&caller.node),
+        // A request from before the last approval must not replace it, because the node may be rebooting, or has rebooted since.
+        Some(holder) if is_older(inputs, holder) && (is_uncordoned(inputs, holder) || holder.has_rebooted(node)) => {
+            Step::superseded(&caller.node)
+        }
         // Only a Node read after the approval shows whether an approved node is still cordoned. An older Node may lack the annotation
         // because it was not written yet, and a new term would take the approval away.
         Some(holder) if is_uncordoned(inputs, holder) && node_reading.tick < lock.tick => Step::Read(Question::Node),

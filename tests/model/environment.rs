@@ -223,6 +223,7 @@ fn befall(stage: &Stage, world: &mut World, machine: usize, trouble: Trouble) {
         Trouble::Removed => {
             hang_up(world, machine);
             delete_node(world, machine);
+            world.machine(machine).came_back();
         }
     }
 }

@@ -206,4 +206,4 @@ impl Walk {
 }
 
 /// Many times as many as it takes.
-const STEPS_MAX: usize = 5_000;
+const STEPS_MAX: usize = 20_000;

@@ -87,6 +87,9 @@ walks! {
     one_node_that_never_checks_in_and_asks_again:
         Setup { requests: 1, reboots: 2, prompt: true, gives_back: true, ..ONE }.with([(Silence, 1)]),
         |small| Setup { requests: 2, ..small }.with([(Silence, 1), (Death, 1)]);
+    one_node_whose_older_request_outlives_its_reboot:
+        Setup { pods: 1, prompt: true, gives_back: true, reconcilers: 0, ..ONE }.with([(SecondCall, 1), (Silence, 1)]),
+        |small| Setup { reconcilers: 1, ..small };
     two_nodes_of_which_one_gives_its_slot_back:
         Setup { requests: 1, prompt: true, gives_back: true, ..PAIR },
         |small| Setup { pods: 1, ..small }.with([(Standstill, 1)]);

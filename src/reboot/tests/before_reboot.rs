@@ -199,3 +199,19 @@ fn a_request_continues_only_under_its_own_term() {
     let lock = fixture.held(&["x", "n0"], &[]);
     refused(next(Lock { state: lock.state.free(&uid("x"), fixture.now.clock), ..lock }), "superseded by");
 }
+
+/// Its client closed the connection before the reboot, which the server may not have noticed.
+#[test]
+fn a_request_from_before_the_reboot_approves_no_other() {
+    let fixture = Fixture::approved();
+    let next = |boot: &str, earlier: SignedDuration| {
+        let node = Node { boot_id: boot.to_owned(), ..fixture.node() };
+        let caller = Caller { arrived: fixture.now.clock - earlier, ..fixture.caller() };
+        let observed = fixture.observed(node, 1, fixture.lock(), 2);
+        pre_reboot::next(&caller, &observed, &rules(1), fixture.now)
+    };
+    let second = SignedDuration::from_secs(1);
+    refused(next("another", second), "superseded by");
+    check(next("another", -second), "read Pods");
+    check(next("0", second), "read Pods");
+}
