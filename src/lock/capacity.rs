@@ -2,10 +2,13 @@
 
 use super::Holder;
 
+/// Maximum number of slots, so that the lock fits into the annotations of a Lease.
+pub const SLOTS_MAX: u16 = 400;
+
 /// The slots of all groups together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// `--slots`; at least 1.
+    /// `--slots`; from 1 to [`SLOTS_MAX`].
     pub slots: usize,
 }
 

@@ -12,7 +12,7 @@ mod release;
 mod slots;
 mod times;
 
-pub use capacity::Capacity;
+pub use capacity::{Capacity, SLOTS_MAX};
 pub use deferral::{DEFERRED_MAX, DeferReason, Deferral};
 pub use drain_report::{ASK_EVERY, BlockedDrain, DrainReport, DrainView, LastReport, Part, REPORT_EVERY};
 pub use queue::{Place, Turn, turn};

@@ -15,6 +15,10 @@ pub const HOLDERS: &str = "rebootmanager/holders";
 /// Format that this program writes. A newer one is left unchanged.
 const FORM: u32 = 1;
 
+/// Length of the annotation, in bytes, above which details for people are left out. Kubernetes refuses an object whose annotations have
+/// more than 256 KiB (`TotalAnnotationSizeLimitB`), and then no slot could be taken or freed.
+const DETAILED_MAX: usize = 160 * 1024;
+
 /// The annotation cannot be read. Nothing is approved meanwhile, because any node may hold a slot.
 #[derive(Debug, Error)]
 pub enum Unreadable {
@@ -50,10 +54,8 @@ pub fn read(lease: &Lease) -> Result<LockState, Unreadable> {
 
 /// Creates the patch that writes the lock over the version `basis`; `None`: the Lease does not exist yet.
 pub fn patch(lock: &LockState, basis: Option<&ResourceVersion>, now: Timestamp) -> LeasePatch {
-    let LockState { last_term, holders, deferrals, freed, passed, slots, extra } = lock.clone();
-    let wire = WireLock { form: FORM, last_term, holders, deferrals, freed, passed, slots, extra };
-    // Strings, numbers and maps with string keys always have a JSON form.
-    let text = serde_json::to_string(&wire).unwrap_or_default();
+    let text = text(lock.clone());
+    let text = if text.len() > DETAILED_MAX { self::text(lock.clone().without_details()) } else { text };
     let names: Vec<&str> = lock.holders.iter().map(|holder| holder.node.as_str()).collect();
     let identity = if names.is_empty() { Value::Null } else { Value::String(names.join(",")) };
     let mut metadata = serde_json::json!({"annotations": {HOLDERS: text}});
@@ -62,6 +64,22 @@ pub fn patch(lock: &LockState, basis: Option<&ResourceVersion>, now: Timestamp) 
     }
     let renewed = format!("{now:.6}");
     LeasePatch(serde_json::json!({"metadata": metadata, "spec": {"holderIdentity": identity, "renewTime": renewed}}))
+}
+
+fn text(lock: LockState) -> String {
+    let LockState { last_term, holders, deferrals, freed, passed, slots, extra } = lock;
+    let wire = WireLock { form: FORM, last_term, holders, deferrals, freed, passed, slots, extra };
+    // Strings, numbers and maps with string keys always have a JSON form.
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
+impl LockState {
+    /// Leaves out what only people read: which pods block each drain.
+    fn without_details(mut self) -> Self {
+        self.holders.iter_mut().filter_map(|holder| holder.drain.as_mut()?.blocked.as_mut()).for_each(|blocked| blocked.by.clear());
+        self.deferrals.iter_mut().for_each(|deferral| deferral.detail.clear());
+        self
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,6 +117,24 @@ mod tests {
         let version = LeaseVersion { uid: Uid("u".to_owned()), version: ResourceVersion("7".to_owned()) };
         let annotations = text.map(|text| (HOLDERS.to_owned(), text.to_owned())).into_iter().collect::<BTreeMap<_, _>>();
         Lease { version, annotations }
+    }
+
+    #[test]
+    fn the_largest_lock_fits_into_the_annotations_of_a_lease() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let group = GroupName::parse("default").unwrap();
+        let blocked = crate::lock::BlockedDrain { since: now, by: "x".repeat(300) };
+        let take = |lock: LockState, number: u16| {
+            let (node, uid) = (NodeName(format!("{number:063}")), Uid(format!("{number:036}")));
+            let report = crate::lock::DrainReport { blocked: Some(blocked.clone()), ..crate::lock::DrainReport::first(&"r".repeat(63), now) };
+            lock.take(&node, &uid, &group, now).report(&uid, report, true)
+        };
+        let annotation = |slots: u16| {
+            let LeasePatch(patch) = patch(&(0..slots).fold(LockState::default(), take), None, now);
+            patch["metadata"]["annotations"][HOLDERS].as_str().unwrap().to_owned()
+        };
+        assert!(annotation(crate::lock::SLOTS_MAX).len() < 250 * 1024);
+        assert!(annotation(10).contains("xxx") && !annotation(crate::lock::SLOTS_MAX).contains("xxx"));
     }
 
     #[test]

@@ -138,8 +138,7 @@ fn release_approved(holder: &Holder, node: &Node, times: &Times, now: Timestamp)
         let is_late = is_past(approved.at, Some(OVERDUE_AFTER), now);
         return Release::Keep(if is_late { KeepReason::ApprovedForLong } else { KeepReason::MayReboot });
     }
-    // The boot of an adopted slot is not known, so no boot of the node is known to be another one.
-    let is_known = !approved.boot.is_empty() && !approved.unsure;
+    let is_known = holder.knows_boot();
     let is_ready = node.readiness == ReadyCondition::Ready;
     let ready_since = holder.returned.map(|returned| node.readiness_since.map_or(returned, |since| since.max(returned)));
     let is_silent = is_known && is_ready && ready_since.is_some_and(|since| is_past(since, times.no_check_in, now));
@@ -241,6 +240,11 @@ impl Holder {
     pub fn is_called_off(&self, node: &Node) -> bool {
         let has_our_cordon = node.meta.record.as_ref().is_some_and(|record| record.term.term == self.term);
         self.approved.is_none() && node.meta.status == Status::Ready && has_our_cordon
+    }
+
+    /// Reports whether the boot is known in which the node was approved. That of an adopted slot is not.
+    pub fn knows_boot(&self) -> bool {
+        self.approved.as_ref().is_some_and(|approved| !approved.boot.is_empty() && !approved.unsure)
     }
 
     /// Reports whether `node` is in another boot than when its reboot was approved.

@@ -167,6 +167,11 @@ impl LockState {
         self.with(uid, |holder| holder.approved.iter_mut().for_each(|approved| approved.unsure = true))
     }
 
+    /// Records that the kubelet of `uid` has reported the boot in which the node took its slot.
+    pub fn trust_boot(&self, uid: &Uid) -> Self {
+        self.with(uid, |holder| holder.unreported = false)
+    }
+
     /// Records that a request of `uid` waits for its answer.
     pub fn ask(&self, uid: &Uid, now: Timestamp) -> Self {
         self.with(uid, |holder| holder.asked = Some(now))

@@ -161,7 +161,9 @@ fn begin_term(inputs: &Inputs<'_>, passes: Option<Timestamp>) -> Step {
     }
     let before = &lock.value.state;
     let before = passes.map_or_else(|| before.clone(), |since| before.pass(since));
+    let is_reported = before.holder(&caller.uid).is_some_and(|holder| holder.knows_boot() && holder.has_rebooted(node));
     let next = before.take(&caller.node, &caller.uid, &caller.group, now.clock).describe(node);
+    let next = if is_reported { next.trust_boot(&caller.uid) } else { next };
     let next = next.report(&caller.uid, DrainReport::first(&rules.replica, now.clock), false);
     Step::Change(lock.value.change(LockChange::Take, next))
 }

@@ -187,9 +187,8 @@ impl Stage {
         let person = |at: usize| {
             let machine = &world.machines[at];
             let node = machine.node.as_ref()?;
-            let approved = world.lock.state.holder(&node.meta.uid).and_then(|holder| holder.approved.as_ref());
-            let is_approved = approved.is_some();
-            let is_known = approved.is_none_or(|approved| !approved.boot.is_empty() && !approved.unsure);
+            let approved = world.lock.state.holder(&node.meta.uid).filter(|holder| holder.approved.is_some());
+            let (is_approved, is_known) = (approved.is_some(), approved.is_none_or(Holder::knows_boot));
             let is_silent = machine.trouble == Trouble::Departed || (machine.client == Client::Up && machine.wants == 0);
             let is_down = node.readiness == ReadyCondition::NotReady;
             let asks = machine.client == Client::Up && machine.wants > 0 && machine.works();

@@ -2,6 +2,7 @@
 //! and the pods at the moment of a yes ("A yes means drained"), are judged where a yes is heard: `moves::answer`.
 
 use reboot_manager::cluster::Status;
+use reboot_manager::lock::Holder;
 use reboot_manager::reboot::Step;
 
 use crate::actor::{Actor, read, reconcilers};
@@ -9,6 +10,7 @@ use crate::explore::{Describe, Model, Move};
 use crate::key::Key;
 use crate::liveness::Ways;
 use crate::moves;
+use crate::setup::Event;
 use crate::world::{Client, Older, Stage, World};
 
 impl Model for Stage {
@@ -62,7 +64,7 @@ impl Model for Stage {
             format!("{}: {:?}, {:?}{term}{cordon}, {} pods", node.name(), state.client, node.meta.status, state.pods)
         };
         let nodes: Vec<String> = (0..self.names.len()).map(node).collect();
-        let holder = |holder: &reboot_manager::lock::Holder| {
+        let holder = |holder: &Holder| {
             let approved = if holder.approved.is_some() { " approved" } else { "" };
             let back = if holder.checked_in.is_some() { " checked-in" } else { "" };
             format!("{} (term {}{approved}{back})", holder.node, holder.term)
@@ -130,12 +132,17 @@ impl Stage {
             world.minutes += 15;
             reconcilers(self, &world).into_iter().for_each(|actor| self.run(&mut world, actor));
         }
-        if let Some(holder) = world.lock.state.holders.first() {
+        // A person must free a slot if nobody knows in which boot it was approved, and the agent never checks in.
+        let is_left = |holder: &&Holder| self.setup.may.left(Event::Silence) == 0 || holder.approved.is_none() || holder.knows_boot();
+        if let Some(holder) = world.lock.state.holders.iter().find(is_left) {
             return Some(format!("all is quiet, and {} still holds a slot", holder.node));
         }
         for at in 0..self.setup.nodes {
             let (state, name) = (&world.machines[at], &self.names[at]);
             let Some(node) = &state.node else { continue };
+            if world.lock.state.holder(&node.meta.uid).is_some() {
+                continue;
+            }
             if node.meta.status == Status::Rebooting || node.meta.record.is_some() {
                 return Some(format!("all is quiet, and {name} is still marked"));
             }

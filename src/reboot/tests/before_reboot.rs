@@ -215,3 +215,19 @@ fn a_request_from_before_the_reboot_approves_no_other() {
     check(next("another", -second), "read Pods");
     check(next("0", second), "read Pods");
 }
+
+/// A check-in may come before the kubelet reports the boot; then another boot later proves no reboot.
+#[test]
+fn a_new_term_trusts_the_boot_only_if_it_is_another_one_than_before() {
+    let fixture = Fixture::approved();
+    for (boot, unsure, trusts) in [("another", false, true), ("0", false, false), ("another", true, false)] {
+        let node = Node { boot_id: boot.to_owned(), ..in_service() };
+        let checked_in = fixture.checked_in();
+        let state = if unsure { checked_in.state.doubt_boot(&uid("n0")) } else { checked_in.state };
+        let observed = fixture.looked(Lock { state, ..fixture.lock() }, &[], Vec::new());
+        let observed = Observed { node: Some(fixture.reading(Some(node), 1)), ..observed };
+        let step = fixture.pre_reboot(&observed, 1);
+        let Step::Change(Change::Lock { why: LockChange::Take, next, .. }) = step else { panic!("{step:?}") };
+        assert_eq!(next.holder(&uid("n0")).unwrap().unreported, !trusts, "{boot} {unsure}");
+    }
+}
