@@ -126,7 +126,8 @@ mod tests {
         let blocked = crate::lock::BlockedDrain { since: now, by: "x".repeat(300) };
         let take = |lock: LockState, number: u16| {
             let (node, uid) = (NodeName(format!("{number:063}")), Uid(format!("{number:036}")));
-            let report = crate::lock::DrainReport { blocked: Some(blocked.clone()), ..crate::lock::DrainReport::first(&"r".repeat(63), now) };
+            let report =
+                crate::lock::DrainReport { blocked: Some(blocked.clone()), ..crate::lock::DrainReport::first(&"r".repeat(63), now) };
             lock.take(&node, &uid, &group, now).report(&uid, report, true)
         };
         let annotation = |slots: u16| {

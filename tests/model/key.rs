@@ -69,9 +69,9 @@ impl<'a> Key<'a> {
             exact,
             is_queue: is_queue(world),
             arrived: None,
-            terms: Vec::new(),
-            times: Vec::new(),
-            bytes: Vec::new(),
+            terms: Vec::with_capacity(16),
+            times: Vec::with_capacity(16),
+            bytes: Vec::with_capacity(1_024),
         };
         key.world();
         key.terms.sort_unstable();
@@ -79,7 +79,6 @@ impl<'a> Key<'a> {
         key.times.sort_unstable();
         key.times.dedup();
         key.gathers = false;
-        key.bytes.clear();
         key.world();
         key.bytes
     }
@@ -117,6 +116,10 @@ impl<'a> Key<'a> {
 
     /// Several parts whose order does not matter.
     fn sorted(&mut self, count: usize, part: impl Fn(&mut Self, usize)) {
+        if self.gathers || count < 2 {
+            self.number(count);
+            return (0..count).for_each(|at| part(self, at));
+        }
         let mut parts = Vec::with_capacity(count);
         for at in 0..count {
             let before = std::mem::take(&mut self.bytes);
@@ -227,7 +230,7 @@ impl<'a> Key<'a> {
     fn lock(&mut self, lock: &Lock) {
         let Lock { state, version, written } = lock;
         self.lease(version.as_ref());
-        self.text(&format!("{written:?}"));
+        self.some(written.as_ref(), |key, written| key.text(&format!("{written:?}")));
         self.lock_state(state);
     }
 
@@ -460,11 +463,15 @@ impl<'a> Key<'a> {
     }
 
     fn text(&mut self, text: &str) {
-        self.number(text.len());
-        self.bytes.extend(text.as_bytes());
+        if !self.gathers {
+            self.number(text.len());
+            self.bytes.extend(text.as_bytes());
+        }
     }
 
     fn number(&mut self, number: impl TryInto<u8, Error: Debug>) {
-        self.bytes.push(number.try_into().unwrap());
+        if !self.gathers {
+            self.bytes.push(number.try_into().unwrap());
+        }
     }
 }

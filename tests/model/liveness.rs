@@ -1,8 +1,8 @@
 //! Liveness: from every state, once faults end and nobody interferes any more, each node that keeps asking is approved within a bounded
 //! time, or the state is one of [`Person`], in which a person must act.
 //!
-//! From each state one way is followed, in rounds: each request and each reconciler that has begun runs to its end; approved machines
-//! reboot; the reconciler goes round; each agent asks, or checks in, and is answered; then [`ROUND`] passes. Failures of nodes that last
+//! From each state one way is followed. Each request and each reconciler that has begun runs to its end. Then come rounds: approved machines
+//! reboot; the reconciler goes round; each agent asks, or checks in, and is answered; [`ROUND`] passes. Failures of nodes that last
 //! stay. The steps are those of the model, so a state with such a way is not stuck.
 
 use std::collections::{BTreeMap, HashMap};
@@ -123,9 +123,13 @@ impl Stage {
     }
 
     fn follow_here(&self, from: &World, ways: &mut Ways) -> Result<Way, (String, Vec<String>)> {
-        let mut world = start(from);
-        let mut path: Vec<([u8; 16], u16)> = Vec::new();
         let mut last = Round::default();
+        let mut world = self.start(from, &mut last);
+        let mut path: Vec<([u8; 16], u16)> = Vec::new();
+        let begun = last.moves;
+        if let Some(broken) = self.wrong(&world) {
+            return Err((broken, self.show_way(from, 0)));
+        }
         let mut way = loop {
             if self.is_done(&world) {
                 break Way::default();
@@ -143,7 +147,8 @@ impl Stage {
                     }
                 }
             }
-            last = self.round(&mut world, Describe::No);
+            last = Round::default();
+            self.round(&mut world, &mut last);
             path.push((key, last.moves));
             if let Some(broken) = self.wrong(&world) {
                 return Err((broken, self.show_way(from, path.len())));
@@ -153,6 +158,7 @@ impl Stage {
             way = Way { rounds: way.rounds + 1, moves: way.moves + moves, ..way };
             ways.known.insert(key, way);
         }
+        way.moves += begun;
         for person in way.person.into_iter().chain(from.annotation_lost.then_some(Person::LeaseUnreadable)) {
             *ways.persons.entry(person).or_default() += 1;
         }
@@ -217,12 +223,21 @@ impl Stage {
         persons.first().filter(|_| all_told).map(|(_, (person, _))| *person)
     }
 
-    /// One round of the fleet.
-    fn round(&self, world: &mut World, describe: Describe) -> Round {
-        let mut round = Round { describe, ..Round::default() };
-        for actor in std::mem::take(&mut world.actors) {
-            round.settle(self, world, (*actor).clone());
+    /// Nothing more goes wrong, and what has begun ends. If the Lease has lost its annotation, a person puts it back.
+    fn start(&self, from: &World, round: &mut Round) -> World {
+        let mut world = from.clone();
+        world.may = Allowance::default();
+        if world.annotation_lost {
+            world.lose_annotation(false);
         }
+        for actor in std::mem::take(&mut world.actors) {
+            round.settle(self, &mut world, (*actor).clone());
+        }
+        world
+    }
+
+    /// One round of the fleet.
+    fn round(&self, world: &mut World, round: &mut Round) {
         while let Some(step) = of_others(self, world) {
             *world = step.to;
             round.tell(self, world, || step.what);
@@ -239,7 +254,6 @@ impl Stage {
         self.report_drains(world);
         pass(world, ROUND);
         round.tell(self, world, || format!("{ROUND} minutes pass"));
-        round
     }
 
     /// The replica that drains a node reports each drain without progress.
@@ -259,23 +273,14 @@ impl Stage {
 
     /// Describes the first rounds of the way from `from`.
     fn show_way(&self, from: &World, rounds: usize) -> Vec<String> {
-        let mut world = start(from);
-        let mut steps = vec!["from here nothing goes wrong any more".to_owned()];
+        let mut way = Round { describe: Describe::Yes, ..Round::default() };
+        way.steps.push("from here nothing goes wrong any more".to_owned());
+        let mut world = self.start(from, &mut way);
         for _ in 0..rounds {
-            steps.append(&mut self.round(&mut world, Describe::Yes).steps);
+            self.round(&mut world, &mut way);
         }
-        steps
+        way.steps
     }
-}
-
-/// Nothing more goes wrong. If the Lease has lost its annotation, a person puts it back.
-fn start(from: &World) -> World {
-    let mut world = from.clone();
-    world.may = Allowance::default();
-    if world.annotation_lost {
-        world.lose_annotation(false);
-    }
-    world
 }
 
 /// What happened in a round.

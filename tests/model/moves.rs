@@ -254,7 +254,7 @@ impl Moves<'_> {
             if client == Client::Approved && !cannot_reboot {
                 world.may.spend(Event::SecondThought);
             }
-            if stage.setup.gives_back || cannot_reboot {
+            if stage.setup.gives_back || stage.setup.may_fail() {
                 ask_again(world, machine);
             }
             begin(stage, world, Actor::new(Work::PreReboot(caller), machine, world));

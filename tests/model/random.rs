@@ -119,6 +119,10 @@ fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup
         // A node that asks again after it was uncordoned begins a new term, and with that goes what was known of its approval.
         may.set([(Event::LoneNotFound, 0), (Event::NodeDeletion, 0)]);
     }
+    if may.left(Event::NodeDeletion) > 0 && !gives_back {
+        // So does a node that asks again after its Node was recreated.
+        may.set([(Event::SecondThought, 0)]);
+    }
     let is_older = beside == Some(Event::Older);
     // A node of the control plane that an administrator has cordoned keeps all others waiting.
     let control_plane = control_plane && beside.is_none() && may.left(Event::Cordon) == 0;

@@ -159,15 +159,8 @@ impl Event {
 pub(crate) struct Allowance(pub(crate) [u8; Event::ALL.len()]);
 
 /// Failures of one node that last.
-pub(crate) const FAILURES: [Event; 7] = [
-    Event::Departure,
-    Event::FailedReboot,
-    Event::HandMark,
-    Event::KubeletFailure,
-    Event::Obstruction,
-    Event::Removal,
-    Event::Silence,
-];
+pub(crate) const FAILURES: [Event; 7] =
+    [Event::Departure, Event::FailedReboot, Event::HandMark, Event::KubeletFailure, Event::Obstruction, Event::Removal, Event::Silence];
 
 impl Allowance {
     pub(crate) fn left(&self, event: Event) -> u8 {
