@@ -9,7 +9,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::SignedDuration;
 
 use crate::access::VerifySource;
-use crate::lock::SLOTS_MAX;
 
 /// Lets Kubernetes nodes that update themselves reboot one after the other, drained.
 ///
@@ -72,7 +71,7 @@ pub struct Serve {
     pub service_name: String,
 
     /// Number of nodes that may reboot at once, over all groups; from 1 to 400
-    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u16).range(1..=i64::from(SLOTS_MAX)))]
+    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u16).range(1..=400))]
     pub slots: u16,
 
     /// A control-plane node waits while another one is unavailable: holds a slot, is marked Rebooting, is cordoned, or is not Ready
@@ -248,8 +247,9 @@ mod tests {
         for words in [&["reboot-manager", "serve", "--slots", "2"][..], &["reboot-manager", "--slots", "2"][..]] {
             assert_eq!(Cli::try_parse_from(words).unwrap().into_serve().slots, 2);
         }
-        for slots in ["0", "401"] {
-            assert!(Cli::try_parse_from(["reboot-manager", "--slots", slots]).is_err());
+        let most = crate::lock::SLOTS_MAX;
+        for (slots, is_valid) in [(0, false), (most, true), (most + 1, false)] {
+            assert_eq!(Cli::try_parse_from(["reboot-manager", "--slots", &slots.to_string()]).is_ok(), is_valid, "{slots}");
         }
     }
 

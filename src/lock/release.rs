@@ -124,7 +124,7 @@ fn release_checked_in(holder: &Holder, checked_in: Timestamp, node: &Node, times
     let not_ready_since = node.readiness_since.map_or(checked_in, |since| since.max(checked_in));
     match (node.meta.is_in_service(), node.readiness != ReadyCondition::NotReady) {
         (false, _) => Release::RestoreFirst,
-        // The node is not missing because of a reboot, so nobody waits for its return.
+        // The node is not missing because of a reboot, so its return is not awaited.
         (true, false) if holder.approved.is_none() && is_past(not_ready_since, times.not_ready, now) => Release::Free(FreeReason::NotReady),
         (true, false) => Release::Keep(KeepReason::CheckedInNotReady),
         (true, true) if in_same_boot && !is_reported => Release::Keep(KeepReason::Unreported),

@@ -9,13 +9,13 @@ use reboot_manager::lock::{DrainReport, Holder};
 use crate::actor::{Actor, Work};
 use crate::moves::{Moves, hang_up};
 use crate::setup::Event;
-use crate::world::{Client, Older, Stage, Trouble, World};
+use crate::world::{Client, Failure, Older, Stage, World};
 
 impl Moves<'_> {
     pub(crate) fn of_outsiders(&mut self) {
         for machine in 0..self.stage.setup.nodes {
             self.of_machine(machine);
-            self.of_troubles(machine);
+            self.of_failures(machine);
             self.of_administrator(machine);
         }
         if self.world.lock.version.is_some() {
@@ -67,7 +67,7 @@ impl Moves<'_> {
                 stand_still(world, machine);
             });
         }
-        if state.node.is_none() && state.trouble == Trouble::Removed {
+        if state.node.is_none() && state.failure == Failure::Removed {
             return;
         }
         if state.node.is_none() {
@@ -80,25 +80,25 @@ impl Moves<'_> {
         self.event(Event::NodeDeletion, format_args!("an administrator deletes the Node {name}"), |world| delete_node(world, machine));
     }
 
-    fn of_troubles(&mut self, machine: usize) {
+    fn of_failures(&mut self, machine: usize) {
         let (name, state) = (&self.stage.names[machine], &self.world.machines[machine]);
         if self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine) {
             self.event(Event::HangUp, format_args!("{name}: its client hangs up"), |world| hang_up(world, machine));
         }
-        if state.trouble != Trouble::None || state.node.is_none() {
+        if state.failure != Failure::None || state.node.is_none() {
             return;
         }
         let is_approved = state.client == Client::Approved;
-        let troubles: [(Event, Trouble, bool, &str); 5] = [
-            (Event::Departure, Trouble::Departed, true, "its agent stops for good"),
-            (Event::Obstruction, Trouble::Obstructed, state.pods > 0, "its pods can no longer be evicted"),
-            (Event::KubeletFailure, Trouble::KubeletDown, true, "its kubelet stops for good"),
-            (Event::FailedReboot, Trouble::CannotReboot, is_approved, "its reboot fails"),
-            (Event::Removal, Trouble::Removed, true, "the machine is removed"),
+        let failures: [(Event, Failure, bool, &str); 5] = [
+            (Event::Departure, Failure::Departed, true, "its agent stops for good"),
+            (Event::Obstruction, Failure::Obstructed, state.pods > 0, "its pods can no longer be evicted"),
+            (Event::KubeletFailure, Failure::KubeletDown, true, "its kubelet stops for good"),
+            (Event::FailedReboot, Failure::CannotReboot, is_approved, "its reboot fails"),
+            (Event::Removal, Failure::Removed, true, "the machine is removed"),
         ];
-        for (event, trouble, is_possible, what) in troubles {
+        for (event, failure, is_possible, what) in failures {
             if is_possible {
-                self.event(event, format_args!("{name}: {what}"), |world| befall(self.stage, world, machine, trouble));
+                self.event(event, format_args!("{name}: {what}"), |world| befall(self.stage, world, machine, failure));
             }
         }
     }
@@ -209,18 +209,18 @@ fn end_long_requests(world: &mut World, of: impl Fn(usize) -> bool) {
 }
 
 /// A node fails for good.
-fn befall(stage: &Stage, world: &mut World, machine: usize, trouble: Trouble) {
+fn befall(stage: &Stage, world: &mut World, machine: usize, failure: Failure) {
     let now = stage.now(world).clock;
-    world.machine(machine).trouble = trouble;
-    match trouble {
-        Trouble::None | Trouble::Obstructed => {}
-        Trouble::Departed => hang_up(world, machine),
-        Trouble::KubeletDown => world.change_node(machine, |node| {
+    world.machine(machine).failure = failure;
+    match failure {
+        Failure::None | Failure::Obstructed => {}
+        Failure::Departed => hang_up(world, machine),
+        Failure::KubeletDown => world.change_node(machine, |node| {
             (node.readiness, node.readiness_since) = (ReadyCondition::NotReady, Some(now));
         }),
         // Its agent asks again: see `moves::of_agent`.
-        Trouble::CannotReboot => ask_again(world, machine),
-        Trouble::Removed => {
+        Failure::CannotReboot => ask_again(world, machine),
+        Failure::Removed => {
             hang_up(world, machine);
             delete_node(world, machine);
             world.machine(machine).came_back();

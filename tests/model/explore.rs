@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 pub(crate) trait Model {
     type State: Clone;
 
-    /// What is remembered of the ways to an end.
+    /// Memory of the ways to an end.
     type Ends: Default;
 
     /// First state.

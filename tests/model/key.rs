@@ -51,15 +51,15 @@ pub(crate) struct Key<'a> {
 
 impl<'a> Key<'a> {
     pub(crate) fn of(stage: &'a Stage, world: &'a World) -> Vec<u8> {
-        Self::new(stage, world, false)
+        Self::bytes(stage, world, false)
     }
 
     /// Distinguishes also states of which one is some minutes older.
     pub(crate) fn exact(stage: &'a Stage, world: &'a World) -> Vec<u8> {
-        Self::new(stage, world, true)
+        Self::bytes(stage, world, true)
     }
 
-    fn new(stage: &'a Stage, world: &'a World, exact: bool) -> Vec<u8> {
+    fn bytes(stage: &'a Stage, world: &'a World, exact: bool) -> Vec<u8> {
         let now = stage.now(world);
         let mut key = Key {
             stage,
@@ -135,8 +135,8 @@ impl<'a> Key<'a> {
     }
 
     fn machine(&mut self, at: usize, machine: &Machine) {
-        let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation, trouble } = machine;
-        for part in [*client as u8, *pods, *wants, *boots, *generation, *trouble as u8] {
+        let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation, failure } = machine;
+        for part in [*client as u8, *pods, *wants, *boots, *generation, *failure as u8] {
             self.number(part);
         }
         for flag in [*cordoned, *out, *kept] {

@@ -1,9 +1,9 @@
-//! Liveness: from every state, once faults end and nobody interferes any more, each node that keeps asking is approved within a bounded
+//! Liveness: from every state, once faults and interventions end, each node that keeps asking is approved within a bounded
 //! time, or the state is one of [`Person`], in which a person must act.
 //!
 //! From each state one way is followed. Each request and each reconciler that has begun runs to its end. Then come rounds: approved machines
 //! reboot; the reconciler goes round; each agent asks, or checks in, and is answered; [`ROUND`] passes. Failures of nodes that last
-//! stay. The steps are those of the model, so a state with such a way is not stuck.
+//! stay. The steps are those of the model, so a state with a way to an end is not stuck.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ use crate::key::Key;
 use crate::moves::{deliver, of_others};
 use crate::mutations::Mutation;
 use crate::setup::{Allowance, Event, Setup};
-use crate::world::{Client, Machine, Stage, Trouble, World};
+use crate::world::{Client, Failure, Machine, Stage, World};
 
 /// Minutes of a round. Zincati asks every 300 to 330 seconds.
 const ROUND: i64 = 6;
@@ -40,7 +40,7 @@ pub(crate) enum Person {
     ApprovedAndSilent,
     /// A node was approved, and its kubelet is down.
     ApprovedAndNotReady,
-    /// A node is back and its agent does not check in, and nobody knows in which boot it was approved: its slot is from before the Lease was
+    /// A node is back and its agent does not check in, and the boot of its approval is not known: its slot is from before the Lease was
     /// deleted, or its kubelet had not reported its boot.
     BootUnknown,
     /// A node of the control plane is cordoned by an administrator, or its kubelet is down.
@@ -51,7 +51,7 @@ pub(crate) enum Person {
     LeaseUnreadable,
 }
 
-/// What is known of the ways from the states so far.
+/// Known ways from the states so far.
 #[derive(Default)]
 pub(crate) struct Ways {
     known: HashMap<[u8; 16], Way>,
@@ -142,7 +142,7 @@ impl Stage {
                 match self.person(&world, &last.refusals) {
                     Some(person) => break Way { person: Some(person), ..Way::default() },
                     None => {
-                        let broken = "there is no way to an end: a node that keeps asking is not approved, and no person is told to act";
+                        let broken = "there is no way to an end: a node that keeps asking is not approved, and no person must act";
                         return Err((broken.to_owned(), self.show_way(from, path.len())));
                     }
                 }
@@ -195,14 +195,14 @@ impl Stage {
             let node = machine.node.as_ref()?;
             let approved = world.lock.state.holder(&node.meta.uid).filter(|holder| holder.approved.is_some());
             let (is_approved, is_known) = (approved.is_some(), approved.is_none_or(Holder::knows_boot));
-            let is_silent = machine.trouble == Trouble::Departed || (machine.client == Client::Up && machine.wants == 0);
+            let is_silent = machine.failure == Failure::Departed || (machine.client == Client::Up && machine.wants == 0);
             let is_down = node.readiness == ReadyCondition::NotReady;
             let asks = machine.client == Client::Up && machine.wants > 0 && machine.works();
             if is_approved && is_down {
                 Some((Person::ApprovedAndNotReady, Kind::SlotsTaken))
             } else if !is_known && is_silent {
                 Some((Person::BootUnknown, Kind::SlotsTaken))
-            } else if is_approved && machine.trouble == Trouble::Departed {
+            } else if is_approved && machine.failure == Failure::Departed {
                 Some((Person::ApprovedAndSilent, Kind::SlotsTaken))
             } else if !asks && node.meta.status == Status::Rebooting && node.meta.record.is_none() {
                 Some((Person::MarkedByHand, Kind::OtherRebooting))
@@ -215,12 +215,12 @@ impl Stage {
         let persons: Vec<_> = (0..self.setup.nodes).filter_map(|at| Some((at, person(at)?))).collect();
         let is_kind = |refused, kind| refused == kind || (self.setup.control_plane && refused == Kind::ControlPlaneUnavailable);
         let names = |refusal: &Refusal, at: usize, kind| is_kind(refusal.kind, kind) && refusal.message.contains(self.names[at].as_str());
-        let is_told = |asking: usize| {
+        let has_reason = |asking: usize| {
             let refusal = refused.iter().find(|(at, _)| *at == asking).map(|(_, refusal)| refusal);
             persons.iter().any(|(at, (_, kind))| *at != asking && refusal.is_some_and(|refusal| names(refusal, *at, *kind)))
         };
-        let all_told = (0..self.setup.nodes).filter(|at| !world.machines[*at].is_done()).all(is_told);
-        persons.first().filter(|_| all_told).map(|(_, (person, _))| *person)
+        let all_have_reasons = (0..self.setup.nodes).filter(|at| !world.machines[*at].is_done()).all(has_reason);
+        persons.first().filter(|_| all_have_reasons).map(|(_, (person, _))| *person)
     }
 
     /// Nothing more goes wrong, and what has begun ends. If the Lease has lost its annotation, a person puts it back.
@@ -236,11 +236,11 @@ impl Stage {
         world
     }
 
-    /// One round of the fleet.
+    /// Plays one round of the fleet.
     fn round(&self, world: &mut World, round: &mut Round) {
         while let Some(step) = of_others(self, world) {
             *world = step.to;
-            round.tell(self, world, || step.what);
+            round.count(self, world, || step.what);
         }
         for at in 0..self.setup.nodes {
             round.turn(self, world, at);
@@ -253,13 +253,13 @@ impl Stage {
         }
         self.report_drains(world);
         pass(world, ROUND);
-        round.tell(self, world, || format!("{ROUND} minutes pass"));
+        round.count(self, world, || format!("{ROUND} minutes pass"));
     }
 
     /// The replica that drains a node reports each drain without progress.
     fn report_drains(&self, world: &mut World) {
         let now = self.now(world).clock;
-        let stands = |holder: &&Holder| {
+        let is_blocked = |holder: &&Holder| {
             let machine = self.machine(world, &holder.node);
             holder.approved.is_none() && machine.is_some_and(|machine| machine.pods > 0 && !machine.drains())
         };
@@ -267,7 +267,7 @@ impl Stage {
             let idle = holder.drain.as_ref().map_or(0, |report| report.idle) + ROUND * 60;
             (holder.uid.clone(), DrainReport { idle, ..DrainReport::first("replica", now) })
         };
-        let reports: Vec<(Uid, DrainReport)> = world.lock.state.holders.iter().filter(stands).map(report).collect();
+        let reports: Vec<(Uid, DrainReport)> = world.lock.state.holders.iter().filter(is_blocked).map(report).collect();
         reports.into_iter().for_each(|(uid, report)| report_drain(world, &uid, report));
     }
 
@@ -283,7 +283,7 @@ impl Stage {
     }
 }
 
-/// What happened in a round.
+/// Record of a round.
 struct Round {
     describe: Describe,
     moves: u16,
@@ -301,7 +301,7 @@ impl Default for Round {
 
 impl Round {
     /// Counts a move, which takes a moment.
-    fn tell(&mut self, stage: &Stage, world: &mut World, what: impl FnOnce() -> String) {
+    fn count(&mut self, stage: &Stage, world: &mut World, what: impl FnOnce() -> String) {
         world.moment += 1;
         self.moves += 1;
         if self.describe == Describe::Yes {
@@ -309,32 +309,32 @@ impl Round {
         }
     }
 
-    /// What a machine does: its Node is created again, it reboots, its kubelet reports.
+    /// Plays a machine: its Node is created again, it reboots, its kubelet reports.
     fn turn(&mut self, stage: &Stage, world: &mut World, at: usize) {
         let name = &stage.names[at];
-        if world.machines[at].node.is_none() && world.machines[at].trouble != Trouble::Removed {
+        if world.machines[at].node.is_none() && world.machines[at].failure != Failure::Removed {
             register(stage, world, at);
-            self.tell(stage, world, || format!("{name}: its kubelet recreates its Node"));
+            self.count(stage, world, || format!("{name}: its kubelet recreates its Node"));
         }
         if world.machines[at].may_reboot() {
             reboot(world, at, true);
-            self.tell(stage, world, || format!("{name}: reboots"));
+            self.count(stage, world, || format!("{name}: reboots"));
         }
         if world.machines[at].is_unreported() {
             report(world, at);
-            self.tell(stage, world, || format!("{name}: its kubelet reports the boot"));
+            self.count(stage, world, || format!("{name}: its kubelet reports the boot"));
         }
     }
 
     /// The agent asks, or checks in.
     fn ask(&mut self, stage: &Stage, world: &mut World, at: usize) {
         let machine = &world.machines[at];
-        let is_gone = [Trouble::Departed, Trouble::Removed].contains(&machine.trouble) || machine.node.is_none();
+        let is_gone = [Failure::Departed, Failure::Removed].contains(&machine.failure) || machine.node.is_none();
         let caller = stage.caller(world, at);
         let work = match machine.client {
             _ if is_gone => return,
             Client::Up if machine.wants == 0 => return,
-            Client::Approved if machine.trouble != Trouble::CannotReboot => return,
+            Client::Approved if machine.failure != Failure::CannotReboot => return,
             Client::Up => Work::PreReboot(caller),
             Client::Approved => {
                 ask_again(world, at);
@@ -358,10 +358,10 @@ impl Round {
         for _ in 0..STEPS_MAX {
             let now = stage.now(world);
             match actor.next(stage, now) {
-                None => return self.tell(stage, world, || format!("{}: is done", actor.name(stage))),
+                None => return self.count(stage, world, || format!("{}: is done", actor.name(stage))),
                 Some(Step::Answer(outcome)) => {
                     deliver(stage, world, &actor, &outcome);
-                    self.tell(stage, world, || format!("{}: answers {outcome:?}", actor.name(stage)));
+                    self.count(stage, world, || format!("{}: answers {outcome:?}", actor.name(stage)));
                     if let Outcome::Refused(refusal) = outcome
                         && matches!(actor.work, Work::PreReboot(_))
                         && actor.heard
@@ -373,43 +373,43 @@ impl Round {
                 Some(Step::Read(question)) if actor.cannot_read(question, stage, world) => return,
                 Some(Step::Read(question)) => {
                     actor.record(read(stage, world, at, question), world, now);
-                    self.tell(stage, world, || format!("{}: looks at {question:?}", actor.name(stage)));
+                    self.count(stage, world, || format!("{}: looks at {question:?}", actor.name(stage)));
                 }
                 Some(Step::Change(change)) => {
                     match world.apply(at, &change, false) {
                         Some(fact) => actor.record(fact, world, now),
                         None => actor.forget(&change),
                     }
-                    self.tell(stage, world, || format!("{}: {}", actor.name(stage), change.purpose()));
+                    self.count(stage, world, || format!("{}: {}", actor.name(stage), change.purpose()));
                 }
                 Some(Step::Wait(Wait::Drain(_))) if world.machines[at].drains() => {
                     world.machine(at).pods = 0;
                     actor.resume();
-                    self.tell(stage, world, || format!("{}: its pods are evicted and go", actor.name(stage)));
+                    self.count(stage, world, || format!("{}: its pods are evicted and go", actor.name(stage)));
                 }
                 Some(Step::Wait(_)) => {
-                    return self.tell(stage, world, || format!("{}: is answered that the drain continues", actor.name(stage)));
+                    return self.count(stage, world, || format!("{}: is answered that the drain continues", actor.name(stage)));
                 }
             }
         }
         // Only a rule that was broken on purpose comes here; the way does not end then.
-        self.tell(stage, world, || format!("{}: does not end", actor.name(stage)));
+        self.count(stage, world, || format!("{}: does not end", actor.name(stage)));
     }
 }
 
 impl Machine {
     /// Neither the machine nor its agent has failed for good.
     fn works(&self) -> bool {
-        self.trouble == Trouble::None
+        self.failure == Failure::None
     }
 
-    /// Its agent has all reboots that it wants, or does not work.
+    /// Reports whether the agent has all reboots that it wants, or does not work.
     fn is_done(&self) -> bool {
         !self.works() || (self.client == Client::Up && self.wants == 0 && self.node.is_some())
     }
 
-    /// Its pods go when they are evicted.
+    /// Reports whether the pods go when they are evicted.
     fn drains(&self) -> bool {
-        ![Trouble::Obstructed, Trouble::KubeletDown].contains(&self.trouble)
+        ![Failure::Obstructed, Failure::KubeletDown].contains(&self.failure)
     }
 }

@@ -11,7 +11,7 @@ use crate::environment::ask_again;
 use crate::explore::{Describe, Move};
 use crate::mutations::{self, Mutation};
 use crate::setup::Event;
-use crate::world::{Client, Flight, Stage, Trouble, World};
+use crate::world::{Client, Failure, Flight, Stage, World};
 
 /// The moves from one state, as they are gathered.
 pub(crate) struct Moves<'a> {
@@ -213,7 +213,7 @@ impl Moves<'_> {
         let uid = machine.node.as_ref().map(|node| &node.meta.uid);
         let holder = uid.and_then(|uid| self.world.lock.state.holder(uid));
         let is_void = !holder.is_some_and(|holder| holder.term == term && holder.checked_in.is_none());
-        if machine.pods > 0 && !is_void && machine.trouble == Trouble::None {
+        if machine.pods > 0 && !is_void && machine.failure == Failure::None {
             self.add(format_args!("{name}: a pod is evicted and goes"), |world| world.machine(actor.machine).pods -= 1);
         }
         let is_cordoned = machine.node.as_ref().is_some_and(|node| node.is_cordoned_for(&self.world.lock.term(term)));
@@ -228,12 +228,12 @@ impl Moves<'_> {
         let waits = self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine);
         let room = self.world.actors.iter().filter(|actor| actor.work.is_request()).count() < stage.setup.requests;
         let client = state.client;
-        if state.trouble == Trouble::Departed {
+        if state.failure == Failure::Departed {
             return;
         }
         let asks = match client {
             Client::Up => state.wants > 0,
-            Client::Approved => state.trouble == Trouble::CannotReboot || self.world.may.left(Event::SecondThought) > 0,
+            Client::Approved => state.failure == Failure::CannotReboot || self.world.may.left(Event::SecondThought) > 0,
             Client::Back => true,
         };
         if !asks || !room || state.node.is_none() || (waits && self.world.may.left(Event::SecondCall) == 0) {
@@ -250,7 +250,7 @@ impl Moves<'_> {
                 world.machine(machine).came_back();
                 return world.actors.push(Rc::new(Actor::new(Work::SteadyState(caller), machine, world)));
             }
-            let cannot_reboot = world.machines[machine].trouble == Trouble::CannotReboot;
+            let cannot_reboot = world.machines[machine].failure == Failure::CannotReboot;
             if client == Client::Approved && !cannot_reboot {
                 world.may.spend(Event::SecondThought);
             }

@@ -132,7 +132,7 @@ impl Stage {
             world.minutes += 15;
             reconcilers(self, &world).into_iter().for_each(|actor| self.run(&mut world, actor));
         }
-        // A person must free a slot if nobody knows in which boot it was approved, and the agent never checks in.
+        // A person must free a slot if the boot of its approval is not known, and the agent never checks in.
         let is_left = |holder: &&Holder| self.setup.may.left(Event::Silence) == 0 || holder.approved.is_none() || holder.knows_boot();
         if let Some(holder) = world.lock.state.holders.iter().find(is_left) {
             return Some(format!("all is quiet, and {} still holds a slot", holder.node));

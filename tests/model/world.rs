@@ -34,16 +34,16 @@ pub(crate) enum Client {
 
 /// A failure of one node that lasts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum Failure {
     #[default]
     None,
-    /// Its agent has stopped: `Event::Departure`.
+    /// The agent has stopped: `Event::Departure`.
     Departed,
-    /// Its pods can never be evicted.
+    /// The pods can never be evicted.
     Obstructed,
-    /// Its kubelet is down.
+    /// The kubelet is down.
     KubeletDown,
-    /// It cannot reboot.
+    /// The machine cannot reboot.
     CannotReboot,
     /// The machine is removed.
     Removed,
@@ -66,17 +66,17 @@ pub(crate) struct Machine {
     pub(crate) boots: u8,
     /// Number of times that the Node was recreated.
     pub(crate) generation: u8,
-    pub(crate) trouble: Trouble,
+    pub(crate) failure: Failure,
 }
 
 impl Machine {
     pub(crate) fn may_reboot(&self) -> bool {
-        self.client == Client::Approved && ![Trouble::Departed, Trouble::CannotReboot, Trouble::Removed].contains(&self.trouble)
+        self.client == Client::Approved && ![Failure::Departed, Failure::CannotReboot, Failure::Removed].contains(&self.failure)
     }
 
     /// Reports whether the kubelet has not yet reported the current boot.
     pub(crate) fn is_unreported(&self) -> bool {
-        let reports = |node: &Node| node.boot_id != self.boots.to_string() && self.trouble != Trouble::KubeletDown;
+        let reports = |node: &Node| node.boot_id != self.boots.to_string() && self.failure != Failure::KubeletDown;
         self.node.as_ref().is_some_and(reports)
     }
 
@@ -136,8 +136,8 @@ pub(crate) struct Stage {
     pub(crate) member: Member,
     pub(crate) pod: Pod,
     begun: Instant,
-    /// The same with all times at which slots are given back, if something may fail for good.
-    pub(crate) giving_back: Option<Box<Stage>>,
+    /// Stage with all times at which slots are given back, if something may fail for good.
+    pub(crate) giving_back: Option<Box<Self>>,
 }
 
 impl Stage {

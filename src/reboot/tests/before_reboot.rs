@@ -200,7 +200,7 @@ fn a_request_continues_only_under_its_own_term() {
     refused(next(Lock { state: lock.state.free(&uid("x"), fixture.now.clock), ..lock }), "superseded by");
 }
 
-/// Its client closed the connection before the reboot, which the server may not have noticed.
+/// The client closed the connection before the reboot, which the server may not have noticed.
 #[test]
 fn a_request_from_before_the_reboot_approves_no_other() {
     let fixture = Fixture::approved();
