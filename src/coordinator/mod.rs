@@ -119,6 +119,7 @@ impl Coordinator {
             times,
             kept: Guarded::default(),
             other_slots: Guarded::default(),
+            uptime: Guarded::default(),
         };
         let (answering, serving) = (Arc::clone(&requests), Arc::clone(&requests));
         threads::start("watch", move || node_watch.run())?;
