@@ -42,6 +42,8 @@ pub(super) struct Deadlines {
     pub(super) drain: Instant,
     /// A request that waits for a slot; earlier, so that there is time left for a drain.
     pub(super) slot: Instant,
+    /// The request whose turn is next at this replica; later. Otherwise a slot may be freed while all nodes pause between two requests.
+    pub(super) next: Instant,
 }
 
 /// The client of a held request.
@@ -117,11 +119,15 @@ impl HeldRequests {
         }
     }
 
-    /// Removes and returns one of the requests that have waited for a slot until their deadlines.
+    /// Removes and returns one of the requests that have waited for a slot until their deadlines. The request whose turn is next gets its
+    /// later deadline instead.
     pub(super) fn take_overdue(&self) -> Option<HeldRequest> {
         let now = clock::now().instant;
         let is_overdue = |held: &HeldRequest| held.slot.is_some() && held.deadlines.slot <= now;
         let mut state = self.state.lock();
+        if let Some(next) = state.next().filter(|held| is_overdue(held)) {
+            next.deadlines.slot = next.deadlines.slot.max(next.deadlines.next);
+        }
         let uid = state.requests.iter().find(|(_uid, held)| is_overdue(held)).map(|(uid, _)| uid.clone())?;
         state.requests.remove(&uid)
     }
@@ -192,6 +198,13 @@ impl HeldRequests {
 impl State {
     fn slot_waits(&self) -> impl Iterator<Item = (&Uid, &SlotWait)> {
         self.requests.iter().filter_map(|(uid, held)| Some((uid, held.slot.as_ref()?)))
+    }
+
+    /// Returns the request that has waited for a slot for the longest time.
+    fn next(&mut self) -> Option<&mut HeldRequest> {
+        let (uid, _) = self.slot_waits().min_by(|(_, one), (_, other)| one.place.cmp(&other.place))?;
+        let uid = uid.clone();
+        self.requests.get_mut(&uid)
     }
 
     /// Removes the request that has waited for a slot for the shortest time, if too many wait: of all clients, or of the one at `address`,

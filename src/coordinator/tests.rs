@@ -32,7 +32,7 @@ fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
     let term = Some(HeldTerm { term: 5, approved: None, checked_in: false });
     let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
     let deadline = clock::now().instant + limit;
-    let deadlines = Deadlines { drain: deadline, slot: deadline };
+    let deadlines = Deadlines { drain: deadline, slot: deadline, next: deadline };
     let client = HeldClient { address: [127, 0, 0, 1].into(), presence: Arc::default(), responder };
     (HeldRequest { caller, term, slot: None, deadlines, client }, answer)
 }
@@ -240,14 +240,20 @@ fn a_drain_that_is_stopped_finds_no_request_to_answer() {
 
 /// Holds a request that waits for a slot since this second: of node `n<since>`, from this address.
 fn waits(held: &HeldRequests, since: i64, address: u8) -> Vec<(Timestamp, Kind)> {
-    let (mut waiting, _answer) = request(LONG);
-    let (node, since) = (NodeName(format!("n{since}")), Timestamp::from_second(since).unwrap());
-    waiting.caller.uid = Uid(node.to_string());
-    let refusal = crate::fleetlock::Refusal::new(Kind::SlotsTaken, "all slots are taken");
-    waiting.slot = Some(crate::reboot::SlotWait { place: crate::lock::Place { since, node }, refusal });
+    let mut waiting = waiting(since);
     waiting.client.address = [10, 0, 0, address].into();
     let since = |request: &HeldRequest| request.slot.as_ref().unwrap().place.since;
     held.hold(waiting).iter().map(|(request, reply)| (since(request), reply.kind())).collect()
+}
+
+/// A request of node `n<since>` that waits for a slot since this second.
+fn waiting(since: i64) -> HeldRequest {
+    let (mut waiting, _answer) = request(LONG);
+    let (node, since) = (NodeName(format!("n{since}")), second(since));
+    waiting.caller.uid = Uid(node.to_string());
+    let refusal = crate::fleetlock::Refusal::new(Kind::SlotsTaken, "all slots are taken");
+    waiting.slot = Some(crate::reboot::SlotWait { place: crate::lock::Place { since, node }, refusal });
+    waiting
 }
 
 fn second(second: i64) -> Timestamp {
@@ -320,4 +326,20 @@ fn a_node_is_silent_only_if_its_requests_would_have_been_recorded() {
     assert_eq!(rounds(1_150, 1_150), Some(true), "one failed round is no outage");
     assert_eq!(rounds(1_300, 2_310), Some(false), "the outage begins a new time");
     assert_eq!(rounds(2_320, 2_320), Some(true));
+}
+
+#[test]
+fn the_request_whose_turn_is_next_waits_longer() {
+    let held = HeldRequests::new(12);
+    for since in [10, 5, 20] {
+        let mut late = waiting(since);
+        late.deadlines.slot = clock::now().instant;
+        check(&held.hold(late), None);
+    }
+    let overdue = || held.take_overdue().map(|held| held.caller.uid.0);
+    let mut taken = [overdue(), overdue()];
+    taken.sort();
+    assert_eq!((taken, overdue()), ([Some("n10".to_owned()), Some("n20".to_owned())], None));
+    let [next] = held.take_for_slots(9).try_into().ok().unwrap();
+    assert!(next.caller.uid.0 == "n5" && next.deadlines.slot == next.deadlines.next);
 }

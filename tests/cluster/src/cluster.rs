@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::fleet::Fleet;
+use crate::heartbeats::Heartbeats;
 use crate::kubelet::Kubelet;
 use crate::pipe::Pipe;
 use crate::real::{ControlPlane, Guard};
@@ -228,6 +229,15 @@ impl TestCluster {
             ApiServer::Real(plane) => plane.start_etcd(),
             ApiServer::Simulated(simulated) => simulated.lose_store(false),
         }
+    }
+
+    /// Lets the kubelets of these nodes report that they live. All other nodes become Unknown.
+    pub fn heartbeats(&self, nodes: &[&str]) -> Heartbeats<'_> {
+        let plane = match &self.api_server {
+            ApiServer::Real(plane) => Some(&**plane),
+            ApiServer::Simulated(_) => None,
+        };
+        Heartbeats::start(&self.fleet, plane, nodes)
     }
 
     /// Returns `kubectl` with all rights; the simulated cluster has none.

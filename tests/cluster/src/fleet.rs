@@ -132,7 +132,13 @@ impl Fleet {
     /// Sets the node's condition Ready.
     #[track_caller]
     pub fn set_ready(&self, node: &str, ready: bool) {
-        self.patch_node_status(node, &json!({"conditions": objects::node_conditions(if ready { "True" } else { "False" })}));
+        self.set_condition(node, if ready { "True" } else { "False" });
+    }
+
+    /// Sets the node's condition Ready to `True`, `False` or `Unknown`.
+    #[track_caller]
+    pub(crate) fn set_condition(&self, node: &str, ready: &str) {
+        self.patch_node_status(node, &json!({"conditions": objects::node_conditions(ready)}));
     }
 
     /// Writes the status that a kubelet reports every five minutes though nothing has changed. The message differs each time, because times

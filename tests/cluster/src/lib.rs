@@ -16,6 +16,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod empty_root;
 pub mod fleet;
+pub mod heartbeats;
 pub mod http;
 pub mod kubelet;
 pub mod objects;

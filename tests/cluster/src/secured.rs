@@ -1,6 +1,6 @@
 //! A node that calls the program over TLS and trusts the CA that `--tls bootstrap` publishes, and no other.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -19,6 +19,9 @@ pub struct Secured {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
+
+/// Request over TLS that is not answered yet.
+pub struct SecuredPending(StreamOwned<ClientConnection, TcpStream>);
 
 impl Secured {
     /// Makes a client that trusts the published CA, for the address of the Service.
@@ -40,11 +43,27 @@ impl Secured {
     /// Sends an agent's request to `steady-state` or `pre-reboot`; returns the whole answer.
     #[track_caller]
     pub fn call(&self, address: &str, endpoint: &str, id: &str) -> String {
+        let mut answer = String::new();
+        self.send(address, endpoint, id).0.read_to_string(&mut answer).expect("an answer, and its announced end");
+        answer
+    }
+
+    /// Sends an agent's request to `steady-state` or `pre-reboot`.
+    #[track_caller]
+    pub fn send(&self, address: &str, endpoint: &str, id: &str) -> SecuredPending {
         let client = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).expect("a client");
         let mut stream = StreamOwned::new(client, TcpStream::connect(address).expect("the server listens"));
         stream.write_all(&Zincati::new(address, id).request(endpoint)).expect("the request is sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer, and its announced end");
-        answer
+        SecuredPending(stream)
+    }
+}
+
+impl SecuredPending {
+    /// Reports whether no byte of an answer has come yet.
+    pub fn is_held(&mut self) -> bool {
+        self.0.sock.set_nonblocking(true).expect("a socket");
+        let answered = self.0.read(&mut [0]);
+        self.0.sock.set_nonblocking(false).expect("a socket");
+        answered.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }

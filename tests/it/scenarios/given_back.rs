@@ -83,11 +83,12 @@ fn a_node_that_is_not_ready_for_long_gives_its_slot_back() {
     let (cluster, [one, two], server) = blocked_first();
     one.until_blocked(&server, "PodDisruptionBudget shop/db");
     two.until_refused(&server, "slots_taken", "n1 since ");
-    cluster.fleet.set_ready("n1", false);
+    let kubelets = cluster.heartbeats(&["n1", "n2"]);
+    kubelets.stop("n1");
     set_clock(&cluster, "+301");
     is_undone(&cluster, &server, "it was never approved, and has not been Ready for too long (--give-up-not-ready-after)");
     two.until_approved(&server);
-    cluster.fleet.set_ready("n1", true);
+    kubelets.resume("n1");
     one.until_refused(&server, "deferred", "the node was not Ready");
 }
 

@@ -1,11 +1,12 @@
 //! The queue: a free slot goes to the node that has waited longest of those still asking, at whichever replica.
 
 use serde_json::Value;
+use test_cluster::promises::Promises;
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, binary, calls, cluster_of, count, set_clock, shifted, unblock};
+use super::{MOMENT, Machine, SOON, binary, calls, cluster_of, count, running_pod, set_clock, shifted, unblock};
 
 fn holding(cluster: &TestCluster) -> Server {
     cluster.server(&binary()).arg("--pre-reboot-wait=600s").arg("--max-waiting=8").start()
@@ -106,6 +107,32 @@ fn a_drain_continues_at_another_replica_when_its_own_is_killed_or_stopped() {
         assert!(one.pods(&cluster).is_empty());
         one.agent(&other).pre_reboot().expect(200, "approved");
     }
+}
+
+#[test]
+fn a_whole_fleet_that_asks_at_once_reboots_with_one_request_of_each_node() {
+    let (cluster, machines) = cluster_of::<10>();
+    let replicas = [(); 2].map(|()| cluster.server(&binary()).arg("--pre-reboot-wait=600s").arg("--max-waiting=100").start());
+    let promises = Promises::new(&cluster, 1);
+    for machine in &machines {
+        running_pod(&cluster, &format!("on-{}", machine.node), &machine.node);
+    }
+    let (cluster, promises) = (&cluster, &promises);
+    let rebooted = std::thread::scope(|scope| {
+        let reboot = |(number, machine): (usize, &Machine)| {
+            let agent = machine.agent(&replicas[number % 2]);
+            let ask = move |endpoint: &str| match endpoint {
+                "pre-reboot" => agent.pre_reboot().expect(200, "approved").status == 200,
+                _ => agent.steady_state().status == 200,
+            };
+            let node = machine.node.clone();
+            scope.spawn(move || promises.reboot(&node, MOMENT, SOON, ask, || drop(cluster.fleet.reboot(&node))))
+        };
+        let agents: Vec<_> = machines.iter().enumerate().map(reboot).collect();
+        agents.into_iter().filter_map(|agent| agent.join().ok()).filter(|rebooted| *rebooted).count()
+    });
+    assert_eq!((rebooted, promises.broken()), (10, Vec::new()));
+    machines.iter().for_each(|machine| machine.is_in_service(cluster));
 }
 
 #[test]

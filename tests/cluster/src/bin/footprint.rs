@@ -1,5 +1,6 @@
 //! Measures the program on a real control plane, for growing numbers of nodes: memory at rest and at its peak, the time from start to
-//! ready, and the calls of a check-in, a reboot and a heartbeat. The program runs in an empty root, as in its image.
+//! ready, and the calls of a check-in, a reboot and a heartbeat; then the memory of a held request. The program runs in an empty root, as
+//! in its image.
 //! Usage, as root: `unshare --mount footprint PROGRAM MANIFEST [--steady] [NODES …]`; scripts/measure-memory does all set-up.
 //!
 //! The exit code is an error if a figure is over its limit. With `--steady` only figures count that are equal on every machine and in
@@ -38,6 +39,13 @@ const PEAK_MAX: usize = 8 * KIB * KIB;
 const READY_MAX: Duration = Duration::from_millis(100);
 const CHECK_IN_MAX: usize = 4 * KIB;
 
+/// Requests that are held at once to measure the memory of one. All come from one address, whose share is a quarter of `--max-waiting`.
+const HELD: usize = 200;
+const HELD_ARGUMENTS: [&str; 3] = ["--pre-reboot-wait=25m", "--max-waiting=800", "--max-connections=1600"];
+/// Threads while they are held: that of each connection, and one that reads the Lease from time to time.
+const HELD_THREADS: usize = HELD + 1;
+const HELD_MAX: usize = 64 * KIB;
+
 /// Figure and its limit.
 struct Row {
     what: &'static str,
@@ -68,6 +76,9 @@ fn main() {
         println!("\n| at {nodes} nodes | | wanted |\n|---|--:|---|");
         missed += rows.iter().filter(|row| row.print_and_miss(steady)).count();
     }
+    cluster.fleet.padded_nodes(made..made.max(HELD + 1));
+    println!("\n| {HELD} requests held | | wanted |\n|---|--:|---|");
+    missed += usize::from(held(&cluster, &program).print_and_miss(steady));
     let bytes = cluster.admin.get("/api/v1/nodes/n0").ok().to_string().len();
     println!("\nNodes of {bytes} bytes each.");
     assert!(missed == 0, "{missed} figures are over what is wanted");
@@ -78,7 +89,11 @@ impl Row {
     fn print_and_miss(&self, only_steady: bool) -> bool {
         let Self { what, unit, seen, .. } = self;
         let max = self.max.filter(|_| self.steady || !only_steady);
-        let digits = if *unit == "MiB" { 2 } else { 0 };
+        let digits = match *unit {
+            "MiB" => 2,
+            "KiB" => 1,
+            _ => 0,
+        };
         let missed = max.is_some_and(|max| *seen > max);
         let wanted = max.map_or_else(String::new, |max| format!("at most {max:.digits$}{}", if missed { ", MISSED" } else { "" }));
         println!("| {what}, {unit} | {seen:.digits$} | {wanted} |");
@@ -100,17 +115,13 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
         Row { what, unit, seen: seen as f64, max, steady: true }
     };
 
-    let (host, port) = cluster.admin.base().trim_start_matches("https://").rsplit_once(':').unwrap();
-    let (host, port) = (host.to_owned(), port.parse().unwrap());
-    let root = EmptyRoot::with(program, None);
-    root.mount(&cluster.token, &std::fs::read_to_string(cluster.ca().unwrap()).unwrap(), NAMESPACE);
-
+    let root = rooted(cluster, program);
     // The first start makes a CA and a certificate, so it is not timed.
-    start(Start::in_root(&root, &host, port)).0.kill();
+    start(in_root(cluster, &root)).0.kill();
     let (mut ready, mut answered) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let begun = Instant::now();
-        let (server, time) = start(Start::in_root(&root, &host, port));
+        let (server, time) = start(in_root(cluster, &root));
         ready.push(time);
         steady_state(cluster, &server);
         answered.push(begun.elapsed());
@@ -120,7 +131,7 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
         times[STARTS / 2]
     });
 
-    let (server, _) = start(Start::in_root(&root, &host, port));
+    let (server, _) = start(in_root(cluster, &root));
     rests(&server);
     let (fresh, fresh_peak) = (row_of(&server, "VmRSS"), row_of(&server, "VmHWM"));
     let busy = server.cpu_time();
@@ -158,6 +169,41 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize) -> Vec<Row> {
         number("heartbeats of another node in an hour, one each 5 minutes", "bytes", heartbeat.0 * 12, None),
         time("processor time of 100 heartbeats", heartbeat.1, None),
     ]
+}
+
+/// Measures the memory of a request that is held over TLS: what the program has more of its own while many wait for the slot of one node.
+fn held(cluster: &TestCluster, program: &Path) -> Row {
+    let root = rooted(cluster, program);
+    let (server, _) = start(HELD_ARGUMENTS.into_iter().fold(in_root(cluster, &root), Start::arg));
+    let nodes = Secured::new(&cluster.admin);
+    let answer = nodes.call(&server.address, "pre-reboot", &machine_id(0));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    rests(&server);
+    let (before, threads) = (row_of(&server, "RssAnon"), server.threads());
+    let mut requests: Vec<_> = (1..=HELD).map(|number| nodes.send(&server.address, "pre-reboot", &machine_id(number))).collect();
+    wait_for("all requests are held, and the workers that decided them have ended", SOON, || {
+        let waiting = server.log().iter().filter(|line| line.contains(": waits for a slot since ")).count();
+        let more = server.threads().saturating_sub(threads);
+        if waiting == HELD && more <= HELD_THREADS { Ok(()) } else { Err(format!("{waiting} wait, {more} threads more")) }
+    });
+    let own = row_of(&server, "RssAnon");
+    let left = requests.iter_mut().map(|request| usize::from(request.is_held())).sum::<usize>();
+    assert!(left == HELD, "{left} of {HELD} requests are held: {}", server.log().join("\n"));
+    let bytes = own.saturating_sub(before) as f64 / HELD as f64;
+    let (what, max) = ("memory of a held request over TLS", HELD_MAX as f64 / KIB as f64);
+    Row { what, unit: "KiB", seen: bytes / KIB as f64, max: Some(max), steady: true }
+}
+
+/// Prepares a root with the program and its service account.
+fn rooted(cluster: &TestCluster, program: &Path) -> EmptyRoot {
+    let root = EmptyRoot::with(program, None);
+    root.mount(&cluster.token, &std::fs::read_to_string(cluster.ca().unwrap()).unwrap(), NAMESPACE);
+    root
+}
+
+fn in_root(cluster: &TestCluster, root: &EmptyRoot) -> Start {
+    let (host, port) = cluster.admin.base().trim_start_matches("https://").rsplit_once(':').unwrap();
+    Start::in_root(root, host, port.parse().unwrap())
 }
 
 /// Starts a server as the manifest does, and measures the time until it is ready.

@@ -128,6 +128,20 @@ impl ControlPlane {
         self.end("kube-apiserver");
     }
 
+    /// Starts the controller that distrusts a Node whose kubelet falls silent, and waits until it works.
+    pub(crate) fn start_node_lifecycle(&self) {
+        let ca = Some(self.credentials.authority_pem.as_bytes());
+        let lifecycle = Api::new(&format!("https://127.0.0.1:{}", self.layout.lifecycle_port), ca, None);
+        self.wait("the node lifecycle controller", || {
+            self.run(NODE_LIFECYCLE, || programs::node_lifecycle(&self.layout, ADMIN_KUBECONFIG));
+            answers(&lifecycle, "/healthz")
+        });
+    }
+
+    pub(crate) fn stop_node_lifecycle(&self) {
+        self.end(NODE_LIFECYCLE);
+    }
+
     /// Returns the last lines of each program's log.
     fn log_tail(&self) -> String {
         let tail = |name| {
@@ -135,7 +149,7 @@ impl ControlPlane {
             let lines: Vec<&str> = log.lines().collect();
             format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"))
         };
-        PROGRAMS.into_iter().map(tail).collect()
+        PROGRAMS.into_iter().chain([NODE_LIFECYCLE]).map(tail).collect()
     }
 
     /// Starts the scheduler and the controllers. They wait for the API server by themselves, whenever it is away.
@@ -199,7 +213,8 @@ impl ControlPlane {
         let mut running = self.running();
         let is_away = running.get_mut(name).is_none_or(Shell::has_ended);
         if is_away {
-            running.insert(name, Shell::guard(&self.layout.program(name), &arguments(), &self.layout.log(name)));
+            let program = if name == NODE_LIFECYCLE { "kube-controller-manager" } else { name };
+            running.insert(name, Shell::guard(&self.layout.program(program), &arguments(), &self.layout.log(name)));
         }
         is_away
     }
@@ -232,7 +247,7 @@ fn answers(api: &Api, path: &str) -> Result<(), String> {
     if answer.status == 200 { Ok(()) } else { Err(format!("{} {}", answer.status, answer.body)) }
 }
 
-/// Chooses a new folder, three free ports, and the folder of the programs.
+/// Chooses a new folder, four free ports, and the folder of the programs.
 fn layout() -> Layout {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let programs = programs_folder().unwrap_or_else(|| panic!("there is no control plane to start; {HINT}"));
@@ -241,8 +256,8 @@ fn layout() -> Layout {
     let name = format!("control-plane-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let folder = env::temp_dir().join(name);
     fs::create_dir_all(&folder).expect("a folder for this run");
-    let [api_port, controllers_port, scheduler_port] = [(); 3].map(|()| free_port());
-    Layout { programs, folder, api_port, controllers_port, scheduler_port }
+    let [api_port, controllers_port, scheduler_port, lifecycle_port] = [(); 4].map(|()| free_port());
+    Layout { programs, folder, api_port, controllers_port, scheduler_port, lifecycle_port }
 }
 
 /// A port that is free now, and that the kernel gives to no process that asks for any port: an API server that was ended finds
@@ -264,6 +279,9 @@ fn programs_folder() -> Option<PathBuf> {
 
 /// The programs, in the order of their logs.
 const PROGRAMS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// The one controller that the controller manager leaves out, in a process of its own.
+const NODE_LIFECYCLE: &str = "node-lifecycle-controller";
 
 /// First port, below the ports that Linux assigns (`net.ipv4.ip_local_port_range`, from 32768 on).
 const PORTS_FIRST: u16 = 20_000;

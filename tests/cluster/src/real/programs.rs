@@ -13,6 +13,7 @@ pub(super) struct Layout {
     pub(super) api_port: u16,
     pub(super) controllers_port: u16,
     pub(super) scheduler_port: u16,
+    pub(super) lifecycle_port: u16,
 }
 
 impl Layout {
@@ -95,6 +96,19 @@ pub(super) fn controller_manager(layout: &Layout, kubeconfig: &str) -> Vec<Strin
         // The default of 20 requests a second makes a drain of 100 pods take seconds.
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
+    ]);
+    arguments.extend(loopback_server(layout));
+    arguments
+}
+
+/// The controller that sets a Node whose kubelet does not renew its Lease to Unknown, with short times.
+pub(super) fn node_lifecycle(layout: &Layout, kubeconfig: &str) -> Vec<String> {
+    let mut arguments = owned(&[
+        &layout.flag("kubeconfig", kubeconfig),
+        &format!("--secure-port={}", layout.lifecycle_port),
+        "--controllers=node-lifecycle-controller",
+        "--node-monitor-period=1s",
+        "--node-monitor-grace-period=8s",
     ]);
     arguments.extend(loopback_server(layout));
     arguments

@@ -32,9 +32,13 @@ fn sweep(admin: &Api, (group, kind): (&str, &str)) -> Option<String> {
     (!items.is_empty()).then(|| format!("{} {kind}", items.len()))
 }
 
-/// Leases and Secrets are everywhere; only those of the program under test go.
+/// Leases and Secrets are everywhere; only those of the program under test and of kubelets go.
 fn secrets(admin: &Api) -> Vec<String> {
-    let places = ["/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases", "/api/v1/namespaces/reboot-manager/secrets"];
+    let places = [
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
+        "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases",
+        "/api/v1/namespaces/reboot-manager/secrets",
+    ];
     places.into_iter().filter(|place| !items(admin, place).is_empty()).inspect(|place| delete(admin, place)).map(str::to_owned).collect()
 }
 

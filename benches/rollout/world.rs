@@ -1,13 +1,7 @@
-//! Roll-outs of whole fleets in simulated time: the shipped rules, and clients that behave as Zincati does.
-//!
-//! `scripts/rollout` prints the time of each roll-out beside the ideal, which is the sum of all drains and reboots over the slots, and
-//! beside a server that holds no request. Nothing waits here: an hour of a fleet takes milliseconds.
-
-#![expect(clippy::unwrap_used, reason = "a simulation ends when a value is not the expected one")]
+//! A fleet in simulated time: the shipped rules, and clients that behave as Zincati does.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,20 +17,19 @@ use reboot_manager::reboot::{
 };
 use serde_json::json;
 
-/// Time to drain a node whose pods go.
-const DRAIN: i64 = 20_000;
-
-/// Time from the approval until the node is up again and its agent starts.
-const REBOOT: i64 = 60_000;
-
-/// Time for which the manifest holds a request; one that waits for a slot for 60 to 80 % of it.
-const HOLD: i64 = 25 * 60_000;
-
 /// Pause of Zincati after a refusal: 300 to 330 seconds.
 const AGAIN: (i64, i64) = (300_000, 330_000);
 
+/// Shares of the time for which a request is held, in percent, as in `coordinator::request`: of one that waits for a slot, at random, and of
+/// the one whose turn is next.
+const FOR_SLOT: (i64, i64) = (60, 80);
+const FOR_NEXT: i64 = 90;
+
+/// Agents that have an update at the same time ask within this time.
+const SPREAD: i64 = 1_000;
+
 /// Time between two reads of the Lease while requests wait, as in `coordinator::request`.
-const LEASE_EVERY: i64 = 700;
+const LEASE_EVERY: (i64, i64) = (560, 700);
 
 /// Time between two rounds of the reconciler.
 const RECONCILE_EVERY: i64 = 10_000;
@@ -46,7 +39,7 @@ const TIME_MAX: i64 = 5 * 24 * 3_600_000;
 
 /// Nodes that keep others waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Obstacle {
+pub(crate) enum Obstacle {
     None,
     /// The budget of the first node never yields.
     Blocked,
@@ -54,14 +47,18 @@ enum Obstacle {
     Lost,
 }
 
-/// A roll-out to simulate.
+/// A roll-out to simulate. Times are in milliseconds.
 #[derive(Debug, Clone, Copy)]
-struct Case {
-    nodes: usize,
-    slots: usize,
-    obstacle: Obstacle,
-    /// Time for which requests are held, in milliseconds; 0: every request is answered at once.
-    hold: i64,
+pub(crate) struct Case {
+    pub(crate) nodes: usize,
+    pub(crate) slots: usize,
+    pub(crate) obstacle: Obstacle,
+    /// Time to drain a node whose pods go.
+    pub(crate) drain: i64,
+    /// Time from the approval until the node is up again and its agent starts.
+    pub(crate) reboot: i64,
+    /// Time for which requests are held; 0: every request is answered at once.
+    pub(crate) hold: i64,
 }
 
 /// Event of the simulation.
@@ -87,10 +84,22 @@ struct Held {
     term: Option<HeldTerm>,
     /// The place in the queue; `None`: it waits for the drain.
     place: Option<Place>,
-    /// Deadlines of a wait for a drain, and of one for a slot.
-    deadlines: (i64, i64),
+    deadlines: Deadlines,
     /// Deadline for which there is an event.
     event: Option<i64>,
+}
+
+/// Times until which a request is held, as in `coordinator::held`.
+struct Deadlines {
+    drain: i64,
+    slot: i64,
+    next: i64,
+}
+
+impl Held {
+    fn deadline(&self) -> i64 {
+        if self.place.is_some() { self.deadlines.slot } else { self.deadlines.drain }
+    }
 }
 
 struct Machine {
@@ -101,7 +110,7 @@ struct Machine {
     done: Option<i64>,
 }
 
-struct World {
+pub(crate) struct World {
     case: Case,
     rules: Rules,
     machines: Vec<Machine>,
@@ -119,7 +128,7 @@ struct World {
 }
 
 impl World {
-    fn new(case: Case, seed: u64) -> Self {
+    pub(crate) fn new(case: Case, seed: u64) -> Self {
         let node = |number: usize| -> Node {
             let wire = json!({"metadata": {"name": name(number), "uid": name(number), "resourceVersion": "1"}, "status": {
                 "nodeInfo": {"machineID": format!("{:032x}", number + 1), "bootID": "first", "osImage": "41"},
@@ -149,7 +158,7 @@ impl World {
             pod: serde_json::from_value(pod).unwrap(),
         };
         for number in 0..case.nodes {
-            let at = world.between(0, 1_000);
+            let at = world.between(0, SPREAD);
             world.at(at, Event::Ask(number));
         }
         world.at(0, Event::Reconcile);
@@ -157,7 +166,7 @@ impl World {
     }
 
     /// Runs until all nodes are done, except that one. Returns the time, and how many nodes are done.
-    fn run(mut self) -> (i64, usize) {
+    pub(crate) fn run(mut self) -> (i64, usize) {
         let wanted = if self.case.obstacle == Obstacle::None { self.case.nodes } else { self.case.nodes - 1 };
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             self.now = at;
@@ -174,9 +183,12 @@ impl World {
         match event {
             Event::Ask(number) => self.ask(number),
             Event::Deadline(number, request) => {
-                if let Some(held) = self.machines[number].held.take_if(|held| held.number == request) {
-                    let deadline = if held.place.is_some() { held.deadlines.1 } else { held.deadlines.0 };
-                    if deadline <= self.now { self.decide(number, held) } else { self.machines[number].held = Some(held) }
+                let is_next = self.is_next(number);
+                if let Some(mut held) = self.machines[number].held.take_if(|held| held.number == request) {
+                    if is_next {
+                        held.deadlines.slot = held.deadlines.slot.max(held.deadlines.next);
+                    }
+                    if held.deadline() <= self.now { self.decide(number, held) } else { self.hold(number, held) }
                 }
             }
             Event::Drained(number, term) => self.drained(number, term),
@@ -186,13 +198,20 @@ impl World {
         }
     }
 
+    /// Reports whether the request of a node waits for a slot, and has waited longest of those held.
+    fn is_next(&self, number: usize) -> bool {
+        let place = |machine: &Machine| machine.held.as_ref().and_then(|held| held.place.clone());
+        let Some(own) = place(&self.machines[number]) else { return false };
+        self.machines.iter().filter_map(place).all(|other| other >= own)
+    }
+
     fn ask(&mut self, number: usize) {
         let caller = self.caller(number);
-        let hold = self.case.hold;
-        let for_slot = self.between(hold * 3 / 5, hold * 4 / 5);
+        let (now, hold) = (self.now, self.case.hold);
+        let for_slot = self.between(hold * FOR_SLOT.0 / 100, hold * FOR_SLOT.1 / 100);
+        let deadlines = Deadlines { drain: now + hold, slot: now + for_slot, next: now + hold * FOR_NEXT / 100 };
         self.count += 1;
-        let held =
-            Held { number: self.count, caller, term: None, place: None, deadlines: (self.now + hold, self.now + for_slot), event: None };
+        let held = Held { number: self.count, caller, term: None, place: None, deadlines, event: None };
         self.decide(number, held);
     }
 
@@ -211,7 +230,7 @@ impl World {
         match step {
             Step::Answer(Outcome::Approved(..)) => {
                 if self.case.obstacle != Obstacle::Lost || number != 0 {
-                    self.at(self.now + REBOOT, Event::Back(number));
+                    self.at(self.now + self.case.reboot, Event::Back(number));
                 }
             }
             Step::Wait(wait) => {
@@ -223,21 +242,24 @@ impl World {
                     Wait::Drain(_) => None,
                 };
                 held.term = observed.term;
-                let deadline = if held.place.is_some() { held.deadlines.1 } else { held.deadlines.0 };
-                if deadline <= self.now {
+                if held.deadline() <= self.now {
                     return self.refused(number);
                 }
-                if held.event != Some(deadline) {
-                    held.event = Some(deadline);
-                    self.at(deadline, Event::Deadline(number, held.number));
-                }
-                if held.place.is_some() {
-                    self.plan_offer();
-                }
-                self.machines[number].held = Some(held);
+                self.hold(number, held);
             }
             _ => self.refused(number),
         }
+    }
+
+    fn hold(&mut self, number: usize, mut held: Held) {
+        let deadline = held.deadline();
+        if held.event.replace(deadline) != Some(deadline) {
+            self.at(deadline, Event::Deadline(number, held.number));
+        }
+        if held.place.is_some() {
+            self.plan_offer();
+        }
+        self.machines[number].held = Some(held);
     }
 
     fn refused(&mut self, number: usize) {
@@ -248,7 +270,7 @@ impl World {
     fn drain(&mut self, number: usize, term: u64) {
         let blocked = self.case.obstacle == Obstacle::Blocked && number == 0;
         if self.machines[number].draining.replace(term) != Some(term) && !blocked {
-            self.at(self.now + DRAIN, Event::Drained(number, term));
+            self.at(self.now + self.case.drain, Event::Drained(number, term));
         }
     }
 
@@ -304,7 +326,8 @@ impl World {
 
     fn plan_offer(&mut self) {
         if !std::mem::replace(&mut self.offers, true) {
-            self.at(self.now + LEASE_EVERY, Event::Offer);
+            let pause = self.between(LEASE_EVERY.0, LEASE_EVERY.1);
+            self.at(self.now + pause, Event::Offer);
         }
     }
 
@@ -445,43 +468,14 @@ fn started() -> Instant {
     Instant::now()
 }
 
-/// Median of some seeds, in seconds.
-fn median(case: Case) -> (f64, usize) {
-    let mut runs: Vec<(i64, usize)> = (1..=SEEDS).map(|seed| World::new(case, seed * 0x9e37_79b9).run()).collect();
-    runs.sort_unstable();
-    let (time, done) = runs[runs.len() / 2];
-    (time as f64 / 1000.0, done)
-}
-
-fn main() -> ExitCode {
-    println!("| nodes | slots | obstacle | ideal, s | roll-out, s | of the ideal | answered at once, s | of the ideal | goal |");
-    println!("|--:|--:|---|--:|--:|--:|--:|--:|--:|");
-    let mut failed = false;
-    for obstacle in [Obstacle::None, Obstacle::Blocked, Obstacle::Lost] {
-        for nodes in [3usize, 10, 50, 500] {
-            for slots in [1, 5] {
-                let others = if obstacle == Obstacle::None { nodes } else { nodes - 1 };
-                let ideal = ((DRAIN + REBOOT) * i64::try_from(others.div_ceil(slots)).unwrap()) as f64 / 1000.0;
-                let held = median(Case { nodes, slots, obstacle, hold: HOLD });
-                let at_once = median(Case { nodes, slots, obstacle, hold: 0 });
-                let factor = if nodes <= 10 { 1.10 } else { 1.05 };
-                let goal = match obstacle {
-                    Obstacle::None => Some(ideal * factor),
-                    Obstacle::Blocked => Some(ideal + 1_800.0),
-                    Obstacle::Lost => None,
-                };
-                let is_missed = goal.is_some_and(|goal| held.0 > goal || held.1 < others);
-                failed |= is_missed && obstacle == Obstacle::None;
-                let show = |(time, done): (f64, usize)| {
-                    if done < others { format!("{done} of {others} nodes |") } else { format!("{time:.0} | {:.2}", time / ideal) }
-                };
-                let goal = goal.map_or(String::new(), |goal| format!("{goal:.0}{}", if is_missed { " MISSED" } else { "" }));
-                println!("| {nodes} | {slots} | {obstacle:?} | {ideal:.0} | {} | {} | {goal} |", show(held), show(at_once));
-            }
-        }
+impl Case {
+    /// Number of nodes that can reboot.
+    pub(crate) fn others(&self) -> usize {
+        if self.obstacle == Obstacle::None { self.nodes } else { self.nodes - 1 }
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
 
-/// Number of runs of each case, whose median counts.
-const SEEDS: u64 = 5;
+    /// All drains and reboots over the slots, in seconds.
+    pub(crate) fn ideal(&self) -> f64 {
+        ((self.drain + self.reboot) * i64::try_from(self.others().div_ceil(self.slots)).unwrap()) as f64 / 1000.0
+    }
+}
