@@ -6,6 +6,7 @@ use test_cluster::wait::wait_for;
 use test_cluster::zincati::Pending;
 use test_cluster::{Server, TestCluster};
 
+use super::watch::catch_up;
 use super::{MOMENT, Machine, SOON, binary, calls, cluster_of, count, running_pod, set_clock, shifted, unblock};
 
 fn holding(cluster: &TestCluster) -> Server {
@@ -50,6 +51,8 @@ fn a_waiting_node_is_recorded_once_and_keeps_its_turn_between_its_requests() {
     assert_eq!((count(&calls, "patch", "nodes"), count(&calls, "patch", "leases")), (0, 0), "{calls:#?}");
     three.agent(&server).pre_reboot().expect(404, "slots_taken");
     one.comes_back(&cluster, &server);
+    // Who waits, and that the first node is back, is known by the watch.
+    catch_up(&cluster, &server);
     let answer = three.agent(&server).pre_reboot().expect(404, "queued").value;
     assert!(answer.contains("node n2 has waited longer and has its turn until 20"), "{answer}");
     assert_eq!(waiting(&cluster, "n2"), since);
@@ -67,6 +70,8 @@ fn a_node_that_stopped_asking_holds_up_others_for_two_rounds_only() {
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     three.agent(&server).pre_reboot().expect(404, "slots_taken");
     one.comes_back(&cluster, &server);
+    // Who waits, and that the first node is back, is known by the watch.
+    catch_up(&cluster, &server);
     set_clock(&cluster, "+300");
     three.agent(&server).pre_reboot().expect(404, "queued");
     set_clock(&cluster, "+700");

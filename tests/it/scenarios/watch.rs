@@ -46,7 +46,7 @@ fn without_list(cluster: &TestCluster, act: impl FnOnce()) -> Vec<Passed> {
 /// Waits until the watch has delivered all that was written so far: for a moment there is one more node, which is found and
 /// then found no more.
 #[track_caller]
-fn catch_up(cluster: &TestCluster, server: &Server) {
+pub(super) fn catch_up(cluster: &TestCluster, server: &Server) {
     let number = cluster.proxy.log().len();
     let marker = machine(cluster, &format!("marker-{number}"), 1000 + number);
     wait_for("the marker is known", SOON, || {
