@@ -277,7 +277,7 @@ pub(crate) fn kubeconfig(server: &str, ca: Option<&Path>, user: &Value) -> Strin
 }
 
 /// Reads the lock of the program; `Null` if there is none.
-pub(crate) fn lock(admin: &Api) -> Value {
+pub fn lock(admin: &Api) -> Value {
     let lease = admin.get(LEASE);
     let text = lease.body["metadata"]["annotations"]["rebootmanager/holders"].as_str();
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()

@@ -1,7 +1,9 @@
 //! Kubernetes objects as a test wants them: small pods, Nodes of a realistic size. Values only; [`crate::fleet`] creates them.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::kubelet::TERMINATION_MS;
@@ -103,8 +105,21 @@ pub fn images() -> Value {
 
 /// The current time as the API writes it.
 pub fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    clock().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+/// The current time of the simulated cluster and of the kubelets.
+pub(crate) fn clock() -> Timestamp {
+    Timestamp::now() + SignedDuration::from_secs(AHEAD.load(Ordering::Relaxed))
+}
+
+/// Sets the clock of all simulated clusters and kubelets of this process to `seconds` from now, as [`crate::server::Start::clock`] does for
+/// a server.
+pub fn set_clock(seconds: i64) {
+    AHEAD.store(seconds, Ordering::Relaxed);
+}
+
+static AHEAD: AtomicI64 = AtomicI64::new(0);
 
 pub(crate) fn object(version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
     let mut metadata = json!({"name": name});

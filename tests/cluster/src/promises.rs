@@ -1,14 +1,16 @@
 //! Checks the promises about reboots on the cluster itself, never by the program's own words.
 //!
 //! - At most as many nodes are approved as there are slots, and each approved node holds one.
-//! - An approved node is cordoned and has no pod left to evict, until its agent checks in.
+//! - An approved node is cordoned and has no pod left to evict, until it is in another boot, or its agent checks in or asks again. A pod
+//!   that came back may stay.
 //! - At the end no slot is held, and each node has its former cordon and no rebooting annotation.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::TestCluster;
 use crate::api::Api;
@@ -52,7 +54,7 @@ impl Promises {
     }
 
     /// Records that the agent of this node received an approval, and checks the node.
-    fn approve(&self, node: &str) {
+    pub fn approve(&self, node: &str) {
         let mut state = self.state();
         state.approved.insert(node.to_owned());
         let count = state.approved.len();
@@ -70,7 +72,7 @@ impl Promises {
 
     /// Checks a node between its approval and its check-in.
     pub fn check_node(&self, node: &str) {
-        let pods = pods_to_evict(&self.fleet, node);
+        let pods = pods_to_evict(&self.fleet, &lock(&self.admin), node);
         if !pods.is_empty() {
             self.report(format!("{node} is approved and has the pods {}", pods.join(", ")));
         }
@@ -79,8 +81,8 @@ impl Promises {
         }
     }
 
-    /// Records that the agent of this node is about to check in.
-    fn check_in(&self, node: &str) {
+    /// Records that the approval of this node is over: its agent is about to check in or to ask again, or its kubelet to report another boot.
+    pub fn check_in(&self, node: &str) {
         self.state().approved.remove(node);
     }
 
@@ -93,8 +95,11 @@ impl Promises {
         }
         for holder in holders(&now).filter(|holder| holder["approved"].is_object() && holder["checked_in"].is_null()) {
             let node = holder["node"].as_str().unwrap_or_default();
-            // The node may have checked in between the two reads; then the Lease has changed.
-            if !is_cordoned(&self.fleet.read_node(node)) && lock(&self.admin) == now {
+            let read = self.admin.get(&format!("/api/v1/nodes/{node}")).body;
+            // A Node that is back or was replaced need not be cordoned. The node may have checked in between the two reads; then the Lease
+            // has changed.
+            let is_same = read["metadata"]["uid"] == holder["uid"] && read["status"]["nodeInfo"]["bootID"] == holder["approved"]["boot"];
+            if is_same && !is_cordoned(&read) && lock(&self.admin) == now {
                 self.report(format!("{node} is approved and not cordoned: {now}"));
             }
         }
@@ -133,9 +138,16 @@ impl Promises {
 }
 
 /// Returns the names of the pods that a drain of the node must evict.
-fn pods_to_evict(fleet: &Fleet, node: &str) -> Vec<String> {
+fn pods_to_evict(fleet: &Fleet, lock: &Value, node: &str) -> Vec<String> {
+    let time = |text: &Value| text.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let since = holders(lock).find(|holder| holder["node"] == node).and_then(|holder| time(&holder["since"]));
+    // A pod that was created on the cordoned node, because it tolerates everything.
+    let came_back = |pod: &Value| {
+        pod["spec"]["tolerations"].as_array().is_some_and(|all| all.contains(&json!({"operator": "Exists"})))
+            && since.zip(time(&pod["metadata"]["creationTimestamp"])).is_some_and(|(since, created)| created > since)
+    };
     let pods = fleet.pods_on(node).into_iter();
-    let pods = pods.filter(|pod| pod["metadata"]["ownerReferences"][0]["kind"] != "DaemonSet");
+    let pods = pods.filter(|pod| pod["metadata"]["ownerReferences"][0]["kind"] != "DaemonSet" && !came_back(pod));
     pods.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }
 
@@ -149,8 +161,6 @@ fn is_cordoned(node: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::Backend;
     use crate::fleet::machine_id;
@@ -159,8 +169,10 @@ mod tests {
     /// Leases of the program.
     const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases";
 
-    fn lease(nodes: &[&str]) -> Value {
-        let holders: Vec<Value> = nodes.iter().map(|node| json!({"node": node, "approved": {"at": "x", "boot": "y"}})).collect();
+    fn lease(cluster: &TestCluster, nodes: &[&str]) -> Value {
+        let uid = |node: &str| cluster.fleet.read_node(node)["metadata"]["uid"].clone();
+        let holder = |node: &&str| json!({"node": node, "uid": uid(node), "approved": {"at": "x", "boot": "boot"}});
+        let holders: Vec<Value> = nodes.iter().map(holder).collect();
         let annotations = json!({"rebootmanager/holders": json!({ "holders": holders }).to_string()});
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "reboot-manager", "annotations": annotations}})
     }
@@ -178,7 +190,7 @@ mod tests {
         for number in [1, 2] {
             cluster.fleet.node(&format!("n{number}"), &machine_id(number), "boot").create();
         }
-        cluster.admin.create(LEASES, &lease(&["n1"])).ok();
+        cluster.admin.create(LEASES, &lease(&cluster, &["n1"])).ok();
         assert!(broken(&cluster, Promises::check_lease).contains("n1 is approved and not cordoned"));
         assert!(broken(&cluster, |promises| promises.approve("n1")).contains("n1 is approved and not cordoned"));
         assert_eq!(broken(&cluster, |promises| promises.check_restored("n1", false)), "");
@@ -195,7 +207,7 @@ mod tests {
         assert!(broken(&cluster, |promises| promises.approve("n2")).contains("holds no slot"));
         let both = |promises: &Promises| ["n1", "n2"].iter().for_each(|node| promises.approve(node));
         assert!(broken(&cluster, both).contains("2 nodes are approved at once"));
-        cluster.admin.merge(&format!("{LEASES}/reboot-manager"), &lease(&["n1", "n2"])).ok();
+        cluster.admin.merge(&format!("{LEASES}/reboot-manager"), &lease(&cluster, &["n1", "n2"])).ok();
         assert!(broken(&cluster, Promises::check_lease).contains("2 slots are held"));
         cluster.set_status("n1", "Rebooting");
         assert!(broken(&cluster, |promises| promises.check_restored("n1", true)).contains("annotations of a reboot"));

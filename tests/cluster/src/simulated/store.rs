@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::objects::clock;
+
 /// Key of an object. The namespace is empty for kinds without namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -219,7 +221,7 @@ pub(super) fn now() -> String {
 }
 
 pub(super) fn in_seconds(seconds: i64) -> String {
-    Timestamp::from_second(Timestamp::now().as_second() + seconds).expect("a time of this century").to_string()
+    Timestamp::from_second(clock().as_second() + seconds).expect("a time of this century").to_string()
 }
 
 /// Limit of changes kept for watches.
