@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::events::Event;
+use crate::faults::plan_404;
 use crate::machine::Agent;
 use crate::random::Random;
 
@@ -16,6 +17,8 @@ enum Asking {
     Waits,
     /// Hangs up after a short time, as `curl --max-time`.
     HangsUp,
+    /// Waits for its slot, and hangs up during its drain.
+    HangsUpDraining,
     /// Asks every half second, and hangs up.
     HalfSecond,
     /// Hangs up during its drain, and then does not ask for a while.
@@ -40,6 +43,8 @@ enum Then {
     Lingers,
     /// Reboots only after a while.
     Hesitates,
+    /// Asks again, while the next read of its Node meets a 404 that is not of Kubernetes.
+    Meets404,
     /// Checks in without a reboot.
     ChecksIn,
     /// Checks in before its kubelet is Ready.
@@ -52,14 +57,28 @@ enum Then {
     DeletedForLong,
 }
 
-const ASKING: [Asking; 9] = {
+const ASKING: [Asking; 10] = {
     use Asking::*;
-    [Waits, Waits, Waits, HangsUp, HalfSecond, Silent, Both, Restarts, NotReady]
+    [Waits, Waits, Waits, HangsUp, HangsUpDraining, HalfSecond, Silent, Both, Restarts, NotReady]
 };
 
-const THEN: [Then; 12] = {
+const THEN: [Then; 13] = {
     use Then::*;
-    [Reboots, Reboots, Reboots, KeepsImage, AsksAgain, Lingers, Hesitates, ChecksIn, ReadyLate, Reinstalled, Deleted, DeletedForLong]
+    [
+        Reboots,
+        Reboots,
+        Reboots,
+        KeepsImage,
+        AsksAgain,
+        Lingers,
+        Hesitates,
+        Meets404,
+        ChecksIn,
+        ReadyLate,
+        Reinstalled,
+        Deleted,
+        DeletedForLong,
+    ]
 };
 
 impl Agent<'_> {
@@ -83,12 +102,12 @@ impl Agent<'_> {
         }
         self.alternates = false;
         self.set_ready(true);
-        let approved = self.repeat(|agent| agent.asks(None).is_some_and(|answer| answer.status == 200));
+        let approved = self.repeat(|agent| agent.asks(None, false).is_some_and(|answer| answer.status == 200));
         if approved {
             self.recall();
             self.world.cluster.fleet.reboot(&self.node);
         }
-        if !approved || !self.check_in() {
+        if (!approved || !self.check_in()) && self.world.failures().is_empty() {
             self.world.fail(format!("{} did not reboot within {:?} after the faults", self.node, crate::SETTLE_MAX));
         }
     }
@@ -108,8 +127,8 @@ impl Agent<'_> {
             Some(Event::BothAtOnce) => asking = Asking::Both,
             Some(Event::DeletedAndFreed) => (asking, then) = (Asking::Waits, Then::DeletedForLong),
             Some(Event::EarlyCheckIn) => (asking, then) = (Asking::Waits, Then::Reinstalled),
-            Some(Event::HungUpBeforeApproval) => asking = Asking::HangsUp,
-            Some(Event::Lone404) => (asking, then) = (Asking::Waits, Then::Hesitates),
+            Some(Event::HungUpBeforeApproval) => asking = Asking::HangsUpDraining,
+            Some(Event::Lone404) => (asking, then) = (Asking::Waits, Then::Meets404),
             Some(Event::Silent) => asking = Asking::Silent,
             Some(Event::Withdrawn) => (asking, then) = (Asking::Waits, Then::Lingers),
             Some(_) => asking = Asking::Waits,
@@ -121,9 +140,10 @@ impl Agent<'_> {
     /// Asks until the answer is 200; `false` if the agent gives up, or the quiet end begins.
     fn until_approved(&mut self, asking: Asking) -> bool {
         let mut restarts = asking == Asking::Restarts;
+        let is_patient = matches!(asking, Asking::HangsUpDraining | Asking::Restarts | Asking::Silent);
         while !self.world.is_settling() {
             let limit = match asking {
-                Asking::HangsUp => Some(self.random.time(500, 2500)),
+                Asking::HangsUp | Asking::HangsUpDraining => Some(self.random.time(500, 2500)),
                 Asking::HalfSecond => Some(Duration::from_millis(500)),
                 Asking::Silent => Some(self.random.time(300, 1200)),
                 Asking::Restarts if restarts => Some(self.random.time(300, 3000)),
@@ -135,7 +155,7 @@ impl Agent<'_> {
             }
             let approved = match asking {
                 Asking::Both => self.asks_both(),
-                _ => self.asks(limit).is_some_and(|answer| answer.status == 200),
+                _ => self.asks(limit, is_patient).is_some_and(|answer| answer.status == 200),
             };
             if approved {
                 self.set_ready(true);
@@ -171,7 +191,7 @@ impl Agent<'_> {
                 while left > 0 && !self.world.is_settling() {
                     left -= 1;
                     self.world.pause(Duration::from_millis(500));
-                    if self.asks(None).is_some_and(|answer| answer.kind == "deferred") {
+                    if self.asks(None, false).is_some_and(|answer| answer.kind == "deferred") {
                         return;
                     }
                 }
@@ -183,6 +203,12 @@ impl Agent<'_> {
             Then::Hesitates => {
                 let time = self.random.time(3000, 15_000);
                 self.world.pause(time);
+            }
+            Then::Meets404 => {
+                plan_404(self.world, &self.node);
+                if !self.until_approved(Asking::Waits) {
+                    return;
+                }
             }
             Then::ChecksIn => {
                 self.check_in();

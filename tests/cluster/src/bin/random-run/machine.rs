@@ -55,11 +55,12 @@ impl<'a> Agent<'a> {
         self.world.note(&format!("{}: its Node is created", self.node));
     }
 
-    /// Sends one pre-reboot request; after `limit` the agent hangs up. An approval from before is void: an agent that asks does not reboot.
-    pub(crate) fn asks(&mut self, limit: Option<Duration>) -> Option<Answer> {
+    /// Sends one pre-reboot request; after `limit` the agent hangs up, or if it `is_patient`, only once its node is being drained. An approval
+    /// from before is void: an agent that asks does not reboot.
+    pub(crate) fn asks(&mut self, limit: Option<Duration>, is_patient: bool) -> Option<Answer> {
         let had_hung_up = std::mem::take(&mut self.has_hung_up);
         self.recall();
-        let answer = self.send("pre-reboot", limit);
+        let answer = self.send("pre-reboot", limit, is_patient);
         if answer.as_ref().is_some_and(|answer| answer.status == 200) {
             self.world.observer.promises.approve(&self.node);
             if had_hung_up {
@@ -88,7 +89,7 @@ impl<'a> Agent<'a> {
         self.has_hung_up = false;
         self.recall();
         self.repeat(|agent| {
-            let answer = agent.send("steady-state", None).filter(|answer| answer.status == 200);
+            let answer = agent.send("steady-state", None, false).filter(|answer| answer.status == 200);
             if answer.as_ref().is_some_and(|answer| answer.value.contains("no node has a machine-id")) {
                 agent.world.observer.counts.add(Event::EarlyCheckIn);
             }
@@ -108,16 +109,18 @@ impl<'a> Agent<'a> {
     }
 
     /// Sends one request to the next replica.
-    fn send(&mut self, endpoint: &str, limit: Option<Duration>) -> Option<Answer> {
+    fn send(&mut self, endpoint: &str, limit: Option<Duration>, is_patient: bool) -> Option<Answer> {
         let answer = self.zincati(self.at).and_then(|agent| {
             let asking = (self.at, Instant::now());
             let pending = agent.try_send(endpoint)?;
             self.world.observer.seen.lock().unwrap().asking.insert(self.node.clone(), asking);
-            if limit.is_some_and(|limit| pending.is_held(limit)) {
+            while limit.is_some_and(|limit| pending.is_held(limit)) {
                 let drains = |holder: &Value| holder["node"] == self.node && holder["approved"].is_null();
                 self.has_hung_up = holders(&self.world.cluster.lock()).any(drains);
-                pending.hang_up();
-                return None;
+                if self.has_hung_up || !is_patient {
+                    pending.hang_up();
+                    return None;
+                }
             }
             pending.try_answer()
         });

@@ -6,7 +6,7 @@ use serde_json::Value;
 use test_cluster::proxy::{Fault, Rule};
 
 use crate::events::Event;
-use crate::faults::lone_404;
+use crate::faults::{is_approved, plan_404};
 use crate::furnish::{NODES, node_name};
 use crate::observer::holders;
 use crate::random::Random;
@@ -128,24 +128,11 @@ impl<'a> Outsiders<'a> {
         }
     }
 
-    /// Lets the next read of the Node of an approved holder fail with a 404 that is not of Kubernetes, at both replicas.
+    /// Lets a read of the Node of an approved holder meet a 404.
     fn answer_404(&self) {
         let lock = self.world.cluster.lock();
-        let Some(holder) = holders(&lock).find(|holder| holder["approved"].is_object() && holder["checked_in"].is_null()) else { return };
-        let (node, uid) = (holder["node"].as_str().unwrap_or_default().to_owned(), holder["uid"].clone());
-        for at in [0, 1] {
-            let (observer, uid) = (std::sync::Arc::clone(&self.world.observer), uid.clone());
-            let count = Fault::before(move |_| {
-                let lock = test_cluster::cluster::lock(&observer.admin);
-                if holders(&lock).any(|holder| holder["uid"] == uid && holder["approved"].is_object() && holder["checked_in"].is_null()) {
-                    observer.counts.add(Event::Lone404);
-                }
-            });
-            let reads = || Rule::on("get", "nodes").with_path(&format!("/nodes/{node}")).nth(1);
-            let proxy = &self.world.replica(at).proxy;
-            proxy.plan(reads().inject(count));
-            proxy.plan(reads().inject(lone_404()));
-        }
+        let approved = holders(&lock).find(|holder| is_approved(holder));
+        approved.iter().for_each(|holder| plan_404(self.world, holder["node"].as_str().unwrap_or_default()));
     }
 
     /// Lets the answer of a later write of the Lease be lost, at both replicas.

@@ -101,6 +101,9 @@ impl World {
             // While a replica ends, its last lines are missing.
             let new = log.get(replica.counted.load(Ordering::Relaxed)..).unwrap_or_default();
             self.observer.counts.add_log(new);
+            if let Some(line) = new.iter().find(|line| line.contains("panicked at")) {
+                self.fail(format!("a thread of the program panicked: {line}"));
+            }
             replica.counted.fetch_add(new.len(), Ordering::Relaxed);
             let calls = replica.proxy.log();
             let is_lost = |call: usize| {
