@@ -68,8 +68,7 @@ impl LockState {
         self.deferrals.retain(|deferral| now.duration_since(deferral.until) < DEFERRED_MAX);
         let before = self.deferrals.iter().find(|deferral| deferral.node == *node).map_or(0, |deferral| deferral.count);
         let count = before.saturating_add(1);
-        let doubled = first.checked_mul(1i32.checked_shl(count - 1).filter(|factor| *factor > 0).unwrap_or(i32::MAX));
-        let until = now.checked_add(doubled.unwrap_or(DEFERRED_MAX).min(DEFERRED_MAX)).unwrap_or(Timestamp::MAX);
+        let until = now.checked_add(back_off(first, count)).unwrap_or(Timestamp::MAX);
         let detail = detail.chars().take(DETAIL_MAX).collect();
         self.undefer(node);
         self.deferrals.push(Deferral { node: node.clone(), reason, count, since: now, until, detail });
@@ -84,6 +83,12 @@ impl LockState {
     pub(super) fn undefer(&mut self, node: &NodeName) {
         self.deferrals.retain(|deferral| deferral.node != *node);
     }
+}
+
+/// Returns the length of the deferral with this number in a row, from 1 on.
+fn back_off(first: SignedDuration, count: u32) -> SignedDuration {
+    let factor = 1i32.checked_shl(count - 1).filter(|factor| *factor > 0).unwrap_or(i32::MAX);
+    first.checked_mul(factor).unwrap_or(DEFERRED_MAX).min(DEFERRED_MAX)
 }
 
 /// Displayed as the clause that ends "node worker-3 must wait until 2026-…: ", with the next step of a person.

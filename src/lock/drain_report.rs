@@ -247,4 +247,22 @@ mod tests {
         let asked = |held| lock.report(&uid, DrainReport::first("a", at(990)), held).holders[0].last_asked();
         assert_eq!((asked(true), asked(false)), (at(990), at(900)));
     }
+
+    #[test]
+    fn a_first_report_says_what_blocks_the_drain() {
+        let unreported = Holder { drain: None, ..holder(|_| {}) };
+        let first = DrainReport::next(&unreported, "b", &view(Some("x"), false), at(1_001)).unwrap();
+        let blocked = Some(BlockedDrain { since: at(1_001), by: "x".to_owned() });
+        assert_eq!(first, DrainReport { blocked, ..DrainReport::first("b", at(1_001)) });
+    }
+
+    #[test]
+    fn the_time_without_progress_is_written_unless_it_is_none() {
+        for (idle, written) in [(0, None), (70, Some(70))] {
+            let report = DrainReport { idle, ..DrainReport::first("a", at(1_000)) };
+            let wire = serde_json::to_value(&report).unwrap();
+            assert_eq!(wire.get("idle").and_then(serde_json::Value::as_i64), written);
+            assert_eq!(serde_json::from_value::<DrainReport>(wire).unwrap(), report);
+        }
+    }
 }

@@ -27,6 +27,12 @@ pub struct Place {
     pub node: NodeName,
 }
 
+impl Place {
+    fn is_ahead_of(&self, own: &Self) -> bool {
+        self < own && self.node != own.node
+    }
+}
+
 /// The turn of a node that asks for a free slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
@@ -44,7 +50,7 @@ pub enum Turn {
 pub fn turn(lock: &LockState, queue: &[Place], own: &Place, room: usize, arrived: Timestamp, now: Timestamp) -> Turn {
     let is_ahead = |other: &&Place| {
         let competes = lock.passed.is_none_or(|passed| other.since > passed) && lock.deferral(&other.node, now).is_none();
-        *other < own && other.node != own.node && competes && lock.holders.iter().all(|holder| holder.node != other.node)
+        other.is_ahead_of(own) && competes && lock.holders.iter().all(|holder| holder.node != other.node)
     };
     let mut ahead: Vec<&Place> = queue.iter().filter(is_ahead).collect();
     ahead.sort_unstable();
@@ -181,5 +187,12 @@ mod tests {
             assert_eq!(lock().is_abandoned(at(since), room, at(now)), is, "{since} {room} {now}");
         }
         assert!(!lock().is_abandoned(at(FREED + 100), 1, at(FREED + 700)));
+    }
+
+    #[test]
+    fn a_node_that_waits_since_the_slot_was_freed_keeps_its_place() {
+        let queue = [place("a", 100), place("b", FREED), place("c", FREED + 1)];
+        let turn = |queue: &[Place]| turn(&lock(), queue, &place("m", FREED + 2), 1, at(FREED + 2), at(FREED + 660));
+        assert_eq!((turn(&queue), turn(&queue[1..])), (Turn::Passes(at(100)), Turn::Own));
     }
 }
