@@ -308,3 +308,13 @@ fn each_reason_has_its_own_words() {
     let words: std::collections::BTreeSet<&String> = freed.iter().chain(&kept).collect();
     assert!(words.len() == freed.len() + kept.len() && words.iter().all(|words| words.contains(' ')), "{words:?}");
 }
+
+#[test]
+fn a_node_whose_drain_was_called_off_must_wait() {
+    let called_off = holder(false, false);
+    let (uid, name) = (called_off.uid.clone(), called_off.node.clone());
+    let lock = LockState { holders: vec![called_off], ..LockState::default() };
+    let next = lock.give_back(&uid, FreeReason::CalledOff, None, &Times::DEFAULT, at(SINCE));
+    assert_eq!(next.deferral(&name, at(SINCE)).map(|deferral| deferral.reason), Some(DeferReason::CalledOff));
+    assert!(next.holders.is_empty());
+}
