@@ -89,6 +89,7 @@ impl Agent<'_> {
                 break;
             }
             self.random = Random::new(self.world.settings.seed, &format!("{} {reboot}", self.node));
+            self.has_hung_up = false;
             self.is_raw = self.random.chance(20);
             self.alternates = self.random.chance(30);
             self.at = usize::from(self.random.chance(50));

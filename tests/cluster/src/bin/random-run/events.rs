@@ -29,7 +29,7 @@ use Event::*;
 pub(crate) const EVENTS: [(Event, &str); 14] = [
     (EvictedTwice, "a pod was evicted twice in one term, because its controller brought it back"),
     (EarlyCheckIn, "a check-in of a machine that no Node names yet"),
-    (HungUpBeforeApproval, "a client hung up during the drain, and its next request was approved"),
+    (HungUpBeforeApproval, "a client hung up during the drain, and its next answer was the approval"),
     (SlotToOtherReplica, "a slot freed at one replica went to a request held at the other"),
     (BackOffOver, "a node took a slot after its back-off"),
     (ContinuedAfterKill, "a drain was continued by the other replica after SIGKILL"),

@@ -26,7 +26,7 @@ pub(crate) struct Agent<'a> {
     /// Goes to the other replica each time.
     pub(crate) alternates: bool,
     pub(crate) at: usize,
-    /// The last request was hung up during the drain.
+    /// The agent has hung up during its drain, and has not been answered since.
     pub(crate) has_hung_up: bool,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Agent<'a> {
     /// Sends one pre-reboot request; after `limit` the agent hangs up, or if it `is_patient`, only once its node is being drained. An approval
     /// from before is void: an agent that asks does not reboot.
     pub(crate) fn asks(&mut self, limit: Option<Duration>, is_patient: bool) -> Option<Answer> {
-        let had_hung_up = std::mem::take(&mut self.has_hung_up);
+        let had_hung_up = self.has_hung_up;
         self.recall();
         let answer = self.send("pre-reboot", limit, is_patient);
         if answer.as_ref().is_some_and(|answer| answer.status == 200) {
@@ -125,6 +125,7 @@ impl<'a> Agent<'a> {
             pending.try_answer()
         });
         self.world.observer.seen.lock().unwrap().asking.remove(&self.node);
+        self.has_hung_up &= answer.is_none();
         let said = answer.as_ref().map_or_else(|| "no answer".to_owned(), |answer| format!("{} {}", answer.status, answer.value));
         self.world.note(&format!("{}: {endpoint} at {}: {said}", self.node, ["left", "right"][self.at]));
         // The Service has other replicas if one does not answer.
