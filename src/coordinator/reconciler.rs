@@ -99,6 +99,8 @@ impl Reconciler {
             uptime.times(&self.times)
         };
         for holder in &lock.state.holders {
+            // A round with many holders may take long, and is no outage.
+            self.uptime.lock().record(clock::now().instant);
             let (node, uid) = (&holder.node, &holder.uid);
             match self.node(node, uid, |observed, now| reconcile::holder(uid, observed, &times, now.clock)) {
                 Some(why) => {

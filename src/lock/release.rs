@@ -140,7 +140,9 @@ fn release_approved(holder: &Holder, node: &Node, times: &Times, now: Timestamp)
     }
     let is_known = holder.knows_boot();
     let is_ready = node.readiness == ReadyCondition::Ready;
-    let ready_since = holder.returned.map(|returned| node.readiness_since.map_or(returned, |since| since.max(returned)));
+    // A time in the future is from a node whose clock is ahead.
+    let condition_since = node.readiness_since.filter(|since| *since <= now);
+    let ready_since = holder.returned.map(|returned| condition_since.map_or(returned, |since| since.max(returned)));
     let is_silent = is_known && is_ready && ready_since.is_some_and(|since| is_past(since, times.no_check_in, now));
     match (node.meta.is_in_service(), node.readiness != ReadyCondition::NotReady) {
         (true, true) => Release::Free(FreeReason::Rebooted),
@@ -218,7 +220,7 @@ impl LockState {
             FreeReason::NotReady => (DeferReason::NotReady, ""),
             FreeReason::NeverRebooted => (DeferReason::NeverRebooted, ""),
             FreeReason::CheckedIn | FreeReason::NeverCheckedIn | FreeReason::Rebooted => {
-                let Some(node) = node.filter(|node| holder.has_rebooted(node)) else { return next };
+                let Some(node) = node.filter(|node| holder.knows_boot() && holder.has_rebooted(node)) else { return next };
                 if !holder.runs_the_same_image(node) {
                     next.undefer(&holder.node);
                     return next;
@@ -264,6 +266,7 @@ impl Holder {
     pub fn state(&self, times: &Times) -> String {
         let until = |since: Timestamp, limit: Option<SignedDuration>| limit.and_then(|limit| since.checked_add(limit).ok());
         match (&self.approved, self.checked_in, self.missing_since, self.returned) {
+            (_, Some(since), ..) if self.never_checked_in => format!("back, and put back in service at {since:.0} without a check-in"),
             (_, Some(checked_in), ..) => format!("checked in at {checked_in:.0}; its kubelet has not reported since that it is Ready"),
             (Some(_), _, Some(missing), _) => {
                 let until = until(missing, times.missing).map(|until| format!("until {until:.0} or ")).unwrap_or_default();

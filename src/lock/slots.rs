@@ -192,7 +192,7 @@ impl LockState {
 
     /// Records that `uid` has checked in.
     pub fn check_in(&self, uid: &Uid, now: Timestamp) -> Self {
-        self.with(uid, |holder| holder.checked_in = Some(now))
+        self.with(uid, |holder| (holder.checked_in, holder.never_checked_in) = (Some(now), false))
     }
 
     /// Records a check-in of `uid`, of which none came.

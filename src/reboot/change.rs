@@ -99,7 +99,9 @@ impl Change {
             Self::Lock { why: LockChange::Back, .. } => "rebooted, and not checked in yet",
             Self::Lock { why: LockChange::CheckIn, .. } => "check-in recorded",
             Self::Lock { why: LockChange::Found, .. } => "Node object found again",
-            Self::Lock { why: LockChange::NeverCheckedIn, .. } => "rebooted, Ready, and not checked in for too long; put back in service",
+            Self::Lock { why: LockChange::NeverCheckedIn, .. } => {
+                "rebooted, Ready, and not checked in for too long; it is put back in service next"
+            }
             Self::Lock { why: LockChange::Free(why), .. } => return format!("slot freed: {why}"),
             Self::Lock { why: LockChange::Missing, .. } => {
                 "Node object is gone while the node may be rebooting; the slot is kept until the machine is Ready again (--release-deleted-after)"

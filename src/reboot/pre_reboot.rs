@@ -10,9 +10,9 @@ use crate::drain::DrainPlan;
 use crate::fleetlock::{Kind, Refusal};
 use crate::lock::{DrainReport, FreeReason, Holder, Place, Turn, turn};
 
-/// Maximum age of the last report of a kubelet that is running. Kubelets report every five minutes (`nodeStatusReportFrequency`), and when
-/// they start.
-const HEARTBEAT_AGE_MAX: SignedDuration = SignedDuration::from_mins(6);
+/// Maximum age of the last report of a kubelet that is running. Kubelets report every five minutes (`nodeStatusReportFrequency`), once up
+/// to half of it later, and when they start.
+const HEARTBEAT_AGE_MAX: SignedDuration = SignedDuration::from_mins(8);
 
 /// All inputs of a decision.
 struct Inputs<'a> {
@@ -52,6 +52,8 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
         // Only a Node read after the approval shows whether an approved node is still cordoned. An older Node may lack the annotation
         // because it was not written yet, and a new term would take the approval away.
         Some(holder) if is_uncordoned(inputs, holder) && node_reading.tick < lock.tick => Step::Read(Question::Node),
+        // Before the gates: a node that they refuse would keep its slot.
+        Some(holder) if never_rebooted(inputs, holder) => release_slot(inputs, FreeReason::NeverRebooted),
         Some(holder) if has_ended(inputs, holder) && room(inputs) == 0 => slots_taken(inputs),
         Some(holder) if has_ended(inputs, holder) => {
             let closed = gates::own(caller, lock, node, now).or_else(|| gates::control_plane(caller, observed, lock, node, rules));
@@ -60,7 +62,6 @@ pub fn next(caller: &Caller, observed: &Observed, rules: &Rules, now: Now) -> St
                 step => step.unwrap_or_else(|| begin_term(inputs, None)),
             }
         }
-        Some(holder) if never_rebooted(inputs, holder) => release_slot(inputs, FreeReason::NeverRebooted),
         Some(holder) if holder.is_called_off(node) => release_slot(inputs, FreeReason::CalledOff),
         Some(holder) if exceeds_slots(inputs, holder) => release_slot(inputs, FreeReason::ExceedsSlots),
         Some(holder) if holder.approved.is_none() && holder.is_ask_due(now.clock) => {
@@ -207,7 +208,8 @@ fn exceeds_slots(inputs: &Inputs<'_>, holder: &Holder) -> bool {
 /// before the last approval proves nothing.
 fn never_rebooted(inputs: &Inputs<'_>, holder: &Holder) -> bool {
     let &Inputs { caller, node, rules, now, .. } = inputs;
-    let approved = holder.approved.as_ref().filter(|approved| approved.boot == node.boot_id && approved.at < caller.arrived);
+    let is_over = holder.checked_in.is_some() || holder.has_rebooted(node);
+    let approved = holder.approved.as_ref().filter(|approved| !is_over && approved.at < caller.arrived);
     approved.is_some_and(|approved| rules.times.not_rebooted.is_some_and(|limit| now.clock.duration_since(approved.first()) >= limit))
 }
 

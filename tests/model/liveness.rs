@@ -176,11 +176,17 @@ impl Stage {
         (way.person.is_none() && way.minutes() > limit).then(|| (broken(), stage.show_way(from, way.rounds.into())))
     }
 
-    /// Each agent that works has all reboots that it wants, and no node holds a slot but those that have failed.
+    /// Reports whether each agent that works has all reboots that it wants, no node holds a slot but those that have failed, and no node
+    /// without a slot has our mark.
     fn is_done(&self, world: &World) -> bool {
         let works = |holder: &Holder| self.machine(world, &holder.node).is_some_and(Machine::works);
         let ours = (0..self.setup.nodes).all(|at| world.machines[at].is_done());
-        ours && world.actors.is_empty() && world.flights.is_empty() && !world.lock.state.holders.iter().any(works)
+        let is_marked = |machine: &Machine| {
+            let node = machine.node.as_ref().filter(|node| node.meta.record.is_some());
+            node.is_some_and(|node| world.lock.state.holder(&node.meta.uid).is_none())
+        };
+        let is_left = world.machines[..self.setup.nodes].iter().any(|machine| is_marked(machine));
+        ours && !is_left && world.actors.is_empty() && world.flights.is_empty() && !world.lock.state.holders.iter().any(works)
     }
 
     fn machine<'a>(&self, world: &'a World, node: &NodeName) -> Option<&'a Machine> {
@@ -212,6 +218,11 @@ impl Stage {
                 None
             }
         };
+        let holds = |at: &usize| world.machines[*at].node.as_ref().is_some_and(|node| world.lock.state.holder(&node.meta.uid).is_some());
+        let leaks = |at: &usize| holds(at) && world.machines[*at].works() && world.machines[*at].is_done() && person(*at).is_none();
+        if (0..self.setup.nodes).any(|at| leaks(&at)) {
+            return None;
+        }
         let persons: Vec<_> = (0..self.setup.nodes).filter_map(|at| Some((at, person(at)?))).collect();
         let is_kind = |refused, kind| refused == kind || (self.setup.control_plane && refused == Kind::ControlPlaneUnavailable);
         let names = |refusal: &Refusal, at: usize, kind| is_kind(refusal.kind, kind) && refusal.message.contains(self.names[at].as_str());
@@ -392,7 +403,7 @@ impl Round {
                 }
             }
         }
-        // Only a rule that was broken on purpose comes here; the way does not end then.
+        assert!(stage.setup.mutation.is_some(), "{} does not end", actor.name(stage));
         self.count(stage, world, || format!("{}: does not end", actor.name(stage)));
     }
 }

@@ -116,6 +116,7 @@ fn the_approval_of_a_node_that_keeps_asking_and_does_not_reboot_is_withdrawn() {
     assert_eq!(next(3_600, 300, "0"), "write Free");
     assert_eq!(next(3_600, 0, "0"), "read Pods", "the request is not newer than the approval");
     assert_eq!(next(3_600, 300, "other"), "read Pods", "it has rebooted");
+    assert_eq!(next(3_600, 300, ""), "write Free", "the boot of an adopted slot is not known");
 }
 
 /// The agent may ask in a later boot than the one that the Node shows.
@@ -131,7 +132,7 @@ fn the_boot_of_a_node_is_in_doubt_if_its_kubelet_has_not_reported_since() {
         next.holders[0].approved.as_ref().unwrap().unsure
     };
     let held = || fixture.held(&["n0"], &[]);
-    assert_eq!([None, Some(360), Some(361)].map(|age| unsure(age, held())), [false, false, true]);
+    assert_eq!([None, Some(480), Some(481)].map(|age| unsure(age, held())), [false, false, true]);
     let checked_in = fixture.checked_in().state.take(&name("n0"), &uid("n0"), &group(), fixture.now.clock);
     assert!(unsure(Some(0), Lock { state: checked_in, ..held() }), "it asks again before its kubelet has reported its boot");
 }
@@ -162,4 +163,18 @@ fn a_holder_does_not_wait_for_a_marked_node_for_ever() {
     };
     refused(next(1_799), "node n0 keeps its slot but must wait: node z marked");
     check(next(1_800), "write Free");
+}
+
+/// Otherwise a node that a gate refuses would keep its slot, or two nodes would wait for each other's.
+#[test]
+fn the_approval_of_an_uncordoned_node_that_keeps_asking_is_withdrawn_before_any_gate() {
+    let fixture = Fixture::approved();
+    let node = Node { unschedulable: false, readiness: ReadyCondition::NotReady, ..fixture.node() };
+    for (minutes, want) in [(59, "node n0 must wait"), (60, "write Free")] {
+        let mut lock = fixture.lock();
+        let at = fixture.now.clock - SignedDuration::from_mins(minutes);
+        lock.state.holders[0].approved = Some(Approved { at, boot: "0".to_owned(), first: None, unsure: false });
+        let step = pre_reboot::next(&fixture.caller(), &fixture.observed(node.clone(), 2, lock, 1), &rules(1), fixture.now);
+        assert!(short(step).starts_with(want), "{minutes}");
+    }
 }
