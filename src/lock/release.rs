@@ -220,9 +220,13 @@ impl LockState {
             FreeReason::NotReady => (DeferReason::NotReady, ""),
             FreeReason::NeverRebooted => (DeferReason::NeverRebooted, ""),
             FreeReason::CheckedIn | FreeReason::NeverCheckedIn | FreeReason::Rebooted => {
-                let Some(node) = node.filter(|node| holder.knows_boot() && holder.has_rebooted(node)) else { return next };
+                let Some(node) = node.filter(|node| holder.has_rebooted(node)) else { return next };
                 if !holder.runs_the_same_image(node) {
                     next.undefer(&holder.node);
+                    return next;
+                }
+                // The reboot may have been before the approval.
+                if !holder.knows_boot() {
                     return next;
                 }
                 (DeferReason::UpdateNotApplied, node.os_image.as_str())

@@ -52,8 +52,7 @@ fn is_protected(node: &Node, rules: &Rules) -> bool {
 }
 
 fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
-    // A time in the future is from a node whose clock is ahead.
-    let is_short = node.readiness_since.is_some_and(|since| since <= now && now.duration_since(since) < NOT_READY_MAX);
+    let is_short = node.readiness_since.is_some_and(|since| now.duration_since(since) < NOT_READY_MAX);
     if node.readiness != ReadyCondition::NotReady || is_short {
         return None;
     }
