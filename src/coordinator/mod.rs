@@ -119,7 +119,6 @@ impl Coordinator {
             times,
             kept: Guarded::default(),
             other_slots: Guarded::default(),
-            uptime: Guarded::default(),
         };
         let (answering, serving) = (Arc::clone(&requests), Arc::clone(&requests));
         threads::start("watch", move || node_watch.run())?;

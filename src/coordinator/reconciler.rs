@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::SignedDuration;
 use log::{Level, info, log, warn};
 
 use super::Error;
@@ -29,28 +28,6 @@ const ROUNDS_A_SCAN: u32 = 30;
 /// Steps for one node in one round.
 const STEPS_MAX: usize = 12;
 
-/// Time without a successful read of the Lease after which requests may have failed. Nodes that asked meanwhile were not recorded.
-const OUTAGE_MIN: Duration = Duration::from_secs(60);
-
-/// Time since which this replica could record requests.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Uptime(Option<(Instant, Instant)>);
-
-impl Uptime {
-    /// Records that the Lease was read at `now`.
-    pub(super) fn record(&mut self, now: Instant) {
-        let before = self.0.filter(|(_, last)| now.saturating_duration_since(*last) < OUTAGE_MIN);
-        self.0 = Some((before.map_or(now, |(since, _)| since), now));
-    }
-
-    /// Returns the times at which slots are given back. A node is silent only if a request of it would have been recorded.
-    pub(super) fn times(self, times: &Times) -> Times {
-        let lasts =
-            |silent: &SignedDuration| self.0.is_some_and(|(since, last)| (last - since).as_secs() >= silent.as_secs().unsigned_abs());
-        Times { silent: times.silent.filter(lasts), ..*times }
-    }
-}
-
 /// Finishes what a crash or an administrator has interrupted, if no request does.
 pub(super) struct Reconciler {
     pub(super) requests: Arc<Requests>,
@@ -62,7 +39,6 @@ pub(super) struct Reconciler {
     pub(super) kept: Guarded<HashMap<Uid, KeepReason>>,
     /// Another replica's `--slots`, if it differs and was logged.
     pub(super) other_slots: Guarded<Option<usize>>,
-    pub(super) uptime: Guarded<Uptime>,
 }
 
 impl Reconciler {
@@ -93,16 +69,9 @@ impl Reconciler {
         self.compare_slots(&lock.state);
         self.kept.lock().retain(|uid, _| lock.state.holder(uid).is_some());
         self.requests.forget_reports(&lock.state);
-        let times = {
-            let mut uptime = self.uptime.lock();
-            uptime.record(clock::now().instant);
-            uptime.times(&self.times)
-        };
         for holder in &lock.state.holders {
-            // A round with many holders may take long, and is no outage.
-            self.uptime.lock().record(clock::now().instant);
             let (node, uid) = (&holder.node, &holder.uid);
-            match self.node(node, uid, |observed, now| reconcile::holder(uid, observed, &times, now.clock)) {
+            match self.node(node, uid, |observed, now| reconcile::holder(uid, observed, &self.times, now.clock)) {
                 Some(why) => {
                     self.log_kept(holder, why);
                     if matches!(why, KeepReason::Draining | KeepReason::Blocked) {

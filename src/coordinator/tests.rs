@@ -10,11 +10,10 @@ use jiff::Timestamp;
 
 use super::drains::Drains;
 use super::held::{Deadlines, HeldClient, HeldRequest, HeldRequests};
-use super::reconciler::Uptime;
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{GroupName, Kind, Reply};
-use crate::lock::{LockState, Times};
+use crate::lock::LockState;
 use crate::reboot::{Caller, Drain, HeldTerm};
 use crate::system::clock;
 use crate::system::guarded::Guarded;
@@ -310,22 +309,6 @@ fn a_wait_for_a_slot_is_decided_once_more_at_its_deadline_and_a_drain_is_answere
     check(&held.hold(request(Duration::ZERO).0), None);
     assert_eq!(held.take_overdue().map(|held| held.caller.uid.0).as_deref(), Some("other"));
     assert!(held.take_overdue().is_none());
-}
-
-/// After an outage of the API server its nodes have asked, and no replica could record it.
-#[test]
-fn a_node_is_silent_only_if_its_requests_would_have_been_recorded() {
-    let (start, mut uptime) = (clock::now().instant, Uptime::default());
-    let mut at = |second: u64| {
-        uptime.record(start + Duration::from_secs(second));
-        uptime.times(&Times::DEFAULT) == Times::DEFAULT
-    };
-    let mut rounds = |from: u64, to: u64| (from..=to).step_by(10).map(&mut at).last();
-    assert_eq!(rounds(0, 1_010), Some(false));
-    assert_eq!(rounds(1_020, 1_100), Some(true), "17 minutes");
-    assert_eq!(rounds(1_150, 1_150), Some(true), "one failed round is no outage");
-    assert_eq!(rounds(1_300, 2_310), Some(false), "the outage begins a new time");
-    assert_eq!(rounds(2_320, 2_320), Some(true));
 }
 
 #[test]
