@@ -279,6 +279,8 @@ impl Holder {
             (Some(_), _, _, Some(returned)) => format!("back since {returned:.0}, but not checked in"),
             (Some(approved), ..) => format!("approved at {:.0} and not back yet", approved.at),
             (None, ..) => match self.drain.as_ref().and_then(|drain| drain.blocked.as_ref()) {
+                // In a large lock the details are left out.
+                Some(BlockedDrain { since, by }) if by.is_empty() => format!("being drained, blocked since {since:.0}"),
                 Some(BlockedDrain { since, by }) => format!("being drained, blocked since {since:.0}: it {by}"),
                 None => "being drained".to_owned(),
             },

@@ -249,9 +249,13 @@ fn a_new_os_image_ends_the_deferrals_of_its_node_and_no_other_reboot_does() {
 fn a_holder_says_why_it_still_holds_its_slot() {
     let blocked = BlockedDrain { since: at(SINCE), by: "has 1 pod left".to_owned() };
     let drain = Some(DrainReport { blocked: Some(blocked), ..DrainReport::first("r", at(SINCE)) });
+    let blocked = BlockedDrain { since: at(SINCE), by: String::new() };
+    let report = DrainReport { blocked: Some(blocked), ..DrainReport::first("r", at(SINCE)) };
+    let without_details = Holder { drain: Some(report), ..holder(false, false) };
     for (holder, says) in [
         (holder(false, false), "being drained"),
         (Holder { drain, ..holder(false, false) }, "being drained, blocked since 1970-01-01T00:16:40Z: it has 1 pod left"),
+        (without_details, "being drained, blocked since 1970-01-01T00:16:40Z"),
         (holder(true, false), "approved at 1970-01-01T00:16:40Z and not back yet"),
         (Holder { returned: Some(at(SINCE)), ..holder(true, false) }, "back since 1970-01-01T00:16:40Z, but not checked in"),
         (holder(true, true), "checked in at 1970-01-01T00:16:40Z; its kubelet has not reported since that it is Ready"),

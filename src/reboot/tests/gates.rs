@@ -141,7 +141,11 @@ fn a_holder_of_the_control_plane_is_known_by_list_or_lease() {
     gate.hold(&["x9"], &[]);
     assert_eq!(gate.says(), "", "a worker holds the other slot");
     gate.lock.value.state.holders[0].control_plane = true;
-    assert!(gate.says().contains("x9 holds a slot since 20"), "its Node may be deleted: {}", gate.says());
+    assert!(
+        gate.says().contains("x9 holds a slot since 20") && gate.says().contains("Z (being drained)"),
+        "its Node may be deleted: {}",
+        gate.says()
+    );
     gate.hold(&["n1"], &[]);
     gate.reads(plane("n1", Some(Unavailable::Rebooting)));
     assert!(gate.says().contains("n1 holds a slot since 20") && !gate.says().contains("marked"), "named once: {}", gate.says());
