@@ -110,8 +110,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cluster::{LeaseVersion, NodeName, Uid};
+    use crate::cluster::{HexId, LeaseVersion, NodeName, Uid};
     use crate::fleetlock::GroupName;
+    use crate::lock::{BlockedDrain, DeferReason, DrainReport, SLOTS_MAX};
 
     fn lease(text: Option<&str>) -> Lease {
         let version = LeaseVersion { uid: Uid("u".to_owned()), version: ResourceVersion("7".to_owned()) };
@@ -122,20 +123,42 @@ mod tests {
     #[test]
     fn the_largest_lock_fits_into_the_annotations_of_a_lease() {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
-        let group = GroupName::parse("default").unwrap();
-        let blocked = crate::lock::BlockedDrain { since: now, by: "x".repeat(300) };
-        let take = |lock: LockState, number: u16| {
-            let (node, uid) = (NodeName(format!("{number:063}")), Uid(format!("{number:036}")));
-            let report =
-                crate::lock::DrainReport { blocked: Some(blocked.clone()), ..crate::lock::DrainReport::first(&"r".repeat(63), now) };
-            lock.take(&node, &uid, &group, now).report(&uid, report, true)
+        let group = GroupName::parse(&"g".repeat(63)).unwrap();
+        // Names are as long as Kubernetes allows.
+        let name = |number: usize| NodeName(format!("{number:0253}"));
+        let blocked = BlockedDrain { since: now, by: "x".repeat(300) };
+        let report = DrainReport { blocked: Some(blocked), idle: 1_000, ..DrainReport::first(&"r".repeat(253), now) };
+        let take = |lock: LockState, number: usize| {
+            let uid = Uid(format!("{number:036}"));
+            let mut taken = lock.take(&name(number), &uid, &group, now).report(&uid, report.clone(), true);
+            let Some(holder) = taken.holders.last_mut() else { return taken };
+            (holder.control_plane, holder.unreported, holder.machine) = (true, true, HexId::parse(&"1".repeat(32)));
+            holder.os_image = "Fedora CoreOS 44.20260913.3.0 (a long name of a release)".to_owned();
+            taken
         };
-        let annotation = |slots: u16| {
-            let LeasePatch(patch) = patch(&(0..slots).fold(LockState::default(), take), None, now);
+        let approve = |lock: LockState, number: usize| {
+            let uid = Uid(format!("{number:036}"));
+            lock.approve(&uid, &"b".repeat(36), now).back(&uid, now).missing(&uid, Some(now)).never_checked_in(&uid, now)
+        };
+        let deferral = |number| {
+            let (reason, detail) = (DeferReason::UpdateNotApplied, "x".repeat(250));
+            Deferral { node: name(number), reason, count: 1_000, since: now, until: now, detail }
+        };
+        let annotation = |slots: usize, is_approved| {
+            let mut lock = (0..slots).fold(LockState::default(), take);
+            if is_approved {
+                lock = (0..slots).fold(lock, approve);
+            }
+            lock.deferrals = (0..100).map(deferral).collect();
+            let LeasePatch(patch) = patch(&lock, None, now);
             patch["metadata"]["annotations"][HOLDERS].as_str().unwrap().to_owned()
         };
-        assert!(annotation(crate::lock::SLOTS_MAX).len() < 250 * 1024);
-        assert!(annotation(10).contains("xxx") && !annotation(crate::lock::SLOTS_MAX).contains("xxx"));
+        let slots = usize::from(SLOTS_MAX);
+        for is_approved in [false, true] {
+            let length = annotation(slots, is_approved).len();
+            assert!(length < 250 * 1024, "{length}, {is_approved}");
+        }
+        assert!(annotation(10, false).contains("xxx") && !annotation(slots, false).contains("xxx"));
     }
 
     #[test]

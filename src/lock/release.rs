@@ -14,8 +14,8 @@ use crate::cluster::{Node, ReadyCondition, Status, Uid};
 /// crash.
 const MARKING_MAX: SignedDuration = SignedDuration::from_secs(60);
 
-/// Time for which the slot of an approved node is kept after a check-in in the same boot. Probably the agent was restarted. But its
-/// kubelet may not have reported the new boot yet, or the check-in was delayed and the node is about to reboot.
+/// Time for which the slot of an approved node is kept after a check-in that may be in the same boot. Probably the agent was restarted. But
+/// its kubelet may not have reported the new boot yet, or the check-in was delayed and the node is about to reboot.
 const REPORTING_MAX: SignedDuration = SignedDuration::from_secs(120);
 
 /// Time after which a node that was approved and has not rebooted is logged as a warning.
@@ -118,16 +118,19 @@ pub fn release(holder: &Holder, node: Option<&Node>, renamed: Option<&Node>, tim
 }
 
 fn release_checked_in(holder: &Holder, checked_in: Timestamp, node: &Node, times: &Times, now: Timestamp) -> Release {
-    let in_same_boot = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
-    // The condition of a kubelet that is down stays `True` for a while. A report that is older than the check-in proves nothing.
-    let is_reported = is_past(checked_in, Some(REPORTING_MAX), now) && node.heartbeat.is_none_or(|heartbeat| heartbeat > checked_in);
-    let not_ready_since = node.readiness_since.map_or(checked_in, |since| since.max(checked_in));
+    let is_in_same_boot = holder.approved.as_ref().is_some_and(|approved| approved.boot == node.boot_id);
+    let may_be_in_same_boot = holder.approved.is_some() && !holder.is_proven_back(node);
+    // The condition of a kubelet that is down stays `True` for a while. A report of the same boot that is older than the check-in proves
+    // nothing.
+    let is_later = |heartbeat| !is_in_same_boot || heartbeat > checked_in;
+    let is_settled = is_past(checked_in, Some(REPORTING_MAX), now) && node.heartbeat.is_none_or(is_later);
+    let not_ready_since = changed_since(node, now).map_or(checked_in, |since| since.max(checked_in));
     match (node.meta.is_in_service(), node.readiness != ReadyCondition::NotReady) {
         (false, _) => Release::RestoreFirst,
         // The node is not missing because of a reboot, so its return is not awaited.
         (true, false) if holder.approved.is_none() && is_past(not_ready_since, times.not_ready, now) => Release::Free(FreeReason::NotReady),
         (true, false) => Release::Keep(KeepReason::CheckedInNotReady),
-        (true, true) if in_same_boot && !is_reported => Release::Keep(KeepReason::Unreported),
+        (true, true) if may_be_in_same_boot && !is_settled => Release::Keep(KeepReason::Unreported),
         (true, true) => Release::Free(if holder.never_checked_in { FreeReason::NeverCheckedIn } else { FreeReason::CheckedIn }),
     }
 }
@@ -140,17 +143,21 @@ fn release_approved(holder: &Holder, node: &Node, times: &Times, now: Timestamp)
     }
     let is_known = holder.knows_boot();
     let is_ready = node.readiness == ReadyCondition::Ready;
-    // A time in the future is from a node whose clock is ahead.
-    let condition_since = node.readiness_since.filter(|since| *since <= now);
-    let ready_since = holder.returned.map(|returned| condition_since.map_or(returned, |since| since.max(returned)));
+    let ready_since = holder.returned.map(|returned| changed_since(node, now).map_or(returned, |since| since.max(returned)));
     let is_silent = is_known && is_ready && ready_since.is_some_and(|since| is_past(since, times.no_check_in, now));
     match (node.meta.is_in_service(), node.readiness != ReadyCondition::NotReady) {
         (true, true) => Release::Free(FreeReason::Rebooted),
-        _ if is_known && holder.returned.is_none() && times.no_check_in.is_some() => Release::Back,
+        _ if is_known && holder.returned.is_none() => Release::Back,
         (false, true) if is_silent => Release::CheckIn,
         (false, true) => Release::Keep(KeepReason::NotCheckedIn),
         (_, false) => Release::Keep(KeepReason::RebootedNotReady),
     }
+}
+
+/// Returns the time of the last change of the Ready condition. A time in the future is from a machine whose clock is ahead, and is
+/// ignored.
+fn changed_since(node: &Node, now: Timestamp) -> Option<Timestamp> {
+    node.readiness_since.filter(|since| *since <= now)
 }
 
 fn release_unapproved(holder: &Holder, node: &Node, times: &Times, now: Timestamp) -> Release {
@@ -166,9 +173,9 @@ fn release_unapproved(holder: &Holder, node: &Node, times: &Times, now: Timestam
         };
     }
     // No 200 was sent, and each approval is a compare-and-swap. So an approval that is under way fails once the slot is freed.
-    let not_ready_since = node.readiness_since.filter(|_| node.readiness == ReadyCondition::NotReady);
+    let not_ready_since = changed_since(node, now).map_or(holder.since, |since| since.max(holder.since));
     let silent = times.silent.map(|silent| silent.saturating_add(ASK_EVERY));
-    if not_ready_since.is_some_and(|since| is_past(since.max(holder.since), times.not_ready, now)) {
+    if node.readiness == ReadyCondition::NotReady && is_past(not_ready_since, times.not_ready, now) {
         Release::Free(FreeReason::NotReady)
     } else if holder.drain.as_ref().is_some_and(|drain| drain.is_stalled(times.stalled)) {
         Release::Free(FreeReason::Stalled)
@@ -258,6 +265,11 @@ impl Holder {
         self.approved.as_ref().is_some_and(|approved| !approved.boot.is_empty() && approved.boot != node.boot_id)
     }
 
+    /// Reports whether `node` proves by its boot that the reboot is over.
+    pub fn is_proven_back(&self, node: &Node) -> bool {
+        self.knows_boot() && self.has_rebooted(node)
+    }
+
     fn runs_the_same_image(&self, node: &Node) -> bool {
         !self.os_image.is_empty() && self.os_image == node.os_image
     }
@@ -277,7 +289,8 @@ impl Holder {
                 format!("approved; its Node is gone since {missing:.0}, and its slot is kept {until}until its machine is Ready")
             }
             (Some(_), _, _, Some(returned)) => format!("back since {returned:.0}, but not checked in"),
-            (Some(approved), ..) => format!("approved at {:.0} and not back yet", approved.at),
+            (Some(approved), ..) if self.knows_boot() => format!("approved at {:.0} and not back yet", approved.at),
+            (Some(approved), ..) => format!("approved at {:.0} or before; whether it has rebooted since is not known", approved.at),
             (None, ..) => match self.drain.as_ref().and_then(|drain| drain.blocked.as_ref()) {
                 // In a large lock the details are left out.
                 Some(BlockedDrain { since, by }) if by.is_empty() => format!("being drained, blocked since {since:.0}"),
@@ -324,7 +337,7 @@ impl fmt::Display for KeepReason {
             Self::MayReboot => "may reboot at any moment",
             Self::NotCheckedIn => "has rebooted but has not checked in",
             Self::RebootedNotReady => "has rebooted but is not Ready yet",
-            Self::Unreported => "has checked in but its kubelet has not reported another boot",
+            Self::Unreported => "has checked in, and nothing proves yet that it has rebooted",
         })
     }
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Reading, Rules, Step};
-use crate::cluster::{Member, Node, NodeName, ReadyCondition, Unavailable, join_names};
+use crate::cluster::{Member, Node, NodeName, ReadyCondition, STATUS, Unavailable, join_names};
 use crate::fleetlock::Kind;
 use crate::lock::{Holder, Times};
 
@@ -75,12 +75,14 @@ fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, times: &Times, c
         .map(|holder| format!("{} holds a slot since {:.0} ({})", holder.node, holder.since, holder.state(times)));
     let is_holder = |node: &&Member| holders.iter().any(|holder| holder.node == node.name);
     let missing = nodes().filter(|node| node.name != *own && !is_holder(node)).filter_map(|node| {
-        let why = match lock.unavailable(node)? {
-            Unavailable::Cordoned => "is cordoned",
-            Unavailable::NotReady => "is not Ready",
-            Unavailable::Rebooting => "is marked Rebooting",
-        };
-        Some(format!("{} {why}", node.name))
+        let name = &node.name;
+        Some(match lock.unavailable(node)? {
+            Unavailable::Cordoned => format!("{name} is cordoned (`kubectl uncordon {name}` puts it back in service)"),
+            Unavailable::NotReady => format!("{name} is not Ready (see `kubectl describe node {name}`)"),
+            Unavailable::Rebooting => {
+                format!("{name} is marked Rebooting (once it is back: `kubectl annotate node {name} --overwrite {STATUS}=Ready`)")
+            }
+        })
     });
     held.chain(missing).collect()
 }
@@ -89,10 +91,6 @@ fn control_plane_refusal(own: &NodeName, unavailable: &[String]) -> Option<Step>
     if unavailable.is_empty() {
         return None;
     }
-    let message = format!(
-        "node {own} must wait: at most one control-plane node may be unavailable, and {}; \
-         if that node is cordoned or not Ready, make it Ready and schedulable (kubectl uncordon)",
-        join_names(unavailable)
-    );
+    let message = format!("node {own} must wait: at most one control-plane node may be unavailable, and {}", join_names(unavailable));
     Some(Step::Answer(Outcome::refused(Kind::ControlPlaneUnavailable, message)))
 }

@@ -73,7 +73,7 @@ impl From<Outcome> for Reply {
                 let once = match why {
                     KeepReason::CheckedInNotReady => "its kubelet is Ready",
                     KeepReason::Unreported => {
-                        "its kubelet has reported another boot, or two minutes after this check-in if its kubelet reports the same boot again"
+                        "its kubelet has reported another boot, or two minutes have passed and its kubelet has reported again"
                     }
                     _ => "its reboot is known to be over",
                 };

@@ -162,11 +162,18 @@ fn begin_term(inputs: &Inputs<'_>, passes: Option<Timestamp>) -> Step {
     }
     let before = &lock.value.state;
     let before = passes.map_or_else(|| before.clone(), |since| before.pass(since));
-    let is_reported = before.holder(&caller.uid).is_some_and(|holder| holder.knows_boot() && holder.has_rebooted(node));
+    let is_reported = before.holder(&caller.uid).is_some_and(|holder| has_reported_boot(holder, node));
     let next = before.take(&caller.node, &caller.uid, &caller.group, now.clock).describe(node);
     let next = if is_reported { next.trust_boot(&caller.uid) } else { next };
     let next = next.report(&caller.uid, DrainReport::first(&rules.replica, now.clock), false);
     Step::Change(lock.value.change(LockChange::Take, next))
+}
+
+/// Reports whether the kubelet of `holder`, whose term has ended, has reported the boot in which the node asks now.
+fn has_reported_boot(holder: &Holder, node: &Node) -> bool {
+    // The machine may have failed and started once more after its check-in.
+    let is_later = |heartbeat| holder.checked_in.is_none_or(|checked_in| heartbeat > checked_in);
+    holder.is_proven_back(node) && node.heartbeat.is_none_or(is_later)
 }
 
 /// Refuses a node that was uncordoned after its approval. The approval cannot be withdrawn, because the node may be rebooting.

@@ -34,6 +34,11 @@ impl Moves<'_> {
         if may.left(Event::NodeDeletion) + may.left(Event::LoneNotFound) > 0 {
             self.add(format_args!("a quarter of an hour passes"), |world| pass(world, 15));
         }
+        // The boot of an adopted slot is not known, so its check-in counts two minutes later.
+        let is_back = |holder: &Holder| holder.checked_in.is_some();
+        if self.world.lease_deleted && self.world.actors.is_empty() && self.world.lock.state.holders.iter().any(is_back) {
+            self.add(format_args!("two minutes pass"), |world| pass(world, 2));
+        }
         if self.stage.setup.gives_back {
             self.add(format_args!("an hour passes"), |world| pass(world, 61));
         }

@@ -101,6 +101,8 @@ fn a_slot_is_freed_only_on_evidence() {
     check(&holder(true, false), Some(&node("Ready", "old", "True")), late, "Keep(ApprovedForLong)");
     check(&holder(true, false), Some(&node("Rebooting", "new", "True")), late, "Back");
     check(&holder(true, false), Some(&node("Ready", "new", "False")), late, "Back");
+    let never = release(&holder(true, false), Some(&node("Rebooting", "new", "True")), None, &Times::NEVER, at(late));
+    assert_eq!(never, Release::Back, "it is recorded, because answers and log say it");
     check(&returned(SINCE), Some(&node("Ready", "new", "False")), late, "Keep(RebootedNotReady)");
     check(&holder(true, false), Some(&node("Ready", "new", "True")), SINCE, "Free(Rebooted)");
     check(&holder(true, true), Some(&node("Rebooting", "old", "True")), SINCE, "RestoreFirst");
@@ -111,6 +113,19 @@ fn a_slot_is_freed_only_on_evidence() {
     check(&holder(false, true), Some(&node("Ready", "old", "True")), SINCE, "Free(CheckedIn)");
     check(&holder(false, true), Some(&node("Ready", "old", "Unknown")), SINCE + 299, "Keep(CheckedInNotReady)");
     check(&holder(false, true), Some(&node("Ready", "old", "Unknown")), SINCE + 300, "Free(NotReady)");
+}
+
+/// The slot was adopted, or the kubelet had not reported for long: the boot that the Node shows may be the one of the approval.
+#[test]
+fn a_check_in_proves_no_reboot_if_the_boot_of_the_approval_is_not_known() {
+    let reported = |second| Node { heartbeat: Some(at(second)), ..node("Ready", "new", "True") };
+    let (mut adopted, mut unsure) = (holder(true, true), holder(true, true));
+    adopted.approved.as_mut().unwrap().boot.clear();
+    unsure.approved.as_mut().unwrap().unsure = true;
+    for holder in [adopted, unsure] {
+        check(&holder, Some(&reported(SINCE + 1)), SINCE + 119, "Keep(Unreported)");
+        check(&holder, Some(&reported(SINCE - 1)), SINCE + 120, "Free(CheckedIn)");
+    }
 }
 
 /// The condition of a kubelet that is down stays `True` until the node lifecycle controller notices.
@@ -143,7 +158,11 @@ fn a_node_that_was_never_approved_gives_its_slot_back() {
     check(&asking, Some(&not_ready(late - 300)), late, "Free(NotReady)");
     let just_taken = Holder { since: at(late), ..asking.clone() };
     check(&just_taken, Some(&not_ready(SINCE)), late + 299, "Keep(Draining)");
-    check(&asking, Some(&node("Rebooting", "old", "Unknown")), late, "Keep(Draining)");
+    // Without a time, or with one from a machine whose clock is ahead, it is not Ready since the slot was taken.
+    for unknown in [node("Rebooting", "old", "Unknown"), not_ready(late + 100_000)] {
+        check(&Holder { since: at(late - 299), ..asking.clone() }, Some(&unknown), late, "Keep(Draining)");
+        check(&Holder { since: at(late - 300), ..asking.clone() }, Some(&unknown), late, "Free(NotReady)");
+    }
     // Marked Ready by hand, or never marked.
     check(&unapproved, Some(&node("Ready", "old", "True")), SINCE + 59, "Keep(DrainingSoon)");
     check(&unapproved, Some(&node("Ready", "old", "True")), SINCE + 61, "Free(NeverMarked)");
@@ -252,7 +271,10 @@ fn a_holder_says_why_it_still_holds_its_slot() {
     let blocked = BlockedDrain { since: at(SINCE), by: String::new() };
     let report = DrainReport { blocked: Some(blocked), ..DrainReport::first("r", at(SINCE)) };
     let without_details = Holder { drain: Some(report), ..holder(false, false) };
+    let mut unsure = holder(true, false);
+    unsure.approved.as_mut().unwrap().unsure = true;
     for (holder, says) in [
+        (unsure, "approved at 1970-01-01T00:16:40Z or before; whether it has rebooted since is not known"),
         (holder(false, false), "being drained"),
         (Holder { drain, ..holder(false, false) }, "being drained, blocked since 1970-01-01T00:16:40Z: it has 1 pod left"),
         (without_details, "being drained, blocked since 1970-01-01T00:16:40Z"),

@@ -216,12 +216,21 @@ fn a_request_from_before_the_reboot_approves_no_other() {
     check(next("0", second), "read Pods");
 }
 
-/// A check-in may come before the kubelet reports the boot; then another boot later proves no reboot.
+/// A check-in may come before the kubelet reports the boot; then another boot later proves no reboot. The report must be later than the
+/// check-in, because the machine may have failed and started once more since.
 #[test]
 fn a_new_term_trusts_the_boot_only_if_it_is_another_one_than_before() {
     let fixture = Fixture::approved();
-    for (boot, unsure, trusts) in [("another", false, true), ("0", false, false), ("another", true, false)] {
-        let node = Node { boot_id: boot.to_owned(), ..in_service() };
+    let second = SignedDuration::from_secs(1);
+    for (boot, unsure, heartbeat, trusts) in [
+        ("another", false, None, true),
+        ("another", false, Some(second), true),
+        ("another", false, Some(-second), false),
+        ("0", false, Some(second), false),
+        ("another", true, Some(second), false),
+    ] {
+        let heartbeat = heartbeat.map(|since| fixture.now.clock + since);
+        let node = Node { boot_id: boot.to_owned(), heartbeat, ..in_service() };
         let checked_in = fixture.checked_in();
         let state = if unsure { checked_in.state.doubt_boot(&uid("n0")) } else { checked_in.state };
         let observed = fixture.looked(Lock { state, ..fixture.lock() }, &[], Vec::new());
