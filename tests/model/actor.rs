@@ -1,6 +1,6 @@
 //! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
-use reboot_manager::cluster::{Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, Status, Uid};
+use reboot_manager::cluster::{Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, ReadyCondition, Status, Uid};
 use reboot_manager::lock::{Holder, LockState, Place};
 use reboot_manager::reboot::{
     Caller, Change, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, reconcile, steady_state,
@@ -18,6 +18,8 @@ pub(crate) enum Work {
     SteadyState(Caller),
     /// A reconciler, with a node that it saw marked.
     Orphan(NodeName, Uid),
+    /// A reconciler, with a node that is recorded as waiting and did not take a slot that was free for long.
+    Waiter(Uid),
 }
 
 impl Work {
@@ -25,7 +27,7 @@ impl Work {
     pub(crate) fn uid(&self) -> &Uid {
         match self {
             Self::PreReboot(caller) | Self::SteadyState(caller) => &caller.uid,
-            Self::Holder(uid) | Self::Orphan(_, uid) => uid,
+            Self::Holder(uid) | Self::Orphan(_, uid) | Self::Waiter(uid) => uid,
         }
     }
 
@@ -82,19 +84,28 @@ impl Actor {
         };
         let times = &stage.rules.times;
         let next = match &self.work {
-            Work::PreReboot(caller) => Some(match pre_reboot::next(caller, &self.observed, &stage.rules, now) {
-                // As if no request were held: its agent asks again.
-                Step::Wait(Wait::Slot(wait)) => Step::Answer(Outcome::Refused(wait.refusal)),
-                step => step,
-            }),
+            Work::PreReboot(caller) => {
+                Some(match pre_reboot::next(&mutations::arrived(stage.setup.mutation, caller, now), &self.observed, &stage.rules, now) {
+                    // As if no request were held: its agent asks again.
+                    Step::Wait(Wait::Slot(wait)) => Step::Answer(Outcome::Refused(wait.refusal)),
+                    step => step,
+                })
+            }
             Work::SteadyState(caller) => Some(steady_state::next(caller, &self.observed, times, now)),
             Work::Holder(uid) => of_reconciler(reconcile::holder(uid, &self.observed, times, now.clock)),
             Work::Orphan(name, uid) => of_reconciler(reconcile::orphan(name, uid, &self.observed, now.clock)),
+            Work::Waiter(_) => of_reconciler(reconcile::waiter(&self.observed, stage.rules.capacity, now.clock)),
         };
         match stage.setup.mutation {
             None => next,
             Some(mutation) => mutations::of(mutation, self, next, now),
         }
+    }
+
+    /// Reports whether the node has checked in under the lock as last read.
+    pub(crate) fn has_checked_in(&self) -> bool {
+        let holder = self.observed.lock.as_ref().and_then(|lock| lock.value.state.holder(self.work.uid()));
+        holder.is_some_and(|holder| holder.checked_in.is_some())
     }
 
     /// Takes in what was read or written.
@@ -141,11 +152,13 @@ impl Actor {
             Work::SteadyState(_) => format!("{late}steady-state of {node}"),
             Work::Holder(_) => format!("reconcile, holder {node}"),
             Work::Orphan(..) => format!("reconcile, marked {node}"),
+            Work::Waiter(_) => format!("reconcile, waiting {node}"),
         }
     }
 }
 
-/// Returns the actors of one round of a reconciler: one for each holder of a slot, and one for each marked node.
+/// Returns the actors of one round of a reconciler: one for each holder of a slot, for each marked node, and for each that seems to have
+/// stopped asking.
 pub(crate) fn reconcilers(stage: &Stage, world: &World) -> Vec<Actor> {
     let holders = if world.annotation_lost { &[][..] } else { &world.lock.state.holders[..] };
     let of_holder = |holder: &Holder| {
@@ -157,7 +170,14 @@ pub(crate) fn reconcilers(stage: &Stage, world: &World) -> Vec<Actor> {
         let is_marked = meta.record.is_some() || (meta.status == Status::Rebooting && !stage.is_ours(machine));
         is_marked.then(|| Actor::new(Work::Orphan(meta.name.clone(), meta.uid.clone()), machine, world))
     };
-    holders.iter().filter_map(of_holder).chain((0..stage.names.len()).filter_map(of_node)).collect()
+    let room = stage.rules.capacity.room(holders);
+    let of_waiter = |place: Place| {
+        let is_abandoned = world.lock.state.is_abandoned(place.since, room, stage.now(world).clock);
+        let machine = stage.names.iter().position(|name| *name == place.node).filter(|_| is_abandoned && !world.annotation_lost)?;
+        Some(Actor::new(Work::Waiter(world.node(machine)?.meta.uid.clone()), machine, world))
+    };
+    let of_nodes = (0..stage.names.len()).filter_map(of_node);
+    holders.iter().filter_map(of_holder).chain(of_nodes).chain(queue(world).into_iter().filter_map(of_waiter)).collect()
 }
 
 /// The answer of the API server to a question, as things are now.
@@ -188,7 +208,10 @@ pub(crate) fn fleet(stage: &Stage, world: &World, shown: u8) -> FleetFacts {
 /// The nodes that wait, as they are now: a late view of them only changes whose turn it is.
 fn queue(world: &World) -> Vec<Place> {
     let waiting = |node: &Node| node.meta.waiting.clone().filter(|waiting| ["queued", "slots_taken"].contains(&waiting.reason.as_str()));
-    let place = |node: &Node| Some(Place { since: waiting(node)?.since, node: node.meta.name.clone() });
+    let place = |node: &Node| {
+        let could_take = node.readiness != ReadyCondition::NotReady;
+        could_take.then(|| Some(Place { since: waiting(node)?.since, node: node.meta.name.clone() })).flatten()
+    };
     let mut queue: Vec<Place> = world.machines.iter().filter_map(|machine| place(machine.node.as_ref()?)).collect();
     queue.sort_unstable();
     queue

@@ -34,12 +34,14 @@ impl Moves<'_> {
         if may.left(Event::NodeDeletion) + may.left(Event::LoneNotFound) > 0 {
             self.add(format_args!("a quarter of an hour passes"), |world| pass(world, 15));
         }
-        // The boot of an adopted slot is not known, so its check-in counts two minutes later.
+        // If the boot of an approval is not known, the check-in counts two minutes later.
         let is_back = |holder: &Holder| holder.checked_in.is_some();
-        if self.world.lease_deleted && self.world.actors.is_empty() && self.world.lock.state.holders.iter().any(is_back) {
+        let is_in_doubt = self.world.lease_deleted || may.left(Event::Crash) > 0;
+        if is_in_doubt && self.world.actors.is_empty() && self.world.lock.state.holders.iter().any(is_back) {
             self.add(format_args!("two minutes pass"), |world| pass(world, 2));
         }
-        if self.stage.setup.gives_back {
+        let setup = &self.stage.setup;
+        if setup.gives_back && (!setup.may_fail() || self.world.actors.is_empty()) {
             self.add(format_args!("an hour passes"), |world| pass(world, 61));
         }
         self.of_others();
@@ -53,7 +55,12 @@ impl Moves<'_> {
         if state.is_unreported() {
             self.add(format_args!("{name}: its kubelet reports the boot"), |world| report(world, machine));
         }
-        if state.client != Client::Back {
+        if state.client != Client::Approved && state.failure == Failure::None {
+            self.event(Event::Crash, format_args!("{name}: crashes and starts again"), |world| {
+                start_again(world, machine, stage.setup.prompt)
+            });
+        }
+        if state.client != Client::Back && !state.failure.ends_agent() {
             self.event(Event::Restart, format_args!("{name}: its agent is restarted without a reboot"), |world| {
                 hang_up(world, machine);
                 world.machine(machine).client = Client::Back;
@@ -94,11 +101,12 @@ impl Moves<'_> {
             return;
         }
         let is_approved = state.client == Client::Approved;
-        let failures: [(Event, Failure, bool, &str); 5] = [
+        let failures: [(Event, Failure, bool, &str); 6] = [
             (Event::Departure, Failure::Departed, true, "its agent stops for good"),
             (Event::Obstruction, Failure::Obstructed, state.pods > 0, "its pods can no longer be evicted"),
             (Event::KubeletFailure, Failure::KubeletDown, true, "its kubelet stops for good"),
             (Event::FailedReboot, Failure::CannotReboot, is_approved, "its reboot fails"),
+            (Event::PowerLoss, Failure::PoweredOff, true, "it loses its power for good"),
             (Event::Removal, Failure::Removed, true, "the machine is removed"),
         ];
         for (event, failure, is_possible, what) in failures {
@@ -198,11 +206,17 @@ fn mark(world: &mut World, machine: usize, status: Status) {
 /// A machine is not back within a minute of its last request, and a request that has not come to its decision by then is
 /// given up (`coordinator::perform`); one that waits for its drain has a term, by which it is recognised.
 pub(crate) fn reboot(world: &mut World, machine: usize, prompt: bool) {
+    let state = world.machine(machine);
+    state.wants = state.wants.saturating_sub(1);
+    start_again(world, machine, prompt);
+}
+
+/// The machine starts again, with or without an approval.
+fn start_again(world: &mut World, machine: usize, prompt: bool) {
     hang_up(world, machine);
     end_long_requests(world, |at| at == machine);
     let state = world.machine(machine);
     state.client = Client::Back;
-    state.wants = state.wants.saturating_sub(1);
     state.boots += 1;
     if prompt && world.machines[machine].is_unreported() {
         report(world, machine);
@@ -220,9 +234,14 @@ fn befall(stage: &Stage, world: &mut World, machine: usize, failure: Failure) {
     match failure {
         Failure::None | Failure::Obstructed => {}
         Failure::Departed => hang_up(world, machine),
-        Failure::KubeletDown => world.change_node(machine, |node| {
-            (node.readiness, node.readiness_since) = (ReadyCondition::NotReady, Some(now));
-        }),
+        Failure::KubeletDown | Failure::PoweredOff => {
+            if failure.ends_agent() {
+                hang_up(world, machine);
+            }
+            world.change_node(machine, |node| {
+                (node.readiness, node.readiness_since) = (ReadyCondition::NotReady, Some(now));
+            });
+        }
         // Its agent asks again: see `moves::of_agent`.
         Failure::CannotReboot => ask_again(world, machine),
         Failure::Removed => {

@@ -99,6 +99,7 @@ impl<'a> Key<'a> {
             minutes: _,
             moment: _,
             versions: _,
+            slots: _,
             broken,
         } = self.world;
         may.0.into_iter().for_each(|left| self.number(left));
@@ -236,7 +237,7 @@ impl<'a> Key<'a> {
 
     fn lock_state(&mut self, state: &LockState) {
         // No actor here writes fields of a later version.
-        let LockState { last_term, holders, deferrals, freed, passed: _, slots: _, extra: _ } = state;
+        let LockState { last_term, holders, deferrals, freed, passed, slots: _, extra: _ } = state;
         self.term(*last_term);
         for Deferral { node, reason: _, count, since: _, until, detail: _ } in deferrals {
             self.text(node.as_str());
@@ -251,6 +252,13 @@ impl<'a> Key<'a> {
             key.age(*freed, &[11]);
             key.number(key.arrived.is_some_and(|arrived| arrived < *freed));
         });
+        if matters {
+            let waiting = self.world.machines.iter().filter_map(|machine| machine.node.as_ref()?.meta.waiting.as_ref());
+            for Waiting { since, reason: _ } in waiting {
+                self.number(passed.is_some_and(|passed| *since <= passed));
+                self.number(freed.is_some_and(|freed| *since < freed));
+            }
+        }
         self.number(holders.len());
         for holder in holders {
             // Its group, role and machine-id are those of its node.
@@ -338,6 +346,7 @@ impl<'a> Key<'a> {
             Work::Holder(_uid) => self.number(0),
             // Its name is that of its machine.
             Work::Orphan(_name, _uid) => self.number(1),
+            Work::Waiter(_uid) => self.number(4),
             // A request that waited when a slot was freed gives way for a shorter time: see the lock.
             Work::PreReboot(Caller { node: _, uid: _, id: _, group: _, arrived }) => {
                 self.number(2);

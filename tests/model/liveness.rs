@@ -61,7 +61,7 @@ pub(crate) struct Ways {
     pub(crate) persons: BTreeMap<Person, usize>,
 }
 
-/// The way from a state.
+/// The way from a state. If it ends with a person, until no further machine gets what it wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Way {
     rounds: u8,
@@ -106,14 +106,15 @@ fn limit(setup: &Setup) -> i64 {
         Event::Obstruction | Event::HandMark => Times::DEFAULT.stalled,
         Event::Departure => Times::DEFAULT.silent,
         Event::FailedReboot => Times::DEFAULT.not_rebooted,
-        Event::KubeletFailure => Times::DEFAULT.not_ready,
+        Event::KubeletFailure | Event::PowerLoss => Times::DEFAULT.not_ready,
         Event::NodeDeletion | Event::Removal => Times::DEFAULT.missing,
         Event::Silence => Times::DEFAULT.no_check_in,
+        // The node itself, which could be drained by then, must wait.
+        Event::Standstill => Times::DEFAULT.back_off,
         _ => None,
     };
-    let possible = Event::ALL.iter().filter(|(event, _)| setup.may.left(*event) > 0);
-    let longest = possible.filter_map(|(event, _)| given_back(*event)).max().map_or(0, |time| time.as_mins());
-    (reboots * ROUNDS_OF_REBOOT + 1) * ROUND + longest
+    let time = |event| given_back(event).map_or(0, |time| time.as_mins() * i64::from(setup.may.left(event)));
+    (reboots * ROUNDS_OF_REBOOT + 1) * ROUND + Event::ALL.iter().map(|(event, _)| time(*event)).sum::<i64>()
 }
 
 impl Stage {
@@ -125,7 +126,7 @@ impl Stage {
     fn follow_here(&self, from: &World, ways: &mut Ways) -> Result<Way, (String, Vec<String>)> {
         let mut last = Round::default();
         let mut world = self.start(from, &mut last);
-        let mut path: Vec<([u8; 16], u16)> = Vec::new();
+        let mut path: Vec<([u8; 16], u16, bool)> = Vec::new();
         let begun = last.moves;
         if let Some(broken) = self.wrong(&world) {
             return Err((broken, self.show_way(from, 0)));
@@ -138,7 +139,7 @@ impl Stage {
             if let Some(way) = ways.known.get(&key) {
                 break *way;
             }
-            if path.len() == ROUNDS_MAX || path.iter().any(|(before, _)| *before == key) {
+            if path.len() == ROUNDS_MAX || path.iter().any(|(before, ..)| *before == key) {
                 match self.person(&world, &last.refusals) {
                     Some(person) => break Way { person: Some(person), ..Way::default() },
                     None => {
@@ -148,32 +149,37 @@ impl Stage {
                 }
             }
             last = Round::default();
+            let done = self.done(&world);
             self.round(&mut world, &mut last);
-            path.push((key, last.moves));
+            path.push((key, last.moves, self.done(&world) != done));
             if let Some(broken) = self.wrong(&world) {
                 return Err((broken, self.show_way(from, path.len())));
             }
         };
-        for (key, moves) in path.into_iter().rev() {
-            way = Way { rounds: way.rounds + 1, moves: way.moves + moves, ..way };
+        for (key, moves, is_progress) in path.into_iter().rev() {
+            let counts = way.person.is_none() || is_progress || way.rounds > 0;
+            way = Way { rounds: way.rounds + u8::from(counts), moves: way.moves + moves, ..way };
             ways.known.insert(key, way);
         }
         way.moves += begun;
         for person in way.person.into_iter().chain(from.annotation_lost.then_some(Person::LeaseUnreadable)) {
             *ways.persons.entry(person).or_default() += 1;
         }
-        if way.person.is_none() {
-            ways.longest = ways.longest.max(way);
-        }
+        ways.longest = ways.longest.max(way);
         Ok(way)
     }
 
-    /// Returns what is wrong with the `way` from `from` if it takes too long, and its steps.
-    pub(crate) fn too_long(&self, from: &World, way: Way) -> Option<(String, Vec<String>)> {
-        let limit = limit(&self.setup);
+    /// Returns what is wrong with the `way` from `from` if it takes longer than `times` the limit, and its steps.
+    pub(crate) fn too_long(&self, from: &World, way: Way, times: i64) -> Option<(String, Vec<String>)> {
+        let limit = limit(&self.setup) * times;
         let broken = || format!("the way to an end takes {} minutes, and must not take more than {limit}", way.minutes());
         let stage = self.giving_back.as_deref().unwrap_or(self);
-        (way.person.is_none() && way.minutes() > limit).then(|| (broken(), stage.show_way(from, way.rounds.into())))
+        (way.minutes() > limit).then(|| (broken(), stage.show_way(from, way.rounds.into())))
+    }
+
+    /// Counts the machines that have all reboots that they want, or do not work.
+    fn done(&self, world: &World) -> usize {
+        world.machines[..self.setup.nodes].iter().filter(|machine| machine.is_done()).count()
     }
 
     /// Reports whether each agent that works has all reboots that it wants, no node holds a slot but those that have failed, and no node
@@ -201,7 +207,7 @@ impl Stage {
             let node = machine.node.as_ref()?;
             let approved = world.lock.state.holder(&node.meta.uid).filter(|holder| holder.approved.is_some());
             let (is_approved, is_known) = (approved.is_some(), approved.is_none_or(Holder::knows_boot));
-            let is_silent = machine.failure == Failure::Departed || (machine.client == Client::Up && machine.wants == 0);
+            let is_silent = machine.failure.ends_agent() || (machine.client == Client::Up && machine.wants == 0);
             let is_down = node.readiness == ReadyCondition::NotReady;
             let asks = machine.client == Client::Up && machine.wants > 0 && machine.works();
             if is_approved && is_down {
@@ -219,7 +225,8 @@ impl Stage {
             }
         };
         let holds = |at: &usize| world.machines[*at].node.as_ref().is_some_and(|node| world.lock.state.holder(&node.meta.uid).is_some());
-        let leaks = |at: &usize| holds(at) && world.machines[*at].works() && world.machines[*at].is_done() && person(*at).is_none();
+        // Only a node that still asks holds a slot for a time.
+        let leaks = |at: &usize| holds(at) && world.machines[*at].is_done() && person(*at).is_none();
         if (0..self.setup.nodes).any(|at| leaks(&at)) {
             return None;
         }
@@ -340,7 +347,7 @@ impl Round {
     /// The agent asks, or checks in.
     fn ask(&mut self, stage: &Stage, world: &mut World, at: usize) {
         let machine = &world.machines[at];
-        let is_gone = [Failure::Departed, Failure::Removed].contains(&machine.failure) || machine.node.is_none();
+        let is_gone = machine.failure.ends_agent() || machine.node.is_none();
         let caller = stage.caller(world, at);
         let work = match machine.client {
             _ if is_gone => return,
@@ -421,6 +428,6 @@ impl Machine {
 
     /// Reports whether the pods go when they are evicted.
     fn drains(&self) -> bool {
-        ![Failure::Obstructed, Failure::KubeletDown].contains(&self.failure)
+        self.failure != Failure::Obstructed && !self.failure.ends_kubelet()
     }
 }

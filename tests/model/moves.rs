@@ -228,7 +228,7 @@ impl Moves<'_> {
         let waits = self.world.actors.iter().any(|actor| actor.heard && actor.machine == machine);
         let room = self.world.actors.iter().filter(|actor| actor.work.is_request()).count() < stage.setup.requests;
         let client = state.client;
-        if state.failure == Failure::Departed {
+        if state.failure.ends_agent() {
             return;
         }
         let asks = match client {

@@ -1,10 +1,12 @@
 //! Our own rules, broken on purpose, each in one place: the checker must find out.
 
+use std::borrow::Cow;
+
 use jiff::SignedDuration;
 use reboot_manager::cluster::{Before, NodePatch};
 use reboot_manager::fleetlock::Kind;
 use reboot_manager::lock::{FreeReason, LockState};
-use reboot_manager::reboot::{Change, Fact, Lock, LockChange, NodeChange, Now, Outcome, Step};
+use reboot_manager::reboot::{Caller, Change, Fact, Lock, LockChange, NodeChange, Now, Outcome, Step};
 
 use crate::actor::{Actor, Work};
 use crate::setup::{Event, FAILING, OLDER, ONE, PAIR, Setup};
@@ -28,6 +30,8 @@ pub(crate) enum Mutation {
     /// Takes every cordon for its own.
     ForgetsWhoseCordonItIs,
     IgnoresTheControlPlane,
+    /// Keeps the slot of a node that was never approved, has checked in, and is not Ready.
+    KeepsTheCheckedIn,
     MarksWithoutCordon,
     /// Keeps the slot of an approved node whose Node is gone.
     NeverFreesTheMissing,
@@ -41,7 +45,7 @@ pub(crate) enum Mutation {
     NeverGivesUp,
     /// After a conflict continues with what it had read.
     NeverLooksAgain,
-    /// Keeps a free slot for a node that has waited longer, and has stopped asking.
+    /// Keeps a free slot for a node that has waited longer, and has stopped asking; and leaves its record.
     NeverPassesTheAbsent,
     /// A check-in counts although the node was approved since.
     NeverSuperseded,
@@ -55,6 +59,8 @@ pub(crate) enum Mutation {
     RestoresSchedulable,
     /// Restores a node that has not checked in for long without a write of the Lease.
     RestoresWithoutACheckIn,
+    /// Serves a request from before a reboot as if it had come after it.
+    ServesOlderRequests,
     TakesALostAnnotationForAnEmptyLock,
     TakesBeyondTheSlots,
     WithholdsSlots,
@@ -66,6 +72,7 @@ pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSl
     let older = OLDER.with([(Event::Older, 1)]);
     let plane = Setup { slots: 2, control_plane: true, ..PAIR };
     let time = Setup { time: true, ..ONE };
+    let older_request = Setup { pods: 1, prompt: true, gives_back: true, reconcilers: 0, ..ONE };
     let again = Setup { requests: 1, reboots: 2, prompt: true, gives_back: true, ..ONE }.with([(Event::Silence, 1)]);
     [
         (Mutation::ApprovesByAnOldList, ONE.with([(Event::Arrival, 1)]), "with pods left"),
@@ -77,6 +84,7 @@ pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSl
         (Mutation::FreesWhenTheNodeIsGone, ONE.with([(Event::LoneNotFound, 1)]), "has no slot any more"),
         (Mutation::ForgetsWhoseCordonItIs, cordoned, "the administrator's cordon"),
         (Mutation::IgnoresTheControlPlane, plane, "may reboot at once"),
+        (Mutation::KeepsTheCheckedIn, FAILING.with([(Event::Restart, 1), (Event::KubeletFailure, 1)]), "no way to an end"),
         (Mutation::MarksWithoutCordon, ONE, "no way to an end"),
         (Mutation::NeverFreesTheMissing, FAILING.with([(Event::Removal, 1)]), "no way to an end"),
         (Mutation::NeverFreesTheNotReady, FAILING.with([(Event::KubeletFailure, 1)]), "the way to an end takes"),
@@ -91,6 +99,7 @@ pub(crate) fn table() -> [(Mutation, Setup, &'static str); Mutation::WithholdsSl
         (Mutation::RestoresHolders, ONE, "not cordoned"),
         (Mutation::RestoresSchedulable, cordoned, "the administrator's cordon"),
         (Mutation::RestoresWithoutACheckIn, again, "not cordoned"),
+        (Mutation::ServesOlderRequests, older_request.with([(Event::SecondCall, 1), (Event::Silence, 1)]), "PROMISE BROKEN"),
         (Mutation::TakesALostAnnotationForAnEmptyLock, PAIR.with([(Event::LostAnnotation, 1)]), "PROMISE BROKEN"),
         // Two other rules protect this one: the slot is seen to be one too many, and the mark of the other node is seen.
         (Mutation::TakesBeyondTheSlots, PAIR, "nothing"),
@@ -113,6 +122,11 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
             patch.record.iter_mut().for_each(|record| record.before = Before::Schedulable);
             node_change(why, patch)
         }
+        (M::KeepsTheCheckedIn, Some(Step::Change(Change::Lock { why: LockChange::Free(FreeReason::NotReady), .. })))
+            if actor.has_checked_in() =>
+        {
+            None
+        }
         (M::MarksWithoutCordon, Some(Step::Change(Change::Node { why: why @ (NodeChange::Mark | NodeChange::MarkAgain), patch }))) => {
             node_change(why, NodePatch { unschedulable: None, ..patch })
         }
@@ -124,6 +138,7 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
         {
             Some(Step::Answer(Outcome::refused(Kind::Queued, "")))
         }
+        (M::NeverPassesTheAbsent, Some(Step::Change(_))) if matches!(actor.work, Work::Waiter(_)) => None,
         (M::RestoresWithoutACheckIn, Some(Step::Change(Change::Lock { why: LockChange::NeverCheckedIn, .. }))) => {
             node_change(NodeChange::Restore, NodePatch::restore(actor.observed.node.as_ref()?.value.as_ref()?))
         }
@@ -161,6 +176,14 @@ pub(crate) fn pretended(mutation: Option<Mutation>, change: &Change, world: &Wor
             Some(Fact::Lock(Lock { state: next.clone(), version, written: Some(LockChange::Approve) }))
         }
         _ => None,
+    }
+}
+
+/// Returns the request as the mutation sees it.
+pub(crate) fn arrived(mutation: Option<Mutation>, caller: &Caller, now: Now) -> Cow<'_, Caller> {
+    match mutation {
+        Some(Mutation::ServesOlderRequests) => Cow::Owned(Caller { arrived: now.clock, ..caller.clone() }),
+        _ => Cow::Borrowed(caller),
     }
 }
 

@@ -50,7 +50,7 @@ impl Model for Stage {
 
     fn no_end(&self, world: &World, ways: &mut Ways) -> Option<(String, Vec<String>)> {
         match self.follow(world, ways) {
-            Ok(way) => self.too_long(world, way),
+            Ok(way) => self.too_long(world, way, 1),
             Err(wrong) => Some(wrong),
         }
     }

@@ -52,13 +52,14 @@ fn broken_rules_are_detected_at_random() {
             // Without it, another rule frees the slot later.
             Mutation::NeverFreesTheNotReady => continue,
             Mutation::DoesNotLookAgain | Mutation::DoesNotWaitForItsOwnWrite => Some(Event::Older),
-            Mutation::RestoresWithoutACheckIn => Some(Event::Standstill),
+            Mutation::RestoresWithoutACheckIn | Mutation::ServesOlderRequests => Some(Event::Standstill),
             Mutation::NeverFreesTheMissing
             | Mutation::NeverFreesTheReinstalled
             | Mutation::NeverFreesTheSilent
             | Mutation::NeverGivesUp
             | Mutation::NeverPassesTheAbsent
-            | Mutation::NeverWithdraws => Some(Event::Departure),
+            | Mutation::NeverWithdraws
+            | Mutation::KeepsTheCheckedIn => Some(Event::Departure),
             _ => None,
         };
         let found = TestRunner::new(config.clone()).run(&numbers(), |numbers| {
@@ -107,8 +108,8 @@ fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup
     if let Some(event) = beside {
         may.set([(event, 1 + often(2))]);
     }
-    let gives_back = beside == Some(Event::Standstill);
-    if gives_back {
+    let gives_back = beside == Some(Event::Standstill) || (beside == Some(Event::Departure) && often(3) > 0);
+    if beside == Some(Event::Standstill) {
         may.set([(Event::Silence, often(2))]);
     }
     never.iter().for_each(|event| may.set([(*event, 0)]));
@@ -188,7 +189,9 @@ impl Walk {
         if self.world.lease_deleted {
             return Ok(());
         }
-        let wrong = self.stage.follow(&self.world, &mut Ways::default()).err();
+        let followed = self.stage.follow(&self.world, &mut Ways::default());
+        // A node that fails takes its turn again after each pause, of which each is twice as long.
+        let wrong = followed.map_or_else(Some, |way| self.stage.too_long(&self.world, way, 2));
         wrong.map_or(Ok(()), |(broken, mut steps)| {
             self.trace.append(&mut steps);
             Err(broken)

@@ -114,6 +114,18 @@ walks! {
     two_nodes_of_which_one_is_reinstalled:
         Setup { requests: 2, ..FAILING }.with([(Silence, 1), (Death, 1)]),
         |small| Setup { reboots: 2, ..small };
+    two_nodes_that_give_their_slots_back_and_of_which_one_fails:
+        Setup { pods: 0, gives_back: true, ..FAILING }.with([(Departure, 1), (FailedReboot, 1), (KubeletFailure, 1), (PowerLoss, 1)]),
+        |small| Setup { reboots: 2, ..small }.with([(Removal, 1)]);
+    two_nodes_of_which_one_loses_its_power:
+        Setup { requests: 2, ..FAILING }.with([(PowerLoss, 1), (Fault, 1)]),
+        |small| small.with([(Death, 1)]);
+    two_nodes_of_which_one_crashes:
+        Setup { requests: 1, prompt: true, pods: 1, ..PAIR }.with([(Crash, 1)]),
+        |small| Setup { requests: 2, ..small }.with([(Death, 1)]);
+    one_node_that_crashes_in_the_middle_of_its_reboots:
+        Setup { requests: 1, pods: 1, prompt: true, ..ONE }.with([(Crash, 2)]),
+        |small| Setup { requests: 2, reboots: 2, ..small }.with([(Crash, 2), (SecondCall, 1)]);
     two_nodes_of_which_one_is_removed:
         Setup { requests: 2, ..FAILING }.with([(Removal, 1), (Death, 1)]),
         |small| small.with([(LoneNotFound, 1)]);
@@ -143,6 +155,7 @@ fn nodes_wait_for_a_person_only_where_one_must_act() {
         (PAIR.with([(LostAnnotation, 1)]), &[Person::LeaseUnreadable]),
         (FAILING.with([(Obstruction, 1)]), &[]),
         (FAILING.with([(FailedReboot, 1)]), &[]),
+        (FAILING.with([(PowerLoss, 1)]), &[Person::ApprovedAndNotReady]),
         (FAILING.with([(Removal, 1)]), &[]),
         (FAILING.with([(Silence, 1)]), &[]),
         (Setup { nodes: 1, reboots: 2, prompt: false, ..FAILING }.with([(Silence, 1)]), &[Person::BootUnknown]),

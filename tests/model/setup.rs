@@ -65,9 +65,11 @@ pub(crate) const ONE: Setup = Setup { nodes: 1, ..PAIR };
 pub(crate) const OLDER: Setup = Setup { older: Some("z"), late: true, ..ONE };
 
 impl Setup {
-    /// Reports whether a node may fail for good, and all that frees its slot is time.
+    /// Reports whether a node may fail for good, and all that frees its slot is time. Where time passes, an agent that never checks in is
+    /// no such failure.
     pub(crate) fn may_fail(&self) -> bool {
-        !self.gives_back && FAILURES.iter().any(|event| self.may.left(*event) > 0)
+        let lasts = |event: &Event| *event != Event::Silence || !self.gives_back;
+        FAILURES.iter().filter(|event| lasts(event)).any(|event| self.may.left(*event) > 0)
     }
 
     /// Lets each of these events happen that number of times.
@@ -116,8 +118,12 @@ pub(crate) enum Event {
     KubeletFailure,
     /// An approved node that cannot reboot, whose agent asks again and again.
     FailedReboot,
+    /// A machine that has lost its power for good.
+    PowerLoss,
     /// A machine that is removed for good, with its Node.
     Removal,
+    /// A machine that starts again without an approval.
+    Crash,
     /// A node that an administrator marks as rebooting by hand.
     HandMark,
     /// A reboot of the annotation-only manager's node.
@@ -148,7 +154,9 @@ impl Event {
         (Self::Obstruction, 0),
         (Self::KubeletFailure, 0),
         (Self::FailedReboot, 0),
+        (Self::PowerLoss, 0),
         (Self::Removal, 0),
+        (Self::Crash, 2),
         (Self::HandMark, 0),
         (Self::Older, 0),
     ];
@@ -159,8 +167,16 @@ impl Event {
 pub(crate) struct Allowance(pub(crate) [u8; Event::ALL.len()]);
 
 /// Failures of one node that last.
-pub(crate) const FAILURES: [Event; 7] =
-    [Event::Departure, Event::FailedReboot, Event::HandMark, Event::KubeletFailure, Event::Obstruction, Event::Removal, Event::Silence];
+pub(crate) const FAILURES: [Event; 8] = [
+    Event::Departure,
+    Event::FailedReboot,
+    Event::HandMark,
+    Event::KubeletFailure,
+    Event::Obstruction,
+    Event::PowerLoss,
+    Event::Removal,
+    Event::Silence,
+];
 
 impl Allowance {
     pub(crate) fn left(&self, event: Event) -> u8 {

@@ -45,8 +45,21 @@ pub(crate) enum Failure {
     KubeletDown,
     /// The machine cannot reboot.
     CannotReboot,
+    /// The machine has no power: neither its agent nor its kubelet runs.
+    PoweredOff,
     /// The machine is removed.
     Removed,
+}
+
+impl Failure {
+    /// Reports whether the agent never asks, reboots or checks in again.
+    pub(crate) fn ends_agent(self) -> bool {
+        matches!(self, Self::Departed | Self::PoweredOff | Self::Removed)
+    }
+
+    pub(crate) fn ends_kubelet(self) -> bool {
+        matches!(self, Self::KubeletDown | Self::PoweredOff)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -71,12 +84,12 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn may_reboot(&self) -> bool {
-        self.client == Client::Approved && ![Failure::Departed, Failure::CannotReboot, Failure::Removed].contains(&self.failure)
+        self.client == Client::Approved && !self.failure.ends_agent() && self.failure != Failure::CannotReboot
     }
 
     /// Reports whether the kubelet has not yet reported the current boot.
     pub(crate) fn is_unreported(&self) -> bool {
-        let reports = |node: &Node| node.boot_id != self.boots.to_string() && self.failure != Failure::KubeletDown;
+        let reports = |node: &Node| node.boot_id != self.boots.to_string() && !self.failure.ends_kubelet();
         self.node.as_ref().is_some_and(reports)
     }
 
@@ -121,6 +134,8 @@ pub(crate) struct World {
     /// Moves so far: each takes a moment, so everything written from now on is later than what was before.
     pub(crate) moment: i64,
     pub(crate) versions: u64,
+    /// `--slots` of all replicas.
+    pub(crate) slots: usize,
     /// The promise that the last move has broken.
     pub(crate) broken: Option<String>,
 }
@@ -199,6 +214,7 @@ impl Stage {
             minutes: 0,
             moment: 0,
             versions: 0,
+            slots: self.setup.slots,
             broken: None,
         }
     }
@@ -295,9 +311,10 @@ impl World {
                     Uid(format!("lease-{}", self.leases))
                 });
                 let version = Some(LeaseVersion { uid, version: ResourceVersion(self.versions.to_string()) });
-                self.lock = Rc::new(Lock { state: next.clone(), version: version.clone(), written: None });
+                let state = LockState { slots: Some(self.slots), ..next.clone() };
+                self.lock = Rc::new(Lock { state: state.clone(), version: version.clone(), written: None });
                 self.annotation_lost = false;
-                Some(Fact::Lock(Lock { state: next.clone(), version, written: Some(*why) }))
+                Some(Fact::Lock(Lock { state, version, written: Some(*why) }))
             }
             Change::Node { why, patch } => {
                 self.change_node(machine, |node| {
