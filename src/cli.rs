@@ -70,8 +70,8 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_SERVICE_NAME", value_name = "NAME", default_value = "reboot-manager")]
     pub service_name: String,
 
-    /// Number of nodes that may reboot at once, over all groups; from 1 to 200
-    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u16).range(1..=200))]
+    /// Number of nodes that may reboot at once, over all groups; from 1 to 220
+    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u16).range(1..=220))]
     pub slots: u16,
 
     /// A control-plane node waits while another one is unavailable: holds a slot, is marked Rebooting, is cordoned, or is not Ready

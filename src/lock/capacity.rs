@@ -3,7 +3,7 @@
 use super::Holder;
 
 /// Maximum number of slots, so that the lock fits into the annotations of a Lease.
-pub const SLOTS_MAX: u16 = 200;
+pub const SLOTS_MAX: u16 = 220;
 
 /// The slots of all groups together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -137,20 +137,19 @@ fn release_checked_in(holder: &Holder, checked_in: Timestamp, node: &Node, times
 
 fn release_approved(holder: &Holder, node: &Node, times: &Times, now: Timestamp) -> Release {
     let Some(approved) = &holder.approved else { return Release::Keep(KeepReason::MayReboot) };
-    if approved.boot == node.boot_id {
+    if approved.boot != node.boot_id && node.meta.is_in_service() && node.readiness != ReadyCondition::NotReady {
+        return Release::Free(FreeReason::Rebooted);
+    }
+    if !holder.is_proven_back(node) {
         let is_late = is_past(approved.at, Some(OVERDUE_AFTER), now);
         return Release::Keep(if is_late { KeepReason::ApprovedForLong } else { KeepReason::MayReboot });
     }
-    let is_known = holder.knows_boot();
-    let is_ready = node.readiness == ReadyCondition::Ready;
-    let ready_since = holder.returned.map(|returned| changed_since(node, now).map_or(returned, |since| since.max(returned)));
-    let is_silent = is_known && is_ready && ready_since.is_some_and(|since| is_past(since, times.no_check_in, now));
-    match (node.meta.is_in_service(), node.readiness != ReadyCondition::NotReady) {
-        (true, true) => Release::Free(FreeReason::Rebooted),
-        _ if is_known && holder.returned.is_none() => Release::Back,
-        (false, true) if is_silent => Release::CheckIn,
-        (false, true) => Release::Keep(KeepReason::NotCheckedIn),
-        (_, false) => Release::Keep(KeepReason::RebootedNotReady),
+    let Some(returned) = holder.returned else { return Release::Back };
+    let ready_since = changed_since(node, now).map_or(returned, |since| since.max(returned));
+    match node.readiness {
+        ReadyCondition::NotReady => Release::Keep(KeepReason::RebootedNotReady),
+        ReadyCondition::Ready if is_past(ready_since, times.no_check_in, now) => Release::CheckIn,
+        ReadyCondition::Ready | ReadyCondition::Absent => Release::Keep(KeepReason::NotCheckedIn),
     }
 }
 
@@ -327,7 +326,7 @@ impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ApprovedForLong => {
-                "was approved more than an hour ago and has not rebooted; it may still reboot, so only a person can decide"
+                "was approved more than an hour ago and is not known to have rebooted; it may still reboot, so only a person can decide"
             }
             Self::Blocked => "is being drained, and its drain is blocked",
             Self::CheckedInNotReady => "has checked in but is not Ready yet",

@@ -48,7 +48,7 @@ fn help_and_version_are_printed_and_end_well() {
 #[test]
 fn a_wrong_flag_is_named_and_nothing_starts() {
     refuses(&["--slot", "2"], 2, &["--slot", "--slots"]);
-    refuses(&["--slots", "0"], 2, &["--slots", "0 is not in 1..=200"]);
+    refuses(&["--slots", "0"], 2, &["--slots", "0 is not in 1..=220"]);
     refuses(&["--listen", "8080"], 2, &["--listen", "8080"]);
     refuses(&["--pre-reboot-wait", "50"], 2, &["--pre-reboot-wait", "such as 50s"]);
     refuses(&["--tls", "on"], 2, &["--tls", "off"]);

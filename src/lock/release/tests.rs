@@ -196,11 +196,12 @@ fn an_approved_node_that_is_back_and_does_not_check_in_is_restored_and_freed() {
     check(&returned, Some(&node("Ready", "new", "True")), back + 600, "Free(Rebooted)");
     let mut unsure = returned.clone();
     unsure.approved.as_mut().unwrap().unsure = true;
-    check(&unsure, Some(&ready(0)), back + 9_999, "Keep(NotCheckedIn)");
+    check(&unsure, Some(&ready(0)), back + 9_999, "Keep(ApprovedForLong)");
     // The boot of an adopted slot is not known.
     let adopted =
         Holder { approved: Some(crate::lock::Approved { at: at(SINCE), boot: String::new(), first: None, unsure: false }), ..returned };
-    check(&adopted, Some(&ready(0)), back + 9_999, "Keep(NotCheckedIn)");
+    check(&adopted, Some(&ready(0)), back, "Keep(MayReboot)");
+    check(&adopted, Some(&ready(0)), back + 9_999, "Keep(ApprovedForLong)");
 }
 
 #[test]
