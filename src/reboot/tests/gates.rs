@@ -94,9 +94,12 @@ fn a_control_plane_node_waits_only_for_another_unavailable_one() {
     let mut gate = Gate::new();
     assert_eq!(gate.says(), "", "its own cordon does not count");
     for (why, says) in [
-        (Unavailable::Cordoned, "n1 is cordoned"),
-        (Unavailable::NotReady, "n1 is not Ready"),
-        (Unavailable::Rebooting, "n1 is marked Rebooting"),
+        (Unavailable::Cordoned, "n1 is cordoned (`kubectl uncordon n1`"),
+        (Unavailable::NotReady, "n1 is not Ready (see `kubectl describe node n1`)"),
+        (
+            Unavailable::Rebooting,
+            "n1 is marked Rebooting (once it is back: `kubectl annotate node n1 --overwrite rebootmanager/status=Ready`)",
+        ),
     ] {
         gate.reads(plane("n1", Some(why)));
         assert!(gate.says().starts_with("control_plane_unavailable: node n0 must wait") && gate.says().contains(says), "{}", gate.says());
