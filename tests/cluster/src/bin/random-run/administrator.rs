@@ -64,6 +64,30 @@ impl Outsiders<'_> {
         }
     }
 
+    /// Marks a node that is in service as rebooting, over the version that was read.
+    pub(crate) fn mark(&mut self, name: &str, time: Duration) {
+        let is_in_service = |node: &Value| record(node).is_none() && status(node) != "Rebooting";
+        let Some(node) = self.world.node(name).filter(is_in_service) else { return };
+        if self.change(&node, set_status("Rebooting")) {
+            self.world.note(&format!("{name} is marked by hand for {time:?}"));
+            self.marked.push((name.to_owned(), Instant::now() + time));
+        }
+    }
+
+    /// Marks the nodes Ready whose time fits, unless the program has marked them since.
+    pub(crate) fn unmark(&mut self, fits: impl Fn(Instant) -> bool) {
+        let (over, left): (Vec<_>, _) = std::mem::take(&mut self.marked).into_iter().partition(|(_, until)| fits(*until));
+        self.marked = left;
+        let is_by_hand = |node: &Value| record(node).is_none() && status(node) == "Rebooting";
+        for (name, _) in over {
+            while let Some(node) = self.world.node(&name).filter(is_by_hand) {
+                if self.change(&node, set_status("Ready")) {
+                    self.world.note(&format!("{name} is marked Ready by hand"));
+                }
+            }
+        }
+    }
+
     /// Uncordons a draining node, or marks it Ready, over the version that was read. It is not changed once its drain is recorded, because
     /// then it may be approved.
     pub(crate) fn change_holder(&mut self, ready: bool) {
@@ -75,11 +99,7 @@ impl Outsiders<'_> {
         if cordoned.contains(name) {
             return;
         }
-        let change = if ready {
-            json!({"metadata": {"annotations": {"rebootmanager/status": "Ready"}}})
-        } else {
-            json!({"spec": {"unschedulable": false}})
-        };
+        let change = if ready { set_status("Ready") } else { json!({"spec": {"unschedulable": false}}) };
         if self.change(&node, change.clone()) {
             self.world.note(&format!("{name}: {change} by hand during its drain"));
         }
@@ -91,6 +111,14 @@ impl Outsiders<'_> {
         let name = node["metadata"]["name"].as_str().unwrap_or_default();
         self.world.cluster.admin.merge(&format!("/api/v1/nodes/{name}"), &change).status == 200
     }
+}
+
+fn status(node: &Value) -> &str {
+    node["metadata"]["annotations"]["rebootmanager/status"].as_str().unwrap_or_default()
+}
+
+fn set_status(status: &str) -> Value {
+    json!({"metadata": {"annotations": {"rebootmanager/status": status}}})
 }
 
 /// Reads the record of the cordon for a reboot.

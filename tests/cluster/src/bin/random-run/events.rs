@@ -18,6 +18,7 @@ pub(crate) enum Event {
     HandedOver,
     HungUpBeforeApproval,
     Lone404,
+    OtherRebooting,
     Silent,
     SlotToOtherReplica,
     Withdrawn,
@@ -26,7 +27,7 @@ pub(crate) enum Event {
 use Event::*;
 
 /// All events with their names.
-pub(crate) const EVENTS: [(Event, &str); 14] = [
+pub(crate) const EVENTS: [(Event, &str); 15] = [
     (EvictedTwice, "a pod was evicted twice in one term, because its controller brought it back"),
     (EarlyCheckIn, "a check-in of a machine that no Node names yet"),
     (HungUpBeforeApproval, "a client hung up during the drain, and its next answer was the approval"),
@@ -40,14 +41,16 @@ pub(crate) const EVENTS: [(Event, &str); 14] = [
     (DeletedAndFreed, "the Node of an approved node was deleted, and its slot freed"),
     (AnswerLost, "the write of an approval was done, and its answer lost"),
     (Lone404, "a 404 that is not of Kubernetes, on the Node of an approved holder"),
+    (OtherRebooting, "a node waited for one that was marked by hand"),
     (BothAtOnce, "both replicas wrote the Lease at once, and one got 409"),
 ];
 
 /// Log lines of the program that report an event.
-const LINES: [(Event, &str); 4] = [
+const LINES: [(Event, &str); 5] = [
     (Silent, "slot freed: it was never approved, and no longer asks"),
     (GivenUp, "slot freed: it was never approved, and its drain has made no progress"),
     (Withdrawn, "slot freed: it was approved, asks again and has not rebooted"),
+    (OtherRebooting, ": 404 other_rebooting: "),
     (DeletedAndFreed, "slot freed: its Node has been gone for too long"),
 ];
 

@@ -18,11 +18,13 @@ pub(crate) struct Outsiders<'a> {
     random: Random,
     /// Budgets that block nodes, and when each is removed.
     pub(crate) blocked: Vec<(String, Instant)>,
+    /// Nodes that are marked by hand, and when each is marked Ready.
+    pub(crate) marked: Vec<(String, Instant)>,
 }
 
 impl<'a> Outsiders<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
-        Self { world, random: Random::new(world.settings.seed, "outsiders"), blocked: Vec::new() }
+        Self { world, random: Random::new(world.settings.seed, "outsiders"), blocked: Vec::new(), marked: Vec::new() }
     }
 
     /// Disturbs until the quiet end, then undoes all faults.
@@ -40,10 +42,12 @@ impl<'a> Outsiders<'a> {
                 self.disturb();
             }
             self.unblock(|until| until <= Instant::now());
+            self.unmark(|until| until <= Instant::now());
             let pause = self.random.time(200, 1500);
             self.world.pause(pause);
         }
         self.unblock(|_| true);
+        self.unmark(|_| true);
         for at in [0, 1] {
             let proxy = &self.world.replica(at).proxy;
             proxy.watches().flow();
@@ -63,6 +67,7 @@ impl<'a> Outsiders<'a> {
             Event::Lone404 => self.answer_404(),
             Event::AnswerLost => self.lose_approval(),
             Event::EvictedTwice => self.change_holder(false),
+            Event::OtherRebooting => self.mark_at_random(),
             _ => self.disturb(),
         }
     }
@@ -73,7 +78,7 @@ impl<'a> Outsiders<'a> {
         let time = self.random.time(100, 4000);
         let number = usize::try_from(1 + self.random.below(NODES as u64)).unwrap_or(1);
         let watches = self.world.replica(at).proxy.watches();
-        match self.random.below(14) {
+        match self.random.below(15) {
             0 => self.restart(at, "KILL", time),
             1 => self.restart(at, "TERM", time),
             2 if self.world.settings.freezes => self.freeze(at, time),
@@ -89,8 +94,15 @@ impl<'a> Outsiders<'a> {
             10 => self.change_holder(true),
             11 => self.answer_404(),
             12 => self.lose_approval(),
+            13 => self.mark_at_random(),
             _ => self.replace_budget(),
         }
+    }
+
+    fn mark_at_random(&mut self) {
+        let number = usize::try_from(1 + self.random.below(NODES as u64)).unwrap_or(1);
+        let time = self.random.time(2_000, 10_000);
+        self.mark(&node_name(number), time);
     }
 
     fn restart(&self, at: usize, signal: &str, time: Duration) {
