@@ -17,6 +17,6 @@ pub use deferral::{DEFERRED_MAX, DeferReason, Deferral};
 pub use drain_report::{ASK_EVERY, BlockedDrain, DrainReport, DrainView, LastReport, Part, REPORT_EVERY};
 pub use queue::{Place, Turn, turn};
 pub use record::{HOLDERS, LeasePatch, Unreadable, patch, read};
-pub use release::{FreeReason, KeepReason, Release, is_searched_for, release};
+pub use release::{AHEAD_MAX, FreeReason, KeepReason, Release, is_searched_for, release};
 pub use slots::{Approved, Holder, LockState};
 pub use times::Times;

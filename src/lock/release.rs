@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::drain_report::ASK_EVERY;
 use super::times::is_past;
-use super::{BlockedDrain, DeferReason, Holder, LockState, Times};
+use super::{Approved, BlockedDrain, DeferReason, Holder, LockState, Times};
 use crate::cluster::{Node, ReadyCondition, Status, Uid};
 
 /// Maximum time between taking a slot and marking its node. A slot without a mark and without an approval after this time is left from a
@@ -17,6 +17,9 @@ const MARKING_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Time for which the slot of an approved node is kept after a check-in that may be in the same boot. Probably the agent was restarted. But
 /// its kubelet may not have reported the new boot yet, or the check-in was delayed and the node is about to reboot.
 const REPORTING_MAX: SignedDuration = SignedDuration::from_secs(120);
+
+/// Time by which the clock of a machine may be ahead. A later time in its conditions is not used.
+pub const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// Time after which a node that was approved and has not rebooted is logged as a warning.
 const OVERDUE_AFTER: SignedDuration = SignedDuration::from_hours(1);
@@ -97,6 +100,8 @@ pub enum KeepReason {
     NotCheckedIn,
     /// In another boot, and not Ready.
     RebootedNotReady,
+    /// Checked in, but the boot of its approval is not known.
+    Unproven,
     /// Checked in, but its Node still shows the boot of the approval.
     Unreported,
 }
@@ -130,7 +135,8 @@ fn release_checked_in(holder: &Holder, checked_in: Timestamp, node: &Node, times
         // The node is not missing because of a reboot, so its return is not awaited.
         (true, false) if holder.approved.is_none() && is_past(not_ready_since, times.not_ready, now) => Release::Free(FreeReason::NotReady),
         (true, false) => Release::Keep(KeepReason::CheckedInNotReady),
-        (true, true) if may_be_in_same_boot && !is_settled => Release::Keep(KeepReason::Unreported),
+        (true, true) if is_in_same_boot && !is_settled => Release::Keep(KeepReason::Unreported),
+        (true, true) if may_be_in_same_boot && !is_settled => Release::Keep(KeepReason::Unproven),
         (true, true) => Release::Free(if holder.never_checked_in { FreeReason::NeverCheckedIn } else { FreeReason::CheckedIn }),
     }
 }
@@ -153,10 +159,9 @@ fn release_approved(holder: &Holder, node: &Node, times: &Times, now: Timestamp)
     }
 }
 
-/// Returns the time of the last change of the Ready condition. A time in the future is from a machine whose clock is ahead, and is
-/// ignored.
+/// Returns the time of the last change of the Ready condition, unless the clock of the machine is far ahead.
 fn changed_since(node: &Node, now: Timestamp) -> Option<Timestamp> {
-    node.readiness_since.filter(|since| *since <= now)
+    node.readiness_since.filter(|since| since.duration_since(now) <= AHEAD_MAX)
 }
 
 fn release_unapproved(holder: &Holder, node: &Node, times: &Times, now: Timestamp) -> Release {
@@ -200,8 +205,8 @@ fn release_without_node(holder: &Holder, successors: [Option<&Node>; 2], times: 
         let is_settled = is_past(checked_in, Some(REPORTING_MAX), now);
         return if is_settled { Release::Free(FreeReason::CheckedInAndGone) } else { Release::Keep(KeepReason::MayReboot) };
     }
-    // An adopted slot has no boot, so no Node is known to be in another one.
-    let is_back = |node: &Node| !approved.boot.is_empty() && node.is_back_from(&approved.boot);
+    // If the boot of the approval is not known, no Node is known to be in another one.
+    let is_back = |node: &Node| holder.knows_boot() && node.is_back_from(&approved.boot);
     if successors.into_iter().flatten().any(is_back) {
         return Release::Free(FreeReason::Recreated);
     }
@@ -282,6 +287,9 @@ impl Holder {
         let until = |since: Timestamp, limit: Option<SignedDuration>| limit.and_then(|limit| since.checked_add(limit).ok());
         match (&self.approved, self.checked_in, self.missing_since, self.returned) {
             (_, Some(since), ..) if self.never_checked_in => format!("back, and put back in service at {since:.0} without a check-in"),
+            (Some(_), Some(checked_in), ..) if !self.knows_boot() => {
+                format!("checked in at {checked_in:.0}; its slot is kept for two minutes, and until its kubelet is Ready")
+            }
             (_, Some(checked_in), ..) => format!("checked in at {checked_in:.0}; its kubelet has not reported since that it is Ready"),
             (Some(_), _, Some(missing), _) => {
                 let until = until(missing, times.missing).map(|until| format!("until {until:.0} or ")).unwrap_or_default();
@@ -289,7 +297,10 @@ impl Holder {
             }
             (Some(_), _, _, Some(returned)) => format!("back since {returned:.0}, but not checked in"),
             (Some(approved), ..) if self.knows_boot() => format!("approved at {:.0} and not back yet", approved.at),
-            (Some(approved), ..) => format!("approved at {:.0} or before; whether it has rebooted since is not known", approved.at),
+            (Some(Approved { at, boot, .. }), ..) => {
+                let or_before = if boot.is_empty() { " or before" } else { "" };
+                format!("approved at {at:.0}{or_before}; whether it has rebooted since is not known")
+            }
             (None, ..) => match self.drain.as_ref().and_then(|drain| drain.blocked.as_ref()) {
                 // In a large lock the details are left out.
                 Some(BlockedDrain { since, by }) if by.is_empty() => format!("being drained, blocked since {since:.0}"),
@@ -336,7 +347,8 @@ impl fmt::Display for KeepReason {
             Self::MayReboot => "may reboot at any moment",
             Self::NotCheckedIn => "has rebooted but has not checked in",
             Self::RebootedNotReady => "has rebooted but is not Ready yet",
-            Self::Unreported => "has checked in, and nothing proves yet that it has rebooted",
+            Self::Unproven => "has checked in, and the boot of its approval is not known",
+            Self::Unreported => "has checked in but its kubelet has not reported another boot",
         })
     }
 }

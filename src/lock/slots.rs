@@ -257,6 +257,24 @@ mod tests {
         assert_eq!(lock.holder(&uid).unwrap().checked_in, None);
     }
 
+    /// A report of the kubelet is missing only after a check-in, and only for the same Node.
+    #[test]
+    fn a_new_term_after_a_check_in_is_unreported() {
+        let (name, uid) = (NodeName("a".to_owned()), |uid: &str| Uid(uid.to_owned()));
+        let held = LockState::default().take(&name, &uid("1"), &group(), now(1));
+        let is_unreported = |lock: &LockState, of: &str| lock.take(&name, &uid(of), &group(), now(3)).holder(&uid(of)).unwrap().unreported;
+        let checked_in = held.check_in(&uid("1"), now(2));
+        assert_eq!([is_unreported(&held, "1"), is_unreported(&checked_in, "1"), is_unreported(&checked_in, "2")], [false, true, false]);
+    }
+
+    #[test]
+    fn the_first_approval_is_of_the_same_boot_and_from_before_a_check_in() {
+        let uid = Uid("1".to_owned());
+        let held = LockState::default().take(&NodeName("a".to_owned()), &uid, &group(), now(1)).approve(&uid, "boot", now(2));
+        let first = |lock: &LockState, boot| lock.approve(&uid, boot, now(9)).holders[0].approved.as_ref().unwrap().first();
+        assert_eq!([first(&held, "boot"), first(&held, "other"), first(&held.check_in(&uid, now(3)), "boot")], [now(2), now(9), now(9)]);
+    }
+
     #[test]
     fn a_slot_is_free_since_the_first_of_them_was_freed() {
         let take = |lock: LockState, uid: &str| lock.take(&NodeName(uid.to_owned()), &Uid(uid.to_owned()), &group(), now(1));

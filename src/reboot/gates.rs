@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Caller, FleetFacts, Lock, Now, Observed, Outcome, Question, Reading, Rules, Step};
-use crate::cluster::{Member, Node, NodeName, ReadyCondition, STATUS, Unavailable, join_names};
+use crate::cluster::{CORDON, Member, Node, NodeName, ReadyCondition, STATUS, Unavailable, join_names};
 use crate::fleetlock::Kind;
-use crate::lock::{Holder, Times};
+use crate::lock::{AHEAD_MAX, Holder, Times};
 
 /// Time after which a node that is not Ready takes no slot. Without its kubelet its pods do not end, so it cannot be drained and would
 /// block the slot.
@@ -52,7 +52,7 @@ fn is_protected(node: &Node, rules: &Rules) -> bool {
 }
 
 fn not_ready(node: &Node, now: Timestamp) -> Option<Step> {
-    let is_short = node.readiness_since.is_some_and(|since| now.duration_since(since) < NOT_READY_MAX);
+    let is_short = node.readiness_since.is_some_and(|since| (-AHEAD_MAX..NOT_READY_MAX).contains(&now.duration_since(since)));
     if node.readiness != ReadyCondition::NotReady || is_short {
         return None;
     }
@@ -80,7 +80,8 @@ fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, times: &Times, c
             Unavailable::Cordoned => format!("{name} is cordoned (`kubectl uncordon {name}` puts it back in service)"),
             Unavailable::NotReady => format!("{name} is not Ready (see `kubectl describe node {name}`)"),
             Unavailable::Rebooting => {
-                format!("{name} is marked Rebooting (once it is back: `kubectl annotate node {name} --overwrite {STATUS}=Ready`)")
+                let cordon = if node.record.is_some() { format!(" {CORDON}-") } else { String::new() };
+                format!("{name} is marked Rebooting (once it is back: `kubectl annotate node {name} --overwrite {STATUS}=Ready{cordon}`)")
             }
         })
     });

@@ -72,8 +72,9 @@ impl From<Outcome> for Reply {
             Outcome::Settled(Settled::SlotKept(node, why)) => {
                 let once = match why {
                     KeepReason::CheckedInNotReady => "its kubelet is Ready",
+                    KeepReason::Unproven => "two minutes have passed",
                     KeepReason::Unreported => {
-                        "its kubelet has reported another boot, or two minutes have passed and its kubelet has reported again"
+                        "its kubelet has reported another boot, or has reported again two minutes after this check-in"
                     }
                     _ => "its reboot is known to be over",
                 };

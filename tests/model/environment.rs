@@ -35,9 +35,8 @@ impl Moves<'_> {
             self.add(format_args!("a quarter of an hour passes"), |world| pass(world, 15));
         }
         // If the boot of an approval is not known, the check-in counts two minutes later.
-        let is_back = |holder: &Holder| holder.checked_in.is_some();
-        let is_in_doubt = self.world.lease_deleted || may.left(Event::Crash) > 0;
-        if is_in_doubt && self.world.actors.is_empty() && self.world.lock.state.holders.iter().any(is_back) {
+        let is_unproven = |holder: &Holder| holder.checked_in.is_some() && holder.approved.is_some() && !holder.knows_boot();
+        if self.world.actors.is_empty() && self.world.lock.state.holders.iter().any(is_unproven) {
             self.add(format_args!("two minutes pass"), |world| pass(world, 2));
         }
         let setup = &self.stage.setup;
@@ -288,10 +287,12 @@ pub(crate) fn pass(world: &mut World, minutes: i64) {
     }
 }
 
-/// The kubelet reports the boot, which is evidence that the machine is back.
+/// The kubelet reports the boot. If it is a later one than that of the approval, the machine is back.
 pub(crate) fn report(world: &mut World, machine: usize) {
     let state = world.machine(machine);
-    state.came_back();
+    if state.has_rebooted() {
+        state.came_back();
+    }
     let boots = state.boots.to_string();
     world.change_node(machine, |node| node.boot_id = boots);
 }
@@ -307,11 +308,9 @@ fn delete_node(world: &mut World, machine: usize) {
 
 /// A boot that it reports is evidence that the machine is back, as [`report`] says.
 pub(crate) fn register(stage: &Stage, world: &mut World, machine: usize) {
-    let holder = world.lock.state.holders.iter().find(|holder| holder.node == stage.names[machine]);
-    let boot = holder.and_then(|holder| holder.approved.as_ref()).map(|approved| approved.boot.clone());
     let state = world.machine(machine);
     state.generation += 1;
-    state.out &= boot.is_none_or(|boot| boot == state.boots.to_string());
+    state.out &= !state.has_rebooted();
     state.node = Some(stage.node(machine, state.generation, state.boots, false));
     world.note_marks();
 }

@@ -136,11 +136,11 @@ impl<'a> Key<'a> {
     }
 
     fn machine(&mut self, at: usize, machine: &Machine) {
-        let Machine { node, client, pods, wants, cordoned, out, kept, boots, generation, failure } = machine;
+        let Machine { node, client, pods, wants, cordoned, out, kept, boots, approved_boots: _, generation, failure } = machine;
         for part in [*client as u8, *pods, *wants, *boots, *generation, *failure as u8] {
             self.number(part);
         }
-        for flag in [*cordoned, *out, *kept] {
+        for flag in [*cordoned, *out, *kept, (*out || *kept) && machine.has_rebooted()] {
             self.number(flag);
         }
         self.some(node.as_ref(), |key, node| key.node(at, node));
@@ -184,6 +184,7 @@ impl<'a> Key<'a> {
     /// A place in the queue: its order among all, and whether it is lost.
     fn place(&mut self, since: Timestamp) {
         self.number(self.world.lock.state.has_passed(since));
+        self.age(since, &[11]);
         self.time(self.stage.names.len(), since);
     }
 
@@ -297,7 +298,7 @@ impl<'a> Key<'a> {
             self.number(machine);
             self.text(&uid.0);
             self.term(*term);
-            self.age(*since, if gives_back { &[1, 2, 30] } else { &[1, 2] });
+            self.age(*since, if gives_back { &[1, 2, 5, 30] } else { &[1, 2] });
             self.some(approved.as_ref(), |key, approved| {
                 let Approved { at, boot, first: _, unsure } = approved;
                 key.number(*unsure);
@@ -307,7 +308,7 @@ impl<'a> Key<'a> {
                 }
                 key.text(boot);
             });
-            self.some(checked_in.as_ref(), |key, at| key.age(*at, &[1, 2]));
+            self.some(checked_in.as_ref(), |key, at| key.age(*at, &[1, 2, 5]));
             self.some(missing_since.as_ref(), |key, at| key.age(*at, &[15]));
         }
     }

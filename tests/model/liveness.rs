@@ -110,11 +110,17 @@ fn limit(setup: &Setup) -> i64 {
         Event::NodeDeletion | Event::Removal => Times::DEFAULT.missing,
         Event::Silence => Times::DEFAULT.no_check_in,
         // The node itself, which could be drained by then, must wait.
-        Event::Standstill => Times::DEFAULT.back_off,
+        Event::Standstill if setup.may_fail() => Times::DEFAULT.back_off,
         _ => None,
     };
-    let time = |event| given_back(event).map_or(0, |time| time.as_mins() * i64::from(setup.may.left(event)));
-    (reboots * ROUNDS_OF_REBOOT + 1) * ROUND + Event::ALL.iter().map(|(event, _)| time(*event)).sum::<i64>()
+    let times = |(event, _): &(Event, u8)| {
+        let time = given_back(*event).map_or(0, |time| time.as_mins());
+        std::iter::repeat_n(time, setup.may.left(*event).into())
+    };
+    // A node fails once.
+    let mut times: Vec<i64> = Event::ALL.iter().flat_map(times).collect();
+    times.sort_unstable();
+    (reboots * ROUNDS_OF_REBOOT + 1) * ROUND + times.iter().rev().take(setup.nodes).sum::<i64>()
 }
 
 impl Stage {

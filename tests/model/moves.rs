@@ -326,6 +326,7 @@ pub(crate) fn deliver(stage: &Stage, world: &mut World, actor: &Actor, outcome: 
         Outcome::Approved(..) if actor.heard => {
             machine.client = Client::Approved;
             machine.out = true;
+            machine.approved_boots = machine.boots;
             // A Node that was deleted, or registered again, has lost its cordon.
             let Some(node) = machine.node.as_ref().filter(|node| actor.is_of(node)) else { return };
             let (is_cordoned, pods) = (node.unschedulable, machine.pods);

@@ -125,6 +125,8 @@ fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup
         may.set([(Event::SecondThought, 0)]);
     }
     let is_older = beside == Some(Event::Older);
+    // An agent that asks before its kubelet has reported the boot after a crash: docs/development/proof.md.
+    let is_crashing = may.left(Event::Crash) > 0;
     // A node of the control plane that an administrator has cordoned keeps all others waiting.
     let control_plane = control_plane && beside.is_none() && may.left(Event::Cordon) == 0;
     let [nodes, slots, pods, reboots, requests, reconcilers] = sizes;
@@ -136,7 +138,7 @@ fn setup(beside: Option<Event>, mut numbers: impl Iterator<Item = u32>) -> Setup
         reboots: 1 + reboots,
         requests: 1 + usize::from(requests),
         reconcilers: 1 + usize::from(reconcilers),
-        prompt: prompt || gives_back || beside == Some(Event::Departure),
+        prompt: prompt || is_crashing || gives_back || beside == Some(Event::Departure),
         time,
         late,
         control_plane,

@@ -114,7 +114,7 @@ walks! {
     two_nodes_of_which_one_is_reinstalled:
         Setup { requests: 2, ..FAILING }.with([(Silence, 1), (Death, 1)]),
         |small| Setup { reboots: 2, ..small };
-    two_nodes_that_give_their_slots_back_and_of_which_one_fails:
+    two_nodes_that_give_their_slots_back_and_fail:
         Setup { pods: 0, gives_back: true, ..FAILING }.with([(Departure, 1), (FailedReboot, 1), (KubeletFailure, 1), (PowerLoss, 1)]),
         |small| Setup { reboots: 2, ..small }.with([(Removal, 1)]);
     two_nodes_of_which_one_loses_its_power:

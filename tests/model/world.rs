@@ -77,6 +77,8 @@ pub(crate) struct Machine {
     pub(crate) kept: bool,
     /// Boots so far.
     pub(crate) boots: u8,
+    /// Number of boots when its agent last heard an approval.
+    pub(crate) approved_boots: u8,
     /// Number of times that the Node was recreated.
     pub(crate) generation: u8,
     pub(crate) failure: Failure,
@@ -91,6 +93,11 @@ impl Machine {
     pub(crate) fn is_unreported(&self) -> bool {
         let reports = |node: &Node| node.boot_id != self.boots.to_string() && !self.failure.ends_kubelet();
         self.node.as_ref().is_some_and(reports)
+    }
+
+    /// Reports whether the machine has started again since its agent last heard an approval.
+    pub(crate) fn has_rebooted(&self) -> bool {
+        self.boots > self.approved_boots
     }
 
     /// Records that there is evidence for the reboot of the machine, so its cordon may be removed.

@@ -52,10 +52,8 @@ fn the_slot_of_an_approved_node_outlives_its_node_object() {
     check(&missing(SINCE), None, minutes_15, "Free");
     check(&missing(SINCE + 899), None, SINCE, "Keep");
     check(&missing(SINCE + 900), None, SINCE, "Missing");
-    let adopted = Holder {
-        approved: Some(crate::lock::Approved { at: at(SINCE), boot: String::new(), first: None, unsure: false }),
-        ..holder(true, false)
-    };
+    let adopted =
+        Holder { approved: Some(Approved { at: at(SINCE), boot: String::new(), first: None, unsure: false }), ..holder(true, false) };
     check(&adopted, Some(&with_uid(node("Ready", "new", "True"), "2")), late, "Missing");
     check(&missing(SINCE), Some(&node("Rebooting", "old", "True")), late, "Found");
     for (boot, ready, want) in
@@ -123,8 +121,9 @@ fn a_check_in_proves_no_reboot_if_the_boot_of_the_approval_is_not_known() {
     adopted.approved.as_mut().unwrap().boot.clear();
     unsure.approved.as_mut().unwrap().unsure = true;
     for holder in [adopted, unsure] {
-        check(&holder, Some(&reported(SINCE + 1)), SINCE + 119, "Keep(Unreported)");
+        check(&holder, Some(&reported(SINCE + 1)), SINCE + 119, "Keep(Unproven)");
         check(&holder, Some(&reported(SINCE - 1)), SINCE + 120, "Free(CheckedIn)");
+        check(&Holder { checked_in: None, ..holder }, Some(&with_uid(reported(SINCE), "2")), SINCE, "Missing");
     }
 }
 
@@ -158,8 +157,9 @@ fn a_node_that_was_never_approved_gives_its_slot_back() {
     check(&asking, Some(&not_ready(late - 300)), late, "Free(NotReady)");
     let just_taken = Holder { since: at(late), ..asking.clone() };
     check(&just_taken, Some(&not_ready(SINCE)), late + 299, "Keep(Draining)");
-    // Without a time, or with one from a machine whose clock is ahead, it is not Ready since the slot was taken.
-    for unknown in [node("Rebooting", "old", "Unknown"), not_ready(late + 100_000)] {
+    // A clock that is ahead by a few minutes makes the time later. Without a time, or with one that is further ahead, it counts from the slot.
+    check(&asking, Some(&not_ready(late + 300)), late, "Keep(Draining)");
+    for unknown in [node("Rebooting", "old", "Unknown"), not_ready(late + 301)] {
         check(&Holder { since: at(late - 299), ..asking.clone() }, Some(&unknown), late, "Keep(Draining)");
         check(&Holder { since: at(late - 300), ..asking.clone() }, Some(&unknown), late, "Free(NotReady)");
     }
@@ -198,8 +198,7 @@ fn an_approved_node_that_is_back_and_does_not_check_in_is_restored_and_freed() {
     unsure.approved.as_mut().unwrap().unsure = true;
     check(&unsure, Some(&ready(0)), back + 9_999, "Keep(ApprovedForLong)");
     // The boot of an adopted slot is not known.
-    let adopted =
-        Holder { approved: Some(crate::lock::Approved { at: at(SINCE), boot: String::new(), first: None, unsure: false }), ..returned };
+    let adopted = Holder { approved: Some(Approved { at: at(SINCE), boot: String::new(), first: None, unsure: false }), ..returned };
     check(&adopted, Some(&ready(0)), back, "Keep(MayReboot)");
     check(&adopted, Some(&ready(0)), back + 9_999, "Keep(ApprovedForLong)");
 }
@@ -272,10 +271,18 @@ fn a_holder_says_why_it_still_holds_its_slot() {
     let blocked = BlockedDrain { since: at(SINCE), by: String::new() };
     let report = DrainReport { blocked: Some(blocked), ..DrainReport::first("r", at(SINCE)) };
     let without_details = Holder { drain: Some(report), ..holder(false, false) };
-    let mut unsure = holder(true, false);
+    let (mut unsure, mut adopted) = (holder(true, false), holder(true, false));
     unsure.approved.as_mut().unwrap().unsure = true;
+    adopted.approved.as_mut().unwrap().boot.clear();
+    let unproven = Holder { checked_in: Some(at(SINCE)), ..adopted.clone() };
     for (holder, says) in [
-        (unsure, "approved at 1970-01-01T00:16:40Z or before; whether it has rebooted since is not known"),
+        (unsure, "approved at 1970-01-01T00:16:40Z; whether it has rebooted since is not known"),
+        (adopted, "approved at 1970-01-01T00:16:40Z or before; whether it has rebooted since is not known"),
+        (unproven, "checked in at 1970-01-01T00:16:40Z; its slot is kept for two minutes, and until its kubelet is Ready"),
+        (
+            Holder { never_checked_in: true, ..holder(true, true) },
+            "back, and put back in service at 1970-01-01T00:16:40Z without a check-in",
+        ),
         (holder(false, false), "being drained"),
         (Holder { drain, ..holder(false, false) }, "being drained, blocked since 1970-01-01T00:16:40Z: it has 1 pod left"),
         (without_details, "being drained, blocked since 1970-01-01T00:16:40Z"),
@@ -299,7 +306,8 @@ fn each_reason_has_its_own_words() {
         Rebooted, Recreated, Silent, Stalled,
     };
     use KeepReason::{
-        ApprovedForLong, Blocked, CheckedInNotReady, Draining, DrainingSoon, MayReboot, NotCheckedIn, RebootedNotReady, Unreported,
+        ApprovedForLong, Blocked, CheckedInNotReady, Draining, DrainingSoon, MayReboot, NotCheckedIn, RebootedNotReady, Unproven,
+        Unreported,
     };
     let freed = [
         CalledOff,
@@ -329,6 +337,7 @@ fn each_reason_has_its_own_words() {
         MayReboot,
         NotCheckedIn,
         RebootedNotReady,
+        Unproven,
         Unreported,
     ]
     .map(|reason| reason.to_string());

@@ -76,7 +76,8 @@ fn a_node_waits_once_it_has_not_been_ready_for_a_minute() {
     for (readiness, seconds, waits) in [
         (ReadyCondition::Ready, Some(3600), false),
         (ReadyCondition::Absent, None, false),
-        (ReadyCondition::NotReady, Some(-3600), false),
+        (ReadyCondition::NotReady, Some(-300), false),
+        (ReadyCondition::NotReady, Some(-301), true),
         (ReadyCondition::NotReady, Some(59), false),
         (ReadyCondition::NotReady, Some(60), true),
         (ReadyCondition::NotReady, None, true),
