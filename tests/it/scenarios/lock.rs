@@ -7,7 +7,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::zincati::{Answer, Pending};
 
-use super::{Machine, SOON, binary, cluster, cluster_of, machines, served, server};
+use super::{Machine, SOON, binary, cluster, cluster_of, machines, served, server, set_clock, shifted};
 
 /// The last check is the write of the approval. After it nothing is asked, so only this process and the network are between
 /// Kubernetes' answer and the node.
@@ -96,9 +96,13 @@ fn a_deleted_lease_frees_no_node_that_may_be_rebooting() {
     cluster.delete_lock();
     two.agent(&server).pre_reboot().expect(404, "other_rebooting");
     drop(server);
-    let server = super::server(&cluster, "10s");
+    set_clock(&cluster, "+0");
+    let server = shifted(&cluster).arg("--pre-reboot-wait=10s").start();
     wait_for("n1 has its slot again", SOON, || if cluster.holders() == ["n1"] { Ok(()) } else { Err(cluster.lock().to_string()) });
     two.agent(&server).pre_reboot().expect(404, "slots_taken");
     one.comes_back(&cluster, &server);
+    // In which boot it was approved is not known any more.
+    two.agent(&server).pre_reboot().expect(404, "slots_taken");
+    set_clock(&cluster, "+121");
     two.until_approved(&server);
 }
