@@ -155,8 +155,10 @@ mod tests {
         };
         let slots = usize::from(SLOTS_MAX);
         for is_approved in [false, true] {
-            let length = annotation(slots, is_approved).len();
-            assert!(length < 250 * 1024, "{length}, {is_approved}");
+            let text = annotation(slots, is_approved);
+            assert!(text.len() < 250 * 1024, "{}, {is_approved}", text.len());
+            let lock = read(&lease(Some(&text))).unwrap();
+            assert_eq!((lock.holders.len(), lock.deferrals.len(), lock.last_term), (slots, 100, u64::from(SLOTS_MAX)));
         }
         assert!(annotation(10, false).contains("xxx") && !annotation(slots, false).contains("xxx"));
     }

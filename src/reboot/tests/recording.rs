@@ -95,3 +95,12 @@ fn each_purpose_has_its_own_words() {
     let words: std::collections::BTreeSet<String> = changes.iter().map(Change::purpose).collect();
     assert!(words.len() == changes.len() && words.iter().all(|words| !words.is_empty()), "{words:?}");
 }
+
+/// Each change is in the log at info, except the requests of a node that is being drained, which are recorded once a minute.
+#[test]
+fn only_a_request_that_is_recorded_once_more_is_routine() {
+    let lock = Fixture::approved().lock();
+    let is_routine = |why| lock.change(why, lock.state.clone()).is_routine();
+    assert!(is_routine(LockChange::Ask));
+    assert!(![LockChange::Take, LockChange::Approve, LockChange::CheckIn, LockChange::Back].into_iter().any(is_routine));
+}
