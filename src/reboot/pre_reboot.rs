@@ -171,9 +171,8 @@ fn begin_term(inputs: &Inputs<'_>, passes: Option<Timestamp>) -> Step {
 
 /// Reports whether the kubelet of `holder`, whose term has ended, has reported the boot in which the node asks now.
 fn has_reported_boot(holder: &Holder, node: &Node) -> bool {
-    // The machine may have failed and started once more since.
-    let known_since = holder.checked_in.or(holder.returned);
-    let is_later = |heartbeat| known_since.is_some_and(|since| heartbeat > since);
+    // The machine may have failed and started once more since the check-in.
+    let is_later = |heartbeat| holder.checked_in.is_some_and(|since| heartbeat > since);
     holder.is_proven_back(node) && node.heartbeat.is_none_or(is_later)
 }
 

@@ -16,12 +16,9 @@ pub fn next(caller: &Caller, observed: &Observed, times: &Times, now: Now) -> St
     };
     // A node that was marked Ready by hand may still hold its slot.
     if meta.is_in_service() {
-        match &observed.lock {
-            None if observed.first.is_none() => return Step::Read(Question::Lock),
-            Some(lock) if lock.value.state.holder(&caller.uid).is_none() => {
-                return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
-            }
-            _ => {}
+        let Some(lock) = &observed.lock else { return Step::Read(Question::Lock) };
+        if lock.value.state.holder(&caller.uid).is_none() {
+            return Step::Answer(Outcome::Settled(Settled::InService(caller.node.clone())));
         }
     }
     let Some(node_reading) = &observed.node else { return Step::Read(Question::Node) };

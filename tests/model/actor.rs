@@ -1,6 +1,8 @@
 //! A request or a reconciler in the middle of its work, and the loop around the rules as `coordinator::perform` has it.
 
-use reboot_manager::cluster::{Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, ReadyCondition, Status, Uid};
+use reboot_manager::cluster::{
+    Before, Complete, CordonRecord, Hosts, Member, Node, NodeMeta, NodeName, Pod, ReadyCondition, Status, Uid, Waiting,
+};
 use reboot_manager::lock::{Holder, LockState, Place};
 use reboot_manager::reboot::{
     Caller, Change, Fact, FleetFacts, Lock, Now, Observed, Outcome, Question, Step, Wait, pre_reboot, reconcile, steady_state,
@@ -207,10 +209,10 @@ pub(crate) fn fleet(stage: &Stage, world: &World, shown: u8) -> FleetFacts {
 
 /// The nodes that wait, as they are now: a late view of them only changes whose turn it is.
 fn queue(world: &World) -> Vec<Place> {
-    let waiting = |node: &Node| node.meta.waiting.clone().filter(|waiting| ["queued", "slots_taken"].contains(&waiting.reason.as_str()));
     let place = |node: &Node| {
-        let could_take = node.readiness != ReadyCondition::NotReady;
-        could_take.then(|| Some(Place { since: waiting(node)?.since, node: node.meta.name.clone() })).flatten()
+        let waits_for_slot = |waiting: &&Waiting| ["queued", "slots_taken"].contains(&waiting.reason.as_str());
+        let waiting = node.meta.waiting.as_ref().filter(waits_for_slot).filter(|_| node.readiness != ReadyCondition::NotReady)?;
+        Some(Place { since: waiting.since, node: node.meta.name.clone() })
     };
     let mut queue: Vec<Place> = world.machines.iter().filter_map(|machine| place(machine.node.as_ref()?)).collect();
     queue.sort_unstable();

@@ -19,6 +19,26 @@ fn a_check_in_from_before_the_approval_is_void_and_a_later_one_counts() {
     check(check_in("0", SignedDuration::ZERO, SignedDuration::ZERO), "write CheckIn");
 }
 
+/// The slot of a node that was marked Ready by hand is freed, too. Any other check-in of a node in service costs two small reads.
+#[test]
+fn a_check_in_of_a_node_in_service_reads_the_lock_and_its_node_only_if_it_holds_a_slot() {
+    let fixture = Fixture::approved();
+    let mut node = in_service();
+    node.meta.status = Status::Ready;
+    let mut observed = Observed::new(uid("n0"), None);
+    let next = |observed: &Observed| steady_state::next(&fixture.caller(), observed, &Times::DEFAULT, fixture.now);
+    check(next(&observed), "read Meta");
+    fixture.record(&mut observed, Fact::Meta(Some(node.meta.clone())));
+    check(next(&observed), "read Lock");
+    let mut holds = observed.clone();
+    fixture.record(&mut observed, Fact::Lock(fixture.freed(&["n0"])));
+    assert!(matches!(next(&observed), Step::Answer(Outcome::Settled(Settled::InService(_)))));
+    fixture.record(&mut holds, Fact::Lock(fixture.lock()));
+    check(next(&holds), "read Node");
+    fixture.record(&mut holds, Fact::Node(Some(node), None));
+    check(next(&holds), "write CheckIn");
+}
+
 /// The boot alone proves nothing: the kubelet may have reported an earlier one late.
 #[test]
 fn an_approval_of_another_boot_is_overtaken_only_if_it_is_from_the_future() {

@@ -225,7 +225,7 @@ fn a_new_term_trusts_the_boot_only_if_it_is_another_one_than_before() {
     for (boot, unsure, heartbeat, trusts) in [
         ("another", false, None, true),
         ("another", false, Some(second), true),
-        ("another", false, Some(-second), false),
+        ("another", false, Some(SignedDuration::ZERO), false),
         ("0", false, Some(second), false),
         ("another", true, Some(second), false),
     ] {

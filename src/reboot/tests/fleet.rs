@@ -1,7 +1,9 @@
 //! Who else is rebooting, by a view of the fleet that may be late.
 
 use super::*;
+use crate::cluster::Waiting;
 use crate::fleetlock::Fleet;
+use crate::lock::Place;
 
 impl Fixture {
     /// The others that `own` sees in a fleet, by a lock read at another tick.
@@ -59,4 +61,22 @@ fn the_rules_see_the_marked_and_the_control_plane_of_a_fleet() {
     fleet.add(marked_by_hand("marked"));
     let facts = FleetFacts::of(&fleet.finish(&ResourceVersion("1".to_owned())));
     assert_eq!(facts.members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["marked", "plane"]);
+}
+
+#[test]
+fn the_queue_has_the_nodes_that_wait_for_a_slot_and_could_take_it() {
+    let mut fleet = Fleet::default();
+    let since = |second| Timestamp::from_second(second).unwrap();
+    let mut add = |node: &str, waiting: Option<(i64, Kind)>, readiness| {
+        let waiting = waiting.map(|(second, reason)| Box::new(Waiting { since: since(second), reason: reason.name().to_owned() }));
+        let member: Member = serde_json::from_value(json!({"metadata": {"name": node}})).unwrap();
+        fleet.add(Member { waiting, readiness, ..member });
+    };
+    add("deferred", Some((1, Kind::Deferred)), ReadyCondition::Ready);
+    add("later", Some((3, Kind::SlotsTaken)), ReadyCondition::Ready);
+    add("none", None, ReadyCondition::Ready);
+    add("not-ready", Some((1, Kind::SlotsTaken)), ReadyCondition::NotReady);
+    add("unreported", Some((2, Kind::Queued)), ReadyCondition::Absent);
+    let facts = FleetFacts::of(&fleet.finish(&ResourceVersion("1".to_owned())));
+    assert_eq!(facts.queue, [(2, "unreported"), (3, "later")].map(|(second, node)| Place { since: since(second), node: name(node) }));
 }

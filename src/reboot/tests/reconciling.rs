@@ -1,6 +1,7 @@
 //! Which evidence the reconciler takes.
 
 use super::*;
+use crate::cluster::Waiting;
 
 impl Fixture {
     fn holder(&self, observed: &Observed) -> String {
@@ -71,6 +72,28 @@ fn an_orphan_has_the_same_uid_and_is_marked() {
     recreated.meta.uid = uid("another");
     assert_eq!(orphan(recreated), "done: None");
     assert_eq!(orphan(in_service()), "done: None");
+}
+
+/// A node that asks takes a free slot within two rounds.
+#[test]
+fn the_record_of_a_node_that_does_not_take_a_free_slot_is_removed() {
+    let fixture = Fixture::approved();
+    let ago = |seconds| fixture.now.clock - SignedDuration::from_secs(seconds);
+    let next = |node: Node, freed, lock_tick, slots| {
+        let mut lock = fixture.freed(&["n0", "x"]);
+        lock.state.freed = Some(ago(freed));
+        described(reconcile::waiter(&fixture.observed(node, 1, lock, lock_tick), Capacity { slots }, fixture.now.clock))
+    };
+    let waiting = || {
+        let mut node = in_service();
+        node.meta.waiting = Some(Waiting { since: ago(86_400), reason: "slots_taken".to_owned() });
+        node
+    };
+    assert_eq!(described(reconcile::waiter(&Observed::new(uid("n0"), None), Capacity { slots: 1 }, fixture.now.clock)), "read Node");
+    assert_eq!([1, 2].map(|tick| next(waiting(), 86_400, tick, 2)), ["read Lock", "write Wait"]);
+    assert_eq!(next(waiting(), 0, 2, 2), "done: None", "its turn is not over");
+    assert_eq!(next(waiting(), 86_400, 2, 1), "done: None", "no slot is free");
+    assert_eq!(next(in_service(), 86_400, 2, 2), "done: None");
 }
 
 #[test]

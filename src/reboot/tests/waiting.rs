@@ -9,6 +9,7 @@ struct Waiter {
     fixture: Fixture,
     node: Node,
     lock: Lock,
+    marked: Vec<&'static str>,
     queue: Vec<Place>,
     rules: Rules,
     arrived: Timestamp,
@@ -18,7 +19,8 @@ impl Waiter {
     fn new(held: &[&str]) -> Self {
         let fixture = Fixture::approved();
         let lock = fixture.held(held, &[]);
-        Self { node: in_service(), lock, queue: Vec::new(), rules: rules(1), arrived: fixture.now.clock, fixture }
+        let (marked, queue) = (Vec::new(), Vec::new());
+        Self { node: in_service(), lock, marked, queue, rules: rules(1), arrived: fixture.now.clock, fixture }
     }
 
     fn seconds_ago(&self, seconds: i64) -> Timestamp {
@@ -33,7 +35,7 @@ impl Waiter {
     fn next(&self) -> Step {
         let fixture = &self.fixture;
         let mut observed = fixture.observed(self.node.clone(), 1, self.lock.clone(), 2);
-        let facts = FleetFacts { members: Vec::new(), queue: self.queue.clone() };
+        let facts = FleetFacts { members: self.marked.iter().map(|name| marked_by_hand(name)).collect(), queue: self.queue.clone() };
         observed.fleet_cached = Some(fixture.reading(facts, 1));
         let caller = Caller { arrived: self.arrived, ..fixture.caller() };
         pre_reboot::next(&caller, &observed, &self.rules, fixture.now)
@@ -78,6 +80,27 @@ fn a_free_slot_is_taken_in_turn() {
     let Step::Change(Change::Lock { why: LockChange::Take, next, .. }) = step else { panic!("{step:?}") };
     let passed = [800, 200].map(|seconds| next.has_passed(waiter.seconds_ago(seconds)));
     assert_eq!(passed, [true, false], "the first did not come, and the second has not had its turn yet");
+}
+
+/// Two slots are free, but a marked node will need one of them, and the other is for the node that has waited longer.
+#[test]
+fn a_node_that_is_marked_by_hand_leaves_fewer_turns() {
+    let mut waiter = Waiter::new(&[]).waits(100, Kind::SlotsTaken);
+    waiter.rules = rules(2);
+    waiter.lock.state.freed = Some(waiter.seconds_ago(5));
+    waiter.queue = vec![Place { since: waiter.seconds_ago(200), node: name("x") }];
+    check(waiter.next(), "write Take");
+    waiter.marked = vec!["m"];
+    refused(waiter.next(), "node n0 must wait: a slot is free, but node x has waited longer");
+}
+
+#[test]
+fn a_drain_ends_when_its_node_is_marked_ready_by_hand() {
+    let fixture = Fixture::approved();
+    let mut observed = fixture.looked(fixture.held(&["n0"], &[]), &[], Vec::new());
+    observed.node.as_mut().unwrap().value.as_mut().unwrap().meta.status = Status::Ready;
+    let step = fixture.pre_reboot(&observed, 1);
+    assert!(matches!(step, Step::Change(Change::Lock { why: LockChange::Free(FreeReason::CalledOff), .. })), "{step:?}");
 }
 
 #[test]
