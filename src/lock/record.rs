@@ -164,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn details_are_left_out_above_the_limit_alone() {
+        let now = Timestamp::UNIX_EPOCH;
+        let detailed = |length| {
+            let (reason, detail) = (DeferReason::NotReady, "x".repeat(length));
+            let deferral = Deferral { node: NodeName("a".to_owned()), reason, count: 1, since: now, until: now, detail };
+            LockState { deferrals: vec![deferral], ..LockState::default() }
+        };
+        // An empty detail is not written.
+        let rest = text(detailed(1)).len() - 1;
+        let written = |length| patch(&detailed(length), None, now).0["metadata"]["annotations"][HOLDERS].as_str().unwrap().len();
+        assert_eq!(written(DETAILED_MAX - rest), DETAILED_MAX);
+        assert!(written(DETAILED_MAX - rest + 1) < rest);
+    }
+
+    #[test]
     fn the_lock_reads_back_as_it_is_written() {
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let group = GroupName::parse("W.1").unwrap();
