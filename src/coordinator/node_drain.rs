@@ -13,7 +13,7 @@ use super::held::HeldRequests;
 use super::perform::{read_lock, write_lock};
 use super::{Error, Readiness};
 use crate::cluster::{Hosts, NodeName, Pod, Uid};
-use crate::drain::{DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
+use crate::drain::{Advance, DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
 use crate::kube::{ApiError, Kube};
 use crate::lock::{BlockedDrain, DrainReport, DrainView, Holder, LastReport, Part, REPORT_EVERY};
 use crate::metrics::Metrics;
@@ -65,6 +65,7 @@ struct NodeDrain<'a> {
     drain: &'a Drain,
     schedule: Guarded<Schedule>,
     standstill: Standstill,
+    advance: Advance,
     /// Time of the last read of the Node.
     node_read: Option<Instant>,
     /// Other nodes that may run our own pods, with the time of the read.
@@ -94,7 +95,7 @@ impl Drainer {
         let (schedule, standstill, logged) = (Guarded::default(), Standstill::default(), BTreeSet::new());
         // A request has just seen the cordon; a drain of another replica has no such request.
         let node_read = (drain.plan.left() > 0).then(|| clock::now().instant);
-        let (other_hosts, view) = (None, DrainView { moves: true, ..DrainView::default() });
+        let (other_hosts, advance, view) = (None, Advance::default(), DrainView::default());
         NodeDrain {
             drainer: self,
             drains,
@@ -103,6 +104,7 @@ impl Drainer {
             drain,
             schedule,
             standstill,
+            advance,
             node_read,
             other_hosts,
             logged,
@@ -194,7 +196,7 @@ impl NodeDrain<'_> {
                 holder.drain.as_ref().and_then(|report| report.blocked.as_ref()).map(|blocked| (blocked.since, blocked.by.clone()));
         }
         let pause = self.standstill.pause(&plan, evicted, now.instant);
-        self.view.moves |= self.standstill.has_changed() || progress.is_moving(now.clock);
+        self.view.moves |= self.advance.moves(&plan, self.drain.since, now.clock);
         self.view.blocked = progress.is_blocked().then(|| progress.to_string());
         self.report(&lock, &holder)?;
         self.record(progress);

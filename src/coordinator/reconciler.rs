@@ -101,7 +101,8 @@ impl Reconciler {
             return;
         }
         let level = if why == KeepReason::ApprovedForLong { Level::Warn } else { Level::Info };
-        log!(level, "node {} keeps its slot: it {why} ({})", holder.node, holder.state(&self.times));
+        let state = holder.state(&self.times, why == KeepReason::RebootedNotReady);
+        log!(level, "node {} keeps its slot: it {why} ({state})", holder.node);
     }
 
     fn orphans(&self, lock: &LockState) -> Result<(), Error> {

@@ -112,13 +112,11 @@ impl Progress {
             || !self.blocked.is_empty()
             || self.terminating.iter().any(|pod| pod.deadline == Deadline::Overdue)
     }
+}
 
-    /// Reports whether the drain makes progress at `now` without a change of its pods: a pod is terminating, is not overdue, and has a
-    /// deadline that other nodes can wait for.
-    pub fn is_moving(&self, now: Timestamp) -> bool {
-        let is_soon = |pod: &Terminating| pod.ends.duration_since(now) <= GRACE_MAX && Deadline::of(pod.ends, now) != Deadline::Overdue;
-        self.terminating.iter().any(is_soon)
-    }
+/// Reports whether a terminating pod with the deadline `ends` is not overdue, and its deadline is one that other nodes can wait for.
+pub(super) fn is_within_grace(ends: Timestamp, now: Timestamp) -> bool {
+    ends.duration_since(now) <= GRACE_MAX && Deadline::of(ends, now) != Deadline::Overdue
 }
 
 impl Refused {
@@ -293,23 +291,6 @@ mod tests {
             let now = now.parse().unwrap();
             let progress = Progress::of(&plan, &Schedule::default(), now);
             check(&progress, &format!("has 1 pod left: {want}"), is_blocked);
-            let earlier = Progress::of(&plan, &Schedule::default(), Timestamp::UNIX_EPOCH);
-            let is_near = now >= "2026-01-01T00:30:00Z".parse().unwrap();
-            assert_eq!(earlier.is_moving(now), is_near && !is_blocked, "the pods may have been listed long before");
-        }
-    }
-
-    #[test]
-    fn only_a_terminating_pod_moves_without_a_change() {
-        let blocked = vec![refused("a", Eviction::Refused { why: "x".to_owned() })];
-        let waiting = vec![Waiting { pod: key("b"), owner: key("c") }];
-        let still = Progress { left: 2, blocked, waiting, ..Progress::default() };
-        assert!(!still.is_moving(Timestamp::UNIX_EPOCH));
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        for (minutes, moves) in [(-2, false), (-1, true), (0, true), (30, true), (31, false), (7 * 24 * 60, false)] {
-            let ends = now + SignedDuration::from_mins(minutes);
-            let both = vec![terminating("d", Deadline::Overdue, &[]), Terminating { ends, ..terminating("e", Deadline::Far, &[]) }];
-            assert_eq!(Progress { terminating: both, ..still.clone() }.is_moving(now), moves, "{minutes}");
         }
     }
 

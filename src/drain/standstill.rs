@@ -19,7 +19,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Standstill {
     since: Option<Instant>,
-    has_changed: bool,
     /// Pods of the last list, each with whether it is terminating.
     left: BTreeSet<(Uid, bool)>,
 }
@@ -29,18 +28,12 @@ impl Standstill {
     /// changes the next one.
     pub fn pause(&mut self, plan: &DrainPlan, evicted: bool, now: Instant) -> Duration {
         let left = plan.pods().map(|pod| (pod.uid.clone(), pod.ends.is_some())).collect();
-        self.has_changed = evicted || left != self.left;
-        if self.has_changed {
+        if evicted || left != self.left {
             self.since = None;
         }
         self.left = left;
         let since = *self.since.get_or_insert(now);
         (now.saturating_duration_since(since) / PART).min(PAUSE_MAX)
-    }
-
-    /// Reports whether the last list differed from the one before: a pod has gone or come, or is terminating now.
-    pub fn has_changed(&self) -> bool {
-        self.has_changed
     }
 }
 

@@ -282,8 +282,14 @@ impl Holder {
         self.drain.as_ref().and_then(|drain| drain.blocked.as_ref()).map_or("", |blocked| blocked.by.as_str())
     }
 
-    /// Returns the clause that says why the node still holds its slot, as "being drained".
-    pub fn state(&self, times: &Times) -> String {
+    /// Reports whether the node was found in another boot, and has not checked in since.
+    pub fn is_back(&self) -> bool {
+        self.returned.is_some() && self.checked_in.is_none()
+    }
+
+    /// Returns the clause that says why the node still holds its slot, as "being drained". `is_not_ready`: its kubelet is known not to be
+    /// Ready.
+    pub fn state(&self, times: &Times, is_not_ready: bool) -> String {
         let until = |since: Timestamp, limit: Option<SignedDuration>| limit.and_then(|limit| since.checked_add(limit).ok());
         match (&self.approved, self.checked_in, self.missing_since, self.returned) {
             (_, Some(since), ..) if self.never_checked_in => format!("back, and put back in service at {since:.0} without a check-in"),
@@ -295,6 +301,7 @@ impl Holder {
                 let until = until(missing, times.missing).map(|until| format!("until {until:.0} or ")).unwrap_or_default();
                 format!("approved; its Node is gone since {missing:.0}, and its slot is kept {until}until its machine is Ready")
             }
+            (Some(_), _, _, Some(returned)) if is_not_ready => format!("back since {returned:.0}, but its kubelet is not Ready"),
             (Some(_), _, _, Some(returned)) => format!("back since {returned:.0}, but not checked in"),
             (Some(approved), ..) if self.knows_boot() => format!("approved at {:.0} and not back yet", approved.at),
             (Some(Approved { at, boot, .. }), ..) => {

@@ -72,7 +72,7 @@ fn unavailable(own: &NodeName, fleet: &FleetFacts, lock: &Lock, times: &Times, c
     let held = holders
         .iter()
         .filter(|holder| counts(holder))
-        .map(|holder| format!("{} holds a slot since {:.0} ({})", holder.node, holder.since, holder.state(times)));
+        .map(|holder| format!("{} holds a slot since {:.0} ({})", holder.node, holder.since, fleet.state_of(holder, times)));
     let is_holder = |node: &&Member| holders.iter().any(|holder| holder.node == node.name);
     let missing = nodes().filter(|node| node.name != *own && !is_holder(node)).filter_map(|node| {
         let name = &node.name;

@@ -9,7 +9,7 @@ use crate::cluster::{
     Before, Complete, Hosts, LeaseVersion, Member, Node, NodeMeta, NodeName, Pod, ReadyCondition, Status, Term, Uid, Unavailable,
 };
 use crate::fleetlock::{Fleet, Kind};
-use crate::lock::{Holder, LockState, Place};
+use crate::lock::{Holder, LockState, Place, Times};
 
 /// A fact, and its place in the order in which facts were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +192,12 @@ impl FleetFacts {
     pub fn of(fleet: &Fleet) -> Self {
         let matters = |member: &&Member| member.has_our_annotations() || member.control_plane;
         Self { members: fleet.members().iter().filter(matters).cloned().collect(), queue: queue(fleet.members()) }
+    }
+
+    /// Returns the clause that says why `holder` still holds its slot.
+    pub fn state_of(&self, holder: &Holder, times: &Times) -> String {
+        let is_not_ready = |member: &Member| member.name == holder.node && member.readiness == ReadyCondition::NotReady;
+        holder.state(times, self.members.iter().any(is_not_ready))
     }
 
     /// Finds the nodes other than `own` that are marked as rebooting and hold no slot in `lock`. A node that was marked for a term of

@@ -139,9 +139,16 @@ fn wait_for_slot(inputs: &Inputs<'_>, refused: Outcome) -> Step {
 }
 
 fn slots_taken(inputs: &Inputs<'_>) -> Step {
-    let &Inputs { caller, lock, rules, .. } = inputs;
-    let held_by = |holder: &Holder| format!("{} since {:.0} ({})", holder.node, holder.since, holder.state(&rules.times));
-    let held: Vec<String> = lock.value.state.others(&caller.node).map(held_by).collect();
+    let &Inputs { caller, observed, lock, rules, .. } = inputs;
+    let others = || lock.value.state.others(&caller.node);
+    // A node that is back waits for its kubelet or for its agent; only the fleet shows for which.
+    if observed.newest_fleet().is_none() && others().any(Holder::is_back) {
+        return Step::Read(Question::FleetCached);
+    }
+    let unknown = FleetFacts::default();
+    let fleet = observed.newest_fleet().map_or(&unknown, |fleet| &fleet.value);
+    let held_by = |holder: &Holder| format!("{} since {:.0} ({})", holder.node, holder.since, fleet.state_of(holder, &rules.times));
+    let held: Vec<String> = others().map(held_by).collect();
     let slots = if rules.capacity.slots == 1 { "the slot is" } else { "all slots are" };
     let message = format!("node {} must wait: {slots} held by {}", caller.node, join_names(&held));
     Step::Answer(Outcome::refused(Kind::SlotsTaken, message))

@@ -294,9 +294,11 @@ fn a_holder_says_why_it_still_holds_its_slot() {
             "approved; its Node is gone since 1970-01-01T00:16:40Z, and its slot is kept until 1970-01-01T00:31:40Z or until its machine is Ready",
         ),
     ] {
-        assert_eq!(holder.state(&Times::DEFAULT), says);
+        assert_eq!(holder.state(&Times::DEFAULT, false), says);
     }
-    assert!(missing(SINCE).state(&Times::NEVER).ends_with("kept until its machine is Ready"));
+    let back = Holder { returned: Some(at(SINCE)), ..holder(true, false) };
+    assert_eq!(back.state(&Times::DEFAULT, true), "back since 1970-01-01T00:16:40Z, but its kubelet is not Ready");
+    assert!(missing(SINCE).state(&Times::NEVER, false).ends_with("kept until its machine is Ready"));
 }
 
 #[test]

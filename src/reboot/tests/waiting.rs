@@ -10,6 +10,7 @@ struct Waiter {
     node: Node,
     lock: Lock,
     marked: Vec<&'static str>,
+    not_ready: Vec<&'static str>,
     queue: Vec<Place>,
     rules: Rules,
     arrived: Timestamp,
@@ -19,8 +20,8 @@ impl Waiter {
     fn new(held: &[&str]) -> Self {
         let fixture = Fixture::approved();
         let lock = fixture.held(held, &[]);
-        let (marked, queue) = (Vec::new(), Vec::new());
-        Self { node: in_service(), lock, marked, queue, rules: rules(1), arrived: fixture.now.clock, fixture }
+        let (marked, not_ready, queue) = (Vec::new(), Vec::new(), Vec::new());
+        Self { node: in_service(), lock, marked, not_ready, queue, rules: rules(1), arrived: fixture.now.clock, fixture }
     }
 
     fn seconds_ago(&self, seconds: i64) -> Timestamp {
@@ -35,7 +36,9 @@ impl Waiter {
     fn next(&self) -> Step {
         let fixture = &self.fixture;
         let mut observed = fixture.observed(self.node.clone(), 1, self.lock.clone(), 2);
-        let facts = FleetFacts { members: self.marked.iter().map(|name| marked_by_hand(name)).collect(), queue: self.queue.clone() };
+        let not_ready = |name: &&str| Member { readiness: ReadyCondition::NotReady, ..marked_by_hand(name) };
+        let members = self.marked.iter().map(|name| marked_by_hand(name)).chain(self.not_ready.iter().map(not_ready)).collect();
+        let facts = FleetFacts { members, queue: self.queue.clone() };
         observed.fleet_cached = Some(fixture.reading(facts, 1));
         let caller = Caller { arrived: self.arrived, ..fixture.caller() };
         pre_reboot::next(&caller, &observed, &self.rules, fixture.now)
@@ -123,6 +126,12 @@ fn the_slots_reason_names_what_each_holder_does() {
     refused(waiter.next(), "the slot is held by x since 2027-01-15T08:00:00Z (being drained)");
     waiter.lock = waiter.fixture.held(&["x"], &["x"]);
     refused(waiter.next(), "x since 2027-01-15T08:00:00Z (approved at 2027-01-15T08:00:00Z and not back yet)");
+    waiter.lock.state = waiter.lock.state.back(&uid("x"), waiter.seconds_ago(0));
+    refused(waiter.next(), "x since 2027-01-15T08:00:00Z (back since 2027-01-15T08:00:00Z, but not checked in)");
+    waiter.not_ready = vec!["y", "x"];
+    refused(waiter.next(), "x since 2027-01-15T08:00:00Z (back since 2027-01-15T08:00:00Z, but its kubelet is not Ready)");
+    let unknown = waiter.fixture.observed(waiter.node.clone(), 1, waiter.lock.clone(), 2);
+    check(waiter.fixture.pre_reboot(&unknown, 1), "read FleetCached");
 }
 
 /// An agent that asks is not rebooting.

@@ -107,6 +107,11 @@ fn a_node_that_is_back_and_does_not_check_in_gives_its_slot_back() {
     cluster.fleet.reboot("n1");
     server.wait_for_log("node n1: rebooted, and not checked in yet", SOON * 3);
     two.until_refused(&server, "slots_taken", "but not checked in");
+    let kubelets = cluster.heartbeats(&["n1", "n2"]);
+    kubelets.stop("n1");
+    two.until_refused(&server, "slots_taken", "but its kubelet is not Ready");
+    kubelets.resume("n1");
+    two.until_refused(&server, "slots_taken", "but not checked in");
     set_clock(&cluster, "+450");
     two.until_refused(&server, "slots_taken", "but not checked in");
     set_clock(&cluster, "+601");

@@ -104,11 +104,22 @@ fn a_drain_continues_at_another_replica_when_its_own_is_killed_or_stopped() {
         let first = super::server(&cluster, "600s");
         let held = one.until_draining(&first);
         let other = super::server(&cluster, "600s");
+        let report = || cluster.lock()["holders"][0]["drain"].clone();
+        let before = wait_for("the drain has made no progress", SOON * 3, || {
+            let report = report();
+            if report["idle"].as_i64() > Some(0) { Ok(report) } else { Err(report.to_string()) }
+        });
         first.signal(signal);
         first.exit_code(SOON);
         assert!(held.try_answer().is_none_or(|answer| answer.kind == "shutting_down"));
         // A replica that was killed is noticed after 25 seconds.
         other.wait_for_log("node n1: this replica continues the drain", SOON * 6);
+        let continued = wait_for("the other replica reports", SOON * 3, || {
+            let report = report();
+            let is_other = ![&before["replica"], &Value::from("")].contains(&&report["replica"]);
+            if is_other { Ok(report) } else { Err(report.to_string()) }
+        });
+        assert!(continued["idle"].as_i64() >= before["idle"].as_i64(), "{continued} after {before}");
         unblock(&cluster, "db");
         other.wait_for_log("node n1: no pod is left to evict", SOON * 3);
         assert!(one.pods(&cluster).is_empty());
