@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(lists.map(&mut moves), [false, false, false, true, false, true]);
     }
 
-    /// As if a scheduler ignored the cordon, and another replica continued the drain after each eviction.
+    /// A scheduler may ignore the cordon, and another replica may continue the drain after each eviction.
     #[test]
     fn pods_that_come_after_the_cordon_are_no_progress() {
         for (created, counts) in [(-60, true), (60, true), (61, false)] {

@@ -83,7 +83,7 @@ impl LastReport {
 /// State of a drain as its replica sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DrainView {
-    /// It has made progress since the last report ([`crate::drain::Advance`]).
+    /// The drain has made progress since the last report ([`crate::drain::Advance`]).
     pub moves: bool,
     /// Reason for which it is blocked.
     pub blocked: Option<String>,

@@ -98,7 +98,7 @@ pub(crate) fn times(mutation: Option<Mutation>) -> Times {
 }
 
 /// Returns the number of minutes within which all reboots must be over: the rounds of each reboot one after the other, one more for what
-/// has begun, and the time after which the slot of a node that has failed is given back. No world has two such nodes.
+/// has begun, and for each node that can fail the time after which its slot is given back.
 fn limit(setup: &Setup) -> i64 {
     let reboots = i64::try_from(setup.nodes).unwrap() * i64::from(setup.reboots);
     let given_back = |event| match event {
