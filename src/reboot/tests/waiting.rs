@@ -127,8 +127,9 @@ fn the_slots_reason_names_what_each_holder_does() {
     waiter.lock = waiter.fixture.held(&["x"], &["x"]);
     refused(waiter.next(), "x since 2027-01-15T08:00:00Z (approved at 2027-01-15T08:00:00Z and not back yet)");
     waiter.lock.state = waiter.lock.state.back(&uid("x"), waiter.seconds_ago(0));
+    waiter.not_ready = vec!["y"];
     refused(waiter.next(), "x since 2027-01-15T08:00:00Z (back since 2027-01-15T08:00:00Z, but not checked in)");
-    waiter.not_ready = vec!["y", "x"];
+    waiter.not_ready = vec!["x"];
     refused(waiter.next(), "x since 2027-01-15T08:00:00Z (back since 2027-01-15T08:00:00Z, but its kubelet is not Ready)");
     let unknown = waiter.fixture.observed(waiter.node.clone(), 1, waiter.lock.clone(), 2);
     check(waiter.fixture.pre_reboot(&unknown, 1), "read FleetCached");
