@@ -31,7 +31,7 @@ pub struct DrainReport {
     pub replica: String,
     /// Time of the report.
     pub at: Timestamp,
-    /// Seconds without progress: no pod has gone, and none was within its grace period.
+    /// Seconds without progress ([`crate::drain::Advance`]), at whichever replica.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub idle: i64,
     /// Reason for which the drain is blocked.
