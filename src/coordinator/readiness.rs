@@ -1,7 +1,7 @@
 //! Readiness of this replica, as a stored result: a probe reads it and never waits for Kubernetes.
 //!
-//! Ready means that no right is missing and that the Lease was read recently. A thread asks for the rights at the start, every five
-//! minutes, and after a refusal. The reconciler reads the Lease anyway.
+//! Ready means that no right is missing and that the Lease was read recently. A thread asks for the rights at the start, every hour, and
+//! after a refusal. The reconciler reads the Lease anyway.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +10,17 @@ use log::{info, warn};
 
 use super::Error;
 use super::error::error_chain;
-use crate::kube::Kube;
+use crate::kube::{ApiError, Kube, Permission};
 use crate::system::guarded::Guarded;
 use crate::system::{clock, threads};
 
-/// Time between two checks of the rights while none is missing. A check makes one call for each right.
-const RIGHTS_EVERY: Duration = Duration::from_secs(300);
+/// Time between two checks of the rights while none is missing. A check makes one call for each right, so this makes 408 calls a day.
+/// A right that is needed is noticed by the refusal anyway.
+const RIGHTS_EVERY: Duration = Duration::from_secs(3600);
+
+/// Time after which a right that is missing, and was not before, is asked for again before it is reported. An API server that has just
+/// started refuses everything until it has read the RBAC rules, which takes about five seconds.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(8);
 
 /// Minimum time between two checks of the rights after refusals. A webhook may refuse evictions for days.
 const AFTER_REFUSAL_EVERY: Duration = Duration::from_secs(60);
@@ -80,7 +85,12 @@ impl Readiness {
         }
         let (this, kube) = (Arc::clone(self), Arc::clone(kube));
         let started = threads::start("rights", move || {
-            let missing = kube.missing_permissions().map_err(|error| error_chain(&error));
+            let mut missing = kube.missing_permissions();
+            if is_refusal(&missing) && this.state.lock().must_confirm() {
+                clock::sleep(CONFIRMED_AFTER);
+                missing = kube.missing_permissions();
+            }
+            let missing = missing.map_err(|error| error_chain(&error));
             this.rights_were_checked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
         });
         if let Err(error) = started {
@@ -117,6 +127,11 @@ impl State {
         }
         (self.checking, self.refused) = (true, false);
         true
+    }
+
+    /// Reports whether a refusal would be new, so that it must be confirmed before it is recorded.
+    fn must_confirm(&self) -> bool {
+        self.missing.as_ref().is_none_or(Vec::is_empty)
     }
 
     fn record(&mut self, missing: Result<Vec<String>, String>, now: Instant) {
@@ -165,9 +180,18 @@ impl State {
     }
 }
 
+/// Reports whether the API server answers that a right is missing, or that it may not be asked.
+fn is_refusal(missing: &Result<Vec<Permission>, ApiError>) -> bool {
+    match missing {
+        Ok(missing) => !missing.is_empty(),
+        Err(error) => matches!(error, ApiError::Refused(..)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::permissions;
 
     #[track_caller]
     fn check(state: &State, now: Instant, says: &str) {
@@ -211,16 +235,46 @@ mod tests {
         state.record(Ok(vec!["patch nodes".to_owned()]), start);
         assert!(state.begin(start));
         state.record(Ok(Vec::new()), start);
-        assert!(!state.begin(start) && !state.begin(later(299)) && state.begin(later(300)));
-        state.record(Ok(Vec::new()), later(300));
+        assert!(!state.begin(start) && !state.begin(later(3599)) && state.begin(later(3600)));
+        state.record(Ok(Vec::new()), later(3600));
         state.refused = true;
-        assert!(state.begin(later(301)), "the first refusal counts at once");
-        state.record(Ok(Vec::new()), later(302));
-        assert!(!state.begin(later(400)));
+        assert!(state.begin(later(3601)), "the first refusal counts at once");
+        state.record(Ok(Vec::new()), later(3602));
+        assert!(!state.begin(later(3700)));
         state.refused = true;
-        assert!(state.begin(later(401)));
-        state.record(Ok(Vec::new()), later(401));
+        assert!(state.begin(later(3701)));
+        state.record(Ok(Vec::new()), later(3701));
         state.refused = true;
-        assert!(!state.begin(later(460)) && state.begin(later(461)));
+        assert!(!state.begin(later(3760)) && state.begin(later(3761)));
+    }
+
+    #[test]
+    fn a_day_at_rest_costs_at_most_five_hundred_access_reviews() {
+        let start = clock::now().instant;
+        let mut state = State::default();
+        let mut checks = 0;
+        for second in (0..24 * 3600).step_by(10) {
+            let now = start + Duration::from_secs(second);
+            if state.begin(now) {
+                checks += 1;
+                state.record(Ok(Vec::new()), now);
+            }
+        }
+        let reviews = checks * permissions(Some("reboot-manager")).len();
+        assert!((17..=500).contains(&reviews), "{checks} checks, {reviews} reviews");
+    }
+
+    #[test]
+    fn a_right_is_found_missing_only_after_a_second_answer() {
+        let now = clock::now().instant;
+        let mut state = State::default();
+        assert!(state.must_confirm(), "at the start");
+        state.record(Ok(Vec::new()), now);
+        assert!(state.must_confirm(), "when none was missing");
+        state.record(Ok(vec!["patch nodes".to_owned()]), now);
+        assert!(!state.must_confirm(), "the checks while one is missing need no other");
+        state.record(Ok(Vec::new()), now);
+        state.record(Err("it is down".to_owned()), now);
+        assert!(state.must_confirm(), "after an outage");
     }
 }
