@@ -38,6 +38,8 @@ pub struct Readiness {
 struct State {
     /// Rights that were missing at the last check.
     missing: Option<Vec<String>>,
+    /// Rights that were missing at the first check of all, which must be confirmed.
+    unconfirmed: Vec<String>,
     /// Error of a check since then.
     check_error: Option<String>,
     checking: bool,
@@ -86,12 +88,11 @@ impl Readiness {
         let (this, kube) = (Arc::clone(self), Arc::clone(kube));
         let started = threads::start("rights", move || {
             let mut missing = kube.missing_permissions();
-            if is_refusal(&missing) && this.state.lock().must_confirm() {
+            if is_refusal(&missing) && this.state.lock().must_confirm(missing.as_deref().unwrap_or_default()) {
                 clock::sleep(CONFIRMED_AFTER);
                 missing = kube.missing_permissions();
             }
-            let missing = missing.map_err(|error| error_chain(&error));
-            this.rights_were_checked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
+            this.rights_were_checked(missing.map(|missing| names(&missing)).map_err(|error| error_chain(&error)));
         });
         if let Err(error) = started {
             self.rights_were_checked(Err(format!("no thread can be started: {error}")));
@@ -129,8 +130,9 @@ impl State {
         true
     }
 
-    /// Reports whether a refusal would be new, so that it must be confirmed before it is recorded.
-    fn must_confirm(&self) -> bool {
+    /// Reports whether a refusal is new, so that it must be confirmed before it is recorded.
+    fn must_confirm(&mut self, missing: &[Permission]) -> bool {
+        self.unconfirmed = names(missing);
         self.missing.as_ref().is_none_or(Vec::is_empty)
     }
 
@@ -145,10 +147,12 @@ impl State {
     fn result(&self, now: Instant) -> Result<(), String> {
         let mut lines = Vec::new();
         match (&self.missing, &self.check_error) {
-            (Some(missing), _) => lines.extend(missing.iter().map(|permission| {
-                format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
-            })),
+            (Some(missing), _) => lines.extend(missing.iter().map(|permission| format!("{}\n", missing_line(permission)))),
             (None, Some(error)) => lines.push(format!("the rights of the service account cannot be checked: {error}\n")),
+            // This replica is not ready yet, so the page may name what is not certain.
+            (None, None) if !self.unconfirmed.is_empty() => {
+                lines.extend(self.unconfirmed.iter().map(|permission| format!("{}; it is checked again\n", missing_line(permission))));
+            }
             (None, None) => lines.push("the rights of the service account are being checked\n".to_owned()),
         }
         match &self.lease {
@@ -178,6 +182,14 @@ impl State {
         }
         self.logged = Some(result);
     }
+}
+
+fn names(missing: &[Permission]) -> Vec<String> {
+    missing.iter().map(ToString::to_string).collect()
+}
+
+fn missing_line(permission: &str) -> String {
+    format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml")
 }
 
 /// Reports whether the API server answers that a right is missing, or that it may not be asked.
@@ -267,14 +279,19 @@ mod tests {
     #[test]
     fn a_right_is_found_missing_only_after_a_second_answer() {
         let now = clock::now().instant;
-        let mut state = State::default();
-        assert!(state.must_confirm(), "at the start");
+        let missing = &permissions(None)[..1];
+        let mut state = State { lease: Some((now, None)), ..State::default() };
+        assert!(state.must_confirm(missing), "at the start");
+        check(&state, now, "may not get nodes: apply the RBAC rules of kubernetes/deployment.yaml; it is checked again\n");
         state.record(Ok(Vec::new()), now);
-        assert!(state.must_confirm(), "when none was missing");
-        state.record(Ok(vec!["patch nodes".to_owned()]), now);
-        assert!(!state.must_confirm(), "the checks while one is missing need no other");
+        assert!(state.must_confirm(missing), "when none was missing");
+        check(&state, now, "");
+        state.record(Ok(names(missing)), now);
+        assert!(!state.must_confirm(missing), "the checks while one is missing need no other");
+        check(&state, now, "may not get nodes: apply the RBAC rules of kubernetes/deployment.yaml\n");
         state.record(Ok(Vec::new()), now);
         state.record(Err("it is down".to_owned()), now);
-        assert!(state.must_confirm(), "after an outage");
+        assert!(state.must_confirm(missing), "after an outage");
+        check(&state, now, "");
     }
 }
