@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
@@ -47,7 +47,7 @@ impl Port {
         let socket = match self.from {
             None => TcpStream::connect(&self.address)?,
             Some(from) => {
-                let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+                let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
                 bind(&socket, &SocketAddrV4::new(from, 0))?;
                 connect(&socket, &self.address.parse::<SocketAddrV4>().map_err(io::Error::other)?)?;
                 TcpStream::from(socket)

@@ -35,7 +35,7 @@ use client::{Client, Port, check, client_config};
 const RSS_KIB_MAX: u64 = 32 * 1024;
 
 /// Maximum for a build without optimisation, which uses more of each stack.
-const RSS_KIB_MAX_DEBUG: u64 = 96 * 1024;
+const RSS_KIB_MAX_DEBUG: u64 = 64 * 1024;
 
 /// Time that the servers wait for a request: short, because the tests wait for it.
 const REQUEST_MAX: Duration = Duration::from_secs(3);
