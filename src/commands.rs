@@ -68,7 +68,9 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = connection_limits(usize::from(flags.max_connections));
     // Open before the certificate exists, so that probes see a live process that is not ready.
-    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics));
+    let noted = certificate.clone();
+    let notes = move || noted.iter().flat_map(|certificate| certificate.notes()).map(|note| format!("certificate: {note}\n")).collect();
+    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics), notes);
     let ops_listener =
         ops.listen(flags.ops_listen, ops_connections).with_context(|| format!("cannot listen on {} (--ops-listen)", flags.ops_listen))?;
     info!("ops: listening on {}", ops_listener.address());

@@ -28,11 +28,17 @@ pub(crate) struct Ops {
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
     fleetlock_listens: AtomicBool,
+    notes: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Ops {
-    pub(crate) fn new(coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false) })
+    /// `notes`: lines about what is no reason to be unready and needs a person.
+    pub(crate) fn new(
+        coordinator: Arc<Coordinator>,
+        metrics: Arc<Metrics>,
+        notes: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false), notes: Box::new(notes) })
     }
 
     pub(crate) fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
@@ -51,8 +57,8 @@ impl Ops {
         let (status, content, body) = match (request.method(), path) {
             (Method::Get | Method::Head, "/healthz") => (200, TEXT, "ok\n".to_owned()),
             (Method::Get | Method::Head, "/readyz") => match self.ready() {
-                Ok(()) => (200, TEXT, "ok\n".to_owned()),
-                Err(missing) => (503, TEXT, missing),
+                Ok(()) => (200, TEXT, "ok\n".to_owned() + &(self.notes)()),
+                Err(missing) => (503, TEXT, missing + &(self.notes)()),
             },
             (Method::Get | Method::Head, "/metrics") => match self.metrics.page() {
                 Ok(page) => (200, OPEN_METRICS, page),
