@@ -72,7 +72,7 @@ pub(super) struct Bootstrap {
     failures: u32,
 }
 
-/// What this replica has read or served last, in case the Secrets are lost.
+/// Objects that this replica has read or served last, in case the Secrets are lost.
 #[derive(Default)]
 struct Memory {
     bundle: Option<CaBundle>,
@@ -95,7 +95,7 @@ struct Found {
     bundle: Option<CaBundle>,
     /// Reason why it cannot be renewed.
     error: Option<BootstrapError>,
-    /// What a person must do by some time.
+    /// Warnings: each names what a person must do by some time.
     warnings: Vec<String>,
 }
 

@@ -22,12 +22,12 @@ const OVERDUE_BEFORE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Part of the life of a short-lived certificate in which its renewal is overdue.
 const OVERDUE_PART: i32 = 6;
 
-/// What is to be reported.
+/// Errors and warnings to report.
 #[derive(Debug, Default)]
 pub(super) struct Condition {
     /// Errors, which need a person now.
     pub(super) errors: Vec<String>,
-    /// What a person must do by some time.
+    /// Warnings: each names what a person must do by some time.
     pub(super) warnings: Vec<String>,
 }
 

@@ -177,7 +177,7 @@ mod tests {
         check(&shown, "2035-01-01T00:00:00Z", &Step::Rest);
         check(&shown, "2035-12-01T23:59:59Z", &Step::Rest);
         check(&shown, "2035-12-02T00:00:00Z", &Step::Succeed);
-        // Noticed late: 30 days if there are so many, else all but one.
+        // Noticed late: 30 days if they are left, else all but one.
         let late = Facts { next_made: Some(at("2035-11-20T00:00:00Z")), ..shown.clone() };
         check(&late, "2035-12-19T23:59:59Z", &Step::Rest);
         check(&late, "2035-12-20T00:00:00Z", &Step::Succeed);
