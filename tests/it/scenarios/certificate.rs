@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use test_cluster::api::Api;
+use test_cluster::certificate::self_signed_until;
+use test_cluster::scratch::SecretVolume;
 use test_cluster::{Server, TestCluster};
 
 use super::{NAMESPACE, SOON, binary, cluster, wait_for_readyz};
@@ -240,6 +242,26 @@ fn the_service_account_reads_no_other_secret() {
     for path in [path("secrets", "other"), path("configmaps", "kube-root-ca.crt")] {
         assert_eq!(us.merge(&path, &json!({"data": {"more": "eA=="}})).status, 403, "PATCH {path}");
     }
+}
+
+#[test]
+fn a_certificate_of_others_that_ends_soon_is_an_error_and_the_replica_stays_ready() {
+    let (cluster, mut folder) = (cluster(), SecretVolume::new(&["tls.crt", "tls.key"]));
+    let mut put = |days: u64| {
+        let made = self_signed_until(Timestamp::now(), Duration::from_secs(days * 24 * 3600));
+        folder.update(&[("tls.crt", &made.pem), ("tls.key", &made.key_pem)]);
+        ["tls.crt", "tls.key"].map(|name| folder.file(name).display().to_string())
+    };
+    let [certificate, key] = put(13);
+    let server = cluster.server(&binary()).arg("--tls=files").arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key).start();
+    let line = server.wait_for_log("its renewal is overdue", SOON);
+    assert!(line.contains("ERROR") && line.contains(&certificate), "{line}");
+    wait_for_readyz(&server, 200, "its renewal is overdue");
+    assert!(server.page("/metrics").1.contains("reboot_manager_certificate_error 1\n"));
+    put(15);
+    server.wait_for_log("certificate: no error any more", SOON);
+    wait_for_readyz(&server, 200, "ok\n");
+    assert!(server.page("/metrics").1.contains("reboot_manager_certificate_error 0\n"));
 }
 
 #[test]
