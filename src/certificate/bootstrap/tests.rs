@@ -180,6 +180,10 @@ fn a_ca_that_a_person_asks_for_comes_without_a_gap() {
     pass(from + 25.hours());
     let second = world.shown();
     assert_eq!(format!("{first}{second}"), both);
+    // A wish that is fulfilled already is taken away and changes nothing.
+    world.ask(Some(&(from - 1.hour()).to_string()));
+    pass(from + 26.hours());
+    assert!(world.asked().is_null() && world.shown() == second && world.data("tls") == after);
     for replica in [&one, &two] {
         assert!(is_accepted(replica, &second, from) && is_accepted(replica, &both, from) && !is_accepted(replica, &first, from));
         assert!(!has_error(replica) && replica.served.notes().is_empty());
