@@ -159,7 +159,7 @@ fn the_version_of_kubernetes_that_is_called_tested_is_the_one_that_is_tested() {
 #[test]
 fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
     let root = root();
-    for workflow in ["advisories", "ci", "release"] {
+    for workflow in ["advisories", "ci", "nightly", "release"] {
         let text = read(&format!(".github/workflows/{workflow}.yml"));
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
         for path in words.filter(|word| word.starts_with("scripts/") || word.starts_with(".ci/")) {
