@@ -21,6 +21,7 @@ mod toleration;
 
 use std::fmt;
 
+pub use address::ADDRESS_ANNOTATIONS;
 pub use host::{Host, Hosts};
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
