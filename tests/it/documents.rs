@@ -39,6 +39,14 @@ fn the_settings_have_every_flag_of_the_help_with_its_default_and_no_other() {
 }
 
 #[test]
+fn the_annotations_whose_addresses_count_are_listed() {
+    let document = read("docs/security.md");
+    for annotation in reboot_manager::cluster::ADDRESS_ANNOTATIONS {
+        assert!(document.contains(&format!("`{annotation}`")), "docs/security.md does not list {annotation}");
+    }
+}
+
+#[test]
 fn the_metrics_have_every_metric_and_no_other() {
     let source = read("src/metrics.rs");
     let registered: BTreeSet<String> = source
