@@ -22,6 +22,7 @@ mod toleration;
 
 use std::fmt;
 
+pub use address::ADDRESS_ANNOTATIONS;
 pub use ca::{CaBundle, CaMap, CaSecret, NEXT_CA_FROM, SIGNS_SINCE, without_nulls};
 pub use host::{Host, Hosts};
 pub use lease::Lease;

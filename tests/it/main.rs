@@ -17,3 +17,4 @@ mod markdown;
 mod packaging;
 mod repository;
 mod scenarios;
+mod workflows;

@@ -18,7 +18,7 @@ use test_cluster::{Server, TestCluster};
 
 use super::{NAMESPACE, SOON, binary, cluster, wait_for_readyz};
 
-const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
+pub(super) const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
 
 fn path(resource: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/{resource}/{name}")

@@ -34,7 +34,7 @@ pub(super) fn uninstall(cluster: &TestCluster) {
 
 /// Runs a command; its exit code is 0.
 #[track_caller]
-fn run(mut command: Command, arguments: &[&str]) -> Output {
+pub(super) fn run(mut command: Command, arguments: &[&str]) -> Output {
     let output = command.args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     output
@@ -77,9 +77,11 @@ fn the_manifest_applies_in_both_ways_and_then_nothing_differs() {
         assert!(again.stderr.is_empty(), "no warning: {again:?}");
         run(kubectl(), &["diff", way, "-f", FILE]);
     }
-    // What was installed in the one way is upgraded in the other.
-    run(kubectl(), &["apply", "--server-side", "-f", FILE]);
-    run(kubectl(), &["diff", "-f", FILE]);
+    // What was installed in the one way is upgraded in the other, and back.
+    for way in ["--server-side=true", "--server-side=false"] {
+        run(kubectl(), &["apply", way, "-f", FILE]);
+        run(kubectl(), &["diff", "-f", FILE]);
+    }
     run(kubectl(), &["set", "image", "-n", NAMESPACE, "deployment/reboot-manager", "reboot-manager=example.org/other"]);
     assert_eq!(kubectl().args(["diff", "-f", FILE]).output().unwrap().status.code(), Some(1), "a difference is seen");
 }
@@ -135,7 +137,10 @@ fn the_pod_is_admitted_under_restricted_and_would_not_be_with_less() {
     }
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": template["spec"]});
-    cluster.admin.create(&pods, &pod).ok();
+    let admitted = cluster.admin.create(&pods, &pod).ok();
+    let volumes: Vec<&str> = admitted["spec"]["volumes"].as_array().unwrap().iter().filter_map(|volume| volume["name"].as_str()).collect();
+    assert!(volumes.iter().any(|name| name.starts_with("kube-api-access-")), "the pod gets its token: {volumes:?}");
+    assert_eq!(document("ServiceAccount")["automountServiceAccountToken"], false, "and no other pod of the ServiceAccount does");
     let container = "/spec/containers/0/securityContext";
     let less = [
         (container, json!({"privileged": true, "allowPrivilegeEscalation": true})),
