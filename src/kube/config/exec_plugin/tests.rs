@@ -75,7 +75,9 @@ fn output_counts_once_the_plugin_has_ended_though_another_process_keeps_it_open(
     let scratch = Scratch::new();
     let left = scratch.path().join("pid");
     let script = format!("sleep 600 & echo $! > {}; {}", left.display(), credential(r#"{"token":"a"}"#));
+    let begun = clock::now().instant;
     assert_eq!(plugin(&script).run(LONG).unwrap().token, Some(Secret::new("a")));
+    assert!(clock::now().instant - begun < LONG / 2, "the other process is not waited for");
     let left: i32 = std::fs::read_to_string(&left).unwrap().trim().parse().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(left).unwrap(), rustix::process::Signal::KILL).unwrap();
     // All that the plugin leaves behind may print the credential, or its end.
