@@ -45,6 +45,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     warn_of_open_access(flags);
+    warn_of_bootstrap(flags, &location);
     let readiness = Arc::new(Readiness::default());
     let client =
         Client::connect(&location, observer(&metrics, &readiness)).with_context(|| format!("cannot use {}", location.describe()))?;
@@ -129,6 +130,15 @@ fn warn_of_open_access(flags: &Serve) {
             warn!("--auth-file without TLS: anyone who can read the network traffic between nodes and this server can read the passwords");
         }
         (Some(_), _) => {}
+    }
+}
+
+fn warn_of_bootstrap(flags: &Serve, location: &Location) {
+    if flags.tls == Tls::Bootstrap && location.namespace().is_none() {
+        let service = &flags.service_name;
+        warn!(
+            "--tls bootstrap outside the cluster: its certificate is for the addresses of Service {service}, which lead to pods and not to this process; use --tls files or off"
+        );
     }
 }
 

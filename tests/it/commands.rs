@@ -8,7 +8,7 @@ use serde_json::json;
 use test_cluster::scratch::Scratch;
 use test_cluster::server::Start;
 
-use crate::scenarios::{binary, wait_for_readyz};
+use crate::scenarios::{SOON, binary, wait_for_readyz};
 
 /// Runs the program without an environment. Returns its exit code, standard output and standard error.
 fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -116,6 +116,13 @@ fn an_invalid_file_of_credentials_or_certificates_ends_the_program() {
     let files = ["--tls", "files", "--tls-cert", "/nowhere/tls.crt", "--tls-key", "/nowhere/tls.key"];
     let says = "the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt";
     refuses(&[&start[..], &files].concat(), 1, &[says]);
+}
+
+#[test]
+fn bootstrap_outside_the_cluster_is_warned_of() {
+    let scratch = Scratch::new();
+    let server = Start::new(&binary(), &scratch.file("config", kubeconfig("http://127.0.0.1:1"))).arg("--tls=bootstrap").launch();
+    server.wait_for_log("--tls bootstrap outside the cluster: its certificate is for the addresses of Service reboot-manager", SOON);
 }
 
 #[test]

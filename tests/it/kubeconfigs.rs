@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use reboot_manager::kube::{Client, ConnectOptions, Environment, Kube, Location, error_chain};
 use world::World;
 
-/// What kubectl 1.36 does with a file.
+/// Reaction of kubectl 1.36 to a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kubectl {
     Refuses,
@@ -20,7 +20,7 @@ enum Kubectl {
 
 use Kubectl::{Refuses, Takes};
 
-/// What, cluster, user, what the server sees of the user, kubectl.
+/// Kubeconfigs that are taken: description, cluster, user, the user as the server sees it, kubectl.
 const TAKEN: &[(&str, &str, &str, &str, Kubectl)] = &[
     ("a token", CA, "token: abc", "Bearer abc", Takes),
     ("a token that looks like a number", CA, "token: 123", "Bearer 123", Refuses),
@@ -96,7 +96,7 @@ const TAKEN: &[(&str, &str, &str, &str, Kubectl)] = &[
     ("a SOCKS proxy that resolves", "certificate-authority: ca.crt, proxy-url: 'socks5h://$SOCKS'", "token: abc", "Bearer abc", Refuses),
 ];
 
-/// What, cluster, user, words of the message (what and why, then the way out), kubectl.
+/// Kubeconfigs that are refused: description, cluster, user, words of the message (the reason, the way out), kubectl.
 const REFUSED: &[(&str, &str, &str, [&str; 2], Kubectl)] = &[
     ("no https://", "server: '$SERVER'", "", ["has no https:// in front", "write for example https://10.0.0.1:6443"], Refuses),
     ("no http://", "server: '$PLAIN'", "token: s3cr3t", ["has no https:// in front", "write for example https://10.0.0.1:6443"], Takes),
