@@ -91,3 +91,52 @@ const CURE: &str = "give the API server another certificate";
 /// Object identifiers as in DER: secp521r1 (RFC 5480) and rsaEncryption (RFC 8017).
 const P521: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 const RSA: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(error: impl Into<TlsError>, words: &[&str]) {
+        let said = crate::kube::error_chain(&error.into());
+        assert!(words.iter().all(|word| said.contains(word)) && !said.contains("[6,"), "{said}");
+    }
+
+    /// A private key in PEM, of which the length of all, the kind, and nothing more is right.
+    fn key(label: &str, kind: &[u8]) -> TlsError {
+        let der = [&[0x30, kind.len() as u8 + 7, 2, 1, 0, 0x30, kind.len() as u8], kind, &[4, 0][..]].concat();
+        unusable_key(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der)).as_bytes())
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named_with_the_cure() {
+        let unsupported = |signature: &[u8]| {
+            rustls::Error::InvalidCertificate(CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: signature.to_vec(),
+                supported_algorithms: Vec::new(),
+            })
+        };
+        check(
+            unsupported(&P521),
+            &["a key or signature that is not supported, only RSA of 2048", "give the API server another certificate"],
+        );
+        check(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure), &["no algorithm in common", "another certificate"]);
+        check(rustls::Error::InvalidCertificate(CertificateError::BadSignature), &["RSA key of less than 2048 bits", "check the CA"]);
+        let expired = CertificateError::ExpiredContext { time: UnixTime::now(), not_after: UnixTime::now() };
+        check(rustls::Error::InvalidCertificate(expired), &["the TLS handshake failed", "expired"]);
+        check(
+            key("PRIVATE KEY", &P521),
+            &["(of the curve P-521) is not supported, only RSA of 2048 to 4096 bits", "issue a client certificate"],
+        );
+        check(key("PRIVATE KEY", &RSA), &["(RSA of this length) is not supported", "issue a client certificate"]);
+        check(key("RSA PRIVATE KEY", &[]), &["(RSA of this length) is not supported"]);
+        check(key("EC PRIVATE KEY", &P521), &["(of the curve P-521) is not supported"]);
+        check(key("PRIVATE KEY", &[]), &["the client key is not supported"]);
+        check(key("ENCRYPTED PRIVATE KEY", &[]), &["encrypted with a passphrase", "decrypt it: openssl pkey"]);
+        check(key("CERTIFICATE", &[]), &["holds no private key in PEM"]);
+    }
+}
