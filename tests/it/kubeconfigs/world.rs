@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::{env, fs, thread};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use rustls::ServerConfig;
 use serde_json::json;
 use test_cluster::certificate::{Authority, self_signed_authority};
 use test_cluster::http::{Reply, Request, Response, Scripted};
@@ -25,7 +27,11 @@ pub(super) struct World {
     /// Without TLS.
     plain: Scripted,
     socks: SocketAddr,
+    seen: Seen,
 }
+
+/// The user of the last request to any of the servers, since the last kubeconfig was written.
+type Seen = Arc<Mutex<Option<String>>>;
 
 impl World {
     pub(super) fn start() -> Self {
@@ -60,13 +66,15 @@ impl World {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let ca = BASE64_STANDARD.encode(authority.pem());
-        let server = Scripted::start(Some(certificate.server(Some(&authority))), answer);
-        let own = Scripted::start(Some(own.server(None)), answer);
-        Self { folder, ca, server, own, plain: Scripted::start(None, answer), socks: socks() }
+        let seen = Seen::default();
+        let server = serve(&seen, Some(certificate.server(Some(&authority))));
+        let (own, plain) = (serve(&seen, Some(own.server(None))), serve(&seen, None));
+        Self { folder, ca, server, own, plain, socks: socks(), seen }
     }
 
     /// Writes a kubeconfig with this cluster and user.
     pub(super) fn kubeconfig(&self, cluster: &str, user: &str) -> PathBuf {
+        *self.seen.lock().unwrap() = None;
         let server = if cluster.contains("server:") { "" } else { "server: 'https://$SERVER', " };
         let mut text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: here\npreferences: {{}}\ncontexts: [{{name: here, context: {{cluster: c, user: u}}}}]\n\
@@ -80,10 +88,9 @@ impl World {
         self.folder.file("config", text.replace("$CA", &self.ca))
     }
 
-    /// Returns what the servers saw of the user of the last request: header, certificate, impersonation.
+    /// Returns what a server saw of the user: header, certificate, impersonation.
     pub(super) fn seen(&self) -> String {
-        let last = [&self.server, &self.own, &self.plain].into_iter().filter_map(|server| server.received().pop()).last();
-        last.as_ref().map_or_else(|| "no request".to_owned(), identity)
+        self.seen.lock().unwrap().clone().unwrap_or_else(|| "no request".to_owned())
     }
 
     /// Returns kubectl, if the folder of the control plane is known.
@@ -106,8 +113,17 @@ impl World {
     }
 }
 
+/// Starts a server that records who calls.
+fn serve(seen: &Seen, tls: Option<Arc<ServerConfig>>) -> Scripted {
+    let seen = Arc::clone(seen);
+    Scripted::start(tls, move |_, request| {
+        *seen.lock().unwrap() = Some(identity(request));
+        answer(request)
+    })
+}
+
 /// Answers as an API server on which no Lease exists.
-fn answer(_: usize, request: &Request) -> Reply {
+fn answer(request: &Request) -> Reply {
     let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
         "details": {"name": "reboot-manager", "group": "coordination.k8s.io", "kind": "leases"}});
     Reply::Send(if request.path().ends_with("/version") { Response::json(200, &json!({})) } else { Response::json(404, &missing) })

@@ -49,8 +49,8 @@ fn check(server: &Made, roots: &str, name: &str, year: u64, expected: &str) {
 #[test]
 fn a_certificate_among_the_cas_needs_no_issuer_but_its_time_and_name() {
     let (key, authority) = (KeyPair::generate().unwrap(), IsCa::Ca(BasicConstraints::Unconstrained));
-    let own = self_signed(&key, authority.clone());
-    let mut named = parameters(authority.clone());
+    let own = self_signed(&key, authority);
+    let mut named = parameters(authority);
     named.distinguished_name.push(DnType::CommonName, "authority");
     let other = CertifiedIssuer::self_signed(named, KeyPair::generate().unwrap()).unwrap();
     let plain = self_signed(&key, IsCa::NoCa);
