@@ -39,14 +39,16 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let settings = Settings::new(flags)?;
     // From here on a signal is kept until it is read, so the program also ends in order while it starts.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
+    let location = Location::find(&settings.connect)?;
     let namespace = settings.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::default());
     let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     warn_of_open_access(flags);
+    warn_of_bootstrap(flags, &location);
     let readiness = Arc::new(Readiness::default());
-    let client = Client::connect(&location, observer(&metrics, &readiness))?;
+    let client =
+        Client::connect(&location, observer(&metrics, &readiness)).with_context(|| format!("cannot use {}", location.describe()))?;
     let rules = Rules {
         capacity: Capacity { slots: usize::from(flags.slots) },
         protect_control_plane: flags.protect_control_plane == Switch::On,
@@ -130,6 +132,15 @@ fn warn_of_open_access(flags: &Serve) {
             warn!("--auth-file without TLS: anyone who can read the network traffic between nodes and this server can read the passwords");
         }
         (Some(_), _) => {}
+    }
+}
+
+fn warn_of_bootstrap(flags: &Serve, location: &Location) {
+    if flags.tls == Tls::Bootstrap && location.namespace().is_none() {
+        let service = &flags.service_name;
+        warn!(
+            "--tls bootstrap outside the cluster: its certificate is for the addresses of Service {service}, which lead to pods and not to this process; use --tls files or off"
+        );
     }
 }
 

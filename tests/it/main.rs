@@ -11,6 +11,7 @@ mod architecture;
 mod commands;
 mod crash_consistency;
 mod documents;
+mod kubeconfigs;
 mod language;
 mod listener;
 mod markdown;

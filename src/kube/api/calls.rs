@@ -132,6 +132,19 @@ impl Kube {
         self.client.write(&self.own(Verb::Create, "leases", LEASE), &lease)
     }
 
+    /// Reports whether the namespace of the Lease exists, by a dry run of creating the Lease, which changes nothing. Reading a Lease gives the
+    /// same answer in a missing namespace as in an empty one.
+    pub fn has_namespace(&self) -> Result<bool, ApiError> {
+        let mut call = self.own(Verb::Create, "leases", LEASE);
+        call.path.push_str("?dryRun=All");
+        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}});
+        match self.client.write(&call, &lease) {
+            Ok(IgnoredAny) | Err(ApiError::Conflict(..)) => Ok(true),
+            Err(ApiError::NotFound(_, status)) if status.is_not_found("namespaces", &self.namespace) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the rights that this program needs and does not have (SelfSubjectAccessReview).
     pub fn missing_permissions(&self) -> Result<Vec<Permission>, ApiError> {
         let mut missing = Vec::new();

@@ -40,6 +40,14 @@ pub fn self_signed_until(now: Timestamp, left: Duration) -> Certificate {
     Certificate { pem: certificate.pem(), key_pem: key.serialize_pem() }
 }
 
+/// Makes a certificate for the address 127.0.0.1 that is an authority itself, as some API servers make for themselves.
+pub fn self_signed_authority() -> Certificate {
+    let key = KeyPair::generate().expect("a key pair");
+    let mut parameters = parameters(&["127.0.0.1"]);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Certificate { pem: parameters.self_signed(&key).expect("a certificate").pem(), key_pem: key.serialize_pem() }
+}
+
 impl Authority {
     /// Makes an authority.
     #[expect(clippy::new_without_default, reason = "each authority has another key")]
