@@ -70,9 +70,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = connection_limits(usize::from(flags.max_connections));
     // Open before the certificate exists, so that probes see a live process that is not ready.
-    let noted = certificate.clone();
-    let notes = move || noted.iter().flat_map(|certificate| certificate.notes()).map(|note| format!("certificate: {note}\n")).collect();
-    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics), notes);
+    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics), notes(certificate.clone()));
     let ops_listener =
         ops.listen(flags.ops_listen, ops_connections).with_context(|| format!("cannot listen on {} (--ops-listen)", flags.ops_listen))?;
     info!("ops: listening on {}", ops_listener.address());
@@ -142,6 +140,11 @@ fn warn_of_bootstrap(flags: &Serve, location: &Location) {
             "--tls bootstrap outside the cluster: its certificate is for the addresses of Service {service}, which lead to pods and not to this process; use --tls files or off"
         );
     }
+}
+
+/// Returns a function that lists what a person must know of the certificate, one line each.
+fn notes(certificate: Option<Arc<Served>>) -> impl Fn() -> String {
+    move || certificate.iter().flat_map(|certificate| certificate.notes()).map(|note| format!("certificate: {note}\n")).collect()
 }
 
 /// Waits until there is a certificate; returns the signal that arrives before.

@@ -39,7 +39,7 @@ const IDLE: usize = 480;
 const SOON: Duration = Duration::from_secs(30);
 const REQUEST: &[u8] = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// What a server did in one round.
+/// Cost of the requests of one round.
 #[derive(Clone, Copy)]
 struct Cost {
     a_second: f64,
