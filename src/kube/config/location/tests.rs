@@ -111,7 +111,8 @@ fn the_server_and_its_proxy_are_checked() {
         check(server, "", "holds a user or password");
     }
     check("https://api/k8s/clusters/c-1/", "", "https://api/k8s/clusters/c-1 (");
-    check("http://api", "", "without verifying its certificate");
+    check("http://api", "", "without TLS: anyone on the way can read the credential");
+    check("https://api", ", insecure-skip-tls-verify: true", "without verifying its certificate");
     check("https://api", "", "by environment");
     check("https://10.0.0.1", "", "by none");
     check("https://10.0.0.1", ", proxy-url: 'http://me:s3cr3t@named:1'", "by named");
