@@ -8,7 +8,7 @@
 //! Specification: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and
 //! <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -49,10 +49,12 @@ impl Kubeconfig {
     /// Parses the text of a file in `directory`. An error names the position.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
         let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-        let mut file: Self = serde_saphyr::from_str_with_options(text, options).map_err(|error| match error.location() {
+        let documents = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| match error.location() {
             Some(place) => format!("line {}, column {}", place.line(), place.column()),
             None => "its end".to_owned(),
         })?;
+        // kubectl reads the first document, and takes an empty file.
+        let mut file: Self = documents.into_iter().next().unwrap_or_default();
         for cluster in file.clusters.iter_mut().flatten().filter_map(|named| named.cluster.as_mut()) {
             resolve(&mut cluster.certificate_authority, directory);
         }
@@ -60,6 +62,20 @@ impl Kubeconfig {
             user.resolve_paths(directory);
         }
         Ok(file)
+    }
+
+    /// Refuses two entries of one file with one name, of which either could be meant. An error is a message.
+    pub(super) fn check_names(&self) -> Result<(), String> {
+        fn twice<T>(kind: &str, entries: &Option<Vec<T>>, name: impl Fn(&T) -> &str) -> Result<(), String> {
+            let mut seen = BTreeSet::new();
+            match entries.iter().flatten().find(|entry| !seen.insert(name(entry).to_owned())) {
+                Some(entry) => Err(format!("it has two {kind} with the name {:?}; remove one", name(entry))),
+                None => Ok(()),
+            }
+        }
+        twice("clusters", &self.clusters, |named| &named.name)?;
+        twice("contexts", &self.contexts, |named| &named.name)?;
+        twice("users", &self.users, |named| &named.name)
     }
 
     /// Adds the entries of `later`, which count only if they are missing here.

@@ -74,8 +74,11 @@ impl Location {
     /// Describes the server and its source, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
-        let checked = self.route.verification.as_ref().is_some_and(|verification| !verification.skipped);
-        let unchecked = if checked { "" } else { ", without verifying its certificate" };
+        let unchecked = match &self.route.verification {
+            None => ", without TLS: anyone on the way can read the credential",
+            Some(verification) if verification.skipped => ", without verifying its certificate",
+            Some(_) => "",
+        };
         let acting = self.identity.impersonated.first().map(|(_, user)| format!(", as {user:?}")).unwrap_or_default();
         format!("{} ({}{acting}{unchecked})", self.server, self.origin)
     }
@@ -131,8 +134,9 @@ impl Location {
 
 fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-        .map_err(|at| format!("is not YAML or JSON of the form of a kubeconfig: error at {at}"))
+    let file = Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
+        .map_err(|at| format!("is not YAML or JSON of the form of a kubeconfig: error at {at}"))?;
+    file.check_names().map(|()| file)
 }
 
 fn invalid(files: &str, named_by: &str, mistake: &str) -> ConfigError {
