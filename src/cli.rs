@@ -118,8 +118,8 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_BACK_OFF", value_name = "DURATION", default_value = "30m", value_parser = limit)]
     pub back_off: Limit,
 
-    /// Number of connections to the FleetLock port at once. Beyond this, the oldest connection whose request is incomplete
-    /// is closed
+    /// Number of connections to the FleetLock port at once. Beyond this, the address with the most connections
+    /// loses the oldest one whose request is incomplete
     #[arg(long, env = "REBOOT_MANAGER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 512, value_parser = value_parser!(u16).range(2..))]
     pub max_connections: u16,
 

@@ -19,7 +19,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::settings::Settings;
-use crate::system::clock;
+use crate::system::{clock, process};
 
 // Number of requests that are decided at the same time. Held requests do not occupy a worker.
 const WORKERS: usize = 8;
@@ -36,6 +36,7 @@ const FORBIDDEN: u16 = 403;
 /// Runs until SIGTERM or SIGINT.
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     logging::start(flags.log_format);
+    process::set_limits();
     let settings = Settings::new(flags)?;
     // From here on a signal is kept until it is read, so the program also ends in order while it starts.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;

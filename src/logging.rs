@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::cli::LogFormat;
 use crate::system::clock;
+use crate::system::process::exit_after_defect;
 use levels::Levels;
 
 /// Starts the log at the levels of `RUST_LOG`. A panic is logged as an error, and then ends the process.
@@ -36,7 +37,7 @@ pub(crate) fn start(format: LogFormat) {
     builder.init();
     std::panic::set_hook(Box::new(|panic| {
         log::error!("this is a bug, please report it: {panic}; this process exits, to be restarted");
-        std::process::abort();
+        exit_after_defect();
     }));
     if let Some(warning) = levels.warning {
         log::warn!("{warning}");

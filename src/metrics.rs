@@ -34,6 +34,7 @@ pub struct Metrics {
     ca_expiry: Gauge,
     ca_change: Gauge,
     connections_lost: Family<Labels<1>, Counter>,
+    tls_failures: Family<Labels<1>, Counter>,
     watch_open: Gauge,
     watch_restarts: Family<Labels<1>, Counter>,
 }
@@ -41,12 +42,28 @@ pub struct Metrics {
 /// Label names and values of one series.
 type Labels<const N: usize> = [(&'static str, String); N];
 
+/// Reason why a connection failed before a request, on a port with TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TlsFailure {
+    CertificateExpired,
+    /// The client closed the connection during the handshake.
+    Closed,
+    /// No version, cipher or signature that both sides support.
+    NoSharedParameters,
+    NotTls,
+    Other,
+    PlainHttp,
+    TimedOut,
+    /// The client did not accept the certificate.
+    UnknownCa,
+}
+
 /// Reason why a connection was closed early, or not served.
 #[derive(Clone, Copy)]
 pub(crate) enum Loss {
     /// The request was incomplete when a newer connection needed the place.
     Evicted,
-    /// All connections waited for their answers.
+    /// No connection could be closed for it.
     Full,
     NoThread,
     NotAccepted,
@@ -101,6 +118,10 @@ impl Metrics {
             Loss::TimedOut => "timed_out",
         };
         self.connections_lost.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    pub(crate) fn tls_failed(&self, failure: TlsFailure) {
+        self.tls_failures.get_or_create(&[("reason", failure.name().to_owned())]).inc();
     }
 
     /// Counts a finished call to Kubernetes.
@@ -163,6 +184,22 @@ impl Metrics {
     }
 }
 
+impl TlsFailure {
+    /// Returns the word in the metric and in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CertificateExpired => "certificate_expired",
+            Self::Closed => "closed",
+            Self::NoSharedParameters => "no_shared_parameters",
+            Self::NotTls => "not_tls",
+            Self::Other => "other",
+            Self::PlainHttp => "plain_http",
+            Self::TimedOut => "timed_out",
+            Self::UnknownCa => "unknown_ca",
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("reboot_manager");
@@ -194,6 +231,7 @@ impl Default for Metrics {
             ca_expiry,
             ca_change,
             connections_lost: added(&mut registry, "connections_lost", "Connections closed early or not served, by reason"),
+            tls_failures: added(&mut registry, "tls_failures", "TLS connections that failed before a request, by reason"),
             watch_open: added(&mut registry, "watch_open", "1 while the watch of all nodes is open"),
             watch_restarts: added(&mut registry, "watch_restarts", "Watches of all nodes that ended, by reason"),
             registry,
@@ -228,6 +266,7 @@ mod tests {
         metrics.auth_file(Some(3));
         metrics.auth_file(None);
         metrics.connection_lost(Loss::TimedOut);
+        metrics.tls_failed(TlsFailure::UnknownCa);
         metrics.watch_opened();
         metrics.watch_ended(WatchEnd::Gone);
         let page = metrics.page().unwrap();
@@ -236,6 +275,7 @@ mod tests {
             "reboot_manager_request_duration_seconds_bucket{le=\"0.005\",endpoint=\"pre-reboot\"} 1",
             "reboot_manager_evictions_total{result=\"evicted\"} 1",
             "reboot_manager_connections_lost_total{reason=\"timed_out\"} 1",
+            "reboot_manager_tls_failures_total{reason=\"unknown_ca\"} 1",
             "reboot_manager_watch_open 0",
             "reboot_manager_watch_restarts_total{reason=\"gone\"} 1",
             "reboot_manager_slots 2",

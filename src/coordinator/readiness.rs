@@ -1,7 +1,7 @@
 //! Readiness of this replica, as a stored result: a probe reads it and never waits for Kubernetes.
 //!
-//! Ready means that no right is missing and that the Lease was read recently. A thread asks for the rights at the start, every five
-//! minutes, and after a refusal. The reconciler reads the Lease anyway.
+//! Ready means that no right is missing and that the Lease was read recently. A thread asks for the rights at the start, every hour, and
+//! after a refusal. The reconciler reads the Lease anyway.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +10,17 @@ use log::{info, warn};
 
 use super::Error;
 use super::error::error_chain;
-use crate::kube::Kube;
+use crate::kube::{ApiError, Kube, Permission};
 use crate::system::guarded::Guarded;
 use crate::system::{clock, threads};
 
-/// Time between two checks of the rights while none is missing. A check makes one call for each right.
-const RIGHTS_EVERY: Duration = Duration::from_secs(300);
+/// Time between two checks of the rights while none is missing. A check makes one call for each right, so this makes 408 calls a day.
+/// A right that is needed is noticed by the refusal anyway.
+const RIGHTS_EVERY: Duration = Duration::from_secs(3600);
+
+/// Time after which a right that is missing, and was not before, is asked for again before it is reported. An API server that has just
+/// started refuses everything until it has read the RBAC rules, which takes about five seconds.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(8);
 
 /// Minimum time between two checks of the rights after refusals. A webhook may refuse evictions for days.
 const AFTER_REFUSAL_EVERY: Duration = Duration::from_secs(60);
@@ -33,6 +38,8 @@ pub struct Readiness {
 struct State {
     /// Rights that were missing at the last check.
     missing: Option<Vec<String>>,
+    /// Rights that were missing at the first check of all, which must be confirmed.
+    unconfirmed: Vec<String>,
     /// Error of a check since then.
     check_error: Option<String>,
     checking: bool,
@@ -95,8 +102,12 @@ impl Readiness {
         }
         let (this, kube) = (Arc::clone(self), Arc::clone(kube));
         let started = threads::start("rights", move || {
-            let missing = kube.missing_permissions().map_err(|error| error_chain(&error));
-            this.rights_were_checked(missing.map(|missing| missing.iter().map(ToString::to_string).collect()));
+            let mut missing = kube.missing_permissions();
+            if is_refusal(&missing) && this.state.lock().must_confirm(missing.as_deref().unwrap_or_default()) {
+                clock::sleep(CONFIRMED_AFTER);
+                missing = kube.missing_permissions();
+            }
+            this.rights_were_checked(missing.map(|missing| names(&missing)).map_err(|error| error_chain(&error)));
         });
         if let Err(error) = started {
             self.rights_were_checked(Err(format!("no thread can be started: {error}")));
@@ -134,6 +145,12 @@ impl State {
         true
     }
 
+    /// Reports whether a refusal is new, so that it must be confirmed before it is recorded.
+    fn must_confirm(&mut self, missing: &[Permission]) -> bool {
+        self.unconfirmed = names(missing);
+        self.missing.as_ref().is_none_or(Vec::is_empty)
+    }
+
     fn record(&mut self, missing: Result<Vec<String>, String>, now: Instant) {
         self.checking = false;
         match missing {
@@ -145,10 +162,12 @@ impl State {
     fn result(&self, now: Instant) -> Result<(), String> {
         let mut lines = Vec::new();
         match (&self.missing, &self.check_error) {
-            (Some(missing), _) => lines.extend(missing.iter().map(|permission| {
-                format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml\n")
-            })),
+            (Some(missing), _) => lines.extend(missing.iter().map(|permission| format!("{}\n", missing_line(permission)))),
             (None, Some(error)) => lines.push(format!("the rights of the service account cannot be checked: {error}\n")),
+            // This replica is not ready yet, so the page may name what is not certain.
+            (None, None) if !self.unconfirmed.is_empty() => {
+                lines.extend(self.unconfirmed.iter().map(|permission| format!("{}; it is checked again\n", missing_line(permission))));
+            }
             (None, None) => lines.push("the rights of the service account are being checked\n".to_owned()),
         }
         if let Some(Err(namespace)) = &self.namespace {
@@ -183,9 +202,26 @@ impl State {
     }
 }
 
+fn names(missing: &[Permission]) -> Vec<String> {
+    missing.iter().map(ToString::to_string).collect()
+}
+
+fn missing_line(permission: &str) -> String {
+    format!("the service account may not {permission}: apply the RBAC rules of kubernetes/deployment.yaml")
+}
+
+/// Reports whether the API server answers that a right is missing, or that it may not be asked.
+fn is_refusal(missing: &Result<Vec<Permission>, ApiError>) -> bool {
+    match missing {
+        Ok(missing) => !missing.is_empty(),
+        Err(error) => matches!(error, ApiError::Refused(..)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::permissions;
 
     #[track_caller]
     fn check(state: &State, now: Instant, says: &str) {
@@ -232,16 +268,51 @@ mod tests {
         state.record(Ok(vec!["patch nodes".to_owned()]), start);
         assert!(state.begin(start));
         state.record(Ok(Vec::new()), start);
-        assert!(!state.begin(start) && !state.begin(later(299)) && state.begin(later(300)));
-        state.record(Ok(Vec::new()), later(300));
+        assert!(!state.begin(start) && !state.begin(later(3599)) && state.begin(later(3600)));
+        state.record(Ok(Vec::new()), later(3600));
         state.refused = true;
-        assert!(state.begin(later(301)), "the first refusal counts at once");
-        state.record(Ok(Vec::new()), later(302));
-        assert!(!state.begin(later(400)));
+        assert!(state.begin(later(3601)), "the first refusal counts at once");
+        state.record(Ok(Vec::new()), later(3602));
+        assert!(!state.begin(later(3700)));
         state.refused = true;
-        assert!(state.begin(later(401)));
-        state.record(Ok(Vec::new()), later(401));
+        assert!(state.begin(later(3701)));
+        state.record(Ok(Vec::new()), later(3701));
         state.refused = true;
-        assert!(!state.begin(later(460)) && state.begin(later(461)));
+        assert!(!state.begin(later(3760)) && state.begin(later(3761)));
+    }
+
+    #[test]
+    fn a_day_at_rest_costs_at_most_five_hundred_access_reviews() {
+        let start = clock::now().instant;
+        let mut state = State::default();
+        let mut checks = 0;
+        for second in (0..24 * 3600).step_by(10) {
+            let now = start + Duration::from_secs(second);
+            if state.begin(now) {
+                checks += 1;
+                state.record(Ok(Vec::new()), now);
+            }
+        }
+        let reviews = checks * permissions(Some("reboot-manager")).len();
+        assert!((17..=500).contains(&reviews), "{checks} checks, {reviews} reviews");
+    }
+
+    #[test]
+    fn a_right_is_found_missing_only_after_a_second_answer() {
+        let now = clock::now().instant;
+        let missing = &permissions(None)[..1];
+        let mut state = State { lease: Some((now, None)), ..State::default() };
+        assert!(state.must_confirm(missing), "at the start");
+        check(&state, now, "may not get nodes: apply the RBAC rules of kubernetes/deployment.yaml; it is checked again\n");
+        state.record(Ok(Vec::new()), now);
+        assert!(state.must_confirm(missing), "when none was missing");
+        check(&state, now, "");
+        state.record(Ok(names(missing)), now);
+        assert!(!state.must_confirm(missing), "the checks while one is missing need no other");
+        check(&state, now, "may not get nodes: apply the RBAC rules of kubernetes/deployment.yaml\n");
+        state.record(Ok(Vec::new()), now);
+        state.record(Err("it is down".to_owned()), now);
+        assert!(state.must_confirm(missing), "after an outage");
+        check(&state, now, "");
     }
 }

@@ -13,9 +13,11 @@ use super::connections::Connection;
 use super::handoff::{Client, printed, response};
 use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
 use super::listeners::Port;
+use super::places::Begin;
+use super::tls_failures;
 use crate::coordinator::Presence;
 use crate::fleetlock::{Kind, Refusal, Reply};
-use crate::metrics::Loss;
+use crate::metrics::{Loss, TlsFailure};
 use crate::system::clock;
 
 // Shorter than the idle limit of proxies and load balancers that cut quiet connections, which is 60 seconds or more.
@@ -73,7 +75,8 @@ impl Served<'_> {
         // The byte is only peeked at: a client that speaks plain HTTP gets a readable answer instead of a TLS alert.
         match self.peek()? {
             Some(TLS_HANDSHAKE) => self.answer_over_tls(config),
-            Some(_) => {
+            Some(first) => {
+                self.tls_failed(tls_failures::of_first_byte(first), "no TLS handshake");
                 let refusal = Refusal::new(Kind::BadRequest, "this port speaks TLS, and this was plain HTTP: use https:// in base_url");
                 stream.write_all(&self.refuse(refusal, self.accepted))
             }
@@ -87,19 +90,45 @@ impl Served<'_> {
         let mut stream = Box::new(StreamOwned::new(connection, self));
         while stream.conn.is_handshaking() {
             let StreamOwned { conn, sock } = &mut *stream;
-            conn.complete_io(sock)?;
+            conn.complete_io(sock).inspect_err(|error| self.may_be_tls_failure(error, true))?;
         }
-        self.answer_on(&mut *stream)?;
+        // A client of TLS 1.3 may refuse the certificate when for the server the handshake is complete.
+        self.answer_on(&mut *stream).inspect_err(|error| self.may_be_tls_failure(error, false))?;
         stream.conn.send_close_notify();
         stream.flush()
+    }
+
+    fn may_be_tls_failure(&self, error: &io::Error, is_handshaking: bool) {
+        if let Some(failure) = tls_failures::failure(error, is_handshaking)
+            && !self.connection.is_closed()
+        {
+            self.tls_failed(failure, &error.to_string());
+        }
+    }
+
+    fn tls_failed(&self, failure: TlsFailure, detail: &str) {
+        self.port.metrics.tls_failed(failure);
+        let line = self.port.tls_failures.lock().record(failure, self.peer, detail, clock::now().instant);
+        if let Some(line) = line {
+            log::warn!("{line}");
+        }
     }
 
     fn answer_on(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
         let begun = clock::now().instant;
         let refusal = match read(stream, self.port.limits.sizes) {
-            // A connection whose request is handed off is never closed for a newer one: an approved node must get its answer.
-            Ok(Ok(_)) if !self.connection.begin_answer() => return Err(io::Error::other("closed in favor of newer connections")),
-            Ok(Ok(request)) => return self.hand_off(stream, &request),
+            Ok(Ok(request)) => {
+                let at_once = (self.port.at_once)(&request);
+                // A connection whose request is handed off is never closed for a newer one: an approved node must get its answer.
+                match (self.connection.begin_answer(at_once.is_some()), at_once) {
+                    (Begin::Allowed, Some(answer)) => return self.deliver(stream, &answer),
+                    (Begin::Allowed, None) => return self.hand_off(stream, &request, begun),
+                    (Begin::Closed, _) => return Err(io::Error::other("closed in favor of newer connections")),
+                    (Begin::TooMany, _) => {
+                        Refusal::new(Kind::Contended, "too many requests from this address wait for their answers; ask again later")
+                    }
+                }
+            }
             Ok(Err(refusal)) => refusal,
             Err(error) if is_timeout(&error) => {
                 self.port.metrics.connection_lost(Loss::TimedOut);
@@ -110,9 +139,12 @@ impl Served<'_> {
         self.deliver(stream, &self.refuse(refusal, begun))
     }
 
-    fn hand_off(&self, stream: &mut impl Write, request: &Received) -> io::Result<()> {
+    fn hand_off(&self, stream: &mut impl Write, request: &Received, begun: Instant) -> io::Result<()> {
         let client = Client { peer: self.peer, presence: Arc::new(Presence::default()) };
-        let answer = self.port.handoff.pass(request, &client, &self.connection.stream)?;
+        let Some(answer) = self.port.handoff.pass(request, &client, &self.connection.stream)? else {
+            let refusal = Refusal::new(Kind::BadRequest, "the client closed its side of the connection before its turn");
+            return self.deliver(stream, &self.refuse(refusal, begun));
+        };
         let delivered = self.deliver(stream, &answer);
         // An approved node that misses its answer keeps its slot and does not reboot, so the log must show it.
         let missed = match &delivered {
@@ -133,7 +165,7 @@ impl Served<'_> {
     fn refuse(&self, refusal: Refusal, begun: Instant) -> Vec<u8> {
         let reply = Reply::from(refusal);
         self.port.metrics.request(None, &reply, begun.elapsed());
-        printed(response(reply.kind().status(), "application/json", reply.json()))
+        printed(response(reply.kind().status(), "application/json", reply.json()), false)
     }
 
     fn deliver(&self, stream: &mut impl Write, answer: &[u8]) -> io::Result<()> {

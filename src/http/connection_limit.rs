@@ -2,14 +2,19 @@
 
 use rustix::process::{Resource, getrlimit};
 
+use super::places::ending_max;
+
 // Descriptors of a connection whose request is being answered: one to the client, and three on the way to tiny_http.
 const EACH: usize = 4;
 
 // Descriptors for everything else: log, signals, ports, and connections to Kubernetes.
 const OTHERS: usize = 32;
 
-// Connections of the ops port, for probes and Prometheus.
-const OPS: usize = 16;
+// Connections of the ops port, for probes and Prometheus. Many, so that a probe is read before newer connections can take its place.
+const OPS: usize = 64;
+
+// The ops port gets at most an eighth of the connections.
+const OPS_PART: usize = 8;
 
 // With one connection, one held request would block all other nodes.
 const CONNECTIONS_MIN: usize = 2;
@@ -27,7 +32,9 @@ pub(crate) fn connection_limits(wanted: usize) -> (usize, usize) {
 fn shares(open_files: Option<u64>, wanted: usize) -> (usize, usize) {
     let open_files = open_files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
     let all = open_files.saturating_sub(OTHERS) / EACH;
-    let ops = (all / 4).clamp(CONNECTIONS_MIN, OPS);
+    // A connection that was closed for another one keeps a descriptor until it ends.
+    let all = all - ending_max(all).div_ceil(EACH);
+    let ops = (all / OPS_PART).clamp(CONNECTIONS_MIN, OPS);
     (wanted.min(all.saturating_sub(ops).max(CONNECTIONS_MIN)), ops)
 }
 
@@ -38,12 +45,13 @@ mod tests {
     #[test]
     fn the_limit_of_open_files_bounds_the_connections() {
         let cases = [
-            (Some(1_048_576), 512, (512, 16)),
-            (None, 512, (512, 16)),
-            (Some(2144), 512, (512, 16)),
-            (Some(1024), 512, (232, 16)),
-            (Some(1024), 3, (3, 16)),
-            (Some(64), 512, (6, 2)),
+            (Some(1_048_576), 512, (512, 64)),
+            (None, 512, (512, 64)),
+            (Some(2412), 512, (512, 64)),
+            (Some(2411), 512, (511, 64)),
+            (Some(1024), 512, (210, 30)),
+            (Some(1024), 3, (3, 30)),
+            (Some(64), 512, (5, 2)),
             (Some(16), 512, (2, 2)),
         ];
         for (files, wanted, want) in cases {

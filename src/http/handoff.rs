@@ -9,6 +9,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -17,8 +19,11 @@ use rustix::io::Errno;
 use tiny_http::{HTTPVersion, Header, Response, Server};
 
 use super::head::Received;
+use super::places::Source;
+use super::turns::{Turn, Turns};
 use crate::coordinator::Presence;
 use crate::system::guarded::Guarded;
+use crate::system::process::exit_after_defect;
 
 /// Header that carries the token.
 const HEADER: &str = "Reboot-Manager-Peer";
@@ -28,6 +33,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(2 * 3600);
 
 // An answer is a message or a page of metrics.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+// Requests that are passed on at once, for each worker: a worker that ends one finds the next.
+const FOR_EACH_WORKER: usize = 2;
+
+// Time between two looks at the client of a request that waits for its turn.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The client of one request.
 #[derive(Clone)]
@@ -42,34 +53,49 @@ pub struct Client {
 pub(super) struct Handoff {
     pub(super) server: Server,
     address: UnixAddress,
-    /// Clients of open requests, by token.
-    clients: Guarded<HashMap<String, Client>>,
+    /// Clients of the requests that no worker has taken, by token.
+    clients: Guarded<HashMap<String, (Client, Passing)>>,
+    turns: Arc<Guarded<Turns<Arc<Waiter>>>>,
+}
+
+/// Turn of a request. Its end is the turn of the next one.
+pub(super) struct Passing {
+    turns: Arc<Guarded<Turns<Arc<Waiter>>>>,
+}
+
+/// Thread that waits for the turn of its request.
+struct Waiter {
+    thread: Thread,
+    has_turn: AtomicBool,
 }
 
 impl Handoff {
     /// Starts tiny_http behind an abstract socket.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open(workers: usize) -> io::Result<Self> {
         // An abstract socket needs no file system, but other processes of the same network namespace can find it. Therefore each
         // request carries a token that they cannot guess.
         let address = UnixAddress::from_abstract_name(format!("reboot-manager-{}", token()?))?;
         let listener = UnixListener::bind_addr(&address)?;
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        Ok(Self { server, address, clients: Guarded::default() })
+        let turns = Arc::new(Guarded::new(Turns::new(workers * FOR_EACH_WORKER)));
+        Ok(Self { server, address, clients: Guarded::default(), turns })
     }
 
-    /// Passes a request on and waits for the answer. Meanwhile watches `socket` for a hang-up of the client.
-    pub(super) fn pass(&self, request: &Received, client: &Client, socket: &TcpStream) -> io::Result<Vec<u8>> {
+    /// Passes a request on in its turn, and waits for the answer. Meanwhile watches `socket` for a hang-up of the client. `None`: the client
+    /// hung up before the turn of its request.
+    pub(super) fn pass(&self, request: &Received, client: &Client, socket: &TcpStream) -> io::Result<Option<Vec<u8>>> {
+        let Some(passing) = self.wait_for_turn(Source::of(client.peer.ip()), socket) else { return Ok(None) };
         let mut stream = match UnixStream::connect_addr(&self.address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 // tiny_http's accept loop has ended, and nothing can start it again.
                 log::error!("the HTTP server inside this process has ended ({error}): this process exits, to be restarted");
-                std::process::abort();
+                exit_after_defect();
             }
             connected => connected?,
         };
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         let token = token()?;
-        self.clients.lock().insert(token.clone(), client.clone());
+        self.clients.lock().insert(token.clone(), (client.clone(), passing));
         let answered = stream
             .write_all(&request.rewritten((HEADER, &token)))
             .and_then(|()| stream.shutdown(Shutdown::Write))
@@ -78,14 +104,45 @@ impl Handoff {
         answered?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(closing(&answer))
+        Ok(Some(closing(&answer)))
     }
 
-    /// Returns the client of a request; `None` if the request did not come through [`Self::pass`].
-    pub(super) fn client(&self, request: &tiny_http::Request) -> Option<Client> {
+    /// Takes the client of a request, and its turn, which ends with the value. `None`: the request did not come through [`Self::pass`].
+    pub(super) fn take(&self, request: &tiny_http::Request) -> Option<(Client, Passing)> {
         let header = request.headers().iter().find(|header| header.field.equiv(HEADER))?;
-        self.clients.lock().get(header.value.as_str()).cloned()
+        self.clients.lock().remove(header.value.as_str())
     }
+
+    /// Waits for the turn of a request; `None`: its client has hung up before.
+    fn wait_for_turn(&self, source: Source, socket: &TcpStream) -> Option<Passing> {
+        let waiter = Arc::new(Waiter { thread: thread::current(), has_turn: AtomicBool::new(false) });
+        let turn = self.turns.lock().ask(source, Arc::clone(&waiter));
+        if let Turn::Later(number) = turn {
+            while !waiter.has_turn.load(Ordering::SeqCst) {
+                thread::park_timeout(LOOK_EVERY);
+                if has_hung_up(socket) && self.turns.lock().withdraw(source, number) {
+                    return None;
+                }
+            }
+        }
+        Some(Passing { turns: Arc::clone(&self.turns) })
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let next = self.turns.lock().end();
+        if let Some(waiter) = next {
+            waiter.has_turn.store(true, Ordering::SeqCst);
+            waiter.thread.unpark();
+        }
+    }
+}
+
+/// Reports whether the client has closed its side of the connection.
+fn has_hung_up(socket: &TcpStream) -> bool {
+    let mut watched = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut watched, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }
 
 /// Waits until the answer begins, and notices a client that hangs up before.
@@ -122,11 +179,11 @@ pub(super) fn response(status: u16, content: &str, body: String) -> Response<io:
     }
 }
 
-/// Returns an answer that needs no handler, as bytes.
-pub(super) fn printed<R: Read>(response: Response<R>) -> Vec<u8> {
+/// Returns an answer that needs no handler, as bytes. `is_head`: without the body, for a request with the method HEAD.
+pub(super) fn printed<R: Read>(response: Response<R>, is_head: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing to memory does not fail.
-    let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], false, None);
+    let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], is_head, None);
     closing(&bytes)
 }
 

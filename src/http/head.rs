@@ -205,6 +205,11 @@ impl Received {
         bytes
     }
 
+    /// Returns method and path, without the query.
+    pub(super) fn method_and_path(&self) -> (&str, &str) {
+        (&self.method, self.target.split('?').next().unwrap_or_default())
+    }
+
     fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }

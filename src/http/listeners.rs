@@ -11,14 +11,20 @@ use rustls::ServerConfig;
 use super::connection;
 use super::connections::Connections;
 use super::handoff::{Client, Handoff};
-use super::head::Sizes;
+use super::head::{Received, Sizes};
+use super::tls_failures::TlsFailures;
 use super::workers::Workers;
 use crate::metrics::{Loss, Metrics};
 use crate::system::backoff::Backoff;
+use crate::system::guarded::Guarded;
 use crate::system::{clock, threads};
 
 // Suffices for a TLS handshake as a server, also in a build without optimisation. Hundreds of connections may be open.
 const CONNECTION_STACK_BYTES: usize = 128 * 1024;
+
+// Connections that may wait for `accept`. With the 128 of `std`, hundreds of clients in a loop let the kernel drop the connection of another
+// one, which its client notices a second later.
+const BACKLOG: i32 = 4096;
 
 // Pauses after a failed `accept`.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(5), max: Duration::from_secs(1) };
@@ -53,7 +59,12 @@ pub(super) struct Port {
     pub(super) metrics: Arc<Metrics>,
     stopping: AtomicBool,
     pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls_failures: Guarded<TlsFailures>,
+    pub(super) at_once: AtOnce,
 }
+
+/// Function that answers a request in the thread of its connection, or returns `None`. It must not wait for anything.
+pub(super) type AtOnce = Box<dyn Fn(&Received) -> Option<Vec<u8>> + Send + Sync>;
 
 impl Listener {
     /// Listens on `address` and answers requests with `handle`. `name` becomes the name of the threads.
@@ -65,14 +76,27 @@ impl Listener {
         metrics: Arc<Metrics>,
         handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        Self::open_with(name, address, limits, tls, metrics, Box::new(|_request| None), handle)
+    }
+
+    /// Opens a port as [`Self::open`] does, where some requests are answered at once and never wait for another one.
+    pub(super) fn open_with(
+        name: &str,
+        address: SocketAddr,
+        limits: ListenerLimits,
+        tls: Option<Arc<ServerConfig>>,
+        metrics: Arc<Metrics>,
+        at_once: AtOnce,
+        handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = listen(address)?;
-        let handoff = Arc::new(Handoff::open()?);
+        let handoff = Arc::new(Handoff::open(limits.workers)?);
         Workers::start(name, limits.workers, Arc::clone(&handoff), handle)?;
         let connections = Arc::new(Connections::new(limits.connections, Arc::clone(&metrics)));
-        let port = Port { name: name.to_owned(), connections, handoff, limits, metrics, stopping: AtomicBool::new(false), tls };
-        let port = Arc::new(port);
+        let (name, stopping, tls_failures) = (name.to_owned(), AtomicBool::new(false), Guarded::default());
+        let port = Arc::new(Port { name, connections, handoff, limits, metrics, stopping, tls, tls_failures, at_once });
         let (address, accepting) = (listener.local_addr()?, Arc::clone(&port));
-        threads::start_small(&format!("{name}-accept"), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
+        threads::start_small(&format!("{}-accept", port.name), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
         Ok(Self { address, port })
     }
 
@@ -131,7 +155,7 @@ impl Port {
 
     fn serve(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let accepted = clock::now().instant;
-        let Some(connection) = self.connections.add(stream) else {
+        let Some(connection) = self.connections.add(stream, peer) else {
             log::debug!("{}: too many connections, {peer} is refused", self.name);
             return;
         };
@@ -146,8 +170,11 @@ impl Port {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // Without IPv6 in the kernel, the default `[::]` means `0.0.0.0`.
-    TcpListener::bind(address).or_else(|error| match address.ip() {
+    let listener = TcpListener::bind(address).or_else(|error| match address.ip() {
         IpAddr::V6(ip) if ip.is_unspecified() => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).map_err(|_also| error),
         _ => Err(error),
-    })
+    })?;
+    // On a socket that listens already, this changes the backlog only.
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }

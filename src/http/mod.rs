@@ -1,8 +1,8 @@
 //! The FleetLock port and the ops port, each with tiny_http behind a listener of this program.
 //!
-//! `listeners` accepts, `connections` is the table of open connections, and `connection` reads one request (`head`) under one
-//! deadline. `handoff` passes the request to tiny_http and returns the answer; `workers` call `routes` or `ops`. The `coordinator`
-//! decides.
+//! `listeners` accepts, `connections` is the table of open connections (`places` has its rules), and `connection` reads one request
+//! (`head`) under one deadline. A probe is answered at once. `handoff` passes any other request to tiny_http in its turn
+//! (`turns`) and returns the answer; `workers` call `routes` or `ops`. The `coordinator` decides.
 
 mod auth_file;
 mod connection;
@@ -12,7 +12,10 @@ mod handoff;
 pub mod head;
 mod listeners;
 mod ops;
+mod places;
 mod routes;
+mod tls_failures;
+mod turns;
 mod workers;
 
 pub(crate) use auth_file::AuthFile;

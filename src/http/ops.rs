@@ -1,6 +1,7 @@
 //! The ops port: `/healthz` (the process answers), `/readyz` (this replica can serve nodes), `/metrics`.
 //!
-//! No answer waits for Kubernetes. No node calls this port.
+//! No answer waits for Kubernetes, and only the page of metrics waits for other requests: a probe is answered in the thread of its
+//! connection. No node calls this port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tiny_http::Method;
-
-use super::handoff::response;
+use super::handoff::{printed, response};
+use super::head::Received;
 use super::{Listener, ListenerLimits, Sizes};
 use crate::coordinator::Coordinator;
 use crate::metrics::Metrics;
 
-// A probe must not wait behind a slow scrape.
+// For scrapes of two Prometheus servers.
 const WORKERS: usize = 2;
 
 const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -43,8 +43,10 @@ impl Ops {
 
     pub(crate) fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
         let limits = ListenerLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
-        let this = Arc::clone(self);
-        Listener::open("ops", address, limits, None, Arc::clone(&self.metrics), move |request, _client| this.handle(request))
+        let (at_once, scraped) = (Arc::clone(self), Arc::clone(self));
+        let metrics = Arc::clone(&self.metrics);
+        let at_once = Box::new(move |request: &Received| at_once.answer_at_once(request));
+        Listener::open_with("ops", address, limits, None, metrics, at_once, move |request, _client| scraped.scrape(request))
     }
 
     /// Records that the FleetLock port is open. Before that, this replica is not ready.
@@ -52,20 +54,25 @@ impl Ops {
         self.fleetlock_listens.store(true, Ordering::Relaxed);
     }
 
-    fn handle(&self, request: tiny_http::Request) {
-        let path = request.url().split('?').next().unwrap_or_default();
-        let (status, content, body) = match (request.method(), path) {
-            (Method::Get | Method::Head, "/healthz") => (200, TEXT, "ok\n".to_owned()),
-            (Method::Get | Method::Head, "/readyz") => match self.ready() {
-                Ok(()) => (200, TEXT, "ok\n".to_owned() + &(self.notes)()),
-                Err(missing) => (503, TEXT, missing + &(self.notes)()),
+    /// Answers all but a scrape.
+    fn answer_at_once(&self, request: &Received) -> Option<Vec<u8>> {
+        let (status, body) = match request.method_and_path() {
+            ("GET" | "HEAD", "/metrics") => return None,
+            ("GET" | "HEAD", "/healthz") => (200, "ok\n".to_owned()),
+            ("GET" | "HEAD", "/readyz") => match self.ready() {
+                Ok(()) => (200, "ok\n".to_owned() + &(self.notes)()),
+                Err(missing) => (503, missing + &(self.notes)()),
             },
-            (Method::Get | Method::Head, "/metrics") => match self.metrics.page() {
-                Ok(page) => (200, OPEN_METRICS, page),
-                Err(error) => (500, TEXT, format!("{error}\n")),
-            },
-            (Method::Get | Method::Head, _) => (404, TEXT, "not found; the pages are /healthz, /readyz and /metrics\n".to_owned()),
-            _ => (405, TEXT, "method not allowed; use GET\n".to_owned()),
+            ("GET" | "HEAD", _) => (404, "not found; the pages are /healthz, /readyz and /metrics\n".to_owned()),
+            _ => (405, "method not allowed; use GET\n".to_owned()),
+        };
+        Some(printed(response(status, TEXT, body), request.method_and_path().0 == "HEAD"))
+    }
+
+    fn scrape(&self, request: tiny_http::Request) {
+        let (status, content, body) = match self.metrics.page() {
+            Ok(page) => (200, OPEN_METRICS, page),
+            Err(error) => (500, TEXT, format!("{error}\n")),
         };
         if let Err(error) = request.respond(response(status, content, body)) {
             log::debug!("ops: the client did not receive its answer: {error}");

@@ -78,8 +78,9 @@ impl Workers {
     }
 
     fn answer(&self, request: Request) {
-        match self.handoff.client(&request) {
-            Some(client) => (self.handle)(request, client),
+        match self.handoff.take(&request) {
+            // The turn lasts until the request is answered or held.
+            Some((client, _passing)) => (self.handle)(request, client),
             None => drop(request.respond(Response::empty(403))),
         }
     }

@@ -11,6 +11,6 @@ mod client;
 mod config;
 mod transport;
 
-pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, TLS, read_page};
+pub use api::{CA, Kube, LEASE, PageEnd, Permission, REVIEWS, TLS, permissions, read_page};
 pub use client::{ApiError, ApiStatus, Client, Observation, error_chain};
 pub use config::{ConnectOptions, Environment, Location};

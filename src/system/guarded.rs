@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::process::exit_after_defect;
+
 /// A value behind a lock, with a condition variable for threads that wait for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Guarded<T> {
@@ -18,7 +20,7 @@ impl<T> Guarded<T> {
     /// Locks the value. Exits the process if a thread has panicked while it held the lock.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         // The state may be inconsistent. A new process reads all it needs from the cluster.
-        self.value.lock().unwrap_or_else(|_poisoned| std::process::abort())
+        self.value.lock().unwrap_or_else(|_poisoned| exit_after_defect())
     }
 
     /// Wakes all threads in [`Self::wait`].
@@ -29,6 +31,6 @@ impl<T> Guarded<T> {
     /// Waits until `enough` holds or `limit` has passed. `enough` is checked at the start and after each [`Self::wake`].
     pub(crate) fn wait(&self, limit: Duration, mut enough: impl FnMut(&mut T) -> bool) -> MutexGuard<'_, T> {
         let waited = self.changed.wait_timeout_while(self.lock(), limit, |value| !enough(value));
-        waited.unwrap_or_else(|_poisoned| std::process::abort()).0
+        waited.unwrap_or_else(|_poisoned| exit_after_defect()).0
     }
 }

@@ -148,7 +148,7 @@ impl Kube {
     /// Returns the rights that this program needs and does not have (SelfSubjectAccessReview).
     pub fn missing_permissions(&self) -> Result<Vec<Permission>, ApiError> {
         let mut missing = Vec::new();
-        for permission in needed(self.service.as_deref()) {
+        for permission in permissions(self.service.as_deref()) {
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
             let call = call(Verb::Create, REVIEWS, format!("access review for {permission}"), path);
             let review: Review = self.client.write(&call, &permission.review(&self.namespace))?;
@@ -286,8 +286,8 @@ enum Scope {
     Namespace,
 }
 
-/// Lists the rights. `service`: the Service for which this program keeps a certificate itself, if it does.
-fn needed(service: Option<&str>) -> Vec<Permission> {
+/// Lists the rights that this program needs. `service`: the Service for which this program keeps a certificate itself, if it does.
+pub fn permissions(service: Option<&str>) -> Vec<Permission> {
     let named = |name: &str| Scope::Named(name.to_owned());
     let mut needed = vec![
         ("get", "nodes", Scope::Cluster),

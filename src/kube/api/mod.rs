@@ -6,5 +6,5 @@ mod calls;
 mod list;
 mod watch;
 
-pub use calls::{CA, Kube, LEASE, Permission, REVIEWS, TLS};
+pub use calls::{CA, Kube, LEASE, Permission, REVIEWS, TLS, permissions};
 pub use list::{PageEnd, read_page};

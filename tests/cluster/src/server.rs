@@ -33,7 +33,8 @@ pub struct Start {
     command: Vec<OsString>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    open_files: Option<u32>,
+    /// Command of the shell that limits the open files.
+    open_files: Option<String>,
 }
 
 impl Start {
@@ -80,7 +81,14 @@ impl Start {
     /// Limits the files that it may open at once (`ulimit -n`).
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.open_files = Some(limit);
+        self.open_files = Some(format!("ulimit -n {limit}"));
+        self
+    }
+
+    /// Limits the files that it may open at once, to a limit that it may raise.
+    #[must_use]
+    pub fn soft_open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(format!("ulimit -Sn {limit}"));
         self
     }
 
@@ -96,11 +104,11 @@ impl Start {
     /// Starts the server without waiting; its addresses are unknown.
     #[track_caller]
     pub fn launch(self) -> Server {
-        let mut command = match self.open_files {
+        let mut command = match &self.open_files {
             None => Command::new(&self.command[0]),
             Some(limit) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(&self.command[0]);
+                shell.arg("-c").arg(format!("{limit}; exec \"$0\" \"$@\"")).arg(&self.command[0]);
                 shell
             }
         };

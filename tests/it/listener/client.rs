@@ -1,9 +1,11 @@
 //! Clients of the port: connections on which any bytes can be sent, plain or inside TLS.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
@@ -14,6 +16,8 @@ use crate::scenarios::SOON;
 #[derive(Clone)]
 pub(super) struct Port {
     address: String,
+    /// Address of the clients; `None`: any.
+    from: Option<Ipv4Addr>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -25,12 +29,31 @@ pub(super) struct Client {
 
 impl Port {
     pub(super) fn new(address: &str, tls: Option<Arc<ClientConfig>>) -> Self {
-        Self { address: address.to_owned(), tls }
+        Self { address: address.to_owned(), from: None, tls }
+    }
+
+    /// Returns the port for clients of this address.
+    pub(super) fn from(&self, address: Ipv4Addr) -> Self {
+        Self { from: Some(address), ..self.clone() }
     }
 
     /// Connects without a TLS handshake.
     pub(super) fn connect_bare(&self) -> Client {
-        Client { socket: TcpStream::connect(&self.address).unwrap(), tls: None }
+        self.try_connect_bare().unwrap()
+    }
+
+    /// Connects without a TLS handshake.
+    pub(super) fn try_connect_bare(&self) -> io::Result<Client> {
+        let socket = match self.from {
+            None => TcpStream::connect(&self.address)?,
+            Some(from) => {
+                let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+                bind(&socket, &SocketAddrV4::new(from, 0))?;
+                connect(&socket, &self.address.parse::<SocketAddrV4>().map_err(io::Error::other)?)?;
+                TcpStream::from(socket)
+            }
+        };
+        Ok(Client { socket, tls: None })
     }
 
     pub(super) fn connect(&self) -> Client {
@@ -39,7 +62,7 @@ impl Port {
 
     /// Connects; `Err` if the server ends the connection during the handshake.
     pub(super) fn try_connect(&self) -> io::Result<Client> {
-        let mut client = Client { socket: TcpStream::connect(&self.address)?, tls: self.session() };
+        let mut client = Client { tls: self.session(), ..self.try_connect_bare()? };
         if let Some(session) = &mut client.tls {
             client.socket.set_read_timeout(Some(SOON))?;
             session.complete_io(&mut client.socket)?;
@@ -50,6 +73,11 @@ impl Port {
     /// Sends `bytes` and returns the answer.
     pub(super) fn exchange(&self, bytes: &[u8]) -> String {
         self.connect().exchange(bytes)
+    }
+
+    /// Sends `bytes` and returns the answer; nothing, if no connection is possible.
+    pub(super) fn try_exchange(&self, bytes: &[u8]) -> String {
+        self.try_connect().map_or_else(|_| String::new(), |mut client| client.exchange(bytes))
     }
 
     /// Sends `bytes`, closes the sending side and returns the answer.
@@ -83,6 +111,16 @@ impl Client {
         // The server may end the connection before it has read all.
         let _ = self.write_all(bytes);
         self.rest()
+    }
+
+    /// Lets each read fail after this time.
+    pub(super) fn give_up_after(&self, time: Duration) {
+        self.socket.set_read_timeout(Some(time)).unwrap();
+    }
+
+    /// Sends `bytes` outside TLS.
+    pub(super) fn write_bare(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes)
     }
 
     /// Closes the sending side.

@@ -3,9 +3,13 @@
 //! former number.
 
 mod client;
+mod crowd;
+mod distrust;
 mod held;
 mod hung_up;
+mod ops;
 mod oversized;
+mod process;
 mod scarce;
 mod secured;
 mod shapes;
@@ -13,6 +17,7 @@ mod slow;
 mod stopping;
 mod workers;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -30,7 +35,7 @@ use client::{Client, Port, check, client_config};
 const RSS_KIB_MAX: u64 = 32 * 1024;
 
 /// Maximum for a build without optimisation, which uses more of each stack.
-const RSS_KIB_MAX_DEBUG: u64 = 64 * 1024;
+const RSS_KIB_MAX_DEBUG: u64 = 96 * 1024;
 
 /// Time that the servers wait for a request: short, because the tests wait for it.
 const REQUEST_MAX: Duration = Duration::from_secs(3);
@@ -40,6 +45,9 @@ const REQUEST_MAX_LONG: Duration = Duration::from_secs(10);
 
 /// Request of Zincati, with an id that no node has.
 const REQUEST: &[u8] = include_bytes!("../../data/requests/zincati");
+
+/// Address of clients that attack. All of 127.0.0.0/8 is this machine.
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Time between two calls of the well-behaved client.
 const CALLS_EVERY: Duration = Duration::from_millis(100);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::{REQUEST, Siege, WAYS, Way, check};
+use super::{REQUEST, Siege, WAYS, check};
 use crate::scenarios::SOON;
 
 #[test]
@@ -25,7 +25,15 @@ fn a_request_cut_at_any_byte_is_refused_and_of_several_the_first_is_answered() {
 
 #[test]
 fn garbage_and_smuggled_requests_are_refused_with_the_reason() {
-    let siege = Siege::new(Way::Plain);
+    for way in WAYS {
+        let siege = Siege::new(way);
+        garbage_and_smuggled(&siege);
+        siege.ends_well("garbage and smuggled requests");
+    }
+}
+
+/// Sends bytes that are no request, or two in one.
+fn garbage_and_smuggled(siege: &Siege) {
     let garbage: [(&[u8], &str); 4] = [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "this port speaks plain HTTP"),
         (b"\xff\xfe\xfd", "printable"),
@@ -41,21 +49,22 @@ fn garbage_and_smuggled_requests_are_refused_with_the_reason() {
     let smuggled = "POST /v1/steady-state HTTP/1.1\r\nHost: x\r\n\r\n";
     let request = format!("POST /v1/pre-reboot HTTP/1.1\r\n{lines}\r\n\r\n0\r\n\r\n{smuggled}");
     check(&siege.port.exchange_and_end(request.as_bytes()), 400, "bad_request");
-    siege.ends_well("garbage and smuggled requests");
 }
 
 #[test]
 fn a_client_that_waits_for_100_continue_gets_it() {
-    let siege = Siege::new(Way::Plain);
-    let steady = String::from_utf8(siege.steady.clone()).unwrap();
-    let (head, body) = steady.split_once("\r\n\r\n").unwrap();
-    let mut client = siege.port.connect();
-    client.write_all(format!("{head}\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
-    let mut interim = [0; 25];
-    client.read_exact(&mut interim).unwrap();
-    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-    check(&client.exchange(body.as_bytes()), 200, "steady_state");
-    siege.ends_well("100-continue");
+    for way in WAYS {
+        let siege = Siege::new(way);
+        let steady = String::from_utf8(siege.steady.clone()).unwrap();
+        let (head, body) = steady.split_once("\r\n\r\n").unwrap();
+        let mut client = siege.port.connect();
+        client.write_all(format!("{head}\r\nExpect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+        let mut interim = [0; 25];
+        client.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        check(&client.exchange(body.as_bytes()), 200, "steady_state");
+        siege.ends_well("100-continue");
+    }
 }
 
 #[test]
