@@ -34,11 +34,11 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// Address of the FleetLock port, which nodes call
-    #[arg(long, env = "REBOOT_MANAGER_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080")]
+    #[arg(long, env = "REBOOT_MANAGER_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "REBOOT_MANAGER_OPS_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081")]
+    #[arg(long, env = "REBOOT_MANAGER_OPS_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081", value_parser = address)]
     pub ops_listen: SocketAddr,
 
     /// Path below which v1/pre-reboot and v1/steady-state are served
@@ -190,6 +190,11 @@ impl Cli {
         let Some(Command::Serve(serve)) = self.command else { return self.serve };
         serve
     }
+}
+
+/// Parses an address with its port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|error| format!("{error}; give an address and a port, such as [::]:8080, 0.0.0.0:8080 or 127.0.0.1:8080"))
 }
 
 /// Parses a duration such as `50s`, `2m` or `1m30s` (jiff's friendly format), at most an hour.

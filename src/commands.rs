@@ -40,14 +40,16 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let settings = Settings::new(flags)?;
     // From here on a signal is kept until it is read, so the program also ends in order while it starts.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
+    let location = Location::find(&settings.connect)?;
     let namespace = settings.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::default());
     let auth_file = flags.auth_file.clone().map(|path| AuthFile::open(path, Arc::clone(&metrics))).transpose()?;
     warn_of_open_access(flags);
+    warn_of_bootstrap(flags, &location);
     let readiness = Arc::new(Readiness::default());
-    let client = Client::connect(&location, observer(&metrics, &readiness))?;
+    let client =
+        Client::connect(&location, observer(&metrics, &readiness)).with_context(|| format!("cannot use {}", location.describe()))?;
     let rules = Rules {
         capacity: Capacity { slots: usize::from(flags.slots) },
         protect_control_plane: flags.protect_control_plane == Switch::On,
@@ -69,7 +71,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let coordinator = Arc::new(Coordinator::start(kube, limits, Arc::clone(&metrics), readiness).context("no thread can be started")?);
     let (connections, ops_connections) = connection_limits(usize::from(flags.max_connections));
     // Open before the certificate exists, so that probes see a live process that is not ready.
-    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics));
+    let ops = Ops::new(Arc::clone(&coordinator), Arc::clone(&metrics), notes(certificate.clone()));
     let ops_listener =
         ops.listen(flags.ops_listen, ops_connections).with_context(|| format!("cannot listen on {} (--ops-listen)", flags.ops_listen))?;
     info!("ops: listening on {}", ops_listener.address());
@@ -130,6 +132,20 @@ fn warn_of_open_access(flags: &Serve) {
         }
         (Some(_), _) => {}
     }
+}
+
+fn warn_of_bootstrap(flags: &Serve, location: &Location) {
+    if flags.tls == Tls::Bootstrap && location.namespace().is_none() {
+        let service = &flags.service_name;
+        warn!(
+            "--tls bootstrap outside the cluster: its certificate is for the addresses of Service {service}, which lead to pods and not to this process; use --tls files or off"
+        );
+    }
+}
+
+/// Returns a function that lists what a person must know of the certificate, one line each.
+fn notes(certificate: Option<Arc<Served>>) -> impl Fn() -> String {
+    move || certificate.iter().flat_map(|certificate| certificate.notes()).map(|note| format!("certificate: {note}\n")).collect()
 }
 
 /// Waits until there is a certificate; returns the signal that arrives before.

@@ -31,6 +31,8 @@ pub struct Metrics {
     auth_file_error: Gauge,
     certificate_expiry: Gauge,
     certificate_error: Gauge,
+    ca_expiry: Gauge,
+    ca_change: Gauge,
     connections_lost: Family<Labels<1>, Counter>,
     tls_failures: Family<Labels<1>, Counter>,
     watch_open: Gauge,
@@ -143,10 +145,15 @@ impl Metrics {
         }
     }
 
-    /// Records that a certificate is served and needs no attention.
+    /// Records the end of the certificate that is served.
     pub(crate) fn certificate(&self, not_after: jiff::Timestamp) {
         self.certificate_expiry.set(not_after.as_second());
-        self.certificate_error(false);
+    }
+
+    /// Records the end of our own CA, and the time from which the next one signs.
+    pub(crate) fn authority(&self, not_after: Option<jiff::Timestamp>, change: Option<jiff::Timestamp>) {
+        self.ca_expiry.set(not_after.map_or(0, jiff::Timestamp::as_second));
+        self.ca_change.set(change.map_or(0, jiff::Timestamp::as_second));
     }
 
     pub(crate) fn certificate_error(&self, error: bool) {
@@ -201,10 +208,14 @@ impl Default for Metrics {
         let request_seconds = Family::new_with_constructor((|| Histogram::new(REQUEST_SECONDS)) as fn() -> Histogram);
         let call_seconds = Family::new_with_constructor((|| Histogram::new(CALL_SECONDS)) as fn() -> Histogram);
         let certificate_expiry = Gauge::default();
+        let (ca_expiry, ca_change) = (Gauge::default(), Gauge::default());
         let expiry = "Expiry of the served certificate, Unix time; 0 without TLS";
+        let [ca, change] = ["Expiry of our own CA, Unix time; 0 without one", "Start of the next CA, Unix time; 0 without one"];
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, request_seconds.clone());
         registry.register_with_unit("kubernetes_call_duration", "Time of a call", Unit::Seconds, call_seconds.clone());
         registry.register_with_unit("certificate_expiry_timestamp", expiry, Unit::Seconds, certificate_expiry.clone());
+        registry.register_with_unit("ca_expiry_timestamp", ca, Unit::Seconds, ca_expiry.clone());
+        registry.register_with_unit("ca_change_timestamp", change, Unit::Seconds, ca_change.clone());
         Self {
             requests: added(&mut registry, "requests", "FleetLock requests answered"),
             request_seconds,
@@ -216,7 +227,9 @@ impl Default for Metrics {
             credentials: added(&mut registry, "credentials", "Credentials in force"),
             auth_file_error: added(&mut registry, "auth_file_error", "1 while --auth-file cannot be read"),
             certificate_expiry,
-            certificate_error: added(&mut registry, "certificate_error", "1 while the certificate cannot be renewed"),
+            certificate_error: added(&mut registry, "certificate_error", "1 while the certificate needs a person"),
+            ca_expiry,
+            ca_change,
             connections_lost: added(&mut registry, "connections_lost", "Connections closed early or not served, by reason"),
             tls_failures: added(&mut registry, "tls_failures", "TLS connections that failed before a request, by reason"),
             watch_open: added(&mut registry, "watch_open", "1 while the watch of all nodes is open"),

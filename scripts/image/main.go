@@ -82,7 +82,7 @@ func write(given options, programs []string) {
 		}
 		image := imageOf(given, architecture, must(os.ReadFile(path)))
 		platform := &v1.Platform{OS: "linux", Architecture: architecture}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: plain{image}, Descriptor: v1.Descriptor{Platform: platform}})
 		loadable = append(loadable, entryOf(given, architecture, image))
 	}
 	index = mutate.Annotations(index, annotations(given)).(v1.ImageIndex)
@@ -98,6 +98,12 @@ func write(given options, programs []string) {
 	check(os.RemoveAll(folder))
 	fmt.Println(must(index.Digest()))
 }
+
+// plain is an image whose entry in the index has no artifactType: images need none, and skopeo 1.9 drops it, which changes the digest of
+// the index.
+type plain struct{ v1.Image }
+
+func (plain) ArtifactType() (string, error) { return "", nil }
 
 // imageOf is the image for one architecture.
 func imageOf(given options, architecture string, program []byte) v1.Image {

@@ -2,6 +2,7 @@
 //!
 //! Some networks keep the address of a process on its way to a pod. Others replace it by the gateway or tunnel address of the pod
 //! network, or hide it behind another node. So administrators can try the check (`log`) before they rely on it (`enforce`).
+//! docs/security.md says which networks do what.
 
 use core::net::IpAddr;
 
@@ -21,15 +22,20 @@ pub enum VerifySource {
     Off,
 }
 
-/// Returns a refusal unless `peer` is an address of `node` or the gateway of one of its pod networks.
+/// Returns a refusal unless `peer` is an address of `node`, the gateway of one of its pod networks, or an address that the agent of its
+/// network recorded.
 pub fn verify(node: &Node, peer: IpAddr) -> Option<Refusal> {
     // An IPv4 address may arrive as IPv4-mapped IPv6, and be written so in a Node.
     let peer = peer.to_canonical();
-    if node.addresses.iter().chain(&node.gateways).any(|known| known.to_canonical() == peer) {
+    if node.addresses.iter().chain(&node.gateways).chain(&node.recorded).any(|known| known.to_canonical() == peer) {
         return None;
     }
+    let recorded = match &node.recorded[..] {
+        [] => String::new(),
+        recorded => format!(", the addresses in its annotations {}", join_names(recorded)),
+    };
     let message = format!(
-        "a request for node {} came from {peer}; the addresses of the node are {}, the gateways of its pod networks {}",
+        "a request for node {} came from {peer}; the addresses of the node are {}, the gateways of its pod networks {}{recorded}",
         node.name(),
         join_names(&node.addresses),
         join_names(&node.gateways)
@@ -42,6 +48,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::ADDRESS_ANNOTATIONS;
 
     #[test]
     fn only_addresses_and_gateways_of_the_node_pass() {
@@ -64,5 +71,27 @@ mod tests {
             assert_eq!(refused.kind, Kind::ForbiddenSource);
             assert!(refused.message.contains("n1") && refused.message.contains("192.0.2.7"), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn an_address_counts_that_the_agent_of_the_network_recorded() {
+        let node = |annotation: &str, value: &str| -> Node {
+            let annotations = json!({annotation: value, "example.org/address": "10.9.9.9", "rebootmanager/status": "Ready"});
+            let status = json!({"addresses": [{"type": "InternalIP", "address": "192.0.2.7"}]});
+            serde_json::from_value(json!({"metadata": {"name": "n1", "annotations": annotations}, "status": status})).unwrap()
+        };
+        for annotation in ADDRESS_ANNOTATIONS {
+            for (value, peer) in [("10.0.1.7", "10.0.1.7"), ("10.0.1.7/32", "::ffff:10.0.1.7"), ("fd00::7/64", "fd00::7")] {
+                let node = node(annotation, value);
+                assert_eq!(verify(&node, peer.parse().unwrap()), None, "{annotation}: {value}");
+                assert_eq!(verify(&node, "192.0.2.7".parse().unwrap()), None);
+                let refused = verify(&node, "10.9.9.9".parse().unwrap()).unwrap();
+                let address = value.split('/').next().unwrap();
+                assert!(refused.message.ends_with(&format!("the addresses in its annotations {address}")), "{refused:?}");
+            }
+        }
+        let without = node("projectcalico.org/IPv4BGPASNumber", "10.0.1.7");
+        let refused = verify(&without, "10.0.1.7".parse().unwrap()).unwrap();
+        assert!(!refused.message.contains("annotations"), "{refused:?}");
     }
 }

@@ -76,11 +76,6 @@ impl Authority {
         Ok(Self { loaded, key })
     }
 
-    /// Returns the certificate alone, in PEM.
-    pub(super) fn certificate(&self) -> String {
-        pem("CERTIFICATE", self.loaded.leaf())
-    }
-
     /// Returns the CA's own validity.
     pub(super) fn validity(&self) -> &Validity {
         &self.loaded.validity

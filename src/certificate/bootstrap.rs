@@ -2,26 +2,29 @@
 //! replica reads them every ten minutes and creates those that are missing. The first replica wins, because each write creates an
 //! object or is conditional on its version. The others use the existing objects.
 //!
-//! A CA must never be overwritten, because only administrators can make nodes trust another one.
+//! A CA must never change unannounced, because only people can make nodes trust another one (`succession`). What is served must never
+//! change because a Secret is lost.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use thiserror::Error;
 
 use super::THREAD;
-use super::alarm::Alarm;
 use super::authority::{Authority, IssueError};
+use super::health::{Condition, Health, expiry_error};
 use super::loaded::{Loaded, PairError};
-use super::renewal::{LIFE, Renewal};
+use super::renewal::Renewal;
 use super::served::Served;
-use crate::cluster::Pair;
+use super::succession::{Facts, Step, succeeded};
+use crate::cluster::{CaBundle, CaMap, CaSecret, KeyPem, NEXT_CA_FROM, Pair, TlsSecret};
 use crate::kube::{self, ApiError, Kube, error_chain};
 use crate::metrics::Metrics;
 use crate::system::backoff::Backoff;
+use crate::system::clock::Now;
 use crate::system::{clock, threads};
 
 /// Time between two reads of the four objects.
@@ -30,8 +33,11 @@ const EVERY: Duration = Duration::from_secs(600);
 /// The pauses while that fails.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(10) };
 
-/// Conflicts with other replicas in a row: there are only a handful of objects.
-const TRIES_MAX: usize = 8;
+/// Time between two reads while a certificate is served and the CA is lost.
+const LOST_EVERY: Duration = Duration::from_secs(60);
+
+/// Own changes and conflicts with other replicas in a row: there are only a handful of objects.
+const TRIES_MAX: usize = 12;
 
 /// Reason why no certificate, or no new one, is served.
 #[derive(Debug, Error)]
@@ -42,128 +48,272 @@ pub(super) enum BootstrapError {
     Authority(String, #[source] IssueError),
     #[error("the objects of the certificate keep changing")]
     Contended,
-    #[error("the certificate just stored in secret {0} cannot be used")]
-    Lost(String, #[source] PairError),
+    #[error("secret {0}, which had the key of the CA, is missing: restore it from a backup; docs/tls.md, \"A lost CA\"")]
+    Lost(String),
     #[error("there is no service {0} (--service-name); nodes need its address in the certificate")]
     NoService(String),
+    #[error("the certificate just made or stored cannot be used")]
+    Unusable(#[source] PairError),
 }
 
 /// Starts the thread that keeps the certificate and retries for ever.
 pub(super) fn start(kube: Arc<Kube>, service: String, served: Arc<Served>, metrics: Arc<Metrics>) -> io::Result<()> {
-    threads::start(THREAD, move || Bootstrap { kube, service }.keep(&served, &metrics))
+    threads::start(THREAD, move || Bootstrap::new(kube, service, served, metrics).keep())
 }
 
-struct Bootstrap {
+/// The keeper of the certificate.
+pub(super) struct Bootstrap {
     kube: Arc<Kube>,
     service: String,
+    served: Arc<Served>,
+    metrics: Arc<Metrics>,
+    health: Health,
+    memory: Memory,
+    failures: u32,
+}
+
+/// Objects that this replica has read or served last, in case the Secrets are lost.
+#[derive(Default)]
+struct Memory {
+    bundle: Option<CaBundle>,
+    pair: Option<(Pair, Loaded)>,
+}
+
+/// The stored objects, as read.
+struct Stored {
+    map: Option<CaMap>,
+    tls: Option<TlsSecret>,
+    ca: Option<CaSecret>,
+}
+
+/// The result of one pass.
+#[derive(Default)]
+struct Found {
+    /// The certificate to serve.
+    pair: Option<(Pair, Loaded)>,
+    /// The CA as it is stored, if it can sign.
+    bundle: Option<CaBundle>,
+    /// Reason why it cannot be renewed.
+    error: Option<BootstrapError>,
+    /// Warnings: each names what a person must do by some time.
+    warnings: Vec<String>,
 }
 
 impl Bootstrap {
-    fn keep(&self, served: &Served, metrics: &Metrics) {
-        let (mut alarm, mut shown, mut failures) = (Alarm::default(), None, 0);
+    pub(super) fn new(kube: Arc<Kube>, service: String, served: Arc<Served>, metrics: Arc<Metrics>) -> Self {
+        Self { kube, service, served, metrics, health: Health::default(), memory: Memory::default(), failures: 0 }
+    }
+
+    fn keep(mut self) {
         loop {
-            let result = threads::on_fresh_stack(|| self.read_and_load());
-            match result {
-                Ok((pair, loaded)) => {
-                    alarm.over();
-                    metrics.certificate(loaded.validity.not_after);
-                    if shown.as_ref() != Some(&pair.certificate) {
-                        log::info!("certificate: secret {}, valid until {}", self.object(kube::TLS), loaded.validity.not_after);
-                        served.swap(loaded.key);
-                        shown = Some(pair.certificate);
-                    }
-                    failures = 0;
-                    clock::sleep(EVERY);
-                }
-                Err(error) => {
-                    metrics.certificate_error(true);
-                    let error = error_chain(&error);
-                    if alarm.due(&error, clock::now().instant) {
-                        let hold = if shown.is_some() { "the old one is still served" } else { "the FleetLock port stays closed" };
-                        log::error!("certificate: renewal failed, {hold}: {error}");
-                    }
-                    failures += 1;
-                    clock::sleep(BACKOFF.pause(failures, 1.0));
-                }
-            }
+            let pause = self.pass(clock::now());
+            clock::sleep(pause);
         }
     }
 
-    fn read_and_load(&self) -> Result<(Pair, Loaded), BootstrapError> {
-        let pair = self.settle(clock::now().clock)?;
-        let loaded = Loaded::of(&pair).map_err(|error| BootstrapError::Lost(self.object(kube::TLS), error))?;
-        Ok((pair, loaded))
+    /// Reads all objects, makes what is due, serves the certificate and reports its condition. Returns the pause until the next pass.
+    pub(super) fn pass(&mut self, now: Now) -> Duration {
+        let found = threads::on_fresh_stack(|| self.settle(now.clock));
+        let Found { pair, bundle, error, warnings } = found.unwrap_or_else(|error| Found { error: Some(error), ..Found::default() });
+        if let Some((pair, loaded)) = pair {
+            self.serve(pair, loaded);
+        }
+        self.memory.bundle = bundle.or_else(|| self.memory.bundle.take());
+        let mut condition = Condition { errors: Vec::new(), warnings };
+        if let Some(error) = &error {
+            let hold = if self.memory.pair.is_some() { "the old one is still served" } else { "the FleetLock port stays closed" };
+            condition.errors.push(format!("renewal failed, {hold}: {}", error_chain(error)));
+        }
+        condition.errors.extend(self.memory.pair.as_ref().and_then(|(_, loaded)| expiry_error(&loaded.validity, now.clock)));
+        self.health.report(condition, &self.served, &self.metrics, now);
+        self.failures = if error.is_some() { self.failures + 1 } else { 0 };
+        match error {
+            None => EVERY,
+            Some(BootstrapError::Lost(_)) if self.memory.pair.is_some() => LOST_EVERY,
+            Some(_) => BACKOFF.pause(self.failures, 1.0),
+        }
     }
 
-    /// Creates the missing objects, and returns the pair to serve. After a conflict with another replica all are read again.
-    fn settle(&self, now: Timestamp) -> Result<Pair, BootstrapError> {
+    fn serve(&mut self, pair: Pair, loaded: Loaded) {
+        self.metrics.certificate(loaded.validity.not_after);
+        if self.memory.pair.as_ref().is_none_or(|(before, _)| before.certificate != pair.certificate) {
+            log::info!("certificate: secret {}, valid until {}", self.object(kube::TLS), loaded.validity.not_after);
+            self.served.swap(Arc::clone(&loaded.key));
+        }
+        self.memory.pair = Some((pair, loaded));
+    }
+
+    /// Makes what is due, and returns what is to be served. After each change, and after a conflict with another replica, all objects are
+    /// read again.
+    fn settle(&self, now: Timestamp) -> Result<Found, BootstrapError> {
         for _ in 0..TRIES_MAX {
-            match self.complete(now) {
+            match self.step(now) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
                 Err(BootstrapError::Api(ApiError::Conflict(operation, _))) => {
                     log::debug!("certificate: another replica was first to {operation}")
                 }
-                result => return result,
+                Err(error) => return Err(error),
             }
         }
         Err(BootstrapError::Contended)
     }
 
-    fn complete(&self, now: Timestamp) -> Result<Pair, BootstrapError> {
-        let authority = self.authority(now)?;
-        self.publish(&authority)?;
-        let wanted = self.wanted()?;
-        self.certificate(&authority, &wanted, now)
-    }
-
-    fn authority(&self, now: Timestamp) -> Result<Authority, BootstrapError> {
-        let failed = |error| BootstrapError::Authority(self.object(kube::CA), error);
-        let stored = match self.kube.tls_secret(kube::CA)? {
-            Some(stored) => stored,
-            None => {
-                let made = Authority::make(&self.names(), now).map_err(failed)?;
-                let stored = self.kube.create_tls_secret(kube::CA, &made)?;
-                log::info!("certificate: made a CA, secret {}", self.object(kube::CA));
-                stored
-            }
+    /// Makes one change that is due and returns `None`, or returns what is to be served.
+    fn step(&self, now: Timestamp) -> Result<Option<Found>, BootstrapError> {
+        // The Secret of the CA is read last: another replica that makes everything just now creates it first.
+        let map = self.kube.ca_map()?;
+        let stored = Stored { map, tls: self.kube.tls_secret()?, ca: self.kube.ca_secret()? };
+        let mut warnings = Vec::new();
+        let asked = self.asked(stored.map.as_ref(), &mut warnings);
+        let bundle = stored.ca.as_ref().map(|ca| &ca.bundle);
+        let authority = bundle.map(|bundle| Authority::load(&bundle.current));
+        let facts = Facts {
+            stored: bundle,
+            remembered: self.memory.bundle.as_ref(),
+            current_end: authority.as_ref().and_then(|loaded| Some(loaded.as_ref().ok()?.validity().not_after)),
+            next_made: bundle.and_then(|bundle| Loaded::of(bundle.next.as_ref()?).ok()).map(|next| next.validity.not_before),
+            is_trusted: self.is_trusted(&stored, now),
+            asked,
         };
-        let authority = Authority::load(&stored.pair).map_err(failed)?;
-        let end = authority.validity().not_after;
-        if now.duration_until(end) < SignedDuration::try_from(LIFE).unwrap_or(SignedDuration::MAX) {
-            log::warn!("certificate: the CA in secret {} ends {end}: docs/tls.md, \"Another CA\"", self.object(kube::CA));
+        if self.change(&facts.next(now), &stored, now)? || self.publish(&facts, stored.map.as_ref())? {
+            return Ok(None);
         }
-        Ok(authority)
-    }
-
-    /// Writes the CA's certificate into the ConfigMap, if it is not there.
-    fn publish(&self, authority: &Authority) -> Result<(), BootstrapError> {
-        let certificate = authority.certificate();
-        match self.kube.ca_map(kube::CA)? {
-            Some(map) if map.certificate == certificate => return Ok(()),
-            Some(map) => self.kube.patch_ca_map(kube::CA, &map.version, &certificate)?,
-            None => self.kube.create_ca_map(kube::CA, &certificate)?,
+        self.metrics.authority(facts.current_end, bundle.and_then(|bundle| bundle.next.as_ref()).and_then(|_next| facts.signs_from()));
+        warnings.extend(self.warning(&facts));
+        let error = match (authority, bundle) {
+            (Some(Ok(authority)), Some(bundle)) => {
+                let pair = Some(self.issued(&authority, stored.tls, now)?);
+                return Ok(Some(Found { pair, bundle: Some(bundle.clone()), error: None, warnings }));
+            }
+            (Some(Err(error)), Some(bundle)) if !bundle.current.is_empty() => BootstrapError::Authority(self.object(kube::CA), error),
+            _ => BootstrapError::Lost(self.object(kube::CA)),
         };
-        log::info!("certificate: configmap {} shows the CA's certificate", self.object(kube::CA));
-        Ok(())
+        let pair = self.kept(stored.tls, now)?;
+        Ok(Some(Found { pair, bundle: None, error: Some(error), warnings }))
     }
 
-    fn certificate(&self, authority: &Authority, wanted: &BTreeSet<String>, now: Timestamp) -> Result<Pair, BootstrapError> {
-        let stored = self.kube.tls_secret(kube::TLS)?;
-        let why = match &stored {
+    /// Returns the time from which a person wants the next CA to sign.
+    fn asked(&self, map: Option<&CaMap>, warnings: &mut Vec<String>) -> Option<Timestamp> {
+        let text = map?.next_ca_from.as_ref()?;
+        let asked = text.parse().ok();
+        if asked.is_none() {
+            let text: String = text.chars().take(QUOTED_MAX).collect();
+            warnings.push(format!(
+                "annotation {NEXT_CA_FROM} of configmap {} is {text:?}, which is no time: write for example 2027-01-31T12:00:00Z",
+                self.object(kube::CA)
+            ));
+        }
+        asked
+    }
+
+    /// Reports whether nodes may trust a CA already: one is shown, or a certificate that is still valid is stored or served.
+    fn is_trusted(&self, stored: &Stored, now: Timestamp) -> bool {
+        let is_shown = stored.map.as_ref().is_some_and(|map| map.certificates.contains("-----BEGIN CERTIFICATE-----"));
+        let is_valid = |loaded: &Loaded| now < loaded.validity.not_after;
+        let is_stored = || stored.tls.as_ref().and_then(|tls| Loaded::of(&tls.pair).ok()).is_some_and(|loaded| is_valid(&loaded));
+        is_shown || self.memory.pair.as_ref().is_some_and(|(_, loaded)| is_valid(loaded)) || is_stored()
+    }
+
+    /// Changes the Secret of the CA as `step` says. Returns `false` if there is nothing to change.
+    fn change(&self, step: &Step, stored: &Stored, now: Timestamp) -> Result<bool, BootstrapError> {
+        let name = self.object(kube::CA);
+        let make = || Authority::make(&self.names(), now).map_err(|error| BootstrapError::Authority(name.clone(), error));
+        let shown = stored.map.as_ref().map_or("", |map| &map.certificates);
+        let (bundle, line) = match (step, &stored.ca) {
+            (Step::First, _) => (CaBundle::first(make()?), "made a CA".to_owned()),
+            (Step::Restore(bundle), _) => (bundle.clone(), "the CA was missing, and is stored again".to_owned()),
+            (Step::Successor, Some(ca)) => {
+                (CaBundle { next: Some(make()?), ..ca.bundle.clone() }, "made the next CA, which does not sign yet".to_owned())
+            }
+            // The CA is lost. Its certificate, as it is shown, stays beside the new one.
+            (Step::Successor, None) => {
+                let lost = Pair { certificate: String::new(), key: KeyPem::new(String::new()) };
+                let bundle = CaBundle { next: Some(make()?), previous: shown.to_owned(), ..CaBundle::first(lost) };
+                (bundle, "made the next CA, after the old one was lost".to_owned())
+            }
+            (Step::Succeed, Some(ca)) => (succeeded(&ca.bundle, now), "the next CA signs from now on".to_owned()),
+            (Step::Forget, Some(ca)) => {
+                (CaBundle { previous: String::new(), ..ca.bundle.clone() }, "the CA before is no longer shown".to_owned())
+            }
+            (Step::Rest | Step::Succeed | Step::Forget, _) => return Ok(false),
+        };
+        match &stored.ca {
+            None => self.kube.create_ca_secret(&bundle)?,
+            Some(ca) => self.kube.patch_ca_secret(&ca.version, &bundle)?,
+        };
+        log::warn!("certificate: {line}, secret {name}");
+        Ok(true)
+    }
+
+    /// Writes the certificates of the CAs into the ConfigMap, if it shows others. Returns `false` if there is nothing to change.
+    fn publish(&self, facts: &Facts<'_>, map: Option<&CaMap>) -> Result<bool, BootstrapError> {
+        let Some(bundle) = facts.stored else { return Ok(false) };
+        let certificates = bundle.certificates();
+        match map {
+            Some(map) if map.certificates == certificates && !facts.is_done() => return Ok(false),
+            Some(map) => self.kube.patch_ca_map(&map.version, &certificates, facts.is_done())?,
+            None => self.kube.create_ca_map(&certificates)?,
+        };
+        log::info!("certificate: configmap {} shows what nodes must trust", self.object(kube::CA));
+        Ok(true)
+    }
+
+    /// Returns what people must do before the next CA signs.
+    fn warning(&self, facts: &Facts<'_>) -> Option<String> {
+        facts.stored?.next.as_ref()?;
+        let map = self.object(kube::CA);
+        Some(match facts.signs_from() {
+            Some(from) => format!(
+                "the next CA signs from {from} on: before that time, install ca.crt of configmap {map} on all nodes; docs/tls.md, \"Another CA\""
+            ),
+            None => format!(
+                "the next CA waits for a time: install ca.crt of configmap {map} on all nodes, then write the time from which it signs into \
+                 annotation {NEXT_CA_FROM}; docs/tls.md, \"A lost CA\""
+            ),
+        })
+    }
+
+    /// Returns the certificate to serve, a new one if that is due.
+    fn issued(&self, authority: &Authority, stored: Option<TlsSecret>, now: Timestamp) -> Result<(Pair, Loaded), BootstrapError> {
+        let wanted = self.wanted()?;
+        let failed = |error| BootstrapError::Authority(self.object(kube::CA), error);
+        let served = self.memory.pair.as_ref().map(|(pair, _)| pair);
+        let why = match stored.as_ref().map(|stored| &stored.pair).or(served) {
             None => Renewal::New,
-            Some(stored) => match authority.examine(&stored.pair, wanted, now) {
-                Ok(None) => return Ok(stored.pair.clone()),
+            Some(pair) => match authority.examine(pair, &wanted, now) {
+                Ok(None) if stored.is_some() => return load(pair.clone()),
+                // The Secret is missing, and the certificate is served.
+                Ok(None) => {
+                    self.kube.create_tls_secret(pair)?;
+                    log::warn!("certificate: it was missing, and is stored again, secret {}", self.object(kube::TLS));
+                    return load(pair.clone());
+                }
                 Ok(Some(why)) => why,
                 Err(error) => Renewal::Foreign(error_chain(&error)),
             },
         };
-        let made = authority.issue(wanted, now).map_err(|error| BootstrapError::Authority(self.object(kube::CA), error))?;
+        let made = authority.issue(&wanted, now).map_err(failed)?;
         match stored {
-            None => self.kube.create_tls_secret(kube::TLS, &made)?,
-            Some(stored) => self.kube.patch_tls_secret(kube::TLS, &stored.version, &made)?,
+            None => self.kube.create_tls_secret(&made)?,
+            Some(stored) => self.kube.patch_tls_secret(&stored.version, &made)?,
         };
         let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
         log::info!("certificate: made one for {}, secret {}: {why}", names.join(", "), self.object(kube::TLS));
-        Ok(made)
+        load(made)
+    }
+
+    /// Returns the certificate to serve while no CA can sign: the stored one, else the one that is served, which is stored again.
+    fn kept(&self, stored: Option<TlsSecret>, now: Timestamp) -> Result<Option<(Pair, Loaded)>, BootstrapError> {
+        let is_missing = stored.is_none();
+        if let Some(loaded) = stored.and_then(|stored| load(stored.pair).ok()).filter(|(_, loaded)| now < loaded.validity.not_after) {
+            return Ok(Some(loaded));
+        }
+        if let Some((pair, _)) = self.memory.pair.as_ref().filter(|_| is_missing) {
+            self.kube.create_tls_secret(pair)?;
+            log::warn!("certificate: it was missing, and is stored again, secret {}", self.object(kube::TLS));
+        }
+        Ok(self.memory.pair.clone())
     }
 
     /// Addresses and names by which nodes may call.
@@ -184,3 +334,14 @@ impl Bootstrap {
         format!("{}/{name}", self.kube.namespace())
     }
 }
+
+fn load(pair: Pair) -> Result<(Pair, Loaded), BootstrapError> {
+    let loaded = Loaded::of(&pair).map_err(BootstrapError::Unusable)?;
+    Ok((pair, loaded))
+}
+
+/// Characters of an annotation that a message quotes.
+const QUOTED_MAX: usize = 60;
+
+#[cfg(test)]
+mod tests;

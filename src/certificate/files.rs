@@ -8,8 +8,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::THREAD;
-use super::alarm::Alarm;
+use super::health::{Condition, Health, expiry_error};
 use super::loaded::{Loaded, PairError};
+use super::renewal::Validity;
 use super::served::Served;
 use crate::cluster::{KeyPem, Pair};
 use crate::kube::error_chain;
@@ -18,29 +19,26 @@ use crate::system::clock;
 use crate::system::file_watch::{Contents, FileWatch};
 
 /// Loads the files, and starts the thread that loads them again.
-pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
-    let (watch, contents) = FileWatch::open([certificate.clone(), key.clone()]);
-    serve(load(contents).context("the certificate cannot be used (--tls-cert, --tls-key)")?, &certificate, &served, &metrics);
-    let (mut alarm, mut failed) = (Alarm::default(), None);
-    let take = move |changed: Option<Contents<2>>| {
+pub(super) fn start(certificate: PathBuf, key: &Path, served: Arc<Served>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    let (watch, contents) = FileWatch::open([certificate.clone(), key.to_owned()]);
+    let mut validity =
+        serve(load(contents).context("the certificate cannot be used (--tls-cert, --tls-key)")?, &certificate, &served, &metrics);
+    let (mut health, mut failed) = (Health::default(), None);
+    let mut take = move |changed: Option<Contents<2>>| {
         match changed.map(load) {
-            Some(Ok(loaded)) => {
-                failed = None;
-                if alarm.over() {
-                    log::info!("certificate: {} and {} can be used again", certificate.display(), key.display());
-                }
-                serve(loaded, &certificate, &served, &metrics);
-            }
-            Some(Err(error)) => {
-                metrics.certificate_error(true);
-                failed = Some(error_chain(&error));
-            }
+            Some(Ok(loaded)) => (validity, failed) = (serve(loaded, &certificate, &served, &metrics), None),
+            Some(Err(error)) => failed = Some(error_chain(&error)),
             None => {}
         }
-        if let Some(error) = failed.as_ref().filter(|error| alarm.due(error, clock::now().instant)) {
-            log::error!("certificate: the new one cannot be used, the old one is still served (--tls-cert, --tls-key): {error}");
-        }
+        let failure = failed
+            .as_ref()
+            .map(|error| format!("the new one cannot be used, the old one is still served (--tls-cert, --tls-key): {error}"));
+        let now = clock::now();
+        let late = expiry_error(&validity, now.clock).map(|error| format!("{}: {error}", certificate.display()));
+        let errors = failure.into_iter().chain(late).collect();
+        health.report(Condition { errors, warnings: Vec::new() }, &served, &metrics, now);
     };
+    take(None);
     watch.follow(THREAD, take).context("no thread can be started")
 }
 
@@ -51,12 +49,10 @@ fn load(contents: Contents<2>) -> Result<Loaded, PairError> {
     Loaded::of(&Pair { certificate, key: KeyPem::new(key) })
 }
 
-fn serve(loaded: Loaded, file: &Path, served: &Served, metrics: &Metrics) {
-    let end = loaded.validity.not_after;
-    log::info!("certificate: {}, valid until {end}", file.display());
-    if end <= clock::now().clock {
-        log::error!("certificate: {} ended {end}; nodes will not accept it", file.display());
-    }
-    metrics.certificate(end);
-    served.swap(loaded.key);
+fn serve(loaded: Loaded, file: &Path, served: &Served, metrics: &Metrics) -> Validity {
+    let Loaded { key, validity } = loaded;
+    log::info!("certificate: {}, valid until {}", file.display(), validity.not_after);
+    metrics.certificate(validity.not_after);
+    served.swap(key);
+    validity
 }

@@ -9,9 +9,11 @@ mod alarm;
 mod authority;
 mod bootstrap;
 mod files;
+mod health;
 mod loaded;
 mod renewal;
 mod served;
+mod succession;
 #[cfg(test)]
 mod tests;
 
@@ -59,7 +61,7 @@ impl Source {
         let served = Arc::new(Served::default());
         match self {
             Self::Off => return Ok(None),
-            Self::Files { certificate, key } => files::start(certificate.clone(), key.clone(), Arc::clone(&served), metrics)?,
+            Self::Files { certificate, key } => files::start(certificate.clone(), key, Arc::clone(&served), metrics)?,
             Self::Bootstrap { service } => {
                 bootstrap::start(kube, service.clone(), Arc::clone(&served), metrics).context("no thread can be started")?;
             }

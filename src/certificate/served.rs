@@ -15,18 +15,31 @@ use crate::system::guarded::Guarded;
 
 /// The certificate in use, which a thread keeps up to date.
 #[derive(Default)]
-pub struct Served(Guarded<Option<Arc<CertifiedKey>>>);
+pub struct Served {
+    key: Guarded<Option<Arc<CertifiedKey>>>,
+    notes: Guarded<Vec<String>>,
+}
 
 impl Served {
     /// Gives new connections this certificate from now on.
     pub(super) fn swap(&self, key: Arc<CertifiedKey>) {
-        *self.0.lock() = Some(key);
-        self.0.wake();
+        *self.key.lock() = Some(key);
+        self.key.wake();
+    }
+
+    /// Replaces the notes about the certificate.
+    pub(super) fn set_notes(&self, notes: Vec<String>) {
+        *self.notes.lock() = notes;
+    }
+
+    /// Returns what a person must know of the certificate: errors, and what must be done by some time.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().clone()
     }
 
     /// Waits for the first certificate. Reports whether there is one after `limit`.
     pub fn wait(&self, limit: Duration) -> bool {
-        self.0.wait(limit, |current| current.is_some()).is_some()
+        self.key.wait(limit, |current| current.is_some()).is_some()
     }
 
     /// Returns the TLS configuration of the FleetLock port. Until there is a certificate every handshake fails.
@@ -44,7 +57,7 @@ impl Served {
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.lock().clone()
+        self.key.lock().clone()
     }
 }
 

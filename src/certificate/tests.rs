@@ -211,7 +211,7 @@ fn a_running_server_takes_the_new_pair_and_keeps_it_when_an_invalid_one_follows(
     let (first, second) = (server_pair(&authority), server_pair(&authority));
     put(&first);
     let (served, metrics) = (Arc::new(Served::default()), Arc::new(Metrics::default()));
-    super::files::start(certificate, key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
+    super::files::start(certificate, &key, Arc::clone(&served), Arc::clone(&metrics)).unwrap();
     let now_shown = || Connection::open(&served, client(&ca, NAMES[0], &[&TLS13])).unwrap().shown().clone();
     let has_error = || metrics.page().unwrap().lines().any(|line| line == "reboot_manager_certificate_error 1");
     let until = |what: &dyn Fn() -> bool| {

@@ -4,6 +4,7 @@
 //! Field names and meanings: the Kubernetes API reference, v1.
 
 mod address;
+mod ca;
 mod host;
 mod lease;
 mod machine_id;
@@ -21,6 +22,8 @@ mod toleration;
 
 use std::fmt;
 
+pub use address::ADDRESS_ANNOTATIONS;
+pub use ca::{CaBundle, CaMap, CaSecret, NEXT_CA_FROM, SIGNS_SINCE, without_nulls};
 pub use host::{Host, Hosts};
 pub use lease::Lease;
 pub use machine_id::{HexId, MachineId};
@@ -33,7 +36,7 @@ pub use node_patch::NodePatch;
 pub use packed_id::PackedId;
 pub use pod::{Owner, Pod};
 pub use service::Service;
-pub use tls_secret::{CaMap, KeyPem, Pair, TlsSecret};
+pub use tls_secret::{KeyPem, Pair, TlsSecret};
 
 /// A list with no page missing. Only code that has read every page may make one.
 #[derive(Debug, Clone, PartialEq, Eq)]

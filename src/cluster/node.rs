@@ -38,8 +38,10 @@ pub struct Node {
     pub control_plane: bool,
     /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
     pub addresses: Vec<IpAddr>,
-    /// First address of each of `spec.podCIDRs`, which the node itself uses.
+    /// First two addresses of each of `spec.podCIDRs`, which the node itself uses.
     pub gateways: Vec<IpAddr>,
+    /// Addresses in the annotations of [`super::ADDRESS_ANNOTATIONS`].
+    pub recorded: Vec<IpAddr>,
 }
 
 impl Node {
@@ -191,8 +193,10 @@ impl From<WireNode> for Node {
         let control_plane = wire.metadata.labels.as_ref().is_some_and(Labels::include_control_plane);
         let is_numeric = |address: &WireAddress| ["InternalIP", "ExternalIP"].contains(&address.kind.as_str());
         let addresses = wire.status.addresses.into_iter().flatten().filter(is_numeric);
+        let mut metadata = wire.metadata;
+        let recorded = metadata.annotations.as_mut().map(|annotations| core::mem::take(&mut annotations.addresses));
         Self {
-            meta: wire.metadata.into(),
+            meta: metadata.into(),
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             machine_id: MachineId::parse(&wire.status.info.machine_id),
             boot_id: wire.status.info.boot_id,
@@ -203,6 +207,7 @@ impl From<WireNode> for Node {
             control_plane,
             addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
             gateways: wire.spec.pod_cidrs.into_iter().flatten().flat_map(|cidr| gateways(&cidr)).collect(),
+            recorded: recorded.unwrap_or_default(),
         }
     }
 }

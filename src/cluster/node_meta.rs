@@ -1,8 +1,13 @@
 //! The annotations of a Node: whether it is rebooting, and the record of the cordon that was made for it.
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use core::fmt;
+use core::net::IpAddr;
 
+use jiff::Timestamp;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::address::{ADDRESS_ANNOTATIONS, recorded_address};
 use super::node::Labels;
 use super::{NodeName, ResourceVersion, Term, Uid};
 
@@ -98,18 +103,84 @@ pub(super) struct Metadata {
     uid: Uid,
     #[serde(default, rename = "resourceVersion")]
     version: ResourceVersion,
-    annotations: Option<Annotations>,
+    pub(super) annotations: Option<Annotations>,
 }
 
-// Only our own annotations: a node may have many kilobytes of others.
-#[derive(Default, Deserialize)]
-struct Annotations {
-    #[serde(rename = "rebootmanager/status")]
+// Only our own annotations, and those with addresses: a node may have many kilobytes of others.
+#[derive(Default)]
+pub(super) struct Annotations {
     status: Option<String>,
-    #[serde(rename = "rebootmanager/cordon")]
     cordon: Option<String>,
-    #[serde(rename = "rebootmanager/waiting")]
     waiting: Option<String>,
+    /// The addresses in [`ADDRESS_ANNOTATIONS`].
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AnnotationsVisitor)
+    }
+}
+
+struct AnnotationsVisitor;
+
+impl<'de> Visitor<'de> for AnnotationsVisitor {
+    type Value = Annotations;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("annotations")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
+        let mut annotations = Annotations::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::Status => annotations.status = map.next_value()?,
+                Key::Cordon => annotations.cordon = map.next_value()?,
+                Key::Waiting => annotations.waiting = map.next_value()?,
+                Key::Address => annotations.addresses.extend(map.next_value::<Option<String>>()?.as_deref().and_then(recorded_address)),
+                Key::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(annotations)
+    }
+}
+
+/// Name of an annotation.
+enum Key {
+    /// Name in [`ADDRESS_ANNOTATIONS`].
+    Address,
+    Cordon,
+    Other,
+    Status,
+    Waiting,
+}
+
+// By hand, so that no name is copied: a list has the annotations of all nodes.
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of an annotation")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        Ok(match name {
+            STATUS => Key::Status,
+            CORDON => Key::Cordon,
+            WAITING => Key::Waiting,
+            name if ADDRESS_ANNOTATIONS.contains(&name) => Key::Address,
+            _ => Key::Other,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,7 +190,7 @@ struct WireMeta {
 
 impl From<Metadata> for NodeMeta {
     fn from(wire: Metadata) -> Self {
-        let Annotations { status, cordon, waiting } = wire.annotations.unwrap_or_default();
+        let Annotations { status, cordon, waiting, addresses: _ } = wire.annotations.unwrap_or_default();
         let status = match status.as_deref() {
             None => Status::Unset,
             Some("Ready") => Status::Ready,

@@ -1,4 +1,4 @@
-//! A Secret of type `kubernetes.io/tls`, and the ConfigMap that shows a CA's certificate. Private keys are never shown.
+//! A Secret of type `kubernetes.io/tls`. Private keys are never shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,6 +43,11 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Reports whether both texts are absent.
+    pub fn is_empty(&self) -> bool {
+        self.certificate.is_empty() && self.key.reveal().is_empty()
+    }
+
     /// Returns the field `data` of a Secret.
     pub fn data(&self) -> Value {
         json!({CERTIFICATE: STANDARD.encode(&self.certificate), KEY: STANDARD.encode(self.key.reveal())})
@@ -59,23 +64,6 @@ pub struct TlsSecret {
     pub pair: Pair,
 }
 
-/// A ConfigMap with the certificate of a CA, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "WireObject")]
-pub struct CaMap {
-    /// The version that was read.
-    pub version: ResourceVersion,
-    /// `data["ca.crt"]`; empty when there is none.
-    pub certificate: String,
-}
-
-impl CaMap {
-    /// Returns the field `data` of a ConfigMap with this certificate.
-    pub fn data(certificate: &str) -> Value {
-        json!({CA: certificate})
-    }
-}
-
 #[derive(Deserialize)]
 struct WireObject {
     metadata: Versioned,
@@ -85,25 +73,19 @@ struct WireObject {
 impl From<WireObject> for TlsSecret {
     fn from(wire: WireObject) -> Self {
         let data = wire.data.unwrap_or_default();
-        let text = |field: &str| {
-            let bytes = data.get(field).and_then(|text| STANDARD.decode(text).ok());
-            bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
-        };
-        let pair = Pair { certificate: text(CERTIFICATE), key: KeyPem::new(text(KEY)) };
+        let pair = Pair { certificate: decoded(&data, CERTIFICATE), key: KeyPem::new(decoded(&data, KEY)) };
         Self { version: wire.metadata.version, pair }
     }
 }
 
-impl From<WireObject> for CaMap {
-    fn from(wire: WireObject) -> Self {
-        let certificate = wire.data.unwrap_or_default().remove(CA).unwrap_or_default();
-        Self { version: wire.metadata.version, certificate }
-    }
+/// Returns a text of the data of a Secret; empty when the text is absent or not base64.
+pub(super) fn decoded(data: &BTreeMap<String, String>, field: &str) -> String {
+    let bytes = data.get(field).and_then(|text| STANDARD.decode(text).ok());
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const CA: &str = "ca.crt";
+pub(super) const CERTIFICATE: &str = "tls.crt";
+pub(super) const KEY: &str = "tls.key";
 
 #[cfg(test)]
 mod tests {
@@ -116,8 +98,6 @@ mod tests {
         let read: TlsSecret = serde_json::from_value(object(pair.data())).unwrap();
         assert_eq!((&read.pair, read.pair.key.reveal()), (&pair, "secret"));
         assert!(format!("{read:?}").contains("(hidden)") && !format!("{read:?}").contains("secret"));
-        let read: CaMap = serde_json::from_value(object(CaMap::data("c"))).unwrap();
-        assert_eq!(read.certificate, "c");
     }
 
     #[test]
@@ -125,8 +105,6 @@ mod tests {
         for data in [json!(null), json!({}), json!({"tls.crt": "%%%", "tls.key": "/w=="})] {
             let read: TlsSecret = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "data": data})).unwrap();
             assert_eq!((read.pair.certificate.as_str(), read.pair.key.reveal()), ("", ""));
-            let read: CaMap = serde_json::from_value(json!({"metadata": {"resourceVersion": "7"}, "data": data})).unwrap();
-            assert_eq!(read.certificate, "");
         }
     }
 }

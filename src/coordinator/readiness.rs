@@ -48,6 +48,8 @@ struct State {
     refused: bool,
     /// Time of the last check after a refusal.
     refusal_checked_at: Option<Instant>,
+    /// Result of the last check of the Lease's namespace: `Err` with its name if it does not exist.
+    namespace: Option<Result<(), String>>,
     /// Last read of the Lease: the time at which it ended, and its error.
     lease: Option<(Instant, Option<String>)>,
     logged: Option<Result<(), String>>,
@@ -78,6 +80,19 @@ impl Readiness {
         if !matches!(error, Error::Lock(_)) {
             self.record_lease(Some(error_chain(error)));
         }
+    }
+
+    /// Reports whether the namespace of the Lease existed at the last check.
+    pub(super) fn has_namespace(&self) -> bool {
+        self.state.lock().namespace == Some(Ok(()))
+    }
+
+    /// Records whether the namespace of the Lease exists.
+    pub(super) fn namespace_was_checked(&self, namespace: &str, exists: bool) {
+        let now = clock::now().instant;
+        let mut state = self.state.lock();
+        state.namespace = Some(if exists { Ok(()) } else { Err(namespace.to_owned()) });
+        state.log_change(now);
     }
 
     /// Checks the rights in the background, if a check is due.
@@ -155,6 +170,9 @@ impl State {
             }
             (None, None) => lines.push("the rights of the service account are being checked\n".to_owned()),
         }
+        if let Some(Err(namespace)) = &self.namespace {
+            lines.push(format!("the namespace {namespace:?} of the Lease does not exist: create it, or correct --namespace\n"));
+        }
         match &self.lease {
             None => lines.push("the Lease has not been read yet\n".to_owned()),
             Some((_, Some(error))) => lines.push(format!("the Lease cannot be used: {error}\n")),
@@ -231,6 +249,9 @@ mod tests {
         state.record(Ok(vec!["patch nodes".to_owned()]), start);
         check(&state, start, "the service account may not patch nodes: apply the RBAC rules of kubernetes/deployment.yaml\n");
         state.record(Ok(Vec::new()), start);
+        state.namespace = Some(Err("typo".to_owned()));
+        check(&state, start, "the namespace \"typo\" of the Lease does not exist: create it, or correct --namespace\n");
+        state.namespace = Some(Ok(()));
         // A failed check does not put in doubt what an earlier check has found.
         state.record(Err("it is down".to_owned()), start);
         check(&state, start, "");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{Level, info, log, warn};
+use log::{Level, debug, info, log, warn};
 
 use super::Error;
 use super::error::error_chain;
@@ -15,7 +15,7 @@ use crate::fleetlock::GroupName;
 use crate::lock::{Capacity, Holder, KeepReason, LockState, Place, Times};
 use crate::metrics::Metrics;
 use crate::reboot::reconcile::{self, Step};
-use crate::reboot::{Caller, Now, Observed};
+use crate::reboot::{Caller, Lock, Now, Observed};
 use crate::system::guarded::Guarded;
 use crate::system::{backoff, clock, threads};
 
@@ -58,11 +58,26 @@ impl Reconciler {
 
     fn round(&self, round: u32) -> Result<(), Error> {
         let lock = self.holders()?;
-        if round.is_multiple_of(ROUNDS_A_SCAN) { self.orphans(&lock) } else { Ok(()) }
+        let is_scan = round.is_multiple_of(ROUNDS_A_SCAN);
+        self.namespace(lock.version.is_some(), is_scan);
+        if is_scan { self.orphans(&lock.state) } else { Ok(()) }
+    }
+
+    /// Checks that the namespace exists, if there is no Lease yet: in each search, and in each round until it is known to exist.
+    fn namespace(&self, has_lease: bool, is_scan: bool) {
+        let Performer { kube, readiness, .. } = &*self.performer;
+        if readiness.has_namespace() && (has_lease || !is_scan) {
+            return;
+        }
+        match if has_lease { Ok(true) } else { kube.has_namespace() } {
+            Ok(exists) => readiness.namespace_was_checked(kube.namespace(), exists),
+            // A missing right is reported by the check of the rights.
+            Err(error) => debug!("the namespace is not checked: {}", error_chain(&error)),
+        }
     }
 
     /// Reconciles the holders. Returns the lock as it was read before.
-    fn holders(&self) -> Result<LockState, Error> {
+    fn holders(&self) -> Result<Lock, Error> {
         let Performer { kube, readiness, .. } = &*self.performer;
         let lock = read_lock(kube, readiness).inspect_err(|error| readiness.lease_was_not_read(error))?;
         self.metrics.slots(self.capacity, &lock.state);
@@ -82,7 +97,7 @@ impl Reconciler {
                 None => _ = self.node(node, uid, |observed, now| reconcile::orphan(node, uid, observed, now.clock)),
             }
         }
-        Ok(lock.state)
+        Ok(lock)
     }
 
     /// Logs once if another replica runs with another `--slots`, as during a rolling update.

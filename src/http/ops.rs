@@ -28,11 +28,17 @@ pub(crate) struct Ops {
     coordinator: Arc<Coordinator>,
     metrics: Arc<Metrics>,
     fleetlock_listens: AtomicBool,
+    notes: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Ops {
-    pub(crate) fn new(coordinator: Arc<Coordinator>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false) })
+    /// `notes`: lines about what is no reason to be unready and needs a person.
+    pub(crate) fn new(
+        coordinator: Arc<Coordinator>,
+        metrics: Arc<Metrics>,
+        notes: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { coordinator, metrics, fleetlock_listens: AtomicBool::new(false), notes: Box::new(notes) })
     }
 
     pub(crate) fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
@@ -54,8 +60,8 @@ impl Ops {
             ("GET" | "HEAD", "/metrics") => return None,
             ("GET" | "HEAD", "/healthz") => (200, "ok\n".to_owned()),
             ("GET" | "HEAD", "/readyz") => match self.ready() {
-                Ok(()) => (200, "ok\n".to_owned()),
-                Err(missing) => (503, missing),
+                Ok(()) => (200, "ok\n".to_owned() + &(self.notes)()),
+                Err(missing) => (503, missing + &(self.notes)()),
             },
             ("GET" | "HEAD", _) => (404, "not found; the pages are /healthz, /readyz and /metrics\n".to_owned()),
             _ => (405, "method not allowed; use GET\n".to_owned()),

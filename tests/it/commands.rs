@@ -8,7 +8,7 @@ use serde_json::json;
 use test_cluster::scratch::Scratch;
 use test_cluster::server::Start;
 
-use crate::scenarios::{binary, wait_for_readyz};
+use crate::scenarios::{SOON, binary, wait_for_readyz};
 
 /// Runs the program without an environment. Returns its exit code, standard output and standard error.
 fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -49,7 +49,8 @@ fn help_and_version_are_printed_and_end_well() {
 fn a_wrong_flag_is_named_and_nothing_starts() {
     refuses(&["--slot", "2"], 2, &["--slot", "--slots"]);
     refuses(&["--slots", "0"], 2, &["--slots", "0 is not in 1..=220"]);
-    refuses(&["--listen", "8080"], 2, &["--listen", "8080"]);
+    refuses(&["--listen", "8080"], 2, &["--listen", "8080", "such as [::]:8080, 0.0.0.0:8080"]);
+    refuses(&["--ops-listen", ":8081"], 2, &["--ops-listen", ":8081", "such as [::]:8080, 0.0.0.0:8080"]);
     refuses(&["--pre-reboot-wait", "50"], 2, &["--pre-reboot-wait", "such as 50s"]);
     refuses(&["--tls", "on"], 2, &["--tls", "off"]);
     refuses(&["--log-format", "xml"], 2, &["--log-format", "json", "text"]);
@@ -58,13 +59,48 @@ fn a_wrong_flag_is_named_and_nothing_starts() {
 
 #[test]
 fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
-    refuses(&[], 1, &["no Kubernetes API", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "--kubeconfig"]);
-    refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["/nowhere/kubeconfig"]);
+    refuses(&[], 1, &["no Kubernetes API is configured; tried KUBECONFIG", "KUBERNETES_SERVICE_HOST", "name a kubeconfig: --kubeconfig"]);
+    refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["kubeconfig /nowhere/kubeconfig (--kubeconfig): cannot be read: No such file"]);
     let scratch = Scratch::new();
     let broken = scratch.file("broken", "clusters: [").display().to_string();
-    refuses(&["--kubeconfig", &broken], 1, &[&broken]);
+    refuses(&["--kubeconfig", &broken], 1, &[&format!("kubeconfig {broken} (--kubeconfig): is not YAML or JSON")]);
     let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
-    refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["elsewhere"]);
+    refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["there is no context \"elsewhere\"; choose one with --context: here"]);
+    let server = "https://127.0.0.1:1";
+    let missing = json!({"clusters": [{"name": "c", "cluster": {"server": server, "certificate-authority": "/nowhere/ca.crt"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c"}}], "current-context": "here"});
+    let missing = scratch.file("missing", missing.to_string()).display().to_string();
+    let says =
+        format!("ERROR cannot use {server} (context \"here\" of {missing}): cannot read certificate-authority /nowhere/ca.crt: No such");
+    refuses(&["--kubeconfig", &missing, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"], 1, &[&says]);
+}
+
+#[test]
+fn an_error_says_each_thing_once() {
+    let scratch = Scratch::new();
+    let file = |name: &str, cluster: &str, user: &str| {
+        let text = format!(
+            "current-context: h\ncontexts: [{{name: h, context: {{cluster: c, user: u}}}}]\nclusters: [{{name: c, cluster: {{{cluster}}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+        );
+        scratch.file(name, text).display().to_string()
+    };
+    let server = "server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true";
+    let files = [
+        file("empty", "", ""),
+        file("no-file", server, "tokenFile: nowhere"),
+        file("no-plugin", server, "exec: {apiVersion: client.authentication.k8s.io/v1, command: ./nowhere}"),
+        file("no-certificate", server, "client-certificate: nowhere, client-key: nowhere"),
+        file("no-key", server, "client-certificate: empty, client-key: empty"),
+        "/nowhere".to_owned(),
+        scratch.path().display().to_string(),
+    ];
+    for file in &files {
+        let (code, _, err) = outcome(&["--kubeconfig", file, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+        let line = err.lines().find(|line| line.contains(" ERROR ")).unwrap_or_default();
+        assert!(code == Some(1) && line.matches("os error").count() <= 1 && line.contains(file.as_str()), "{err}");
+        let parts: Vec<&str> = line.split(": ").collect();
+        assert!(parts.iter().enumerate().all(|(at, part)| !parts[..at].contains(part)), "{line}");
+    }
 }
 
 #[test]
@@ -80,6 +116,13 @@ fn an_invalid_file_of_credentials_or_certificates_ends_the_program() {
     let files = ["--tls", "files", "--tls-cert", "/nowhere/tls.crt", "--tls-key", "/nowhere/tls.key"];
     let says = "the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt";
     refuses(&[&start[..], &files].concat(), 1, &[says]);
+}
+
+#[test]
+fn bootstrap_outside_the_cluster_is_warned_of() {
+    let scratch = Scratch::new();
+    let server = Start::new(&binary(), &scratch.file("config", kubeconfig("http://127.0.0.1:1"))).arg("--tls=bootstrap").launch();
+    server.wait_for_log("--tls bootstrap outside the cluster: its certificate is for the addresses of Service reboot-manager", SOON);
 }
 
 #[test]

@@ -39,6 +39,14 @@ fn the_settings_have_every_flag_of_the_help_with_its_default_and_no_other() {
 }
 
 #[test]
+fn the_annotations_whose_addresses_count_are_listed() {
+    let document = read("docs/security.md");
+    for annotation in reboot_manager::cluster::ADDRESS_ANNOTATIONS {
+        assert!(document.contains(&format!("`{annotation}`")), "docs/security.md does not list {annotation}");
+    }
+}
+
+#[test]
 fn the_metrics_have_every_metric_and_no_other() {
     let source = read("src/metrics.rs");
     let registered: BTreeSet<String> = source
@@ -159,7 +167,7 @@ fn the_version_of_kubernetes_that_is_called_tested_is_the_one_that_is_tested() {
 #[test]
 fn the_workflows_run_what_is_there_and_every_go_module_is_looked_after() {
     let root = root();
-    for workflow in ["advisories", "ci", "release"] {
+    for workflow in ["advisories", "ci", "nightly", "release"] {
         let text = read(&format!(".github/workflows/{workflow}.yml"));
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)));
         for path in words.filter(|word| word.starts_with("scripts/") || word.starts_with(".ci/")) {

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use test_cluster::scratch::Scratch;
+
 use crate::repository::{read, root};
 
 /// `scripts/build-static --check` refuses the file and says `why`.
@@ -22,6 +24,11 @@ fn a_file_that_is_not_the_static_program_is_refused() {
     refuses(Path::new("/bin/true"), here, "needs an interpreter");
     refuses(Path::new("/bin/true"), other, &format!("is not for {other}"));
     refuses(&root().join("Cargo.toml"), here, "is no program");
+    // The same program with another type in its header: ET_EXEC, at a fixed address.
+    let scratch = Scratch::new();
+    let mut fixed = std::fs::read("/bin/true").unwrap();
+    fixed[16] = 2;
+    refuses(&scratch.file("fixed", fixed), here, "has a fixed address");
     // The program with everything for finding faults in it.
     refuses(env!("CARGO_BIN_EXE_reboot-manager").as_ref(), here, "is the limit");
 }

@@ -160,6 +160,7 @@ impl<'a> Key<'a> {
             control_plane: _,
             addresses: _,
             gateways: _,
+            recorded: _,
         } = node;
         self.meta(machine, meta);
         self.number(*unschedulable);

@@ -12,7 +12,7 @@ mod written;
 
 use std::io::{self, Write};
 
-use reboot_manager::cluster::{CaMap, Host, Lease, Member, Node, NodeEvent, NodeMeta, Pod, ResourceVersion, Service, TlsSecret};
+use reboot_manager::cluster::{CaMap, CaSecret, Host, Lease, Member, Node, NodeEvent, NodeMeta, Pod, ResourceVersion, Service, TlsSecret};
 use reboot_manager::kube::{ApiStatus, PageEnd, read_page};
 use serde::Deserialize;
 use serde_json::json;
@@ -47,6 +47,7 @@ fn read(schemas: &Schemas) -> Vec<String> {
         ("io.k8s.api.core.v1.Pod", shape::<Pod>()),
         ("io.k8s.api.core.v1.Service", shape::<Service>()),
         ("io.k8s.api.core.v1.Secret", shape::<TlsSecret>()),
+        ("io.k8s.api.core.v1.Secret", shape::<CaSecret>()),
         ("io.k8s.api.core.v1.ConfigMap", shape::<CaMap>()),
         ("io.k8s.api.coordination.v1.Lease", shape::<Lease>()),
     ];

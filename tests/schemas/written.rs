@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use reboot_manager::cluster::{Before, CordonRecord, KeyPem, Node, NodeName, NodePatch, Pair, PodKey, ResourceVersion, Term, Uid};
+use reboot_manager::cluster::{
+    Before, CaBundle, CordonRecord, KeyPem, Node, NodeName, NodePatch, Pair, PodKey, ResourceVersion, Term, Uid,
+};
 use reboot_manager::fleetlock::GroupName;
-use reboot_manager::kube::{CA, Client, ConnectOptions, Environment, Kube, Location, TLS};
+use reboot_manager::kube::{Client, ConnectOptions, Environment, Kube, Location};
 use reboot_manager::lock::{self, LockState};
 use serde_json::{Value, json};
 use test_cluster::http::{Reply, Request, Response, Server};
@@ -71,8 +73,12 @@ fn make_every_call(kube: &Kube) {
     }
     kube.write_lease(&lock::patch(&lock, None, Timestamp::UNIX_EPOCH).0, true).unwrap_err();
     assert!(kube.missing_permissions().unwrap().len() > 10);
-    kube.create_tls_secret(TLS, &pair).unwrap_err();
-    kube.patch_tls_secret(TLS, &version, &pair).unwrap_err();
-    kube.create_ca_map(CA, "certificate").unwrap_err();
-    kube.patch_ca_map(CA, &version, "certificate").unwrap_err();
+    kube.create_tls_secret(&pair).unwrap_err();
+    kube.patch_tls_secret(&version, &pair).unwrap_err();
+    let bundle =
+        CaBundle { current: pair.clone(), next: Some(pair), previous: "certificate".to_owned(), signs_since: Some(Timestamp::UNIX_EPOCH) };
+    kube.create_ca_secret(&bundle).unwrap_err();
+    kube.patch_ca_secret(&version, &bundle).unwrap_err();
+    kube.create_ca_map("certificate").unwrap_err();
+    kube.patch_ca_map(&version, "certificate", true).unwrap_err();
 }

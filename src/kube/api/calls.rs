@@ -9,15 +9,15 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    CaMap, Complete, Host, Hosts, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pair, Pod, PodKey, ResourceVersion,
-    Service, TlsSecret, Uid,
+    CaBundle, CaMap, CaSecret, Complete, Host, Hosts, Lease, Member, NEXT_CA_FROM, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pair,
+    Pod, PodKey, ResourceVersion, Service, TlsSecret, Uid, without_nulls,
 };
 use crate::kube::client::{ApiError, Call, Client, Verb};
 
 /// The Lease's name.
 pub const LEASE: &str = "reboot-manager";
 
-/// Name of the Secret with the CA's certificate and key, and of the ConfigMap with its certificate alone.
+/// Name of the Secret with our CA and its key, and of the ConfigMap with its certificate alone.
 pub const CA: &str = "reboot-manager-ca";
 
 /// Name of the Secret with the server's certificate and key.
@@ -132,6 +132,19 @@ impl Kube {
         self.client.write(&self.own(Verb::Create, "leases", LEASE), &lease)
     }
 
+    /// Reports whether the namespace of the Lease exists, by a dry run of creating the Lease, which changes nothing. Reading a Lease gives the
+    /// same answer in a missing namespace as in an empty one.
+    pub fn has_namespace(&self) -> Result<bool, ApiError> {
+        let mut call = self.own(Verb::Create, "leases", LEASE);
+        call.path.push_str("?dryRun=All");
+        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}});
+        match self.client.write(&call, &lease) {
+            Ok(IgnoredAny) | Err(ApiError::Conflict(..)) => Ok(true),
+            Err(ApiError::NotFound(_, status)) if status.is_not_found("namespaces", &self.namespace) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the rights that this program needs and does not have (SelfSubjectAccessReview).
     pub fn missing_permissions(&self) -> Result<Vec<Permission>, ApiError> {
         let mut missing = Vec::new();
@@ -151,40 +164,64 @@ impl Kube {
         self.find(&self.own(Verb::Get, "services", name))
     }
 
-    /// Reads a certificate and its key.
-    pub fn tls_secret(&self, name: &str) -> Result<Option<TlsSecret>, ApiError> {
-        self.find(&self.own(Verb::Get, "secrets", name))
+    /// Reads the server's certificate and its key.
+    pub fn tls_secret(&self) -> Result<Option<TlsSecret>, ApiError> {
+        self.find(&self.own(Verb::Get, "secrets", TLS))
     }
 
-    /// Stores a certificate and its key, unless the Secret exists already.
-    pub fn create_tls_secret(&self, name: &str, pair: &Pair) -> Result<TlsSecret, ApiError> {
+    /// Stores the server's certificate and its key, unless the Secret exists already.
+    pub fn create_tls_secret(&self, pair: &Pair) -> Result<TlsSecret, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {"name": name, "labels": labels()}, "data": pair.data()});
-        self.client.write(&self.own(Verb::Create, "secrets", name), &body)
+            "metadata": {"name": TLS, "labels": labels()}, "data": pair.data()});
+        self.client.write(&self.own(Verb::Create, "secrets", TLS), &body)
     }
 
     /// Replaces a certificate and key that were read at `version`.
-    pub fn patch_tls_secret(&self, name: &str, version: &ResourceVersion, pair: &Pair) -> Result<TlsSecret, ApiError> {
+    pub fn patch_tls_secret(&self, version: &ResourceVersion, pair: &Pair) -> Result<TlsSecret, ApiError> {
         let body = json!({"metadata": {"resourceVersion": version}, "data": pair.data()});
-        self.client.write(&self.own(Verb::Patch, "secrets", name), &body)
+        self.client.write(&self.own(Verb::Patch, "secrets", TLS), &body)
     }
 
-    /// Reads the ConfigMap with a CA's certificate.
-    pub fn ca_map(&self, name: &str) -> Result<Option<CaMap>, ApiError> {
-        self.find(&self.own(Verb::Get, "configmaps", name))
+    /// Reads the Secret with our CA.
+    pub fn ca_secret(&self) -> Result<Option<CaSecret>, ApiError> {
+        self.find(&self.own(Verb::Get, "secrets", CA))
     }
 
-    /// Creates the ConfigMap with a CA's certificate, unless it exists.
-    pub fn create_ca_map(&self, name: &str, certificate: &str) -> Result<CaMap, ApiError> {
+    /// Stores our CA, unless the Secret exists already.
+    pub fn create_ca_secret(&self, bundle: &CaBundle) -> Result<CaSecret, ApiError> {
+        let (annotations, data) = bundle.fields();
+        let metadata = json!({"name": CA, "labels": labels(), "annotations": without_nulls(annotations)});
+        let body =
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata, "data": without_nulls(data)});
+        self.client.write(&self.own(Verb::Create, "secrets", CA), &body)
+    }
+
+    /// Replaces our CA that was read at `version`.
+    pub fn patch_ca_secret(&self, version: &ResourceVersion, bundle: &CaBundle) -> Result<CaSecret, ApiError> {
+        let (annotations, data) = bundle.fields();
+        let body = json!({"metadata": {"resourceVersion": version, "annotations": annotations}, "data": data});
+        self.client.write(&self.own(Verb::Patch, "secrets", CA), &body)
+    }
+
+    /// Reads the ConfigMap with the certificates of our CAs.
+    pub fn ca_map(&self) -> Result<Option<CaMap>, ApiError> {
+        self.find(&self.own(Verb::Get, "configmaps", CA))
+    }
+
+    /// Creates the ConfigMap with the certificates of our CAs, unless it exists.
+    pub fn create_ca_map(&self, certificates: &str) -> Result<CaMap, ApiError> {
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": name, "labels": labels()}, "data": CaMap::data(certificate)});
-        self.client.write(&self.own(Verb::Create, "configmaps", name), &body)
+            "metadata": {"name": CA, "labels": labels()}, "data": CaMap::data(certificates)});
+        self.client.write(&self.own(Verb::Create, "configmaps", CA), &body)
     }
 
-    /// Replaces a CA's certificate that was read at `version`.
-    pub fn patch_ca_map(&self, name: &str, version: &ResourceVersion, certificate: &str) -> Result<CaMap, ApiError> {
-        let body = json!({"metadata": {"resourceVersion": version}, "data": CaMap::data(certificate)});
-        self.client.write(&self.own(Verb::Patch, "configmaps", name), &body)
+    /// Replaces the certificates that were read at `version`; with `is_done` also removes the annotation that asked for another CA.
+    pub fn patch_ca_map(&self, version: &ResourceVersion, certificates: &str, is_done: bool) -> Result<CaMap, ApiError> {
+        let mut body = json!({"metadata": {"resourceVersion": version}, "data": CaMap::data(certificates)});
+        if is_done {
+            body["metadata"]["annotations"] = json!({NEXT_CA_FROM: null});
+        }
+        self.client.write(&self.own(Verb::Patch, "configmaps", CA), &body)
     }
 
     /// Reads one object. `None` only if the API server itself answered that this object does not exist. A slot may be freed because of
@@ -268,6 +305,7 @@ pub fn permissions(service: Option<&str>) -> Vec<Permission> {
         needed.extend([
             ("create", "secrets", Scope::Namespace),
             ("get", "secrets", named(CA)),
+            ("patch", "secrets", named(CA)),
             ("get", "secrets", named(TLS)),
             ("patch", "secrets", named(TLS)),
             ("create", "configmaps", Scope::Namespace),

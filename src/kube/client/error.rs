@@ -87,8 +87,9 @@ impl ApiError {
 /// Reason why no complete answer arrived.
 #[derive(Debug, Error)]
 pub enum TransportError {
-    #[error("there is no credential for the API server")]
-    Credential(#[from] ConfigError),
+    /// A credential or a CA certificate cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("the connection was cut")]
     Cut(#[source] ureq::Error),
     #[error("the exchange failed")]
@@ -99,7 +100,7 @@ pub enum TransportError {
     NoSuchHost(#[source] ureq::Error),
     #[error("it took too long")]
     TimedOut(#[source] ureq::Error),
-    #[error("no trusted connection could be made")]
+    #[error(transparent)]
     Untrusted(#[from] TlsError),
 }
 
@@ -147,12 +148,12 @@ impl From<ureq::Error> for TransportError {
         match error {
             ureq::Error::HostNotFound => Self::NoSuchHost(error),
             ureq::Error::Timeout(_) => Self::TimedOut(error),
-            ureq::Error::Rustls(inner) => Self::Untrusted(TlsError::Handshake(inner)),
+            ureq::Error::Rustls(inner) => Self::Untrusted(inner.into()),
             ureq::Error::Io(inner) => match inner.kind() {
                 BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Self::Cut(inner.into()),
                 ConnectionRefused => Self::NotListening(inner.into()),
                 InvalidData => match inner.downcast::<rustls::Error>() {
-                    Ok(tls) => Self::Untrusted(TlsError::Handshake(tls)),
+                    Ok(tls) => Self::Untrusted(tls.into()),
                     Err(other) => Self::Exchange(other.into()),
                 },
                 _ => Self::Exchange(inner.into()),
@@ -168,7 +169,7 @@ impl TransportError {
         use ureq::Timeout::{Connect, Resolve};
 
         match self {
-            Self::Credential(_) | Self::Untrusted(_) => Outcome::Untrusted,
+            Self::Config(_) | Self::Untrusted(_) => Outcome::Untrusted,
             Self::NoSuchHost(_) | Self::NotListening(_) | Self::TimedOut(ureq::Error::Timeout(Connect | Resolve)) => Outcome::NotSent,
             Self::Cut(_) | Self::Exchange(_) | Self::TimedOut(_) => Outcome::Lost,
         }

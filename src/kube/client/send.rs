@@ -25,6 +25,8 @@ use crate::system::{backoff, clock};
 pub struct Client {
     server: String,
     credentials: Credentials,
+    /// Headers that name the user as whom this program acts.
+    impersonated: Vec<(String, String)>,
     wire: Wire,
     /// Maximum time of a call, and of silence in a watch. Tests change them.
     call_time: Duration,
@@ -41,7 +43,8 @@ impl Client {
         let credentials = Credentials::new(location.identity.clone(), location.roots.clone());
         let wire = Wire::new(location.route.clone());
         wire.agent(&credentials.current(clock::now())?.tls)?;
-        Ok(Self { server: location.server.clone(), credentials, wire, call_time: limits::CALL, silence: limits::SILENCE, observer })
+        let (server, impersonated) = (location.server.clone(), location.identity.impersonated.clone());
+        Ok(Self { server, credentials, impersonated, wire, call_time: limits::CALL, silence: limits::SILENCE, observer })
     }
 
     /// Reads one object, with retries.
@@ -105,6 +108,9 @@ impl Client {
             let mut value = HeaderValue::from_str(authorization.reveal()).map_err(unsendable)?;
             value.set_sensitive(true);
             head = head.header(header::AUTHORIZATION, value);
+        }
+        for (name, value) in &self.impersonated {
+            head = head.header(name, HeaderValue::from_bytes(value.as_bytes()).map_err(unsendable)?);
         }
         let started = clock::now().instant;
         let answer = match body {

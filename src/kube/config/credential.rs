@@ -22,14 +22,18 @@ use crate::system::guarded::Guarded;
 /// A text, or the file that holds the text.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Text {
-    File(PathBuf),
+    File {
+        /// Field of the kubeconfig that names the file, or what the file is.
+        field: &'static str,
+        path: PathBuf,
+    },
     Inline(Vec<u8>),
 }
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File { path, .. } => write!(f, "{}", path.display()),
             Self::Inline(_) => f.write_str("(hidden)"),
         }
     }
@@ -42,7 +46,11 @@ pub(super) enum AuthMethod {
     Header(Secret),
     Nothing,
     Plugin(Box<Plugin>),
-    TokenFile(PathBuf),
+    TokenFile {
+        path: PathBuf,
+        /// Header to send if the file cannot be read.
+        otherwise: Option<Secret>,
+    },
 }
 
 /// Authentication of this program.
@@ -51,6 +59,8 @@ pub(crate) struct Identity {
     pub(super) auth: AuthMethod,
     /// Certificate and key for TLS.
     pub(super) certificate: Option<(Text, Text)>,
+    /// Headers that name the user as whom this program acts.
+    pub(crate) impersonated: Vec<(String, String)>,
 }
 
 /// The CA certificates to check the server against.
@@ -142,7 +152,10 @@ impl Credentials {
             AuthMethod::Header(header) => Some(header.clone()),
             AuthMethod::Nothing => None,
             AuthMethod::Plugin(_) => issued.and_then(|issued| issued.token.as_ref()).map(|token| bearer(token.reveal())),
-            AuthMethod::TokenFile(path) => Some(token_of(path)?),
+            AuthMethod::TokenFile { path, otherwise } => match (token_of(path), otherwise) {
+                (Err(error), None) => return Err(error),
+                (read, otherwise) => read.ok().or_else(|| otherwise.clone()),
+            },
         };
         let certificate = match (&self.identity.certificate, issued.and_then(PluginCredential::certificate)) {
             (_, Some((certificate, key))) => Some((certificate.as_bytes().to_vec(), key.reveal().as_bytes().to_vec())),
@@ -159,25 +172,26 @@ impl Credentials {
 }
 
 fn token_of(path: &Path) -> Result<Secret, ConfigError> {
-    let bytes = read_file(path)?;
+    let bytes = read_file(TOKEN_FILE, path)?;
     match str::from_utf8(&bytes).map(str::trim) {
-        Ok("") => Err(ConfigError(format!("{} is empty", path.display()))),
+        Ok("") => Err(ConfigError(format!("{TOKEN_FILE} {} is empty", path.display()))),
         Ok(token) if fits_a_header(token) => Ok(bearer(token)),
-        _ => Err(ConfigError(format!("{} holds no token", path.display()))),
+        _ => Err(ConfigError(format!("{TOKEN_FILE} {} holds no token", path.display()))),
     }
 }
 
 fn text(text: &Text) -> Result<Vec<u8>, ConfigError> {
     match text {
-        Text::File(path) => read_file(path),
+        Text::File { field, path } => read_file(field, path),
         Text::Inline(bytes) => Ok(bytes.clone()),
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))
+fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|error| ConfigError(format!("cannot read {field} {}: {error}", path.display())))
 }
 
+const TOKEN_FILE: &str = "the token file";
 /// Time after which files are read again. The kubelet replaces a projected token long before the token expires.
 const REREAD_AFTER: Duration = Duration::from_secs(10);
 /// Time before the end of a plugin's credential in which it is no longer sent.

@@ -5,17 +5,18 @@
 //!
 //! Specification: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>; v1beta1 has the same fields.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::secret::{Secret, fits_a_header};
-use crate::system::{clock, threads};
+use crate::system::clock;
 
 /// Plugin as in a kubeconfig (`exec`). An absent field and `null` are the same, as in all of Kubernetes' Go types.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -39,6 +40,7 @@ pub(super) struct Plugin {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Variable {
     pub(super) name: String,
+    #[serde(default)]
     pub(super) value: Secret,
 }
 
@@ -62,14 +64,16 @@ impl Plugin {
     /// Refuses a plugin that cannot be run. An error is a message that begins with a verb.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.command().is_empty() {
-            return Err("has a credential plugin without a command".to_owned());
+            return Err("has a credential plugin (exec) without a command".to_owned());
         }
         let version = self.version();
         if !VERSIONS.contains(&version) {
-            return Err(format!("has a credential plugin of apiVersion {version:?}; supported are {}", VERSIONS.join(" and ")));
+            let supported = VERSIONS.join(" and ");
+            return Err(format!("has a credential plugin (exec) of apiVersion {version:?}; supported are {supported}; update the plugin"));
         }
         if self.interactive_mode.as_deref() == Some("Always") {
-            return Err("has a credential plugin that needs a terminal (interactiveMode: Always)".to_owned());
+            let instead = "use a plugin or user that needs none, such as a token";
+            return Err(format!("has a credential plugin (exec) that needs a terminal (interactiveMode: Always); {instead}"));
         }
         Ok(())
     }
@@ -79,16 +83,16 @@ impl Plugin {
         log::debug!("running the credential plugin {}", self.command());
         let deadline = clock::now().instant + time_max;
         let mut child = self.command_line().spawn().map_err(|error| self.failed(&format!("cannot be run: {error}")))?;
-        let output = child.stdout.take().map(|stdout| read_by(stdout, deadline)).transpose().map_err(|error| {
-            let _ended = await_end(&mut child, clock::now().instant);
-            self.failed(&format!("cannot be read, because no thread can be started: {error}"))
-        })?;
-        let status = await_end(&mut child, if matches!(output, Some(None)) { clock::now().instant } else { deadline });
+        let (status, output) = await_output(&mut child, deadline);
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         let status = status.ok_or_else(|| self.failed(&format!("did not end within {} s", time_max.as_secs_f32())))?;
         if !status.success() {
             return Err(self.failed(&format!("failed with {status}; see its output in the log above")));
         }
-        self.parse(output.flatten().unwrap_or_default().as_slice())
+        self.parse(&output)
     }
 
     fn command(&self) -> &str {
@@ -143,30 +147,35 @@ impl Plugin {
     }
 }
 
-/// Reads the output of the plugin; `None` if the plugin has not closed its output in time.
-fn read_by(stdout: ChildStdout, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
-    let (sender, receiver) = mpsc::channel();
-    threads::start("plugin", move || {
-        let mut output = Vec::new();
-        // A cut output is no valid JSON, so no distinction is needed here.
-        let _ = stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output);
-        let _ = sender.send(output);
-    })?;
-    Ok(receiver.recv_timeout(clock::left(deadline)).ok())
+/// Waits for the end of the plugin and reads its output; `None` if the plugin has not ended at the deadline. A program that the plugin leaves
+/// behind may keep the output open. So the output is complete if it is closed, or if the plugin has ended and it is a whole JSON text.
+fn await_output(child: &mut Child, deadline: Instant) -> (Option<ExitStatus>, Vec<u8>) {
+    let (mut stdout, mut output, mut status) = (child.stdout.take(), Vec::new(), None);
+    while !clock::left(deadline).is_zero() {
+        status = status.or_else(|| child.try_wait().ok().flatten());
+        // Read after the plugin may have ended: all that it has printed is there.
+        while let Some(open) = &mut stdout
+            && is_readable(open)
+        {
+            let mut part = [0; 4096];
+            match open.read(&mut part) {
+                Ok(length @ 1..) if output.len() < OUTPUT_BYTES_MAX => output.extend_from_slice(&part[..length]),
+                _ => stdout = None,
+            }
+        }
+        let is_complete = || stdout.is_none() || serde_json::from_slice::<IgnoredAny>(&output).is_ok();
+        if status.is_some_and(|status| !status.success() || is_complete()) {
+            break;
+        }
+        clock::sleep(POLL);
+    }
+    (status, output)
 }
 
-/// Waits for the exit status of the plugin, and kills the plugin at the deadline.
-fn await_end(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
-    while clock::now().instant < deadline {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) => clock::sleep(POLL),
-            Err(_) => break,
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
+/// Reports whether a read would not wait, because there is output or its end.
+fn is_readable(stdout: &ChildStdout) -> bool {
+    let mut waited = [PollFd::new(stdout, PollFlags::IN)];
+    poll(&mut waited, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 #[derive(Deserialize)]
@@ -179,8 +188,8 @@ struct ExecCredential {
 
 const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 /// The limit of a plugin's output.
-const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
-/// Time between two checks for the end of the plugin. The standard library cannot wait for a process with a time limit.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Time between two checks for output and the end of the plugin. The standard library cannot wait for a process with a time limit.
 const POLL: Duration = Duration::from_millis(5);
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Kubeconfig files: reading them, merging them, and choosing the cluster and user of one context.
 //!
 //! The rules are kubectl's. The first file with an entry (a cluster, user or context, or the current context) wins. A relative path is
-//! relative to its file. Unknown keys are ignored. A field that is not supported is refused, because without it the program would use
-//! another identity than the configured one. The texts of a file may be secret and must not appear in an error.
+//! relative to its file. Unknown keys are ignored, and of a repeated key the last one counts. A field that is not supported is refused,
+//! because without it the program would use another identity than the configured one. The texts of a file may be secret and must not
+//! appear in an error. `tests/it/kubeconfigs.rs` compares all this with kubectl.
 //!
 //! Specification: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and
 //! <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -15,9 +16,11 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::credential::{AuthMethod, Identity, Roots, Text};
 use super::exec_plugin::Plugin;
+use super::impersonation;
 use super::secret::{Secret, bearer, fits_a_header};
 use crate::kube::transport::Verification;
 
@@ -45,10 +48,13 @@ pub(super) struct Selected {
 impl Kubeconfig {
     /// Parses the text of a file in `directory`. An error names the position.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
-        let mut file: Self = serde_saphyr::from_str(text).map_err(|error| match error.location() {
+        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
+        let documents = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| match error.location() {
             Some(place) => format!("line {}, column {}", place.line(), place.column()),
             None => "its end".to_owned(),
         })?;
+        // kubectl reads the first document, and takes an empty file.
+        let mut file: Self = documents.into_iter().next().unwrap_or_default();
         for cluster in file.clusters.iter_mut().flatten().filter_map(|named| named.cluster.as_mut()) {
             resolve(&mut cluster.certificate_authority, directory);
         }
@@ -56,6 +62,20 @@ impl Kubeconfig {
             user.resolve_paths(directory);
         }
         Ok(file)
+    }
+
+    /// Refuses two entries of one file with one name, of which either could be meant. An error is a message.
+    pub(super) fn check_names(&self) -> Result<(), String> {
+        fn twice<T>(kind: &str, entries: &Option<Vec<T>>, name: impl Fn(&T) -> &str) -> Result<(), String> {
+            let mut seen = BTreeSet::new();
+            match entries.iter().flatten().find(|entry| !seen.insert(name(entry).to_owned())) {
+                Some(entry) => Err(format!("it has two {kind} with the name {:?}; remove one", name(entry))),
+                None => Ok(()),
+            }
+        }
+        twice("clusters", &self.clusters, |named| &named.name)?;
+        twice("contexts", &self.contexts, |named| &named.name)?;
+        twice("users", &self.users, |named| &named.name)
     }
 
     /// Adds the entries of `later`, which count only if they are missing here.
@@ -72,24 +92,30 @@ impl Kubeconfig {
         names.sort();
         names.dedup();
         let names = names.join(", ");
+        if names.is_empty() {
+            return Err("it has no contexts; is it a kubeconfig?".to_owned());
+        }
         let Some(name) = context.map(str::to_owned).or_else(|| set(self.current_context)) else {
-            return Err(format!("no current context is set; choose one with --context: {names}"));
+            return Err(format!("it has no current-context; choose one with --context: {names}"));
         };
         let context = self.contexts.into_iter().flatten().find(|named| named.name == name);
-        let context = context.ok_or_else(|| format!("there is no context {name:?}; there are: {names}"))?.context.unwrap_or_default();
+        let context =
+            context.ok_or_else(|| format!("there is no context {name:?}; choose one with --context: {names}"))?.context.unwrap_or_default();
         let cluster_name = set(context.cluster).ok_or_else(|| format!("context {name:?} names no cluster"))?;
         let cluster = self.clusters.into_iter().flatten().find(|named| named.name == cluster_name);
-        let cluster = cluster.ok_or_else(|| format!("there is no cluster {cluster_name:?}"))?.cluster.unwrap_or_default();
-        let user = match set(context.user) {
-            Some(user) => {
-                let named = self.users.into_iter().flatten().find(|named| named.name == user);
-                named.ok_or_else(|| format!("there is no user {user:?}"))?.user.unwrap_or_default()
-            }
-            None => User::default(),
+        let cluster = cluster
+            .ok_or_else(|| format!("there is no cluster {cluster_name:?}, which context {name:?} names"))?
+            .cluster
+            .unwrap_or_default();
+        let user_name = context.user.unwrap_or_default();
+        let user = self.users.into_iter().flatten().find(|named| named.name == user_name);
+        let user = match user {
+            None if !user_name.is_empty() => return Err(format!("there is no user {user_name:?}, which context {name:?} names")),
+            named => named.and_then(|named| named.user).unwrap_or_default(),
         };
-        let identity = user.identity(&cluster).map_err(|error| format!("the user of context {name:?} {error}"))?;
+        let identity = user.identity(&cluster).map_err(|error| format!("user {user_name:?} {error}"))?;
         let (roots, verification) = cluster.trust().map_err(|error| format!("cluster {cluster_name:?} {error}"))?;
-        let server = set(cluster.server).ok_or_else(|| format!("cluster {cluster_name:?} names no server"))?;
+        let server = set(cluster.server).ok_or_else(|| format!("cluster {cluster_name:?} has no server, such as https://10.0.0.1:6443"))?;
         let proxy_url = set(cluster.proxy_url).map(Secret::new);
         Ok(Selected { context: name, server, proxy_url, roots, verification, identity })
     }
@@ -97,18 +123,21 @@ impl Kubeconfig {
 
 #[derive(Deserialize)]
 struct NamedCluster {
+    #[serde(default)]
     name: String,
     cluster: Option<Cluster>,
 }
 
 #[derive(Deserialize)]
 struct NamedContext {
+    #[serde(default)]
     name: String,
     context: Option<Context>,
 }
 
 #[derive(Deserialize)]
 struct NamedUser {
+    #[serde(default)]
     name: String,
     user: Option<User>,
 }
@@ -133,6 +162,7 @@ struct Cluster {
 
 #[derive(Deserialize)]
 struct Extension {
+    #[serde(default)]
     name: String,
     extension: Option<Value>,
 }
@@ -140,8 +170,8 @@ struct Extension {
 impl Cluster {
     fn trust(&self) -> Result<(Roots, Verification), String> {
         let skipped = self.insecure_skip_tls_verify == Some(true);
-        let roots = match text("certificate-authority-data", &self.certificate_authority_data, &self.certificate_authority)? {
-            Some(_) if skipped => return Err("both names a CA and says insecure-skip-tls-verify; remove one".to_owned()),
+        let roots = match text("certificate-authority", &self.certificate_authority_data, &self.certificate_authority)? {
+            Some(_) if skipped => return Err("has certificate-authority and insecure-skip-tls-verify; remove one".to_owned()),
             Some(authority) => Roots::Of(authority),
             None if skipped => Roots::None,
             None => Roots::System,
@@ -182,8 +212,8 @@ struct User {
     #[serde(rename = "as")]
     as_user: Option<String>,
     as_uid: Option<String>,
-    as_groups: Option<Vec<IgnoredAny>>,
-    as_user_extra: Option<BTreeMap<String, IgnoredAny>>,
+    as_groups: Option<Vec<String>>,
+    as_user_extra: Option<BTreeMap<String, Option<Vec<String>>>>,
     auth_provider: Option<IgnoredAny>,
 }
 
@@ -199,39 +229,32 @@ impl User {
         }
     }
 
-    /// Reports whether a field of another identity is set. An empty one, as `as-user-extra: {}`, is the same as none.
-    fn acts_as_another(&self) -> bool {
-        [&self.as_user, &self.as_uid].into_iter().any(|text| text.as_ref().is_some_and(|text| !text.is_empty()))
-            || self.as_groups.as_ref().is_some_and(|groups| !groups.is_empty())
-            || self.as_user_extra.as_ref().is_some_and(|extra| !extra.is_empty())
-    }
-
     fn identity(self, cluster: &Cluster) -> Result<Identity, String> {
-        if self.acts_as_another() {
-            return Err("acts as another user (\u{201c}as\u{201d}), which is not supported".to_owned());
-        }
         if self.auth_provider.is_some() {
-            return Err("has an auth-provider, which is not supported; use a credential plugin (\u{201c}exec\u{201d})".to_owned());
+            let instead = "use a credential plugin (exec), such as gke-gcloud-auth-plugin for gcp, and kubelogin for azure and oidc";
+            return Err(format!("has an auth-provider, which is not supported; {instead}"));
         }
-        let certificate = text("client-certificate-data", &self.client_certificate_data, &self.client_certificate)?;
-        let key = text("client-key-data", &self.client_key_data, &self.client_key)?;
+        let impersonated = impersonation::headers(self.as_user, self.as_uid, self.as_groups, self.as_user_extra)?;
+        let certificate = text("client-certificate", &self.client_certificate_data, &self.client_certificate)?;
+        let key = text("client-key", &self.client_key_data, &self.client_key)?;
         let (token, token_file) = (set(self.token), set(self.token_file));
         let (username, password) = (set(self.username), set(self.password));
         let has_password = username.is_some() || password.is_some();
         if has_password && (token.is_some() || token_file.is_some()) {
             return Err("has both a token and a password; remove one".to_owned());
         }
+        if token.as_ref().is_some_and(|token| !fits_a_header(token)) {
+            return Err("has a token that cannot be sent, because it has a line break or control character".to_owned());
+        }
+        let token = token.map(|token| bearer(&token));
         let auth = if let Some(path) = token_file {
-            AuthMethod::TokenFile(path.into())
+            AuthMethod::TokenFile { path: path.into(), otherwise: token }
         } else if let Some(token) = token {
-            if !fits_a_header(&token) {
-                return Err("has a token that cannot be sent".to_owned());
-            }
-            AuthMethod::Header(bearer(&token))
+            AuthMethod::Header(token)
         } else if has_password {
             let pair = format!("{}:{}", username.unwrap_or_default(), password.unwrap_or_default());
             AuthMethod::Header(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair))))
-        } else if let Some(mut exec) = self.exec {
+        } else if let Some(mut exec) = self.exec.filter(|_| certificate.is_none()) {
             exec.check()?;
             exec.cluster = (exec.provide_cluster_info == Some(true)).then(|| cluster.cluster_info());
             AuthMethod::Plugin(Box::new(exec))
@@ -245,22 +268,25 @@ impl User {
                 log::warn!("the user of the kubeconfig has a client key without a certificate; the key is ignored, as kubectl does");
                 None
             }
-            _ => return Err("has a client certificate without a key, or a key without a certificate".to_owned()),
+            (Some(_), None) => return Err("has a client-certificate without a client-key; add it, or remove the certificate".to_owned()),
+            (None, Some(_)) => return Err("has a client-key without a client-certificate; add it, or remove the key".to_owned()),
         };
-        Ok(Identity { auth, certificate })
+        Ok(Identity { auth, certificate, impersonated })
     }
 }
 
-/// Returns the text of a field: the data, which wins as with kubectl, or the file.
-fn text(what: &str, data: &Option<String>, file: &Option<String>) -> Result<Option<Text>, String> {
+/// Returns the text of a field: `FIELD-data`, which wins as with kubectl, or the file.
+fn text(field: &'static str, data: &Option<String>, file: &Option<String>) -> Result<Option<Text>, String> {
     let given = |text: &Option<String>| set(text.clone());
     match (given(data), given(file)) {
         (Some(data), _) => {
             let packed: String = data.split_ascii_whitespace().collect();
-            let bytes = BASE64_STANDARD.decode(packed).map_err(|_| format!("has {what} that is not base64"))?;
+            let bytes = BASE64_STANDARD
+                .decode(packed)
+                .map_err(|_| format!("has {field}-data that is not base64; for the name of a file use {field}"))?;
             Ok(Some(Text::Inline(bytes)))
         }
-        (None, Some(file)) => Ok(Some(Text::File(PathBuf::from(file)))),
+        (None, Some(file)) => Ok(Some(Text::File { field, path: PathBuf::from(file) })),
         (None, None) => Ok(None),
     }
 }

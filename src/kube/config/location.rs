@@ -38,15 +38,15 @@ impl Location {
     pub fn find(options: &ConnectOptions) -> Result<Self, ConfigError> {
         let environment = &options.environment;
         if let Some(path) = &options.kubeconfig {
-            return Self::of_files(std::slice::from_ref(path), options);
+            return Self::of_files(std::slice::from_ref(path), "--kubeconfig", options);
         }
         if let Some(list) = environment.kubeconfig.as_deref().filter(|list| !list.is_empty()) {
             let named: Vec<PathBuf> = std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
             let present: Vec<PathBuf> = named.into_iter().filter(|path| path.exists()).collect();
             if present.is_empty() {
-                return Err(not_found(&format!("the files in KUBECONFIG ({list}), none of which exists")));
+                return Err(not_found(&format!("KUBECONFIG={list}, of which no file exists")));
             }
-            return Self::of_files(&present, options);
+            return Self::of_files(&present, "KUBECONFIG", options);
         }
         let tried_pod = match (&environment.service_host, &environment.service_port) {
             (Some(host), Some(port)) if !host.is_empty() && !port.is_empty() => {
@@ -58,7 +58,7 @@ impl Location {
             _ => "the pod's service account, but KUBERNETES_SERVICE_HOST and _PORT are not set".to_owned(),
         };
         let tried_home = match environment.home.as_ref().map(|home| home.join(".kube/config")) {
-            Some(path) if path.exists() => return Self::of_files(&[path], options),
+            Some(path) if path.exists() => return Self::of_files(&[path], "the default file", options),
             Some(path) => format!("{}, which does not exist", path.display()),
             None => "~/.kube/config, but HOME is not set".to_owned(),
         };
@@ -74,9 +74,13 @@ impl Location {
     /// Describes the server and its source, for the log.
     #[must_use]
     pub fn describe(&self) -> String {
-        let checked = self.route.verification.as_ref().is_some_and(|verification| !verification.skipped);
-        let unchecked = if checked { "" } else { ", without verifying its certificate" };
-        format!("{} ({}{unchecked})", self.server, self.origin)
+        let unchecked = match &self.route.verification {
+            None => ", without TLS: anyone on the way can read the credential",
+            Some(verification) if verification.skipped => ", without verifying its certificate",
+            Some(_) => "",
+        };
+        let acting = self.identity.impersonated.first().map(|(_, user)| format!(", as {user:?}")).unwrap_or_default();
+        format!("{} ({}{acting}{unchecked})", self.server, self.origin)
     }
 
     /// Finds the server inside the cluster. No proxy is used, because a proxy must not see the token.
@@ -95,18 +99,23 @@ impl Location {
             namespace: namespace.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
             origin: origin.to_owned(),
             route: Route { verification: Some(Verification::default()), proxy: None },
-            roots: Roots::Of(Text::File(directory.join("ca.crt"))),
-            identity: Identity { auth: AuthMethod::TokenFile(directory.join("token")), certificate: None },
+            roots: Roots::Of(Text::File { field: "the CA certificate", path: directory.join("ca.crt") }),
+            identity: Identity {
+                auth: AuthMethod::TokenFile { path: directory.join("token"), otherwise: None },
+                certificate: None,
+                impersonated: Vec::new(),
+            },
         })
     }
 
-    fn of_files(paths: &[PathBuf], options: &ConnectOptions) -> Result<Self, ConfigError> {
+    /// Reads and merges these files, which `named_by` names.
+    fn of_files(paths: &[PathBuf], named_by: &str, options: &ConnectOptions) -> Result<Self, ConfigError> {
         let mut merged = Kubeconfig::default();
         for path in paths {
-            merged.merge(read_kubeconfig(path)?);
+            merged.merge(read_kubeconfig(path).map_err(|mistake| invalid(&path.display().to_string(), named_by, &mistake))?);
         }
         let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        let invalid = |mistake| ConfigError(format!("kubeconfig {files}: {mistake}"));
+        let invalid = |mistake: String| invalid(&files, named_by, &mistake);
         let selected = merged.select(options.context.as_deref()).map_err(invalid)?;
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;
         let proxy = proxy::of_server(&uri, selected.proxy_url.as_ref(), &options.environment).map_err(invalid)?;
@@ -123,32 +132,42 @@ impl Location {
     }
 }
 
-fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| ConfigError(format!("cannot read the kubeconfig {}: {error}", path.display())))?;
-    Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-        .map_err(|at| ConfigError(format!("{} is not a kubeconfig: error at {at}", path.display())))
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let file = Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
+        .map_err(|at| format!("is not YAML or JSON of the form of a kubeconfig: error at {at}"))?;
+    file.check_names().map(|()| file)
+}
+
+fn invalid(files: &str, named_by: &str, mistake: &str) -> ConfigError {
+    ConfigError(format!("kubeconfig {files} ({named_by}): {mistake}"))
 }
 
 fn not_found(tried: &str) -> ConfigError {
-    ConfigError(format!("no Kubernetes API to talk to; tried {tried}; name a kubeconfig with --kubeconfig"))
+    ConfigError(format!("no Kubernetes API is configured; tried {tried}; name a kubeconfig: --kubeconfig ~/.kube/config"))
 }
 
 /// The server's URL without a slash at the end, and its parts.
 fn parse_server(server: &str) -> Result<(String, Uri), String> {
     // First, because the other messages quote the text.
     if server.contains('@') {
-        return Err("the server's URL holds a password; put it into the user".to_owned());
+        return Err(
+            "the server's URL holds a user or password; remove it up to the @, and set username and password of the user".to_owned()
+        );
     }
-    // kubectl assumes http for a server without a scheme. That is more likely a mistake, and exposes the token.
-    if !server.starts_with("https://") && !server.starts_with("http://") {
-        return Err(format!("the server {server:?} does not start with https://"));
+    // kubectl takes http for a server without a scheme, and sends no credential. That is more likely a mistake.
+    if !["https://", "http://"].into_iter().any(|scheme| has_prefix(server, scheme)) {
+        return Err(format!("the server {server:?} has no https:// in front; write for example https://10.0.0.1:6443"));
     }
-    let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL"))?;
+    let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL such as https://10.0.0.1:6443"))?;
     match uri.authority() {
         Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server.trim_end_matches('/').to_owned(), uri)),
-        _ => Err(format!("the server {server:?} is not the URL of a server")),
+        _ => Err(format!("the server {server:?} is not the URL of a server such as https://10.0.0.1:6443")),
     }
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod credential;
 mod environment;
 mod exec_plugin;
+mod impersonation;
 mod kubeconfig;
 mod location;
 mod proxy;

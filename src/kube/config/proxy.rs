@@ -18,17 +18,20 @@ pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Envi
     let host = bare(server.host().unwrap_or_default());
     let port = server.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     let (url, origin) = match named {
-        Some(url) => (url.reveal(), "proxy-url"),
+        Some(url) => (url.reveal(), "proxy-url of the cluster"),
         None => match of_environment(scheme, host, port, environment) {
-            Some(url) => (url, "environment's proxy"),
+            Some(url) => (url, if scheme == "https" { "proxy in HTTPS_PROXY" } else { "proxy in HTTP_PROXY" }),
             None => return Ok(None),
         },
     };
-    // A proxy over TLS needs CAs for itself, and SOCKS needs another feature of ureq, which without that feature bypasses the proxy
-    // silently.
-    match url.split_once("://") {
-        Some(("http", _)) | None => Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL")),
-        Some((other, _)) => Err(format!("the {origin} is of kind {other:?}; only http:// is supported")),
+    // A proxy over TLS needs CAs for itself. By a SOCKS proxy ureq lets the proxy resolve the host, as kubectl does.
+    match url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
+        None | Some("http" | "socks5" | "socks5h") => {
+            Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL such as http://10.0.0.1:3128"))
+        }
+        Some(other) => Err(format!(
+            "the {origin} is of kind {other:?}; use one with http:// or socks5://, as the API server is called over TLS through it"
+        )),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 /// A secret text.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Secret(String);
 
 impl Secret {

@@ -11,15 +11,15 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
-use thiserror::Error;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport, TransportAdapter};
 
 use super::buffers::PassingBuffers;
+use super::tls_error::{TlsError, unusable_key};
+use super::trust;
 
 /// The check of the server's certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,22 +45,6 @@ impl fmt::Debug for TlsMaterial {
     }
 }
 
-/// Reason why no trusted connection was made.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    #[error("the client certificate and its key do not fit together")]
-    ClientCertificate(#[source] rustls::Error),
-    /// The two sides did not agree, most often because of the server's certificate.
-    #[error("the TLS handshake failed; check the CA certificate and the server's name")]
-    Handshake(#[source] rustls::Error),
-    #[error("{0:?} is not a name that a certificate can be checked against")]
-    Name(String),
-    #[error("the {what} cannot be read as PEM")]
-    Pem { what: &'static str, source: rustls::pki_types::pem::Error },
-    #[error("there is no usable CA certificate")]
-    NoRoots,
-}
-
 pub(super) struct TlsConnector {
     config: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
@@ -69,17 +53,21 @@ pub(super) struct TlsConnector {
 impl TlsConnector {
     pub(super) fn new(verification: &Verification, material: &TlsMaterial) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
+        let verifier =
+            if verification.skipped { trust::unchecked(&provider) } else { trust::by_roots(&provider, material.roots.as_deref())? };
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TlsError::Handshake)?;
-        let builder = if verification.skipped {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(algorithms)))
-        } else {
-            builder.with_root_certificates(roots(material)?)
-        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match &material.certificate {
-            Some((certificate, key)) => {
-                let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| TlsError::Pem { what: "client key", source })?;
-                builder.with_client_auth_cert(certificates("client certificate", certificate)?, key).map_err(TlsError::ClientCertificate)?
+            Some((certificate, pem)) => {
+                let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| unusable_key(pem))?;
+                let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate).filter_map(Result::ok).collect();
+                if chain.is_empty() {
+                    return Err(TlsError::NoClientCertificate);
+                }
+                builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+                    rustls::Error::General(_) => unusable_key(pem),
+                    other => TlsError::ClientCertificate(other),
+                })?
             }
             None => builder.with_no_client_auth(),
         };
@@ -161,17 +149,6 @@ pub(crate) fn system_roots() -> Option<Vec<u8>> {
     SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok())
 }
 
-fn roots(material: &TlsMaterial) -> Result<RootCertStore, TlsError> {
-    let pem = material.roots.as_ref().ok_or(TlsError::NoRoots)?;
-    let mut store = RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(certificates("CA certificate", pem)?);
-    if added == 0 { Err(TlsError::NoRoots) } else { Ok(store) }
-}
-
-fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|source| TlsError::Pem { what, source })
-}
-
 fn parse_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(bare(host).to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
 }
@@ -179,45 +156,6 @@ fn parse_name(host: &str) -> Result<ServerName<'static>, TlsError> {
 /// The host of a URL without the brackets of an IPv6 address.
 pub(crate) fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
-}
-
-/// Accepts any certificate, for `insecure-skip-tls-verify`. That its owner holds the key is still checked.
-#[derive(Debug)]
-struct Unchecked(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 /// Debian and Alpine, Fedora, openSUSE, Alpine's other name, in Go's order.

@@ -7,14 +7,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ureq::config::{AutoHeaderValue, RedirectAuthHeaders};
-use ureq::http::{Uri, uri::Scheme};
+use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, SocksConnector, TcpConnector};
 use ureq::{Agent, Proxy};
 
 use super::limits;
-use super::tls::{TlsConnector, TlsError, TlsMaterial, Verification, bare};
+use super::tls::{TlsConnector, TlsMaterial, Verification, bare};
+use super::tls_error::TlsError;
 use crate::system::guarded::Guarded;
 
 /// Proxy and certificate check of every connection.
@@ -45,7 +46,7 @@ impl Wire {
             return Ok(agent.clone());
         }
         let config = config(self.route.verification.is_some(), self.route.proxy.clone());
-        let socket = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+        let socket = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
         let agent = match &self.route.verification {
             Some(verification) => Agent::with_parts(config, socket.chain(TlsConnector::new(verification, material)?), Addresses::default()),
             None => Agent::with_parts(config, socket, Addresses::default()),
@@ -103,7 +104,11 @@ impl Resolver for Addresses {
         let Ok(address) = bare(host).parse::<IpAddr>() else {
             return self.0.resolve(uri, config, timeout);
         };
-        let usual = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+        let usual = match uri.scheme_str() {
+            Some("https") => 443,
+            Some("http") => 80,
+            _ => 1080, // SOCKS
+        };
         let mut addresses = self.empty();
         addresses.push(SocketAddr::new(address, uri.port_u16().unwrap_or(usual)));
         Ok(addresses)

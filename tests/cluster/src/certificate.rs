@@ -1,8 +1,10 @@
 //! Certificates that are made for one test, so that the repository holds no key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use jiff::Timestamp;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -25,6 +27,25 @@ pub fn self_signed() -> Certificate {
     let key = KeyPair::generate().expect("a key pair");
     let certificate = parameters(&["127.0.0.1"]).self_signed(&key).expect("a certificate");
     Certificate { pem: certificate.pem(), key_pem: key.serialize_pem() }
+}
+
+/// Makes a self-signed certificate for 127.0.0.1 that is valid from 300 days ago until `left` from now.
+pub fn self_signed_until(now: Timestamp, left: Duration) -> Certificate {
+    let key = KeyPair::generate().expect("a key pair");
+    let mut parameters = parameters(&["127.0.0.1"]);
+    let now = Duration::from_secs(u64::try_from(now.as_second()).expect("a time after 1970"));
+    let epoch = date_time_ymd(1970, 1, 1);
+    (parameters.not_before, parameters.not_after) = (epoch + now - Duration::from_secs(300 * 24 * 3600), epoch + now + left);
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    Certificate { pem: certificate.pem(), key_pem: key.serialize_pem() }
+}
+
+/// Makes a certificate for the address 127.0.0.1 that is an authority itself, as some API servers make for themselves.
+pub fn self_signed_authority() -> Certificate {
+    let key = KeyPair::generate().expect("a key pair");
+    let mut parameters = parameters(&["127.0.0.1"]);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Certificate { pem: parameters.self_signed(&key).expect("a certificate").pem(), key_pem: key.serialize_pem() }
 }
 
 impl Authority {

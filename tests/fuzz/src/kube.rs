@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reboot_manager::access::verify;
 use reboot_manager::cluster::{
-    Before, CaMap, CordonRecord, Host, Lease, Member, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pod, PodKey, Service, Term,
-    TlsSecret, Uid,
+    Before, CaMap, CaSecret, CordonRecord, Host, Lease, Member, NEXT_CA_FROM, Node, NodeEvent, NodeMeta, NodeName, NodePatch, Pod, PodKey,
+    Service, Term, TlsSecret, Uid, without_nulls,
 };
 use reboot_manager::drain::{DrainPlan, Eviction, EvictionError, Ours, classify};
 use reboot_manager::fleetlock::{Fleet, Found, GroupName};
@@ -59,7 +59,7 @@ pub(crate) fn node(input: &[u8]) {
     assert!(!restored.unschedulable || node.unschedulable);
 }
 
-/// Reads the smaller objects: Pod, Service, the Secret with a certificate, the ConfigMap of a CA.
+/// Reads the smaller objects: Pod, Service, the Secrets with a certificate and with a CA, the ConfigMap of a CA.
 pub(crate) fn objects(input: &[u8]) {
     if let Some(pod) = check_decoded::<Pod>(input) {
         let plan = DrainPlan::of(std::slice::from_ref(&pod), &Ours::default(), Timestamp::UNIX_EPOCH, None);
@@ -79,8 +79,14 @@ pub(crate) fn objects(input: &[u8]) {
         assert!(key.len() < 8 || certificate.contains(key) || secret.version.0.contains(key) || !format!("{secret:?}").contains(key));
     }
     if let Some(map) = check_decoded::<CaMap>(input) {
-        let written = json!({"metadata": {"resourceVersion": map.version}, "data": CaMap::data(&map.certificate)});
-        assert_eq!(decode::<CaMap>(&written), map);
+        let annotations = json!({NEXT_CA_FROM: map.next_ca_from});
+        let metadata = json!({"resourceVersion": map.version, "annotations": without_nulls(annotations)});
+        assert_eq!(decode::<CaMap>(&json!({"metadata": metadata, "data": CaMap::data(&map.certificates)})), map);
+    }
+    if let Some(secret) = check_decoded::<CaSecret>(input) {
+        let (annotations, data) = secret.bundle.fields();
+        let metadata = json!({"resourceVersion": secret.version, "annotations": without_nulls(annotations)});
+        assert_eq!(decode::<CaSecret>(&json!({"metadata": metadata, "data": without_nulls(data)})), secret);
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use jiff::{Timestamp, ToSpan};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
@@ -11,11 +12,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use test_cluster::api::Api;
+use test_cluster::certificate::self_signed_until;
+use test_cluster::scratch::SecretVolume;
 use test_cluster::{Server, TestCluster};
 
 use super::{NAMESPACE, SOON, binary, cluster, wait_for_readyz};
 
-const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
+pub(super) const SERVES: &str = "certificate: secret reboot-manager/reboot-manager-tls, valid until";
 
 fn path(resource: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/{resource}/{name}")
@@ -80,7 +83,7 @@ fn agreed(cluster: &TestCluster) -> Vec<String> {
     let replicas = [(); 4].map(|()| launch(cluster));
     let ends = replicas.each_ref().map(|server| server.wait_for_log(SERVES, SOON));
     let logs: Vec<String> = replicas.iter().flat_map(Server::log).collect();
-    for one in ["certificate: made a CA", "certificate: made one for", "shows the CA's certificate"] {
+    for one in ["certificate: made a CA", "certificate: made one for", "shows what nodes must trust"] {
         assert_eq!(logs.iter().filter(|line| line.contains(one)).count(), 1, "{one}\n{}", logs.join("\n"));
     }
     let until = |line: &String| line.split_once(SERVES).unwrap().1.to_owned();
@@ -126,16 +129,52 @@ fn deleted_and_invalid_objects_are_recreated() {
     assert_eq!(secret(&cluster, "reboot-manager-ca")[0], ca, "the CA stays what nodes trust");
 }
 
+/// Asks for another CA from a time on.
+fn ask(cluster: &TestCluster, from: Timestamp) {
+    let asked = json!({"metadata": {"annotations": {"rebootmanager/next-ca-from": from.to_string()}}});
+    cluster.admin.merge(&path("configmaps", "reboot-manager-ca"), &asked).ok();
+}
+
 #[test]
-fn replicas_agree_on_one_new_ca_after_the_old_one_was_deleted() {
+fn replicas_that_find_a_lost_ca_serve_the_old_certificate_until_a_person_asks_for_another_ca() {
     let cluster = cluster();
     pass(&cluster);
-    let [old, _] = secret(&cluster, "reboot-manager-ca");
+    let (before, shown) = (secret(&cluster, "reboot-manager-tls"), published(&cluster));
     cluster.admin.delete(&path("secrets", "reboot-manager-ca"), None).ok();
-    let log = agreed(&cluster).join("\n");
+    let server = launch(&cluster);
+    server.wait_for_log(SERVES, SOON);
+    let line = server.wait_for_log("certificate: renewal failed, the old one is still served", SOON);
+    assert!(line.contains("secret reboot-manager/reboot-manager-ca, which had the key of the CA, is missing"), "{line}");
+    // Ready, because nodes are served; the text says what is wrong.
+    wait_for_readyz(&server, 200, "certificate: renewal failed");
+    assert_eq!((secret(&cluster, "reboot-manager-tls"), published(&cluster)), (before.clone(), shown.clone()));
+    assert_eq!(cluster.admin.get(&path("secrets", "reboot-manager-ca")).status, 404);
+    drop(server);
+    // Asked for with a time, the next CA is shown beside the old one and does not sign yet.
+    ask(&cluster, Timestamp::now() + 48.hours());
+    pass(&cluster);
+    assert_eq!(secret(&cluster, "reboot-manager-tls"), before);
+    let both = published(&cluster)["ca.crt"].as_str().unwrap().to_owned();
+    assert!(both.ends_with(shown["ca.crt"].as_str().unwrap()) && both.matches("BEGIN CERTIFICATE").count() == 2, "{both}");
+    ask(&cluster, Timestamp::now());
+    let log = agreed_change(&cluster).join("\n");
     assert!(log.contains("the old one is not from this CA"), "{log}");
-    assert_ne!(secret(&cluster, "reboot-manager-ca")[0], old);
-    is_whole(&cluster);
+    assert_eq!(published(&cluster)["ca.crt"].as_str(), Some(&both[..]));
+    let [ca, _] = secret(&cluster, "reboot-manager-ca");
+    holds(&ca, &secret(&cluster, "reboot-manager-tls")[0], &cluster_ip(&cluster)).unwrap();
+}
+
+/// Replicas that start at once and let the next CA sign, once; what they logged.
+fn agreed_change(cluster: &TestCluster) -> Vec<String> {
+    let replicas = [(); 3].map(|()| launch(cluster));
+    for server in &replicas {
+        server.wait_for_log(SERVES, SOON);
+    }
+    let logs: Vec<String> = replicas.iter().flat_map(Server::log).collect();
+    for one in ["the next CA signs from now on", "certificate: made one for"] {
+        assert_eq!(logs.iter().filter(|line| line.contains(one)).count(), 1, "{one}\n{}", logs.join("\n"));
+    }
+    logs
 }
 
 #[test]
@@ -200,9 +239,29 @@ fn the_service_account_reads_no_other_secret() {
     ] {
         assert_eq!(us.call(method, &path, "", None).status, 403, "{method} {path}");
     }
-    for path in [path("secrets", "other"), path("secrets", "reboot-manager-ca"), path("configmaps", "kube-root-ca.crt")] {
+    for path in [path("secrets", "other"), path("configmaps", "kube-root-ca.crt")] {
         assert_eq!(us.merge(&path, &json!({"data": {"more": "eA=="}})).status, 403, "PATCH {path}");
     }
+}
+
+#[test]
+fn a_certificate_of_others_that_ends_soon_is_an_error_and_the_replica_stays_ready() {
+    let (cluster, mut folder) = (cluster(), SecretVolume::new(&["tls.crt", "tls.key"]));
+    let mut put = |days: u64| {
+        let made = self_signed_until(Timestamp::now(), Duration::from_secs(days * 24 * 3600));
+        folder.update(&[("tls.crt", &made.pem), ("tls.key", &made.key_pem)]);
+        ["tls.crt", "tls.key"].map(|name| folder.file(name).display().to_string())
+    };
+    let [certificate, key] = put(13);
+    let server = cluster.server(&binary()).arg("--tls=files").arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key).start();
+    let line = server.wait_for_log("its renewal is overdue", SOON);
+    assert!(line.contains("ERROR") && line.contains(&certificate), "{line}");
+    wait_for_readyz(&server, 200, "its renewal is overdue");
+    assert!(server.page("/metrics").1.contains("reboot_manager_certificate_error 1\n"));
+    put(15);
+    server.wait_for_log("certificate: no error any more", SOON);
+    wait_for_readyz(&server, 200, "ok\n");
+    assert!(server.page("/metrics").1.contains("reboot_manager_certificate_error 0\n"));
 }
 
 #[test]

@@ -3,35 +3,50 @@
 //! The simulated API server evaluates no admission policy. There these scenarios check only that the file is YAML and names
 //! what it must: what is refused is known from a run with `CLUSTER=real` and from nothing else.
 
+use reboot_manager::kube::{CA, LEASE, TLS};
 use serde_json::{Value, json};
 use test_cluster::api::{Answer, Api};
 use test_cluster::objects::Placement;
 use test_cluster::wait::wait_for;
 use test_cluster::{Backend, TestCluster, apply};
 
+use super::certificate::{SERVES, launch, published};
+use super::install::run;
 use super::{SOON, cluster, cluster_of, documents, machines, server};
 
 const HARDENING: &str = include_str!("../../../kubernetes/hardening.yaml");
-const PLACEHOLDER: &str = "REPLACE-WITH-THE-CIDR-OF-YOUR-NODES";
+const PLACEHOLDERS: [&str; 2] = ["REPLACE-WITH-THE-CIDR-OF-YOUR-NODES", "REPLACE-WITH-THE-CIDR-OF-YOUR-API-SERVER"];
 const ACCOUNT: &str = "system:serviceaccount:reboot-manager:reboot-manager";
-const POLICY: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/reboot-manager-nodes";
+const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+const NODES: &str = "reboot-manager-nodes";
+const OBJECTS: &str = "reboot-manager-objects";
+const OWN: &str = "/api/v1/namespaces/reboot-manager";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/reboot-manager/leases";
 const JSON: &str = "application/merge-patch+json";
 
-/// Applies the file as a user does, and waits until the policy is in force. Needs a node `n1`.
+/// The file as a user applies it.
+fn filled_in() -> String {
+    PLACEHOLDERS.iter().fold(HARDENING.to_owned(), |text, placeholder| text.replace(placeholder, "192.0.2.0/24"))
+}
+
+/// Applies the file as a user does, and waits until the policies are in force. Needs a node `n1`.
 fn harden(cluster: &TestCluster) {
-    apply(&cluster.admin, &HARDENING.replace(PLACEHOLDER, "192.0.2.0/24"), &[]);
+    apply(&cluster.admin, &filled_in(), &[]);
     let account = account(cluster);
     // A policy takes a moment to become active.
-    wait_for("the policy is in force", SOON, || {
-        let answer = account.merge("/api/v1/nodes/n1?dryRun=All", &json!({"metadata": {"labels": {"probe": "x"}}}));
-        if is_refusal(&answer) { Ok(()) } else { Err(answer.status) }
+    wait_for("the policies are in force", SOON, || {
+        let label = account.merge("/api/v1/nodes/n1?dryRun=All", &json!({"metadata": {"labels": {"probe": "x"}}}));
+        let map = account.create(&format!("{OWN}/configmaps?dryRun=All"), &json!({"metadata": {"name": "probe"}}));
+        if is_refusal(&label) && is_refusal(&map) { Ok(()) } else { Err(format!("{} {}", label.status, map.status)) }
     });
-    wait_for("its expressions are checked", SOON, || {
-        let policy = cluster.admin.get(POLICY).ok();
-        let is_new = policy["status"]["observedGeneration"] != policy["metadata"]["generation"];
-        let warnings = &policy["status"]["typeChecking"]["expressionWarnings"];
-        if is_new || !warnings.is_null() { Err(policy["status"].to_string()) } else { Ok(()) }
-    });
+    for policy in [NODES, OBJECTS] {
+        wait_for("its expressions are checked", SOON, || {
+            let policy = cluster.admin.get(&format!("{POLICIES}/{policy}")).ok();
+            let is_new = policy["status"]["observedGeneration"] != policy["metadata"]["generation"];
+            let warnings = &policy["status"]["typeChecking"]["expressionWarnings"];
+            if is_new || !warnings.is_null() { Err(policy["status"].to_string()) } else { Ok(()) }
+        });
+    }
 }
 
 /// The API with the program's own token.
@@ -53,10 +68,11 @@ fn account_with_all_rights(cluster: &TestCluster, method: &str, path: &str, body
 }
 
 #[track_caller]
-fn assert_refused(answer: &Answer, says: &[&str]) {
+fn assert_refused(policy: &str, answer: &Answer, says: &[&str]) {
     let message = answer.body["message"].as_str().unwrap_or_default();
     assert!(is_refusal(answer), "{answer:?}");
-    for word in says.iter().chain(&["ValidatingAdmissionPolicy 'reboot-manager-nodes'", "reboot-manager"]) {
+    let policy = format!("ValidatingAdmissionPolicy '{policy}'");
+    for word in says.iter().chain(&[policy.as_str(), "reboot-manager"]) {
         assert!(message.contains(word), "no {word:?} in {message:?}");
     }
 }
@@ -70,9 +86,17 @@ fn is_refusal(answer: &Answer) -> bool {
 fn check_the_text() {
     let documents = documents(HARDENING);
     let kinds: Vec<&str> = documents.iter().filter_map(|document| document["kind"].as_str()).collect();
-    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "NetworkPolicy"]);
-    let [policy, binding, network] = &documents[..] else { panic!("three documents") };
-    assert_eq!((&binding["spec"]["validationActions"], &policy["spec"]["failurePolicy"]), (&json!(["Deny"]), &json!("Fail")));
+    let (policy, binding) = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding");
+    assert_eq!(kinds, [policy, binding, policy, binding, "NetworkPolicy"]);
+    let [policies @ .., network] = &documents[..] else { panic!("no NetworkPolicy") };
+    for pair in policies.chunks(2) {
+        let [policy, binding] = pair else { panic!("a policy without a binding") };
+        assert_eq!(policy["metadata"]["name"], binding["spec"]["policyName"]);
+        assert_eq!((&binding["spec"]["validationActions"], &policy["spec"]["failurePolicy"]), (&json!(["Deny"]), &json!("Fail")));
+    }
+    for name in [CA, TLS, LEASE] {
+        assert!(policies[2].to_string().contains(&format!("'{name}'")), "the program writes {name}");
+    }
     let ports = super::MANIFEST.lines().filter_map(|line| line.trim().strip_prefix("- name: ")).collect::<Vec<_>>();
     for rule in network["spec"]["ingress"].as_array().unwrap() {
         let port = rule["ports"][0]["port"].as_str().unwrap();
@@ -123,18 +147,106 @@ fn this_account_changes_nothing_of_a_node_but_cordon_and_annotations() {
         (json!({"spec": {"unschedulable": true, "providerID": "cloud://x"}}), "spec.providerID"),
     ];
     for (patch, says) in &refused {
-        assert_refused(&account.merge(node, patch), &["this changes", says]);
+        assert_refused(NODES, &account.merge(node, patch), &["this changes", says]);
     }
     let status = json!({"status": {"nodeInfo": {"machineID": "f".repeat(32)}}});
     assert_eq!(account.merge(&format!("{node}/status"), &status).status, 403, "by RBAC alone");
     assert_eq!(account.merge(node, &status).status, 200, "the API server ignores a status here");
     let new = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n9"}});
-    assert_refused(&account_with_all_rights(&cluster, "PATCH", &format!("{node}/status"), &status), &["does not write the status"]);
-    assert_refused(&account_with_all_rights(&cluster, "POST", "/api/v1/nodes", &new), &["neither creates nor deletes"]);
-    assert_refused(&account_with_all_rights(&cluster, "DELETE", "/api/v1/nodes/n2", &json!({})), &["neither creates nor deletes"]);
+    assert_refused(NODES, &account_with_all_rights(&cluster, "PATCH", &format!("{node}/status"), &status), &["does not write the status"]);
+    assert_refused(NODES, &account_with_all_rights(&cluster, "POST", "/api/v1/nodes", &new), &["neither creates nor deletes"]);
+    assert_refused(NODES, &account_with_all_rights(&cluster, "DELETE", "/api/v1/nodes/n2", &json!({})), &["neither creates nor deletes"]);
     let untouched = |node: &Value| (node["spec"].clone(), node["metadata"]["annotations"].clone(), node["status"]["nodeInfo"].clone());
     assert_eq!(untouched(&admin.get(node).ok()), untouched(&before));
     admin.merge(node, &json!({"metadata": {"labels": {"new": "x"}}})).ok();
+}
+
+/// Judged by the real API server only.
+#[test]
+fn this_account_writes_only_its_own_objects() {
+    check_the_text();
+    let cluster = cluster();
+    if Backend::chosen() == Backend::Simulated {
+        eprintln!("CLUSTER=simulated evaluates no admission policy: only the text of kubernetes/hardening.yaml was checked");
+        return;
+    }
+    let [_one, _two] = machines(&cluster);
+    harden(&cluster);
+    let account = account(&cluster);
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    let secret = |name: &str, kind: &str| {
+        let data = json!({"tls.crt": "", "tls.key": ""});
+        let annotations = json!({"kubernetes.io/service-account.name": "default"});
+        json!({"metadata": {"name": name, "annotations": annotations}, "type": kind, "data": data})
+    };
+    let (secrets, maps) = (format!("{OWN}/secrets"), format!("{OWN}/configmaps"));
+    let token = "kubernetes.io/service-account-token";
+    // What RBAC allows, because it cannot limit a create to a name.
+    let refused = [
+        (&secrets, secret("stolen", token), "this is \"stolen\""),
+        (&secrets, secret("stolen", "kubernetes.io/tls"), "reboot-manager-ca, reboot-manager-tls"),
+        (&secrets, secret("reboot-manager-tls", token), token),
+        (&secrets, secret("reboot-manager-ca", "Opaque"), "of type Opaque"),
+        (&maps, json!({"metadata": {"generateName": "reboot-manager-ca"}}), "configmaps only reboot-manager-ca;"),
+        (&maps, named("kube-root-ca"), "configmaps only reboot-manager-ca;"),
+        (&maps, named("reboot-manager-tls"), "configmaps only reboot-manager-ca;"),
+        (&LEASES.to_owned(), named("other"), "leases only reboot-manager;"),
+    ];
+    for (path, object, says) in &refused {
+        assert_refused(OBJECTS, &account.create(path, object), &[says]);
+    }
+    for name in ["reboot-manager-ca", "reboot-manager-tls"] {
+        account.create(&secrets, &secret(name, "kubernetes.io/tls")).ok();
+    }
+    account.create(&maps, &named("reboot-manager-ca")).ok();
+    account.create(LEASES, &named("reboot-manager")).ok();
+    let note = json!({"metadata": {"labels": {"note": "x"}}});
+    for path in [&format!("{secrets}/reboot-manager-tls"), &format!("{maps}/reboot-manager-ca"), &format!("{LEASES}/reboot-manager")] {
+        account.merge(path, &note).ok();
+    }
+    // What RBAC does not allow, either.
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let (own, other) = (format!("{secrets}/reboot-manager-ca"), "/api/v1/namespaces/default/configmaps");
+    let pods = "/api/v1/namespaces/default/pods";
+    cluster.admin.create(pods, &pod).ok();
+    cluster.admin.create(&maps, &named("of-others")).ok();
+    let refused = [
+        ("DELETE", own.as_str(), json!({}), "deletes no secrets"),
+        ("DELETE", secrets.as_str(), json!({}), "deletes no secrets"),
+        ("DELETE", &format!("{LEASES}/reboot-manager"), json!({}), "deletes no leases"),
+        ("POST", other, named("reboot-manager-ca"), "this is in default"),
+        ("PATCH", &format!("{maps}/of-others"), note.clone(), "this is \"of-others\""),
+        ("POST", pods, json!({"metadata": {"name": "q"}, "spec": pod["spec"]}), "nothing to a pod but evict it"),
+        ("PATCH", &format!("{pods}/p"), note, "nothing to a pod but evict it"),
+        ("DELETE", &format!("{pods}/p"), json!({}), "nothing to a pod but evict it"),
+    ];
+    for (method, path, body, says) in &refused {
+        assert_refused(OBJECTS, &account_with_all_rights(&cluster, method, path, body), &[says]);
+    }
+    cluster.admin.delete(&format!("{maps}/of-others"), None).ok();
+}
+
+#[test]
+fn the_file_applies_in_both_ways_and_then_nothing_differs() {
+    let cluster = cluster();
+    let Some(_) = cluster.kubectl() else {
+        eprintln!("CLUSTER=simulated has no kubectl: nothing was applied");
+        return;
+    };
+    let file = cluster.folder().join("hardening.yaml");
+    std::fs::write(&file, filled_in()).unwrap();
+    let file = file.to_str().unwrap();
+    let kubectl = || cluster.kubectl().unwrap();
+    for order in [["--server-side=true", "--server-side=false"], ["--server-side=false", "--server-side=true"]] {
+        for way in order {
+            run(kubectl(), &["apply", way, "-f", file]);
+            let again = run(kubectl(), &["apply", way, "-f", file]);
+            assert!(again.stderr.is_empty(), "no warning: {again:?}");
+            run(kubectl(), &["diff", way, "-f", file]);
+            run(kubectl(), &["diff", "-f", file]);
+        }
+        run(kubectl(), &["delete", "-f", file]);
+    }
 }
 
 /// On the simulated cluster the policy is only stored, and this is one more reboot; on the real one it is in force.
@@ -157,14 +269,27 @@ fn a_reboot_goes_through_with_everything_applied() {
     assert!(cluster.holders().is_empty());
 }
 
+/// The program makes its CA, its certificate and the ConfigMap.
+#[test]
+fn a_certificate_is_made_with_everything_applied() {
+    let (cluster, [_one]) = cluster_of();
+    if Backend::chosen() == Backend::Real {
+        harden(&cluster);
+    }
+    let server = launch(&cluster);
+    server.wait_for_log(SERVES, SOON);
+    assert!(published(&cluster)["ca.crt"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+}
+
 /// The real API server refuses the NetworkPolicy while the address of the nodes is a placeholder.
 #[test]
 fn the_placeholder_cannot_be_applied_to_a_real_api_server() {
     let cluster = cluster();
     let network = documents(HARDENING).into_iter().find(|document| document["kind"] == "NetworkPolicy").unwrap();
-    assert!(network.to_string().contains(PLACEHOLDER));
+    assert!(PLACEHOLDERS.iter().all(|placeholder| network.to_string().contains(placeholder)));
     if Backend::chosen() == Backend::Real {
         let answer = cluster.admin.create("/apis/networking.k8s.io/v1/namespaces/reboot-manager/networkpolicies", &network);
-        assert!(answer.status == 422 && answer.body["message"].to_string().contains(PLACEHOLDER), "{answer:?}");
+        let message = answer.body["message"].to_string();
+        assert!(answer.status == 422 && PLACEHOLDERS.iter().all(|placeholder| message.contains(placeholder)), "{answer:?}");
     }
 }

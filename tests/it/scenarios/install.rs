@@ -2,14 +2,16 @@
 //!
 //! Only a real cluster has a kubectl and Pod Security admission. On the simulated one the first scenario looks at the text.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use test_cluster::TestCluster;
 use test_cluster::wait::wait_for;
 
-use super::certificate::launch;
+use super::certificate::{cluster_ip, launch, published};
 use super::{MANIFEST, NAMESPACE, SOON, cluster, cluster_of, documents, machines, wait_for_readyz};
+use crate::markdown::blocks;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes/deployment.yaml");
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -32,7 +34,7 @@ pub(super) fn uninstall(cluster: &TestCluster) {
 
 /// Runs a command; its exit code is 0.
 #[track_caller]
-fn run(mut command: Command, arguments: &[&str]) -> Output {
+pub(super) fn run(mut command: Command, arguments: &[&str]) -> Output {
     let output = command.args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     output
@@ -75,11 +77,52 @@ fn the_manifest_applies_in_both_ways_and_then_nothing_differs() {
         assert!(again.stderr.is_empty(), "no warning: {again:?}");
         run(kubectl(), &["diff", way, "-f", FILE]);
     }
-    // What was installed in the one way is upgraded in the other.
-    run(kubectl(), &["apply", "--server-side", "-f", FILE]);
-    run(kubectl(), &["diff", "-f", FILE]);
+    // What was installed in the one way is upgraded in the other, and back.
+    for way in ["--server-side=true", "--server-side=false"] {
+        run(kubectl(), &["apply", way, "-f", FILE]);
+        run(kubectl(), &["diff", "-f", FILE]);
+    }
     run(kubectl(), &["set", "image", "-n", NAMESPACE, "deployment/reboot-manager", "reboot-manager=example.org/other"]);
     assert_eq!(kubectl().args(["diff", "-f", FILE]).output().unwrap().status.code(), Some(1), "a difference is seen");
+}
+
+/// Follows docs/kubernetes.md, "Install again with the same CA and address".
+#[test]
+fn a_new_installation_with_the_saved_ca_and_address_changes_nothing_for_nodes() {
+    let mut cluster = cluster();
+    let texts: Vec<String> = blocks("docs/kubernetes.md").into_iter().map(|block| block.text).collect();
+    let text = |part: &str| texts.iter().find(|text| text.contains(part)).unwrap_or_else(|| panic!("no block with {part}"));
+    let (save, install) = (text("> reboot-manager-ca.yaml"), text("create -f reboot-manager-ca.yaml"));
+    if cluster.kubectl().is_none() {
+        eprintln!("CLUSTER=simulated has no kubectl: only the text of docs/kubernetes.md was read");
+        return;
+    }
+    launch(&cluster).wait_for_log("certificate: secret", SOON);
+    let (ca, address) = (published(&cluster), cluster_ip(&cluster));
+    let folder = cluster.folder().join("again");
+    std::fs::create_dir_all(folder.join("kubernetes")).unwrap();
+    let manifest = MANIFEST.replace(
+        "kind: Service\nmetadata:\n  name: reboot-manager\n  namespace: reboot-manager\nspec:\n",
+        &format!("kind: Service\nmetadata:\n  name: reboot-manager\n  namespace: reboot-manager\nspec:\n  clusterIP: {address}\n"),
+    );
+    assert!(manifest.contains(&address));
+    std::fs::write(folder.join("kubernetes/deployment.yaml"), manifest).unwrap();
+    let follow = |text: &str| {
+        let kubectl = cluster.kubectl().unwrap();
+        let programs = Path::new(kubectl.get_program()).parent().unwrap().display().to_string();
+        let mut shell = Command::new("bash");
+        shell.envs(kubectl.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(&folder);
+        shell.env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()));
+        run(shell, &["-euo", "pipefail", "-c", text]);
+    };
+    follow(save);
+    uninstall(&cluster);
+    follow(install);
+    let kubectl = cluster.kubectl().unwrap();
+    let token = run(kubectl, &["create", "token", "-n", NAMESPACE, "reboot-manager"]).stdout;
+    cluster.token = String::from_utf8(token).unwrap().trim().to_owned();
+    launch(&cluster).wait_for_log("certificate: secret", SOON);
+    assert_eq!((published(&cluster), cluster_ip(&cluster)), (ca, address));
 }
 
 /// Each thing that `restricted` demands of a pod, taken away from ours.
@@ -94,7 +137,10 @@ fn the_pod_is_admitted_under_restricted_and_would_not_be_with_less() {
     }
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": template["spec"]});
-    cluster.admin.create(&pods, &pod).ok();
+    let admitted = cluster.admin.create(&pods, &pod).ok();
+    let volumes: Vec<&str> = admitted["spec"]["volumes"].as_array().unwrap().iter().filter_map(|volume| volume["name"].as_str()).collect();
+    assert!(volumes.iter().any(|name| name.starts_with("kube-api-access-")), "the pod gets its token: {volumes:?}");
+    assert_eq!(document("ServiceAccount")["automountServiceAccountToken"], false, "and no other pod of the ServiceAccount does");
     let container = "/spec/containers/0/securityContext";
     let less = [
         (container, json!({"privileged": true, "allowPrivilegeEscalation": true})),

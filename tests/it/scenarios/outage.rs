@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use test_cluster::objects::Placement;
 use test_cluster::proxy::{Fault, Rule};
+use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
 
-use super::{Machine, SOON, binary, blocked, cluster, cluster_of, served, server, unblock, wait_for_readyz};
+use super::{Machine, NAMESPACE, SOON, binary, blocked, cluster, cluster_of, served, server, unblock, wait_for_readyz};
 
 #[test]
 fn an_unavailable_api_server_is_reported_and_ends_no_drain() {
@@ -94,6 +96,33 @@ fn a_missing_right_is_named() {
     server.wait_for_log("ready again", SOON);
     let logged = server.log().iter().filter(|line| line.contains("not ready: the service account may not patch nodes")).count();
     assert_eq!(logged, 1, "a change is logged, and not each probe");
+}
+
+/// A Lease that is not there yet, and a namespace that is not there, look alike to a read.
+#[test]
+fn a_namespace_that_does_not_exist_is_named_at_the_start_and_nothing_is_created() {
+    let cluster = cluster();
+    // With the shipped Role there is no right in another namespace.
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let named = json!({"name": "leases-everywhere"});
+    let rules = json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "patch"]}]);
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": named, "rules": rules});
+    cluster.admin.create(&format!("{rbac}/clusterroles"), &role).ok();
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": named,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "leases-everywhere"},
+        "subjects": [{"kind": "ServiceAccount", "name": "reboot-manager", "namespace": NAMESPACE}]});
+    cluster.admin.create(&format!("{rbac}/clusterrolebindings"), &binding).ok();
+    let kubeconfig = cluster.kubeconfig(&cluster.proxy.base(), None);
+    let server = Start::new(&binary(), &kubeconfig).arg("--namespace").arg("typo").start();
+    wait_for_readyz(&server, 503, "the namespace \"typo\" of the Lease does not exist: create it, or correct --namespace");
+    server.wait_for_log("not ready: the namespace \"typo\" of the Lease does not exist", SOON);
+    cluster.fleet.ensure_namespace("typo");
+    wait_for_readyz(&server, 200, "");
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/typo/leases/reboot-manager";
+    assert_eq!(cluster.admin.get(lease).status, 404, "the check creates no Lease");
+    for path in ["clusterrolebindings", "clusterroles"] {
+        cluster.admin.delete(&format!("{rbac}/{path}/leases-everywhere"), None).ok();
+    }
 }
 
 /// The kubelet asks for both pages again and again, and ends a pod whose `/healthz` does not answer.

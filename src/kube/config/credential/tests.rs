@@ -14,7 +14,10 @@ struct Subject {
 
 impl Subject {
     fn new(auth: AuthMethod) -> Self {
-        Self { credentials: Credentials::new(Identity { auth, certificate: None }, Roots::None), start: clock::now() }
+        Self {
+            credentials: Credentials::new(Identity { auth, certificate: None, impersonated: Vec::new() }, Roots::None),
+            start: clock::now(),
+        }
     }
 
     fn moment(&self, seconds: u32) -> Now {
@@ -45,6 +48,10 @@ fn header(presented: Result<Option<Arc<Presented>>, ConfigError>) -> String {
     }
 }
 
+fn token_file(path: PathBuf) -> AuthMethod {
+    AuthMethod::TokenFile { path, otherwise: None }
+}
+
 /// A plugin whose token counts how often it was run, and ends at `end` where given.
 fn counting(scratch: &Scratch, end: Option<String>) -> AuthMethod {
     let end = end.map(|end| format!(r#","expirationTimestamp":"{end}""#)).unwrap_or_default();
@@ -64,7 +71,7 @@ fn counting(scratch: &Scratch, end: Option<String>) -> AuthMethod {
 fn a_token_file_is_read_again_when_the_reading_is_old_and_after_a_refusal() {
     let scratch = Scratch::new();
     let path = scratch.file("token", "one\n");
-    let subject = Subject::new(AuthMethod::TokenFile(path.clone()));
+    let subject = Subject::new(token_file(path.clone()));
     let first = subject.current(0);
     assert!(Arc::ptr_eq(&first, &subject.current(11)), "nothing changed");
     assert_eq!(subject.after(&first, 11), "no other");
@@ -85,11 +92,13 @@ fn a_token_file_is_read_again_when_the_reading_is_old_and_after_a_refusal() {
 fn a_file_without_a_token_is_an_error() {
     let scratch = Scratch::new();
     for (text, said) in [(&b" \n"[..], "is empty"), (b"a\nb", "holds no token"), (b"\xff", "holds no token")] {
-        let error = Subject::new(AuthMethod::TokenFile(scratch.file("token", text))).at(0);
+        let error = Subject::new(token_file(scratch.file("token", text))).at(0);
         assert!(error.ends_with(said), "{error}");
     }
-    let absent = Subject::new(AuthMethod::TokenFile("/nowhere/token".into())).at(0);
-    assert!(absent.starts_with("cannot read /nowhere/token: No such file"), "{absent}");
+    let absent = Subject::new(token_file("/nowhere/token".into())).at(0);
+    assert!(absent.starts_with("cannot read the token file /nowhere/token: No such file"), "{absent}");
+    let beside = Subject::new(AuthMethod::TokenFile { path: "/nowhere/token".into(), otherwise: Some(bearer("beside")) });
+    assert_eq!(beside.at(0), "Bearer beside");
 }
 
 #[test]
@@ -112,9 +121,10 @@ fn certificates_are_read_again_too_and_nothing_secret_is_shown() {
     let (ca, certificate) = (scratch.file("ca", "A"), scratch.file("crt", "C"));
     let identity = Identity {
         auth: AuthMethod::Header(bearer("s3cr3t")),
-        certificate: Some((Text::File(certificate), Text::Inline(b"s3cr3t".to_vec()))),
+        certificate: Some((Text::File { field: "client-certificate", path: certificate }, Text::Inline(b"s3cr3t".to_vec()))),
+        impersonated: Vec::new(),
     };
-    let credentials = Credentials::new(identity, Roots::Of(Text::File(ca)));
+    let credentials = Credentials::new(identity, Roots::Of(Text::File { field: "certificate-authority", path: ca }));
     let subject = Subject { credentials, start: clock::now() };
     let first = subject.current(0);
     scratch.file("ca", "B");

@@ -64,7 +64,27 @@ fn a_plugin_that_does_not_help_says_why_and_not_what_it_printed() {
     fails(&credential(r#"{"token":"a\u000ab"}"#), "returned a token that cannot be sent");
     fails(&credential(r#"{"token":"a"}"#).replace("/v1", "/v1beta1"), "did not print an ExecCredential of client.authentication.k8s.io/v1");
     check(&Plugin { command: Some("/nowhere/plugin".into()), ..plugin("") }, LONG, "/nowhere/plugin cannot be run: No such file");
+    // A program that is left behind keeps the output open, and nothing whole was printed.
     for script in ["exec sleep 600", "exec >&-; exec sleep 600"] {
         check(&plugin(script), Duration::from_millis(100), "did not end within 0.1 s");
     }
+}
+
+#[test]
+fn output_counts_once_the_plugin_has_ended_though_another_process_keeps_it_open() {
+    let scratch = Scratch::new();
+    let left = scratch.path().join("pid");
+    let script = format!("sleep 600 & echo $! > {}; {}", left.display(), credential(r#"{"token":"a"}"#));
+    let begun = clock::now().instant;
+    assert_eq!(plugin(&script).run(LONG).unwrap().token, Some(Secret::new("a")));
+    assert!(clock::now().instant - begun < LONG / 2, "the other process is not waited for");
+    let left: i32 = std::fs::read_to_string(&left).unwrap().trim().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(left).unwrap(), rustix::process::Signal::KILL).unwrap();
+    // All that the plugin leaves behind may print the credential, or its end.
+    let (begin, end) =
+        (r#"printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",'"#, r#"echo '"status":{"token":"b"}}'"#);
+    assert_eq!(plugin(&format!("{begin}; (sleep 0.2; {end}) & exit 0")).run(LONG).unwrap().token, Some(Secret::new("b")));
+    // More than a pipe holds.
+    let long = format!(r#"{begin}; printf '"status":{{"token":"'; head -c 200000 /dev/zero | tr '\0' t; echo '"}}}}'"#);
+    assert_eq!(plugin(&long).run(LONG).unwrap().token, Some(Secret::new("t".repeat(200_000))));
 }

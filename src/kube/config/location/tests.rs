@@ -62,18 +62,26 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
         let said = error_chain(&Location::find(&given).unwrap_err());
         assert!(said.contains(why), "{said}");
     };
-    check(Some("/nowhere/config".into()), None, None, "cannot read the kubeconfig /nowhere/config: No such file");
-    check(None, Some("/nowhere/a:/nowhere/b"), None, "none of which exists");
-    check(Some(scratch.file("broken", "clusters: 5")), None, None, "broken is not a kubeconfig: error at line 1, column 11");
+    check(Some("/nowhere/config".into()), None, None, "kubeconfig /nowhere/config (--kubeconfig): cannot be read: No such file");
+    check(None, Some("/nowhere/a:/nowhere/b"), None, "KUBECONFIG=/nowhere/a:/nowhere/b, of which no file exists");
+    check(
+        Some(scratch.file("broken", "clusters: 5")),
+        None,
+        None,
+        "broken (--kubeconfig): is not YAML or JSON of the form of a kubeconfig: error at line 1, column 11",
+    );
+    let twice = scratch.file("twice", "users: [{name: u, user: {token: s3cr3t}}, {name: u}]");
+    check(Some(twice), None, None, "twice (--kubeconfig): it has two users with the name \"u\"; remove one");
     check(None, None, Some("x"), "--context needs --kubeconfig");
 }
 
 #[test]
 fn a_list_of_files_is_merged_and_absent_ones_are_left_out() {
     let scratch = Scratch::new();
-    let first = scratch.file("first", "current-context: y");
+    let first = scratch.file("first", "\u{feff}---\ncurrent-context: y\n---\ncurrent-context: x\n");
+    let empty = scratch.file("empty", "# nothing");
     let second = scratch.file("second", config("https://x", ""));
-    let list = format!("{}::/nowhere/c:{}", first.display(), second.display());
+    let list = format!("{}::/nowhere/c:{}:{}", first.display(), empty.display(), second.display());
     let environment = Environment { kubeconfig: Some(list), ..Environment::default() };
     for (context, server) in [(None, "https://y"), (Some("x".to_owned()), "https://x")] {
         let given = ConnectOptions { kubeconfig: None, context, environment: environment.clone() };
@@ -97,15 +105,17 @@ fn the_server_and_its_proxy_are_checked() {
         };
         assert!(said.contains(expected) && !said.contains("s3cr3t"), "{said}");
     };
-    check("api.example.org", "", "does not start with https://");
+    check("api.example.org", "", "has no https:// in front");
     check("https://", "", "is not");
     for server in ["https://me:s3cr3t@api", "me:s3cr3t@api:6443", "https://me:s3cr3t%@[api"] {
-        check(server, "", "holds a password");
+        check(server, "", "holds a user or password");
     }
     check("https://api/k8s/clusters/c-1/", "", "https://api/k8s/clusters/c-1 (");
-    check("http://api", "", "without verifying its certificate");
+    check("http://api", "", "without TLS: anyone on the way can read the credential");
+    check("https://api", ", insecure-skip-tls-verify: true", "without verifying its certificate");
     check("https://api", "", "by environment");
     check("https://10.0.0.1", "", "by none");
     check("https://10.0.0.1", ", proxy-url: 'http://me:s3cr3t@named:1'", "by named");
-    check("https://api", ", proxy-url: 'socks5://x'", "kind \"socks5\"; only http:// is supported");
+    check("https://api", ", proxy-url: 'socks5://x'", "by x");
+    check("https://api", ", proxy-url: 'socks4://x'", "the proxy-url of the cluster is of kind \"socks4\"; use one with http://");
 }
