@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use super::THREAD;
-use super::alarm::Alarm;
 use super::authority::{Authority, IssueError};
 use super::loaded::{Loaded, PairError};
 use super::renewal::{LIFE, Renewal};
@@ -22,6 +21,7 @@ use crate::cluster::Pair;
 use crate::kube::{self, ApiError, Kube, error_chain};
 use crate::metrics::Metrics;
 use crate::system::backoff::Backoff;
+use crate::system::repeats::Repeats;
 use crate::system::{clock, threads};
 
 /// Time between two reads of the four objects.
@@ -60,12 +60,12 @@ struct Bootstrap {
 
 impl Bootstrap {
     fn keep(&self, served: &Served, metrics: &Metrics) {
-        let (mut alarm, mut shown, mut failures) = (Alarm::default(), None, 0);
+        let (mut repeats, mut shown, mut failures) = (Repeats::default(), None, 0);
         loop {
             let result = threads::on_fresh_stack(|| self.read_and_load());
             match result {
                 Ok((pair, loaded)) => {
-                    alarm.over();
+                    repeats.clear();
                     metrics.certificate(loaded.validity.not_after);
                     if shown.as_ref() != Some(&pair.certificate) {
                         log::info!("certificate: secret {}, valid until {}", self.object(kube::TLS), loaded.validity.not_after);
@@ -78,7 +78,7 @@ impl Bootstrap {
                 Err(error) => {
                     metrics.certificate_error(true);
                     let error = error_chain(&error);
-                    if alarm.due(&error, clock::now().instant) {
+                    if repeats.due(&error, clock::now().instant).is_some() {
                         let hold = if shown.is_some() { "the old one is still served" } else { "the FleetLock port stays closed" };
                         log::error!("certificate: renewal failed, {hold}: {error}");
                     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::THREAD;
-use super::alarm::Alarm;
 use super::loaded::{Loaded, PairError};
 use super::served::Served;
 use crate::cluster::{KeyPem, Pair};
@@ -16,17 +15,18 @@ use crate::kube::error_chain;
 use crate::metrics::Metrics;
 use crate::system::clock;
 use crate::system::file_watch::{Contents, FileWatch};
+use crate::system::repeats::Repeats;
 
 /// Loads the files, and starts the thread that loads them again.
 pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let (watch, contents) = FileWatch::open([certificate.clone(), key.clone()]);
     serve(load(contents).context("the certificate cannot be used (--tls-cert, --tls-key)")?, &certificate, &served, &metrics);
-    let (mut alarm, mut failed) = (Alarm::default(), None);
+    let (mut repeats, mut failed) = (Repeats::default(), None);
     let take = move |changed: Option<Contents<2>>| {
         match changed.map(load) {
             Some(Ok(loaded)) => {
                 failed = None;
-                if alarm.over() {
+                if repeats.clear() {
                     log::info!("certificate: {} and {} can be used again", certificate.display(), key.display());
                 }
                 serve(loaded, &certificate, &served, &metrics);
@@ -37,7 +37,7 @@ pub(super) fn start(certificate: PathBuf, key: PathBuf, served: Arc<Served>, met
             }
             None => {}
         }
-        if let Some(error) = failed.as_ref().filter(|error| alarm.due(error, clock::now().instant)) {
+        if let Some(error) = failed.as_ref().filter(|error| repeats.due(error, clock::now().instant).is_some()) {
             log::error!("certificate: the new one cannot be used, the old one is still served (--tls-cert, --tls-key): {error}");
         }
     };

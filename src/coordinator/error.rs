@@ -28,8 +28,6 @@ impl From<Error> for Reply {
             Error::Api(_) => Kind::KubernetesUnavailable,
             Error::Contended => Kind::Contended,
         };
-        let message = error_chain(&error);
-        log::warn!("{}: {message}", kind.name());
-        Self::refusal(kind, message)
+        Self::refusal(kind, error_chain(&error))
     }
 }

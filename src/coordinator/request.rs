@@ -23,6 +23,7 @@ use crate::kube::{ApiError, Kube};
 use crate::lock::{Holder, LastReport, LockState, Part};
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
 use crate::system::guarded::Guarded;
+use crate::system::repeats::Repeats;
 use crate::system::{backoff, clock, threads};
 
 /// Time between two reads of the Lease while requests wait for a slot. With the second for which a request gives way, a free slot is
@@ -57,6 +58,8 @@ pub(super) struct Requests {
     pub(super) stop: Arc<Stop>,
     /// The last report of another replica for each holder, to notice that it has stopped.
     pub(super) last_reports: Guarded<HashMap<Uid, LastReport>>,
+    /// Requests from other addresses than their nodes' that were logged lately.
+    pub(super) other_sources: Guarded<Repeats>,
 }
 
 impl Requests {
@@ -132,7 +135,7 @@ impl Requests {
             };
             let caller = Caller { node: node.name.clone(), uid: node.uid.clone(), id, group: request.group.clone(), arrived };
             let mut observed = Observed::new(caller.uid.clone(), None);
-            let decision = match authorize::refusal(&self.kube, self.verify_source, &caller, origin, &mut observed)? {
+            let decision = match authorize::refusal(self, &caller, origin, &mut observed)? {
                 Some(refused) => Decision::Answer(refused),
                 None => decide(&caller, &mut observed)?,
             };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
+use super::answers::Answers;
 use super::connection;
 use super::connections::Connections;
 use super::handoff::{Client, Handoff};
@@ -51,6 +52,8 @@ pub(super) struct Port {
     pub(super) handoff: Arc<Handoff>,
     pub(super) limits: ListenerLimits,
     pub(super) metrics: Arc<Metrics>,
+    /// Log of the answers to bytes that are not a request.
+    pub(super) answers: Answers,
     stopping: AtomicBool,
     pub(super) tls: Option<Arc<ServerConfig>>,
 }
@@ -69,10 +72,11 @@ impl Listener {
         let handoff = Arc::new(Handoff::open()?);
         Workers::start(name, limits.workers, Arc::clone(&handoff), handle)?;
         let connections = Arc::new(Connections::new(limits.connections, Arc::clone(&metrics)));
-        let port = Port { name: name.to_owned(), connections, handoff, limits, metrics, stopping: AtomicBool::new(false), tls };
+        let (name, answers, stopping) = (name.to_owned(), Answers::default(), AtomicBool::new(false));
+        let port = Port { name, connections, handoff, limits, metrics, answers, stopping, tls };
         let port = Arc::new(port);
         let (address, accepting) = (listener.local_addr()?, Arc::clone(&port));
-        threads::start_small(&format!("{name}-accept"), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
+        threads::start_small(&format!("{}-accept", port.name), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
         Ok(Self { address, port })
     }
 

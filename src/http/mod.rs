@@ -2,8 +2,9 @@
 //!
 //! `listeners` accepts, `connections` is the table of open connections, and `connection` reads one request (`head`) under one
 //! deadline. `handoff` passes the request to tiny_http and returns the answer; `workers` call `routes` or `ops`. The `coordinator`
-//! decides.
+//! decides, and `answers` logs.
 
+mod answers;
 mod auth_file;
 mod connection;
 mod connection_limit;

@@ -47,9 +47,10 @@ impl Ops {
     }
 
     fn handle(&self, request: tiny_http::Request) {
-        let path = request.url().split('?').next().unwrap_or_default();
-        let (status, content, body) = match (request.method(), path) {
-            (Method::Get | Method::Head, "/healthz") => (200, TEXT, "ok\n".to_owned()),
+        if is_health_check(&request) {
+            return confirm_health(request);
+        }
+        let (status, content, body) = match (request.method(), path(&request)) {
             (Method::Get | Method::Head, "/readyz") => match self.ready() {
                 Ok(()) => (200, TEXT, "ok\n".to_owned()),
                 Err(missing) => (503, TEXT, missing),
@@ -61,9 +62,7 @@ impl Ops {
             (Method::Get | Method::Head, _) => (404, TEXT, "not found; the pages are /healthz, /readyz and /metrics\n".to_owned()),
             _ => (405, TEXT, "method not allowed; use GET\n".to_owned()),
         };
-        if let Err(error) = request.respond(response(status, content, body)) {
-            log::debug!("ops: the client did not receive its answer: {error}");
-        }
+        respond(request, status, content, body);
     }
 
     /// Returns the reasons why this replica cannot serve nodes, from the results of earlier calls to Kubernetes.
@@ -74,5 +73,25 @@ impl Ops {
         }
         let closed = "the FleetLock port is not open yet: there is no certificate yet, see the log\n";
         Err(closed.to_owned() + &ready.err().unwrap_or_default())
+    }
+}
+
+/// Reports whether a request asks only if the process answers: `GET /healthz`, on either port.
+pub(super) fn is_health_check(request: &tiny_http::Request) -> bool {
+    matches!(request.method(), Method::Get | Method::Head) && path(request) == "/healthz"
+}
+
+/// Answers a health check.
+pub(super) fn confirm_health(request: tiny_http::Request) {
+    respond(request, 200, TEXT, "ok\n".to_owned());
+}
+
+fn path(request: &tiny_http::Request) -> &str {
+    request.url().split('?').next().unwrap_or_default()
+}
+
+fn respond(request: tiny_http::Request, status: u16, content: &str, body: String) {
+    if let Err(error) = request.respond(response(status, content, body)) {
+        log::debug!("ops: the client did not receive its answer: {error}");
     }
 }

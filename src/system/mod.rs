@@ -1,5 +1,5 @@
 //! Access to the operating system: time (`clock`), pauses before another attempt (`backoff`), threads and their stacks (`threads`),
-//! state that threads share (`guarded`), and files that change (`file_watch`).
+//! state that threads share (`guarded`), files that change (`file_watch`), and log lines that repeat (`repeats`).
 //!
 //! Nothing here may depend on nodes, HTTP or Kubernetes.
 
@@ -7,4 +7,5 @@ pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod file_watch;
 pub(crate) mod guarded;
+pub(crate) mod repeats;
 pub(crate) mod threads;

@@ -71,7 +71,7 @@ fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
     assert!(answer.value.contains("workers") && answer.value.contains("other"), "{}", answer.value);
     assert_eq!((calls(), cluster.fleet.read_node("n1")), (before, node), "a stranger has something read or changed");
     agent.with_credential(&good).pre_reboot().expect(200, "approved");
-    server.wait_for_log("pre-reboot from \"workers\" at 127.0.0.1", SOON);
+    server.wait_for_log("pre-reboot of node n1 from \"workers\" at 127.0.0.1", SOON);
     let mut pairs: Vec<&str> = wrong.iter().map(String::as_str).filter(|pair| !pair.ends_with(':')).collect();
     pairs.push(&good);
     assert_silent(&cluster, &server, &pairs);
