@@ -41,7 +41,7 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_OPS_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081")]
     pub ops_listen: SocketAddr,
 
-    /// Path below which v1/pre-reboot and v1/steady-state are served
+    /// Path with which the path of each request must begin; it must end with v1/pre-reboot or v1/steady-state
     #[arg(long, env = "REBOOT_MANAGER_BASE_PATH", value_name = "PATH", default_value = "/")]
     pub base_path: String,
 

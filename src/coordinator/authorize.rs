@@ -12,7 +12,7 @@ pub(super) fn refusal(requests: &Requests, caller: &Caller, origin: &Origin, obs
     if let Some(refusal) = origin.permit.node_refusal(&caller.node) {
         return Ok(Some(Outcome::Refused(refusal)));
     }
-    let Requests { kube, verify_source, other_sources, .. } = requests;
+    let Requests { kube, verify_source, performer, .. } = requests;
     if *verify_source == VerifySource::Off {
         return Ok(None);
     }
@@ -23,7 +23,7 @@ pub(super) fn refusal(requests: &Requests, caller: &Caller, origin: &Origin, obs
     };
     match verify(&node, origin.peer) {
         Some(refusal) if *verify_source == VerifySource::Enforce => return Ok(Some(Outcome::Refused(refusal))),
-        Some(refusal) if other_sources.lock().due(&refusal.message, at).is_some() => {
+        Some(refusal) if performer.repeats.lock().due(&refusal.message, at).is_some() => {
             let message = format!("{} (--verify-source=log, so it is answered)", refusal.message);
             log::warn!(node:% = caller.node, group:% = caller.group, remote:% = origin.peer; "{message}");
         }

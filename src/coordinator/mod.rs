@@ -44,8 +44,8 @@ use request::Requests;
 /// Sends the answer to the client. If a responder is dropped without an answer, which is a bug, tiny_http sends 500.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
 
-/// Number of different requests from other addresses that are logged in a minute with `--verify-source=log`.
-const OTHER_SOURCES_LOGGED_MAX: usize = 1000;
+/// Number of different warnings about requests that are logged in a minute: of failed writes, and with `--verify-source=log`.
+const WARNINGS_MAX: usize = 1000;
 
 /// Settings of the coordinator.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ impl Coordinator {
             stop: Arc::clone(&stop),
             ours: rules.ours.clone(),
             slots: rules.capacity.slots,
-            repeats: Guarded::default(),
+            repeats: Guarded::new(Repeats::new(WARNINGS_MAX)),
         });
         let held = Arc::new(HeldRequests::new(slot_waits));
         let drainer = Drainer {
@@ -116,7 +116,6 @@ impl Coordinator {
             pre_reboot_wait,
             stop: Arc::clone(&stop),
             last_reports: Guarded::default(),
-            other_sources: Guarded::new(Repeats::new(OTHER_SOURCES_LOGGED_MAX)),
         });
         let reconciler = Reconciler {
             requests: Arc::clone(&requests),

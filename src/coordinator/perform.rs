@@ -56,6 +56,7 @@ pub(super) struct Performer {
     pub(super) ours: Ours,
     /// `--slots`, which each write of the lock shows to the other replicas.
     pub(super) slots: usize,
+    /// Warnings about requests that were logged lately.
     pub(super) repeats: Guarded<Repeats>,
 }
 
@@ -137,7 +138,7 @@ impl Performer {
         match result {
             Ok(fact) => {
                 let level = if change.is_routine() { Level::Debug } else { Level::Info };
-                log!(level, node:% = caller.node, group:% = caller.group; "node {}: {}", caller.node, change.purpose());
+                log!(level, node:% = caller.node; "node {}: {}", caller.node, change.purpose());
                 observed.record(fact, now.instant);
                 if let Some(lock) = &observed.lock {
                     self.drains.end_stale(&lock.value.state);

@@ -23,7 +23,6 @@ use crate::kube::{ApiError, Kube};
 use crate::lock::{Holder, LastReport, LockState, Part};
 use crate::reboot::{Caller, Drain, Observed, Outcome, Rules, Settled, Wait, pre_reboot, steady_state};
 use crate::system::guarded::Guarded;
-use crate::system::repeats::Repeats;
 use crate::system::{backoff, clock, threads};
 
 /// Time between two reads of the Lease while requests wait for a slot. With the second for which a request gives way, a free slot is
@@ -58,8 +57,6 @@ pub(super) struct Requests {
     pub(super) stop: Arc<Stop>,
     /// The last report of another replica for each holder, to notice that it has stopped.
     pub(super) last_reports: Guarded<HashMap<Uid, LastReport>>,
-    /// Requests from other addresses than their nodes' that were logged lately.
-    pub(super) other_sources: Guarded<Repeats>,
 }
 
 impl Requests {

@@ -18,7 +18,7 @@ const NODES_MAX: usize = 4096;
 // Different answers in ten minutes to callers that act for no known node. A line has about 200 bytes.
 const CALLERS_MAX: usize = 100;
 
-/// What is known of an answered request.
+/// An answered request, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answered<'a> {
     pub(super) endpoint: Option<Endpoint>,
@@ -37,14 +37,14 @@ pub(crate) struct Answers {
     callers: Guarded<Repeats>,
 }
 
-/// What makes two answers equal.
+/// The part in which two answers must agree to be equal.
 #[derive(Debug, PartialEq, Eq)]
 enum Limit<'a> {
-    /// The same caller: an address, or a network of IPv6.
+    /// Address of the caller, of IPv6 its network.
     Caller(IpAddr),
-    /// The same node, and the same part of the message.
+    /// Name of the node, and the reason in the message if it counts.
     Node(&'a str, String),
-    /// No two are equal.
+    /// Nothing: each answer is logged.
     None,
 }
 

@@ -25,7 +25,7 @@ const PROTOCOL: &str = "fleet-lock-protocol";
 pub(crate) struct Routes {
     pub(crate) coordinator: Arc<Coordinator>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Path below which the protocol is served.
+    /// Path with which each path must begin.
     pub(crate) base: String,
     /// Credentials; `None`: every caller may act for every node.
     pub(crate) auth_file: Option<Arc<AuthFile>>,
