@@ -39,7 +39,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     let settings = Settings::new(flags)?;
     // From here on a signal is kept until it is read, so the program also ends in order while it starts.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
-    let location = Location::find(&settings.connect).context("no Kubernetes API to work with")?;
+    let location = Location::find(&settings.connect)?;
     let namespace = settings.namespace(location.namespace());
     info!("reboot-manager {}: {}, lease {namespace}/{}", env!("CARGO_PKG_VERSION"), location.describe(), kube::LEASE);
     let metrics = Arc::new(Metrics::default());
