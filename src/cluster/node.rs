@@ -17,6 +17,7 @@ pub const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "
 /// A Node, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
+#[serde(expecting = "an object")]
 pub struct Node {
     /// Name, identity and annotations.
     pub meta: NodeMeta,
@@ -93,6 +94,7 @@ pub enum ReadyCondition {
 
 /// The fields of a Node that this program reads.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct WireNode {
     pub(super) metadata: Metadata,
     #[serde(default)]
@@ -102,6 +104,7 @@ pub(super) struct WireNode {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct WireSpec {
     pub(super) unschedulable: Option<bool>,
     #[serde(rename = "podCIDRs")]
@@ -111,6 +114,7 @@ pub(super) struct WireSpec {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[serde(expecting = "an object")]
 pub(super) struct WireStatus {
     #[serde(rename = "nodeInfo")]
     pub(super) info: WireInfo,
@@ -124,6 +128,7 @@ pub(super) struct WireStatus {
 pub(super) struct Conditions(Option<Vec<Condition>>);
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
@@ -150,6 +155,7 @@ impl Conditions {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireAddress {
     #[serde(rename = "type")]
     kind: String,
@@ -158,6 +164,7 @@ struct WireAddress {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 pub(super) struct WireInfo {
     #[serde(rename = "machineID")]
     pub(super) machine_id: String,
@@ -168,6 +175,7 @@ pub(super) struct WireInfo {
 
 /// The labels of a Node that this program reads. Of those of [`CONTROL_PLANE`] presence alone counts; the value is usually empty.
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Labels {
     #[serde(rename = "node-role.kubernetes.io/control-plane")]
     control_plane: Option<IgnoredAny>,

@@ -40,6 +40,7 @@ pub enum Before {
 
 /// The record of a cordon: written by the patch that cordons, removed by the patch that restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct CordonRecord {
     /// The state to restore.
     pub before: Before,
@@ -53,6 +54,7 @@ pub struct CordonRecord {
 
 /// The record of a wait for a slot: written at the first refusal, removed when the node takes a slot or is back in service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Waiting {
     /// Time of the first refusal.
     pub since: Timestamp,
@@ -63,6 +65,7 @@ pub struct Waiting {
 /// Metadata of a Node, with the annotations of this program.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireMeta")]
+#[serde(expecting = "an object")]
 pub struct NodeMeta {
     /// `metadata.name`.
     pub name: NodeName,
@@ -91,6 +94,7 @@ impl NodeMeta {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Metadata {
     pub(super) name: NodeName,
     pub(super) labels: Option<Labels>,
@@ -103,6 +107,7 @@ pub(super) struct Metadata {
 
 // Only our own annotations: a node may have many kilobytes of others.
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 struct Annotations {
     #[serde(rename = "rebootmanager/status")]
     status: Option<String>,
@@ -113,6 +118,7 @@ struct Annotations {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireMeta {
     metadata: Metadata,
 }

@@ -52,6 +52,7 @@ impl Pair {
 /// A Secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireObject")]
+#[serde(expecting = "an object")]
 pub struct TlsSecret {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -62,6 +63,7 @@ pub struct TlsSecret {
 /// A ConfigMap with the certificate of a CA, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireObject")]
+#[serde(expecting = "an object")]
 pub struct CaMap {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -77,6 +79,7 @@ impl CaMap {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireObject {
     metadata: Versioned,
     data: Option<BTreeMap<String, String>>,

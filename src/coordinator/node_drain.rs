@@ -13,7 +13,8 @@ use super::held::HeldRequests;
 use super::perform::{read_lock, write_lock};
 use super::{Error, Readiness};
 use crate::cluster::{Hosts, NodeName, Pod, Uid};
-use crate::drain::{Advance, DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
+use crate::drain::{Advance, CallError, DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
+use crate::fleetlock::Kind;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{BlockedDrain, DrainReport, DrainView, Holder, LastReport, Part, REPORT_EVERY};
 use crate::metrics::Metrics;
@@ -138,7 +139,8 @@ impl NodeDrain<'_> {
                 Ok(ControlFlow::Break(end)) => return end,
                 Ok(ControlFlow::Continue(rest)) => rest,
                 Err(error) => {
-                    let progress = Progress::failed(error_chain(&error));
+                    let is_refused = error.kind() == Kind::KubernetesRefused;
+                    let progress = Progress::failed(CallError { is_refused, message: error_chain(&error) });
                     if self.is_new(&progress.to_string()) {
                         warn!(node:% = self.node; "node {} {progress}", self.node);
                     }

@@ -172,11 +172,13 @@ fn clip(text: &str) -> String {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireRequest {
     client_params: WireParams,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireParams {
     id: String,
     group: String,
@@ -236,6 +238,8 @@ mod tests {
         check(post("/v1/pre-reboot/x?password=secret"), BODY, 404, "no \"/v1/pre-reboot/x\" here: the path must end with");
         check(good, "", 400, "JSON");
         check(good, "{}", 400, "client_params");
+        check(good, "7", 400, "expected an object");
+        check(good, r#"{"client_params":7}"#, 400, "expected an object");
         check(good, r#"{"client_params":{"id":"x"}}"#, 400, "group");
         check(good, r#"{"client_params":{"id":7,"group":"a"}}"#, 400, "string");
         let group = |group: &str| format!(r#"{{"client_params":{{"id":"{ID}","group":"{group}"}}}}"#);
