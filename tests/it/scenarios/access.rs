@@ -99,6 +99,32 @@ fn an_unknown_caller_is_refused_by_the_head_alone() {
     ask(&format!("GET / HTTP/1.1\r\n{}", basic.replace("Basic", "bASIC ")), "").expect(404, "not_found");
 }
 
+/// A password may also be where none belongs: in the query, in a URL as the target, in a scheme or header that is not read.
+#[test]
+fn a_password_in_the_wrong_place_is_not_repeated() {
+    let cluster = cluster();
+    let volume = volume(&listed("workers", PASSWORD, "groups: ['*']"));
+    for server in [server(&cluster, &volume.file(FILE)), cluster.server(&binary()).env("RUST_LOG", "trace").start()] {
+        let pair = format!("workers:{PASSWORD}");
+        let encoded = BASE64_STANDARD.encode(&pair);
+        let heads = [
+            format!("POST /v1/reboot?password={PASSWORD} HTTP/1.1\r\nfleet-lock-protocol: true"),
+            format!("GET /?{encoded} HTTP/1.1"),
+            format!("POST http://{pair}@host/v1/pre-reboot HTTP/1.1"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization: {pair}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization: Bearer {encoded}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization: Basic {encoded}=\r\nAuthorization: Basic {encoded}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization : Basic {encoded}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nCookie: {PASSWORD}\r\nX-{encoded}"),
+        ];
+        for head in heads {
+            let answer = ask(&server, &head, "{}");
+            assert!(answer.status >= 400 && !answer.value.contains(PASSWORD) && !answer.value.contains(&encoded), "{head}: {answer:?}");
+        }
+        assert_silent(&cluster, &server, &[&pair]);
+    }
+}
+
 #[test]
 fn a_credential_of_one_node_moves_no_other() {
     let (cluster, [one, two]) = cluster_of();
