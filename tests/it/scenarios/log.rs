@@ -107,6 +107,10 @@ fn the_json_lines_of_a_reboot_have_their_fields() {
     assert!(evicted.iter().any(|line| line["message"] == "node n1: pod shop/web is evicted"), "{evicted:#?}");
     let documented = include_str!("../../../docs/settings.md");
     assert!(FIELDS.iter().all(|name| documented.contains(&format!("`{name}`"))), "docs/settings.md has not all fields");
+    let (_, example) = documented.split_once("```json\n").unwrap();
+    let example: Value = serde_json::from_str(example.lines().next().unwrap()).unwrap();
+    let approved = &visible(&server, &json!({"kind": "approved"}))[0];
+    assert!(example.as_object().unwrap().keys().eq(approved.as_object().unwrap().keys()), "the example of docs/settings.md: {approved}");
     for change in ["slot taken", "marked Rebooting, cordoned", "reboot approved", "check-in recorded", "marked Ready, uncordoned"] {
         let found = visible(&server, &json!({"message": format!("node n1: {change}"), "node": "n1"}));
         assert_eq!(found.len(), 1, "{change}: {lines:#?}");
