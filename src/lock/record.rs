@@ -20,7 +20,8 @@ const FORM: u32 = 1;
 const DETAILED_MAX: usize = 160 * 1024;
 
 /// Advice for an annotation that cannot be read.
-const REPAIR: &str = "put it back as it was, or once no node is rebooting: kubectl delete lease reboot-manager, in its namespace";
+const REPAIR: &str = "put it back as it was; \
+    or once no node is rebooting, scale reboot-manager to 0, kubectl delete lease reboot-manager, and scale it back (docs/lock.md)";
 
 /// The annotation cannot be read. Nothing is approved meanwhile, because any node may hold a slot.
 #[derive(Debug, Error)]

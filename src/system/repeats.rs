@@ -11,7 +11,7 @@ use std::time::Instant;
 const EVERY: u32 = 60;
 
 /// Time after which a line that no longer repeats is forgotten, in seconds.
-const FORGET_AFTER: u32 = 10 * 60;
+const FORGET_AFTER: u32 = 2 * 60;
 
 /// Number of different errors of one object.
 const ERRORS_MAX: usize = 32;
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(logged(0..5000, 59), 0);
         assert_eq!(logged(0..5000, 60), 101);
         assert_eq!(logged(5000..6000, 61), 0);
-        assert_eq!(logged(5000..6000, 60 + 10 * 60), 101);
+        assert_eq!(logged(5000..6000, 60 + 2 * 60), 101);
         assert!(repeats.lines.capacity() < 500, "{}", repeats.lines.capacity());
         repeats.due("last", at(3600));
         assert!(repeats.lines.len() == 1 && repeats.lines.capacity() < 10);
