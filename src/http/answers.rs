@@ -175,6 +175,21 @@ mod tests {
     }
 
     #[test]
+    fn three_thousand_waiting_nodes_have_a_line_a_minute_each() {
+        let (answers, begun) = (Answers::default(), clock::now().instant);
+        let logged = |second| {
+            let now = begun + Duration::from_secs(second);
+            let due = |number: &u32| {
+                let node = format!("n{number}");
+                let answered = answered("10.0.0.1", Some(&node));
+                answers.due(&answered, &reply(Kind::SlotsTaken, &format!("since {second}")), now).is_some()
+            };
+            (0..3000).filter(due).count()
+        };
+        assert_eq!([0, 2, 58, 60, 62, 119, 120].map(logged), [3000, 0, 0, 3000, 0, 0, 3000]);
+    }
+
+    #[test]
     fn callers_that_act_for_no_known_node_are_limited_by_address() {
         let (answers, now) = (Answers::default(), clock::now().instant);
         let mut logged = 0;
