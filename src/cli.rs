@@ -1,11 +1,14 @@
 //! The command line as typed: subcommands and flags, and for each flag an environment variable.
 
+use std::error::Error;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::access::VerifySource;
@@ -41,8 +44,8 @@ pub struct Serve {
     #[arg(long, env = "REBOOT_MANAGER_OPS_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081", value_parser = address)]
     pub ops_listen: SocketAddr,
 
-    /// Path below which v1/pre-reboot and v1/steady-state are served
-    #[arg(long, env = "REBOOT_MANAGER_BASE_PATH", value_name = "PATH", default_value = "/")]
+    /// Path with which the path of each request must begin; it must end with v1/pre-reboot or v1/steady-state
+    #[arg(long, env = "REBOOT_MANAGER_BASE_PATH", value_name = "PATH", default_value = "/", value_parser = base_path)]
     pub base_path: String,
 
     /// TLS on the FleetLock port
@@ -67,11 +70,11 @@ pub struct Serve {
     pub tls_key: Option<PathBuf>,
 
     /// Service that nodes call; the certificate of --tls bootstrap is for its ClusterIPs
-    #[arg(long, env = "REBOOT_MANAGER_SERVICE_NAME", value_name = "NAME", default_value = "reboot-manager")]
+    #[arg(long, env = "REBOOT_MANAGER_SERVICE_NAME", value_name = "NAME", default_value = "reboot-manager", value_parser = name)]
     pub service_name: String,
 
     /// Number of nodes that may reboot at once, over all groups; from 1 to 220
-    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = value_parser!(u16).range(1..=220))]
+    #[arg(long, env = "REBOOT_MANAGER_SLOTS", value_name = "NUMBER", default_value_t = 1, value_parser = number::<1, 220>)]
     pub slots: u16,
 
     /// A control-plane node waits while another one is unavailable: holds a slot, is marked Rebooting, is cordoned, or is not Ready
@@ -85,7 +88,7 @@ pub struct Serve {
 
     /// Number of requests held open that wait for a slot, at most half of --max-connections. Beyond this, the node that has
     /// waited for the shortest time is answered at once
-    #[arg(long, env = "REBOOT_MANAGER_MAX_WAITING", value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, env = "REBOOT_MANAGER_MAX_WAITING", value_name = "NUMBER", default_value_t = 100, value_parser = number::<0, 65_535>)]
     pub max_waiting: u16,
 
     /// Time without a request after which a node that was not approved gives its slot back, or `never`
@@ -120,7 +123,7 @@ pub struct Serve {
 
     /// Number of connections to the FleetLock port at once. Beyond this, the address with the most connections
     /// loses the oldest one whose request is incomplete
-    #[arg(long, env = "REBOOT_MANAGER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 512, value_parser = value_parser!(u16).range(2..))]
+    #[arg(long, env = "REBOOT_MANAGER_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 512, value_parser = number::<2, 65_535>)]
     pub max_connections: u16,
 
     /// Time for a request to arrive, including the TLS handshake
@@ -128,11 +131,11 @@ pub struct Serve {
     pub request_timeout: Duration,
 
     /// Maximum size of request line and headers together
-    #[arg(long, env = "REBOOT_MANAGER_MAX_HEAD_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = value_parser!(u32).range(SIZES))]
+    #[arg(long, env = "REBOOT_MANAGER_MAX_HEAD_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = size)]
     pub max_head_bytes: u32,
 
     /// Maximum size of the body of a request
-    #[arg(long, env = "REBOOT_MANAGER_MAX_BODY_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = value_parser!(u32).range(SIZES))]
+    #[arg(long, env = "REBOOT_MANAGER_MAX_BODY_BYTES", value_name = "NUMBER", default_value_t = 8192, value_parser = size)]
     pub max_body_bytes: u32,
 
     /// Kubeconfig to use outside the cluster (default: as kubectl finds it)
@@ -144,7 +147,7 @@ pub struct Serve {
     pub context: Option<String>,
 
     /// Namespace of the Lease that holds the lock (default: the namespace of the pod, else reboot-manager)
-    #[arg(long, env = "REBOOT_MANAGER_NAMESPACE", value_name = "NAME")]
+    #[arg(long, env = "REBOOT_MANAGER_NAMESPACE", value_name = "NAME", value_parser = name)]
     pub namespace: Option<String>,
 
     /// Format of the log
@@ -185,6 +188,11 @@ pub enum LogFormat {
 }
 
 impl Cli {
+    /// Parses the arguments of the process, the first of which is its name, and reads the variables.
+    pub fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments).map_err(|error| explained(error, arguments))
+    }
+
     /// Returns the flags of `serve`, the only subcommand and the default.
     pub fn into_serve(self) -> Serve {
         let Some(Command::Serve(serve)) = self.command else { return self.serve };
@@ -192,40 +200,81 @@ impl Cli {
     }
 }
 
-/// Parses an address with its port.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|error| format!("{error}; give an address and a port, such as [::]:8080, 0.0.0.0:8080 or 127.0.0.1:8080"))
+/// Adds to the error of an invalid value whether a flag or a variable has it, and a right value.
+fn explained(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (Some(argument), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) else { return error };
+    let flag = argument.split(' ').next().unwrap_or_default();
+    let command = Cli::command();
+    let Some(variable) = command.get_arguments().find_map(|arg| variable(arg, flag)) else { return error };
+    let is_typed = arguments.iter().filter_map(|word| word.to_str()).any(|word| word.split('=').next() == Some(flag));
+    let remedy = match (error.source(), error.get(ContextKind::ValidValue)) {
+        (Some(rule), _) => rule.to_string(),
+        (None, Some(ContextValue::Strings(valid))) if !valid.is_empty() => format!("use {}", valid.join(" or ")),
+        (None, _) if value.is_empty() && !is_typed => "it is empty; leave the variable out instead".to_owned(),
+        (None, _) => return error,
+    };
+    let origin = if is_typed { format!("for {flag}") } else { format!("in the variable {variable} (for {flag})") };
+    let message = format!("invalid value '{}' {origin}: {remedy}\n\nFor more information, try '--help'.\n", value.escape_debug());
+    clap::Error::raw(ErrorKind::InvalidValue, message)
+}
+
+/// Returns the variable of `arg`, if its flag is `flag`.
+fn variable(arg: &clap::Arg, flag: &str) -> Option<String> {
+    let is_flag = arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long));
+    is_flag.then(|| arg.get_env()).flatten().map(|name| name.to_string_lossy().into_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_invalid| "use an address and a port such as [::]:8080 or 0.0.0.0:8080")
+}
+
+fn base_path(text: &str) -> Result<String, &'static str> {
+    let is_path = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    if is_path { Ok(text.to_owned()) } else { Err("use a path such as /fleet_lock/") }
+}
+
+fn number<const MIN: u16, const MAX: u16>(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| (MIN..=MAX).contains(number));
+    number.ok_or_else(|| format!("use a number from {MIN} to {MAX}"))
+}
+
+fn size(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|size| SIZES.contains(size));
+    size.ok_or_else(|| format!("use a number of bytes from {} to {}", SIZES.start(), SIZES.end()))
+}
+
+/// Parses the name of a namespace or a Service, which is a DNS label (RFC 1035 or RFC 1123).
+fn name(text: &str) -> Result<String, &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_name = (1..=63).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-') && !text.ends_with('-');
+    if is_name { Ok(text.to_owned()) } else { Err("use up to 63 lower-case letters, digits and dashes, such as reboot-manager") }
 }
 
 /// Parses a duration such as `50s`, `2m` or `1m30s` (jiff's friendly format), at most an hour.
-fn duration(text: &str) -> Result<Duration, String> {
-    let example = "give a duration such as 50s, 2m or 1m30s";
-    let span: SignedDuration = text.parse().map_err(|error| format!("{error}; {example}"))?;
-    let duration = Duration::try_from(span).map_err(|_negative| format!("the duration is negative; {example}"))?;
-    if duration > DURATION_MAX { Err(format!("the duration is longer than an hour; {example}")) } else { Ok(duration) }
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let duration = text.parse().ok().and_then(|span: SignedDuration| Duration::try_from(span).ok());
+    duration.filter(|duration| *duration <= DURATION_MAX).ok_or("use a duration such as 50s, 2m or 1m30s, up to an hour")
+}
+
+fn request_timeout(text: &str) -> Result<Duration, &'static str> {
+    duration(text).ok().filter(|duration| !duration.is_zero()).ok_or("use a duration such as 10s, longer than zero and up to an hour")
 }
 
 /// Parses a duration such as `30m` or `1h30m`, at least a minute and at most a week, or `never`.
-fn limit(text: &str) -> Result<Limit, String> {
-    let example = "give a duration such as 30m or 1h30m, or never";
+fn limit(text: &str) -> Result<Limit, &'static str> {
     if text == "never" {
         return Ok(None);
     }
-    let limit: SignedDuration = text.parse().map_err(|error| format!("{error}; {example}"))?;
-    match limit {
-        limit if limit < LIMIT_MIN => Err(format!("the duration is shorter than a minute; {example}")),
-        limit if limit > LIMIT_MAX => Err(format!("the duration is longer than a week; {example}")),
-        limit => Ok(Some(limit)),
-    }
-}
-
-fn request_timeout(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
-    if duration.is_zero() { Err("the duration must be longer than zero, such as 10s".to_owned()) } else { Ok(duration) }
+    let limit = text.parse().ok().filter(|limit| (LIMIT_MIN..=LIMIT_MAX).contains(limit));
+    limit.map(Some).ok_or("use a duration such as 30m or 1h30m, from a minute to a week, or never")
 }
 
 // The request of every client fits, and memory for all connections is bounded.
-const SIZES: RangeInclusive<i64> = 1024..=65536;
+const SIZES: RangeInclusive<u32> = 1024..=65536;
 
 // The reconciler looks every ten seconds, and a kubelet reports within a minute.
 const LIMIT_MIN: SignedDuration = SignedDuration::from_mins(1);
@@ -238,8 +287,6 @@ const DURATION_MAX: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -264,13 +311,13 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "50", "-1s", "61m", "soon"] {
-            assert!(duration(text).unwrap_err().contains("such as 50s"), "{text}");
+            assert!(duration(text).is_err(), "{text}");
         }
         for (text, limits) in [("never", None), ("1m", Some(1)), ("1h30m", Some(90)), ("168h", Some(7 * 24 * 60))] {
             assert_eq!(limit(text), Ok(limits.map(SignedDuration::from_mins)), "{text}");
         }
         for text in ["", "0s", "59s", "169h", "-5m", "30", "Never"] {
-            assert!(limit(text).unwrap_err().contains("or never"), "{text}");
+            assert!(limit(text).is_err(), "{text}");
         }
         assert_eq!(request_timeout("10s"), Ok(Duration::from_secs(10)));
         assert!(request_timeout("0s").is_err());

@@ -84,7 +84,8 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     }
     let sizes = Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize };
     let limits = ListenerLimits { connections, request: flags.request_timeout, sizes, workers: WORKERS };
-    let routes = Routes { coordinator: Arc::clone(&coordinator), metrics, base: flags.base_path.clone(), auth_file };
+    let routes =
+        Routes { coordinator: Arc::clone(&coordinator), metrics, base: flags.base_path.clone(), auth_file, answers: Arc::default() };
     let listener = routes.listen(flags.listen, limits, tls).with_context(|| format!("cannot listen on {} (--listen)", flags.listen))?;
     ops.fleetlock_listens();
     info!("fleetlock: listening on {}, --slots {}", listener.address(), flags.slots);

@@ -1,12 +1,15 @@
 //! Log of the server: to standard error, one line per event, as text or JSON. No message can end a line early or control a terminal.
+//!
+//! A line may have fields (`node`, `kind`, …), which are members of its JSON object. A text line is a sentence without them.
 
 mod levels;
 
 use std::io::Write;
 
 use env_logger::{Builder, Target};
+use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{LevelFilter, Record};
-use serde_json::json;
+use serde_json::Map;
 
 use crate::cli::LogFormat;
 use crate::system::clock;
@@ -50,10 +53,54 @@ fn as_text(record: &Record<'_>, at: &str) -> String {
 }
 
 fn as_json(record: &Record<'_>, at: &str) -> String {
-    let level = record.level().as_str().to_lowercase();
-    let line = json!({"time": at, "level": level, "target": record.target(), "message": record.args().to_string()}).to_string();
+    let mut line = Line(Map::new());
+    // No visitor of a value fails.
+    let _ = record.key_values().visit(&mut line);
+    // Last, so that no field can replace one of these.
+    line.0.insert("time".to_owned(), at.into());
+    line.0.insert("level".to_owned(), record.level().as_str().to_lowercase().into());
+    line.0.insert("target".to_owned(), record.target().into());
+    line.0.insert("message".to_owned(), record.args().to_string().into());
     // Only strings can hold a character that JSON itself does not escape.
-    escaped(&line, |c| format!("\\u{:04x}", u32::from(c)))
+    escaped(&serde_json::Value::Object(line.0).to_string(), |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+/// Members of a JSON line.
+struct Line(Map<String, serde_json::Value>);
+
+/// A field's value: a number stays a number, any other value becomes text, and an absent one is left out.
+struct Field(Option<serde_json::Value>);
+
+impl<'a> VisitSource<'a> for Line {
+    fn visit_pair(&mut self, key: Key<'a>, value: Value<'a>) -> Result<(), Error> {
+        let mut field = Field(None);
+        value.visit(&mut field)?;
+        if let Some(value) = field.0 {
+            self.0.insert(key.to_string(), value);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> VisitValue<'a> for Field {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.0 = Some(value.to_string().into());
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
+        self.0 = Some(value.into());
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), Error> {
+        self.0 = Some(value.into());
+        Ok(())
+    }
 }
 
 /// Replaces every character that can end a line or control a terminal.
@@ -73,6 +120,9 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
+    use log::kv::ToValue;
+    use serde_json::json;
+
     use super::*;
 
     const AT: &str = "2026-01-01T00:00:00.000Z";
@@ -94,6 +144,29 @@ mod tests {
         for (message, shown) in cases {
             assert_eq!(line(as_text, message), format!("{AT} WARN  {shown}"));
         }
+    }
+
+    #[test]
+    fn a_json_line_has_its_fields_and_no_field_replaces_the_message() {
+        let forged = "n1\",\"level\":\"error\u{2028}\n{";
+        let (code, duration, absent) = (404_u16, 0.25, None::<&str>);
+        let fields = [
+            ("node", forged.to_value()),
+            ("code", code.to_value()),
+            ("duration", duration.to_value()),
+            ("user", absent.to_value()),
+            ("message", "another".to_value()),
+            ("time", "another".to_value()),
+        ];
+        let record = |format: fn(&Record<'_>, &str) -> String| {
+            format(&Record::builder().args(format_args!("why")).level(log::Level::Info).target("t").key_values(&fields).build(), AT)
+        };
+        let json = record(as_json);
+        assert!(!json.contains(is_control), "{json:?}");
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let want = json!({"time": AT, "level": "info", "target": "t", "message": "why", "node": forged, "code": 404, "duration": 0.25});
+        assert_eq!(value, want);
+        assert_eq!(record(as_text), format!("{AT} INFO  why"));
     }
 
     #[test]

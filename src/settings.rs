@@ -29,11 +29,11 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Invalid {
     /// A certificate file without --tls files.
-    #[error("{0} is for --tls files; give that too, or leave it out")]
+    #[error("{0} is set, but it is for --tls files (REBOOT_MANAGER_TLS=files) only; set that too, or leave it out")]
     FileUnused(&'static str),
     /// Only one of the two files.
-    #[error("--tls files needs both --tls-cert and --tls-key; {0} is missing")]
-    FileMissing(&'static str),
+    #[error("--tls files (REBOOT_MANAGER_TLS) needs a certificate and a key; {0} is missing, such as /etc/reboot-manager/{1}")]
+    FileMissing(&'static str, &'static str),
 }
 
 impl Settings {
@@ -75,14 +75,18 @@ fn replica(pod: Option<&str>) -> String {
 fn source(flags: &Serve) -> Result<Source, Invalid> {
     match (flags.tls, &flags.tls_cert, &flags.tls_key) {
         (Tls::Files, Some(certificate), Some(key)) => Ok(Source::Files { certificate: certificate.clone(), key: key.clone() }),
-        (Tls::Files, None, _) => Err(Invalid::FileMissing("--tls-cert")),
-        (Tls::Files, _, None) => Err(Invalid::FileMissing("--tls-key")),
-        (_, Some(_), _) => Err(Invalid::FileUnused("--tls-cert")),
-        (_, _, Some(_)) => Err(Invalid::FileUnused("--tls-key")),
+        (Tls::Files, None, _) => Err(Invalid::FileMissing(CERT, "tls.crt")),
+        (Tls::Files, _, None) => Err(Invalid::FileMissing(KEY, "tls.key")),
+        (_, Some(_), _) => Err(Invalid::FileUnused(CERT)),
+        (_, _, Some(_)) => Err(Invalid::FileUnused(KEY)),
         (Tls::Bootstrap, None, None) => Ok(Source::Bootstrap { service: flags.service_name.clone() }),
         (Tls::Off, None, None) => Ok(Source::Off),
     }
 }
+
+// A flag, and the variable that may have the value instead.
+const CERT: &str = "--tls-cert (REBOOT_MANAGER_TLS_CERT)";
+const KEY: &str = "--tls-key (REBOOT_MANAGER_TLS_KEY)";
 
 #[cfg(test)]
 mod tests {
@@ -100,11 +104,11 @@ mod tests {
             ("--tls bootstrap", Ok(Source::Bootstrap { service: "reboot-manager".to_owned() })),
             ("--tls bootstrap --service-name other", Ok(Source::Bootstrap { service: "other".to_owned() })),
             ("--tls files --tls-cert c --tls-key k", Ok(files)),
-            ("--tls files", Err(Invalid::FileMissing("--tls-cert"))),
-            ("--tls files --tls-key k", Err(Invalid::FileMissing("--tls-cert"))),
-            ("--tls files --tls-cert c", Err(Invalid::FileMissing("--tls-key"))),
-            ("--tls-cert c --tls-key k", Err(Invalid::FileUnused("--tls-cert"))),
-            ("--tls bootstrap --tls-key k", Err(Invalid::FileUnused("--tls-key"))),
+            ("--tls files", Err(Invalid::FileMissing(CERT, "tls.crt"))),
+            ("--tls files --tls-key k", Err(Invalid::FileMissing(CERT, "tls.crt"))),
+            ("--tls files --tls-cert c", Err(Invalid::FileMissing(KEY, "tls.key"))),
+            ("--tls-cert c --tls-key k", Err(Invalid::FileUnused(CERT))),
+            ("--tls bootstrap --tls-key k", Err(Invalid::FileUnused(KEY))),
         ];
         for (words, want) in cases {
             let cli = Cli::try_parse_from(["reboot-manager"].into_iter().chain(words.split_whitespace())).unwrap();

@@ -1,17 +1,14 @@
 //! Condition of the certificate, for the log, the metrics and the text of `/readyz`: an error, or what will become one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::alarm::Alarm;
 use super::renewal::Validity;
 use super::served::Served;
 use crate::metrics::Metrics;
 use crate::system::clock::Now;
-
-/// Minimum time between two log lines about the same error.
-const ERROR_EVERY: Duration = Duration::from_secs(60);
+use crate::system::repeats::Repeats;
 
 /// Minimum time between two log lines about the same warning, which may hold for a year.
 const WARNING_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -32,16 +29,11 @@ pub(super) struct Condition {
 }
 
 /// The reporter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Health {
-    errors: Alarm,
-    warnings: Alarm,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self { errors: Alarm::new(ERROR_EVERY), warnings: Alarm::new(WARNING_EVERY) }
-    }
+    errors: Repeats,
+    /// The warnings that were logged last, and when.
+    warned: Option<(Instant, String)>,
 }
 
 impl Health {
@@ -51,16 +43,17 @@ impl Health {
         metrics.certificate_error(!errors.is_empty());
         let [joined_errors, joined_warnings] = [&errors, &warnings].map(|lines| lines.join("; "));
         if errors.is_empty() {
-            if self.errors.over() {
+            if self.errors.clear() {
                 log::info!("certificate: no error any more");
             }
-        } else if self.errors.due(&joined_errors, now.instant) {
+        } else if self.errors.due(&joined_errors, now.instant).is_some() {
             log::error!("certificate: {joined_errors}");
         }
-        if warnings.is_empty() {
-            self.warnings.over();
-        } else if self.warnings.due(&joined_warnings, now.instant) {
+        let is_fresh =
+            |(at, text): &(Instant, String)| *text == joined_warnings && now.instant.saturating_duration_since(*at) < WARNING_EVERY;
+        if !warnings.is_empty() && !self.warned.as_ref().is_some_and(is_fresh) {
             log::warn!("certificate: {joined_warnings}");
+            self.warned = Some((now.instant, joined_warnings));
         }
         served.set_notes(errors.into_iter().chain(warnings).collect());
     }

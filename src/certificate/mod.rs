@@ -5,7 +5,6 @@
 //!
 //! Specification: RFC 5280 (certificates), RFC 8446 and RFC 5246 (TLS 1.3 and 1.2).
 
-mod alarm;
 mod authority;
 mod bootstrap;
 mod files;

@@ -34,6 +34,7 @@ pub struct CaBundle {
 /// The Secret with the CA, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireObject")]
+#[serde(expecting = "an object")]
 pub struct CaSecret {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -44,6 +45,7 @@ pub struct CaSecret {
 /// The ConfigMap with the certificates of our CAs, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireObject")]
+#[serde(expecting = "an object")]
 pub struct CaMap {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -99,12 +101,14 @@ fn ended(text: &str) -> String {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireObject {
     metadata: WireMetadata,
     data: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireMetadata {
     #[serde(rename = "resourceVersion")]
     version: ResourceVersion,

@@ -11,6 +11,7 @@ use super::{NodeName, Pod, ReadyCondition};
 /// A Node as a place for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
+#[serde(expecting = "an object")]
 pub struct Host {
     /// `metadata.name`.
     pub name: NodeName,

@@ -9,6 +9,7 @@ use super::{LeaseVersion, ResourceVersion, Uid};
 /// A `coordination.k8s.io/v1` Lease.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireLease")]
+#[serde(expecting = "an object")]
 pub struct Lease {
     /// The object and its version.
     pub version: LeaseVersion,
@@ -17,11 +18,13 @@ pub struct Lease {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireLease {
     metadata: WireMetadata,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireMetadata {
     uid: Uid,
     #[serde(rename = "resourceVersion")]

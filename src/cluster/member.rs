@@ -11,6 +11,7 @@ use super::{CordonRecord, MachineId, NodeMeta, NodeName, PackedId, ReadyConditio
 /// A Node of the fleet, decoded from the whole object.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
+#[serde(expecting = "an object")]
 pub struct Member {
     /// `metadata.name`.
     pub name: NodeName,

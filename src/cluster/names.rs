@@ -38,6 +38,7 @@ impl ResourceVersion {
 
 /// The metadata of an object of which only the version is read.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "an object")]
 pub(crate) struct Versioned {
     #[serde(rename = "resourceVersion")]
     pub(crate) version: ResourceVersion,
@@ -54,6 +55,7 @@ pub struct LeaseVersion {
 
 /// A term of a slot. Taking a slot begins a new term, which distinguishes its writes from older ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Term {
     /// UID of the Lease that issued the term.
     pub lease: Uid,

@@ -17,6 +17,7 @@ pub const CONTROL_PLANE: [&str; 2] = ["node-role.kubernetes.io/control-plane", "
 /// A Node, read whole.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireNode")]
+#[serde(expecting = "an object")]
 pub struct Node {
     /// Name, identity and annotations.
     pub meta: NodeMeta,
@@ -95,6 +96,7 @@ pub enum ReadyCondition {
 
 /// The fields of a Node that this program reads.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct WireNode {
     pub(super) metadata: Metadata,
     #[serde(default)]
@@ -104,6 +106,7 @@ pub(super) struct WireNode {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct WireSpec {
     pub(super) unschedulable: Option<bool>,
     #[serde(rename = "podCIDRs")]
@@ -113,6 +116,7 @@ pub(super) struct WireSpec {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[serde(expecting = "an object")]
 pub(super) struct WireStatus {
     #[serde(rename = "nodeInfo")]
     pub(super) info: WireInfo,
@@ -126,6 +130,7 @@ pub(super) struct WireStatus {
 pub(super) struct Conditions(Option<Vec<Condition>>);
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
@@ -152,6 +157,7 @@ impl Conditions {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireAddress {
     #[serde(rename = "type")]
     kind: String,
@@ -160,6 +166,7 @@ struct WireAddress {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 pub(super) struct WireInfo {
     #[serde(rename = "machineID")]
     pub(super) machine_id: String,
@@ -170,6 +177,7 @@ pub(super) struct WireInfo {
 
 /// The labels of a Node that this program reads. Of those of [`CONTROL_PLANE`] presence alone counts; the value is usually empty.
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Labels {
     #[serde(rename = "node-role.kubernetes.io/control-plane")]
     control_plane: Option<IgnoredAny>,

@@ -25,6 +25,7 @@ pub enum NodeEvent {
 
 /// The object of a BOOKMARK event.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Bookmark {
     pub(crate) metadata: Versioned,
 }
@@ -32,6 +33,7 @@ pub struct Bookmark {
 /// The object of an ERROR event: a `Status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
+#[serde(expecting = "an object")]
 pub struct WatchStatus {
     /// HTTP status.
     pub code: u16,

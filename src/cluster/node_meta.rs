@@ -45,6 +45,7 @@ pub enum Before {
 
 /// The record of a cordon: written by the patch that cordons, removed by the patch that restores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct CordonRecord {
     /// The state to restore.
     pub before: Before,
@@ -58,6 +59,7 @@ pub struct CordonRecord {
 
 /// The record of a wait for a slot: written at the first refusal, removed when the node takes a slot or is back in service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Waiting {
     /// Time of the first refusal.
     pub since: Timestamp,
@@ -68,6 +70,7 @@ pub struct Waiting {
 /// Metadata of a Node, with the annotations of this program.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireMeta")]
+#[serde(expecting = "an object")]
 pub struct NodeMeta {
     /// `metadata.name`.
     pub name: NodeName,
@@ -96,6 +99,7 @@ impl NodeMeta {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Metadata {
     pub(super) name: NodeName,
     pub(super) labels: Option<Labels>,
@@ -184,6 +188,7 @@ impl Visitor<'_> for KeyVisitor {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireMeta {
     metadata: Metadata,
 }

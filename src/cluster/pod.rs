@@ -15,6 +15,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// A Pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WirePod")]
+#[serde(expecting = "an object")]
 pub struct Pod {
     /// Namespace and name.
     pub key: PodKey,
@@ -46,6 +47,7 @@ pub struct Pod {
 /// An owner of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 pub struct Owner {
     /// `controller`: true for the one owner that looks after the pod.
     pub controller: Option<bool>,
@@ -61,6 +63,7 @@ pub struct Owner {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WirePod {
     metadata: WireMetadata,
     #[serde(default)]
@@ -71,6 +74,7 @@ struct WirePod {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 struct WireMetadata {
     name: String,
     namespace: String,
@@ -86,18 +90,21 @@ struct WireMetadata {
 
 /// The fields that one client has written. All but `f:nodeName` are skipped while they are read: they are half of what a pod weighs.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireManager {
     #[serde(rename = "fieldsV1")]
     fields: Option<WireFields>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireFields {
     #[serde(rename = "f:spec")]
     spec: Option<WireSpecFields>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireSpecFields {
     #[serde(rename = "f:nodeName")]
     node_name: Option<IgnoredAny>,
@@ -105,6 +112,7 @@ struct WireSpecFields {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 struct WireSpec {
     service_account_name: String,
     tolerations: Option<Vec<Toleration>>,
@@ -112,6 +120,7 @@ struct WireSpec {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[serde(expecting = "an object")]
 struct WireStatus {
     phase: String,
 }

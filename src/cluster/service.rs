@@ -7,12 +7,14 @@ use serde::Deserialize;
 /// A v1 Service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireService")]
+#[serde(expecting = "an object")]
 pub struct Service {
     /// `spec.clusterIPs`, of both families; none when the Service is headless or has none yet.
     pub addresses: Vec<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireService {
     #[serde(default)]
     spec: WireSpec,
@@ -20,6 +22,7 @@ struct WireService {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[serde(expecting = "an object")]
 struct WireSpec {
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<String>,

@@ -57,6 +57,7 @@ impl Pair {
 /// A Secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WireObject")]
+#[serde(expecting = "an object")]
 pub struct TlsSecret {
     /// The version that was read.
     pub version: ResourceVersion,
@@ -65,6 +66,7 @@ pub struct TlsSecret {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireObject {
     metadata: Versioned,
     data: Option<BTreeMap<String, String>>,

@@ -17,6 +17,7 @@ pub(super) struct Taint {
 /// An entry of a Pod's `spec.tolerations`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
+#[serde(expecting = "an object")]
 pub struct Toleration {
     effect: String,
     key: String,

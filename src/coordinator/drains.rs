@@ -52,12 +52,12 @@ impl Drains {
         if !state.stopped && !state.is_running(&caller.uid, drain.term) {
             match drain.plan.left() {
                 0 => {}
-                left => info!("node {}: draining, {left} pods to evict", caller.node),
+                left => info!(node:% = caller.node; "node {}: draining, {left} pods to evict", caller.node),
             }
             let progress = Progress::of(&drain.plan, &Schedule::default(), clock::now().clock);
             state.running.insert(caller.uid.clone(), Running { term: drain.term, progress });
             if let Err(error) = start() {
-                warn!("node {}: cannot start a thread for the drain, will retry with the next request: {error}", caller.node);
+                warn!(node:% = caller.node; "node {}: cannot start a thread for the drain, will retry with the next request: {error}", caller.node);
                 state.running.remove(&caller.uid);
             }
             self.state.wake();

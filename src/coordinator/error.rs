@@ -21,15 +21,19 @@ pub(super) enum Error {
     Lock(#[from] Unreadable),
 }
 
+impl Error {
+    /// Returns the kind of the answer.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Api(ApiError::Refused { .. } | ApiError::NotFound { .. }) | Self::Lock(_) => Kind::KubernetesRefused,
+            Self::Api(_) => Kind::KubernetesUnavailable,
+            Self::Contended => Kind::Contended,
+        }
+    }
+}
+
 impl From<Error> for Reply {
     fn from(error: Error) -> Self {
-        let kind = match &error {
-            Error::Api(ApiError::Refused { .. } | ApiError::NotFound { .. }) | Error::Lock(_) => Kind::KubernetesRefused,
-            Error::Api(_) => Kind::KubernetesUnavailable,
-            Error::Contended => Kind::Contended,
-        };
-        let message = error_chain(&error);
-        log::warn!("{}: {message}", kind.name());
-        Self::refusal(kind, message)
+        Self::refusal(error.kind(), error_chain(&error))
     }
 }

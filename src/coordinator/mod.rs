@@ -21,11 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Origin, VerifySource};
+use crate::cluster::HexId;
 use crate::fleetlock::{Endpoint, Reply, Request};
 use crate::kube::Kube;
 use crate::metrics::Metrics;
 use crate::reboot::Rules;
 use crate::system::guarded::Guarded;
+use crate::system::repeats::Repeats;
 use crate::system::threads;
 
 use error::Error;
@@ -41,6 +43,9 @@ use request::Requests;
 
 /// Sends the answer to the client. If a responder is dropped without an answer, which is a bug, tiny_http sends 500.
 pub type Responder = Box<dyn FnOnce(Reply) + Send>;
+
+/// Number of different warnings about requests that are logged in a minute: of failed writes, and with `--verify-source=log`.
+const WARNINGS_MAX: usize = 1000;
 
 /// Settings of the coordinator.
 #[derive(Debug, Clone)]
@@ -86,6 +91,7 @@ impl Coordinator {
             stop: Arc::clone(&stop),
             ours: rules.ours.clone(),
             slots: rules.capacity.slots,
+            repeats: Guarded::new(Repeats::new(WARNINGS_MAX)),
         });
         let held = Arc::new(HeldRequests::new(slot_waits));
         let drainer = Drainer {
@@ -119,6 +125,7 @@ impl Coordinator {
             times,
             kept: Guarded::default(),
             other_slots: Guarded::default(),
+            repeats: Guarded::default(),
         };
         let (answering, serving) = (Arc::clone(&requests), Arc::clone(&requests));
         threads::start("watch", move || node_watch.run())?;
@@ -134,6 +141,11 @@ impl Coordinator {
             Endpoint::PreReboot => self.requests.pre_reboot(request, origin, presence, responder),
             Endpoint::SteadyState => responder(self.requests.steady_state(request, origin)),
         }
+    }
+
+    /// Returns the name of the node with this id, for the log, from the view of the fleet alone.
+    pub fn node_name(&self, id: HexId) -> Option<String> {
+        self.requests.node_cache.find_cached(id).map(|node| node.0)
     }
 
     /// Answers every held request with 404 `shutting_down` and ends the drains after their current call.

@@ -14,6 +14,7 @@ use crate::kube::Kube;
 use crate::reboot::FleetFacts;
 use crate::system::clock;
 use crate::system::guarded::Guarded;
+use crate::system::repeats::Repeats;
 
 /// Maximum time for the watch to deliver a write. Usually a few milliseconds suffice, and a list costs far more than this wait.
 const DELIVERY_MAX: Duration = Duration::from_secs(1);
@@ -57,6 +58,7 @@ struct State {
     /// Duration of that list.
     list_took: Duration,
     waiters: usize,
+    repeats: Repeats,
 }
 
 /// Reason why an event was not applied.
@@ -151,7 +153,7 @@ impl NodeCache {
             return Some(FleetFacts::of(&state.fleet));
         }
         if state.watched {
-            warn!("the watch of nodes did not deliver a write of node {} in time; listing all nodes", own.name);
+            warn!(node:% = own.name; "the watch of nodes did not deliver a write of node {} in time; listing all nodes", own.name);
             state.invalidate();
             self.state.wake();
         }
@@ -272,11 +274,12 @@ impl NodeCache {
         let (all, version) = kube.nodes(Fleet::default, Fleet::add)?;
         let mut fleet = all.into_inner().finish(&version);
         let invalid = fleet.without_machine_id();
-        if !invalid.is_empty() {
-            warn!("the machine-id of these nodes is empty or invalid, so their requests are refused: {}", join_names(&invalid));
-        }
         debug!("listed all nodes: {}", fleet.members().len());
         let mut state = self.state.lock();
+        let names = join_names(&invalid);
+        if !invalid.is_empty() && state.repeats.due(&names, at).is_some() {
+            warn!("the machine-id of these nodes is empty or invalid, so their requests are refused: {names}");
+        }
         if state.watched && !fleet.continue_watch_of(&state.fleet) {
             state.invalidate();
         }
@@ -316,8 +319,10 @@ impl State {
         let known = self.fleet.member(&member.name);
         match (known.map(|known| known.machine_id), member.machine_id) {
             (Some(before), now) if before == now => {}
-            (_, Some(_)) => info!("node {} is new, or has another machine-id", member.name),
-            (_, None) => warn!("the machine-id of node {} is empty or invalid, so its requests are refused", member.name),
+            (_, Some(_)) => info!(node:% = member.name; "node {} is new, or has another machine-id", member.name),
+            (_, None) => {
+                warn!(node:% = member.name; "the machine-id of node {} is empty or invalid, so its requests are refused", member.name)
+            }
         }
     }
 }

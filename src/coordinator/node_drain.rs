@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 
 use super::drains::Drains;
 use super::error::error_chain;
@@ -13,12 +13,14 @@ use super::held::HeldRequests;
 use super::perform::{read_lock, write_lock};
 use super::{Error, Readiness};
 use crate::cluster::{Hosts, NodeName, Pod, Uid};
-use crate::drain::{Advance, DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
+use crate::drain::{Advance, CallError, DrainPlan, Eviction, EvictionError, Ours, Progress, Schedule, Standstill, classify};
+use crate::fleetlock::Kind;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{BlockedDrain, DrainReport, DrainView, Holder, LastReport, Part, REPORT_EVERY};
 use crate::metrics::Metrics;
 use crate::reboot::{Caller, Drain, Lock};
 use crate::system::guarded::Guarded;
+use crate::system::repeats::Repeats;
 use crate::system::{backoff, clock, threads};
 
 /// Maximum time between two lists of the pods of a draining node that is not in a standstill.
@@ -39,6 +41,9 @@ const NODE_EVERY: Duration = Duration::from_secs(10);
 /// Maximum number of pods that came back in the log of one drain. A controller whose pods fail on the cordoned node creates new ones
 /// without end.
 const CAME_BACK_LOGGED_MAX: usize = 20;
+
+/// Number of different errors and refusals of one drain that are logged in a minute.
+const REFUSALS_LOGGED_MAX: usize = 100;
 
 /// Number of evictions in flight. With one at a time, the delays of the API server add up.
 const EVICTIONS_AT_ONCE: usize = 4;
@@ -77,6 +82,7 @@ struct NodeDrain<'a> {
     /// The last report of another replica.
     last_report: LastReport,
     has_begun: bool,
+    repeats: Guarded<Repeats>,
 }
 
 /// Result of a drain.
@@ -111,6 +117,7 @@ impl Drainer {
             view,
             last_report: LastReport::default(),
             has_begun: false,
+            repeats: Guarded::new(Repeats::new(REFUSALS_LOGGED_MAX)),
         }
         .run()
     }
@@ -132,8 +139,11 @@ impl NodeDrain<'_> {
                 Ok(ControlFlow::Break(end)) => return end,
                 Ok(ControlFlow::Continue(rest)) => rest,
                 Err(error) => {
-                    let progress = Progress::failed(error_chain(&error));
-                    warn!("node {} {progress}", self.node);
+                    let is_refused = error.kind() == Kind::KubernetesRefused;
+                    let progress = Progress::failed(CallError { is_refused, message: error_chain(&error) });
+                    if self.is_new(&progress.to_string()) {
+                        warn!(node:% = self.node; "node {} {progress}", self.node);
+                    }
                     self.view.blocked = Some(progress.to_string());
                     self.record(progress);
                     self.report_now();
@@ -182,7 +192,7 @@ impl NodeDrain<'_> {
         let plan = self.plan()?;
         self.log_came_back(&plan);
         if plan.is_empty() {
-            info!("node {}: no pod is left to evict", self.node);
+            info!(node:% = self.node; "node {}: no pod is left to evict", self.node);
             return Ok(ControlFlow::Break(End::DecideAgain));
         }
         self.schedule.lock().forget_gone(&plan);
@@ -222,7 +232,7 @@ impl NodeDrain<'_> {
             Part::Lead => {
                 let Some(report) = DrainReport::next(holder, replica, &self.view, now) else { return Ok(()) };
                 if holder.drain.as_ref().is_none_or(|before| before.replica != *replica) {
-                    info!("node {}: this replica continues the drain", self.node);
+                    info!(node:% = self.node; "node {}: this replica continues the drain", self.node);
                 }
                 lock.state.report(self.uid, report, self.view.held)
             }
@@ -303,18 +313,24 @@ impl NodeDrain<'_> {
         for pod in plan.came_back() {
             if self.logged.len() < CAME_BACK_LOGGED_MAX && self.logged.insert(pod.uid.clone()) {
                 let why = if pod.tolerates_cordon { "tolerates the cordon" } else { "was bound without the scheduler" };
-                info!("node {}: pod {} is not evicted: it was created after the slot was taken, and {why}", self.node, pod.key);
+                info!(node:% = self.node, namespace = pod.key.namespace, pod = pod.key.name; "node {}: pod {} is not evicted: it was created after the slot was taken, and {why}", self.node, pod.key);
             }
         }
     }
 
     fn log(&self, pod: &Pod, eviction: &Eviction) {
         let (node, pod) = (self.node, &pod.key);
-        match eviction {
-            Eviction::Evicted => info!("node {node}: pod {pod} {eviction}"),
-            Eviction::Refused { .. } => warn!("node {node}: pod {pod} {eviction}"),
-            other => log::debug!("node {node}: pod {pod}: {other:?}"),
-        }
+        let level = match eviction {
+            Eviction::Evicted => Level::Info,
+            Eviction::Refused { .. } if self.is_new(&format!("{pod} {eviction}")) => Level::Warn,
+            _ => Level::Debug,
+        };
+        log!(level, node:% = node, namespace = pod.namespace, pod = pod.name; "node {node}: pod {pod} {eviction}");
+    }
+
+    /// Reports whether this drain has not logged `line` in the last minute.
+    fn is_new(&self, line: &str) -> bool {
+        self.repeats.lock().due(line, clock::now().instant).is_some()
     }
 }
 

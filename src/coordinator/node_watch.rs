@@ -17,6 +17,7 @@ use crate::fleetlock::WatchError;
 use crate::kube::{ApiError, Kube};
 use crate::metrics::{Metrics, WatchEnd};
 use crate::system::backoff::{Backoff, jitter};
+use crate::system::repeats::Repeats;
 use crate::system::{clock, threads};
 
 /// Pauses after temporary failures.
@@ -80,14 +81,17 @@ pub(super) struct NodeWatch {
 impl NodeWatch {
     /// Runs until the process stops.
     pub(super) fn run(&self) {
-        let (mut failures, mut times) = (0, Times::default());
+        let (mut failures, mut times, mut repeats) = (0, Times::default(), Repeats::default());
         loop {
             let begun = clock::now().instant;
             let end = self.follow_once(&mut times);
             self.node_cache.end();
             self.metrics.watch_ended(reason(&end));
             failures = if clock::now().instant.saturating_duration_since(begun) > LASTED { 1 } else { failures + 1 };
-            warn!("cannot watch nodes, listing instead and retrying: {}", error_chain(&end));
+            let error = error_chain(&end);
+            if repeats.due(&error, clock::now().instant).is_some() {
+                warn!("cannot watch nodes, listing instead and retrying: {error}");
+            }
             let backoff = if matches!(end, End::Watch(ApiError::Refused { .. })) { BACKOFF_REFUSED } else { BACKOFF };
             if *self.stop.wait(backoff.pause(failures, jitter()), |stop| *stop) {
                 return;

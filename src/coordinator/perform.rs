@@ -15,6 +15,8 @@ use crate::fleetlock::answers_to;
 use crate::kube::{ApiError, Kube};
 use crate::lock::{LeasePatch, LockState, patch, read};
 use crate::reboot::{Caller, Change, Fact, HeldTerm, Lock, Now, Observed, Outcome, Question, Step, Wait};
+use crate::system::guarded::Guarded;
+use crate::system::repeats::Repeats;
 use crate::system::{backoff, clock};
 
 /// Maximum number of steps of a request. The longest sequence without a conflict has thirteen.
@@ -54,6 +56,8 @@ pub(super) struct Performer {
     pub(super) ours: Ours,
     /// `--slots`, which each write of the lock shows to the other replicas.
     pub(super) slots: usize,
+    /// Warnings about requests that were logged lately.
+    pub(super) repeats: Guarded<Repeats>,
 }
 
 impl Performer {
@@ -133,7 +137,8 @@ impl Performer {
         };
         match result {
             Ok(fact) => {
-                log!(if change.is_routine() { Level::Debug } else { Level::Info }, "node {}: {}", caller.node, change.purpose());
+                let level = if change.is_routine() { Level::Debug } else { Level::Info };
+                log!(level, node:% = caller.node; "node {}: {}", caller.node, change.purpose());
                 observed.record(fact, now.instant);
                 if let Some(lock) = &observed.lock {
                     self.drains.end_stale(&lock.value.state);
@@ -141,7 +146,7 @@ impl Performer {
                 return Ok(());
             }
             Err(error @ ApiError::NotFound { .. }) if matches!(change, Change::Lock { basis: None, .. }) => return Err(error.into()),
-            Err(error) => self.allow_retry(error, unknown_outcomes)?,
+            Err(error) => self.allow_retry(caller, error, unknown_outcomes)?,
         }
         // The other writer may not have finished.
         drop(self.stop.wait(AFTER_CONFLICT.mul_f64(backoff::jitter()), |stop| *stop));
@@ -161,13 +166,16 @@ impl Performer {
     }
 
     /// Returns `Ok` if the request may read again and continue after this failed write, else the error.
-    fn allow_retry(&self, error: ApiError, unknown_outcomes: &mut u32) -> Result<(), Error> {
+    fn allow_retry(&self, caller: &Caller, error: ApiError, unknown_outcomes: &mut u32) -> Result<(), Error> {
         match error {
             ApiError::Conflict { .. } | ApiError::NotFound { .. } => Ok(()),
             ApiError::Refused { .. } => Err(error.into()),
             _ if *unknown_outcomes < UNKNOWN_OUTCOMES_MAX => {
                 *unknown_outcomes += 1;
-                warn!("{}; reading again", error_chain(&error));
+                let message = error_chain(&error);
+                if self.repeats.lock().due(&message, clock::now().instant).is_some() {
+                    warn!(node:% = caller.node; "{message}; reading again");
+                }
                 Ok(())
             }
             _ => Err(error.into()),

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::reboot::reconcile::{self, Step};
 use crate::reboot::{Caller, Lock, Now, Observed};
 use crate::system::guarded::Guarded;
+use crate::system::repeats::Repeats;
 use crate::system::{backoff, clock, threads};
 
 /// Time between two checks of the holders, which read the Lease and one Node for each holder.
@@ -39,6 +40,7 @@ pub(super) struct Reconciler {
     pub(super) kept: Guarded<HashMap<Uid, KeepReason>>,
     /// Another replica's `--slots`, if it differs and was logged.
     pub(super) other_slots: Guarded<Option<usize>>,
+    pub(super) repeats: Guarded<Repeats>,
 }
 
 impl Reconciler {
@@ -48,7 +50,10 @@ impl Reconciler {
         for round in 0u32.. {
             readiness.check_rights(kube);
             if let Err(error) = threads::on_fresh_stack(|| self.round(round)) {
-                warn!("reconcile failed, will retry: {}", error_chain(&error));
+                let message = format!("reconcile failed, will retry: {}", error_chain(&error));
+                if self.is_new(&message) {
+                    warn!("{message}");
+                }
             }
             if *stop.wait(HOLDERS_EVERY.mul_f64(0.8 + 0.4 * backoff::jitter()), |stop| *stop) {
                 return;
@@ -117,7 +122,7 @@ impl Reconciler {
         }
         let level = if why == KeepReason::ApprovedForLong { Level::Warn } else { Level::Info };
         let state = holder.state(&self.times, why == KeepReason::RebootedNotReady);
-        log!(level, "node {} keeps its slot: it {why} ({state})", holder.node);
+        log!(level, node:% = holder.node, group:% = holder.group; "node {} keeps its slot: it {why} ({state})", holder.node);
     }
 
     fn orphans(&self, lock: &LockState) -> Result<(), Error> {
@@ -132,7 +137,7 @@ impl Reconciler {
         for member in facts.members.into_iter().filter(Member::has_our_annotations) {
             let (name, uid) = (&member.name, Uid(member.uid.to_string()));
             if member.record.is_none() {
-                info!("node {name} is marked Rebooting by hand or by another manager; it counts as unavailable");
+                info!(node:% = name; "node {name} is marked Rebooting by hand or by another manager; it counts as unavailable");
                 continue;
             }
             _ = self.node(name, &uid, |observed, now| reconcile::orphan(name, &uid, observed, now.clock));
@@ -143,9 +148,17 @@ impl Reconciler {
     /// Performs `next`, and logs an error. Returns the reason if a slot is kept.
     fn node(&self, node: &NodeName, uid: &Uid, next: impl Fn(&Observed, Now) -> Step) -> Option<KeepReason> {
         self.steps(node, uid, next).unwrap_or_else(|error| {
-            warn!("cannot reconcile node {node}: {}", error_chain(&error));
+            let message = format!("cannot reconcile node {node}: {}", error_chain(&error));
+            if self.is_new(&message) {
+                warn!(node:% = node; "{message}");
+            }
             None
         })
+    }
+
+    /// Reports whether `line` has not been logged in the last minute.
+    fn is_new(&self, line: &str) -> bool {
+        self.repeats.lock().due(line, clock::now().instant).is_some()
     }
 
     /// Performs `next` until nothing is left to do. Returns the reason if a slot is kept.

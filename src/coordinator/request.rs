@@ -132,7 +132,7 @@ impl Requests {
             };
             let caller = Caller { node: node.name.clone(), uid: node.uid.clone(), id, group: request.group.clone(), arrived };
             let mut observed = Observed::new(caller.uid.clone(), None);
-            let decision = match authorize::refusal(&self.kube, self.verify_source, &caller, origin, &mut observed)? {
+            let decision = match authorize::refusal(self, &caller, origin, &mut observed)? {
                 Some(refused) => Decision::Answer(refused),
                 None => decide(&caller, &mut observed)?,
             };

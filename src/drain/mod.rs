@@ -13,6 +13,6 @@ mod standstill;
 pub use advance::Advance;
 pub use eviction::{Eviction, EvictionError, classify};
 pub use plan::{DrainPlan, Ours, Skipped};
-pub use progress::{Deadline, Progress, Refused, Terminating, Waiting, came_back_clause};
+pub use progress::{CallError, Deadline, Progress, Refused, Terminating, Waiting, came_back_clause};
 pub use schedule::Schedule;
 pub use standstill::Standstill;

@@ -35,8 +35,8 @@ pub struct Progress {
     pub came_back: Vec<PodKey>,
     /// Reason for which the drain is blocked at the replica that evicts, if this one does not, and since when.
     pub elsewhere: Option<(Timestamp, String)>,
-    /// The error, if Kubernetes could not be read.
-    pub error: Option<String>,
+    /// The error, if a call of the drain to Kubernetes failed.
+    pub error: Option<CallError>,
 }
 
 /// A pod whose eviction is refused.
@@ -57,6 +57,15 @@ pub struct Waiting {
     pub pod: PodKey,
     /// The pod that owns it, on the same node.
     pub owner: PodKey,
+}
+
+/// Failure of a call to Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallError {
+    /// Kubernetes refuses the call, so that an administrator must act. Otherwise it cannot be reached, or fails.
+    pub is_refused: bool,
+    /// The error, for people.
+    pub message: String,
 }
 
 /// A terminating pod.
@@ -100,8 +109,8 @@ impl Progress {
         }
     }
 
-    /// Returns the progress of a drain that could not read from Kubernetes.
-    pub fn failed(error: String) -> Self {
+    /// Returns the progress of a drain of which a call to Kubernetes failed.
+    pub fn failed(error: CallError) -> Self {
         Self { error: Some(error), ..Self::default() }
     }
 
@@ -148,7 +157,7 @@ impl Deadline {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(error) = &self.error {
-            return write!(f, "cannot be drained now: {error}");
+            return write!(f, "cannot be drained now: {}", error.message);
         }
         if let Some((since, blocked)) = &self.elsewhere {
             return write!(f, "{blocked} (blocked since {since:.0})");
@@ -252,7 +261,7 @@ mod tests {
         check(&Progress { blocked: blocked.clone(), ..terminating() }, both, true);
         let came_back = Progress { blocked, came_back: vec![key("b")], ..terminating() };
         check(&came_back, &format!("{both}; 1 pod came back and is kept: shop/b"), true);
-        check(&Progress::failed("timeout".to_owned()), "cannot be drained now: timeout", true);
+        check(&Progress::failed(CallError { is_refused: false, message: "timeout".to_owned() }), "cannot be drained now: timeout", true);
     }
 
     #[test]

@@ -46,27 +46,31 @@ pub struct Request {
 pub struct Head<'a> {
     /// `POST`, upper case.
     pub method: &'a str,
-    /// Path and query of the request line, unchanged.
+    /// Path and query of the request line.
     pub target: &'a str,
     /// Value of the header `fleet-lock-protocol`, which may appear once.
     pub protocol: Option<&'a str>,
 }
 
-/// Returns the endpoint that `target` names below `base` (a path such as `/` or `/fleet/`). Repeated slashes count as one, the
-/// query is ignored.
+/// Returns the endpoint that the last two segments of `target` name, below `base` (a path such as `/` or `/fleet/`). Repeated slashes
+/// count as one, the query is ignored.
 pub fn endpoint(target: &str, base: &str) -> Option<Endpoint> {
-    let path = target.split(['?', '#']).next().unwrap_or_default();
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let mut segments = path(target).split('/').filter(|segment| !segment.is_empty());
     for wanted in base.split('/').filter(|segment| !segment.is_empty()) {
         if segments.next() != Some(wanted) {
             return None;
         }
     }
-    match (segments.next(), segments.next(), segments.next()) {
-        (Some("v1"), Some("pre-reboot"), None) => Some(Endpoint::PreReboot),
-        (Some("v1"), Some("steady-state"), None) => Some(Endpoint::SteadyState),
+    // Before them there may be any path, as in the `base_url` that Zincati's documentation shows.
+    match (segments.next_back(), segments.next_back()) {
+        (Some("pre-reboot"), Some("v1")) => Some(Endpoint::PreReboot),
+        (Some("steady-state"), Some("v1")) => Some(Endpoint::SteadyState),
         _ => None,
     }
+}
+
+fn path(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// Checks the head of a request.
@@ -121,8 +125,10 @@ fn bad<T>(message: impl Into<String>) -> ControlFlow<Refusal, T> {
 
 fn not_found(target: &str, base: &str) -> Refusal {
     let base = base.trim_matches('/');
-    let base = if base.is_empty() { String::new() } else { format!("/{base}") };
-    Refusal::new(Kind::NotFound, format!("there is no {:?} here, only {base}/v1/pre-reboot and {base}/v1/steady-state", clip(target)))
+    let begin = if base.is_empty() { String::new() } else { format!("begin with /{base}/ (--base-path) and ") };
+    // The query may hold a secret.
+    let path = clip(path(target));
+    Refusal::new(Kind::NotFound, format!("there is no {path:?} here: the path must {begin}end with /v1/pre-reboot or /v1/steady-state"))
 }
 
 fn not_allowed(method: &str) -> Refusal {
@@ -166,11 +172,13 @@ fn clip(text: &str) -> String {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireRequest {
     client_params: WireParams,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct WireParams {
     id: String,
     group: String,
@@ -227,9 +235,11 @@ mod tests {
         check(Head { protocol: None, ..good }, BODY, 400, "missing");
         check(Head { protocol: Some("yes"), ..good }, BODY, 400, "\"yes\"");
         check(post("/v2/pre-reboot"), BODY, 404, "/v1/pre-reboot");
-        check(post("/v1/pre-reboot/x"), BODY, 404, "only");
+        check(post("/v1/pre-reboot/x?password=secret"), BODY, 404, "no \"/v1/pre-reboot/x\" here: the path must end with");
         check(good, "", 400, "JSON");
         check(good, "{}", 400, "client_params");
+        check(good, "7", 400, "expected an object");
+        check(good, r#"{"client_params":7}"#, 400, "expected an object");
         check(good, r#"{"client_params":{"id":"x"}}"#, 400, "group");
         check(good, r#"{"client_params":{"id":7,"group":"a"}}"#, 400, "string");
         let group = |group: &str| format!(r#"{{"client_params":{{"id":"{ID}","group":"{group}"}}}}"#);
@@ -266,7 +276,18 @@ mod tests {
             ("/fleet/v1/pre-reboot", "/fleet/", Some(PreReboot)),
             ("/a//b/v1/pre-reboot", "a/b", Some(PreReboot)),
             ("/v1/pre-reboot", "/fleet", None),
-            ("/fleet/v1/pre-reboot", "/", None),
+            ("/other/v1/pre-reboot", "/fleet", None),
+            ("/fleet/v1/pre-reboot", "/fleet/v1", None),
+            ("/fleet/v1/v1/pre-reboot", "/fleet/v1", Some(PreReboot)),
+            ("/fleet/a/v1/pre-reboot", "/fleet", Some(PreReboot)),
+            ("/fleet/v1/pre-reboot", "/", Some(PreReboot)),
+            ("//fleet_lock//v1/steady-state", "/", Some(SteadyState)),
+            ("/v1/steady-state/v1/pre-reboot", "/", Some(PreReboot)),
+            ("/v1/pre-reboot/v1", "/", None),
+            ("/pre-reboot", "/", None),
+            ("/xv1/pre-reboot", "/", None),
+            ("/x?/v1/pre-reboot", "/", None),
+            ("/v1/%70re-reboot", "/", None),
             ("/V1/pre-reboot", "/", None),
             ("/", "/", None),
             ("", "/", None),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::answers::Answered;
 use super::connections::Connection;
 use super::handoff::{Client, printed, response};
 use super::head::{Progress, Reader, Received, Sizes, TLS_HANDSHAKE};
@@ -48,13 +49,13 @@ pub(super) fn serve(port: &Port, connection: &Connection, peer: SocketAddr, acce
     let _ = connection.stream.set_nodelay(true);
     // Without keep-alive probes, a client whose machine is gone would be held for as long as a request may wait.
     if let Err(error) = keep_alive(&connection.stream) {
-        log::debug!("no keep-alive for the connection of {peer}: {error}");
+        log::debug!(remote:% = peer; "no keep-alive for the connection of {peer}: {error}");
     }
     if let Err(error) = served.answer() {
         if is_timeout(&error) {
             port.metrics.connection_lost(Loss::TimedOut);
         }
-        log::debug!("the connection of {peer} ended: {error}");
+        log::debug!(remote:% = peer; "the connection of {peer} ended: {error}");
     }
     connection.end_answer();
     served.linger();
@@ -155,16 +156,20 @@ impl Served<'_> {
             Ok(()) => return delivered,
         };
         match status_and_kind(&answer) {
-            Some(name) => log::warn!("the answer {name} {missed}"),
-            None => log::debug!("an answer {missed}"),
+            Some(name) if self.port.answers.is_loss_due(&name, self.peer, clock::now().instant) => {
+                log::warn!(remote:% = self.peer; "the answer {name} {missed}");
+            }
+            _ => log::debug!(remote:% = self.peer; "an answer {missed}"),
         }
         delivered
     }
 
     /// Returns the answer to bytes that are not a request.
     fn refuse(&self, refusal: Refusal, begun: Instant) -> Vec<u8> {
-        let reply = Reply::from(refusal);
-        self.port.metrics.request(None, &reply, begun.elapsed());
+        let (reply, now) = (Reply::from(refusal), clock::now().instant);
+        let duration = now.saturating_duration_since(begun);
+        self.port.metrics.request(None, &reply, duration);
+        self.port.answers.log(&Answered::unread(self.peer, duration), &reply, now);
         printed(response(reply.kind().status(), "application/json", reply.json()), false)
     }
 

@@ -162,7 +162,7 @@ fn wait_for_answer(stream: &UnixStream, client: &Client, socket: &TcpStream) -> 
         }
         if !watched[1].revents().is_empty() {
             client.presence.hang_up();
-            log::debug!("the client {} has hung up", client.peer);
+            log::debug!(remote:% = client.peer; "the client {} has hung up", client.peer);
         }
         if !watched[0].revents().is_empty() {
             return Ok(());

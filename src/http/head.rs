@@ -4,10 +4,15 @@
 //! lines, bare CR or LF, two lengths, a length beside a transfer coding, chunk extensions and trailers. The request that is
 //! passed on is written from the parsed values.
 
+use std::borrow::Cow;
+
 use crate::fleetlock::{Kind, Refusal};
 
 // Browsers send about 20 headers.
 const HEADERS_MAX: usize = 100;
+
+// A client may send one after the body of an earlier request (RFC 9112, section 2.2).
+const EMPTY_LINES_MAX: usize = 4;
 
 // Eight digits suffice for any limit of the body, and cannot overflow.
 const CHUNK_DIGITS_MAX: usize = 8;
@@ -58,6 +63,8 @@ pub struct Reader {
     sizes: Sizes,
     head: Vec<u8>,
     line_start: usize,
+    /// Empty lines before the request line, which are skipped.
+    empty_lines: usize,
     request: Option<Received>,
     body: Body,
 }
@@ -86,7 +93,7 @@ impl Default for Sizes {
 impl Reader {
     /// Creates a reader for one request.
     pub fn new(sizes: Sizes) -> Self {
-        Self { sizes, head: Vec::new(), line_start: 0, request: None, body: Body::End }
+        Self { sizes, head: Vec::new(), line_start: 0, empty_lines: 0, request: None, body: Body::End }
     }
 
     /// Parses the next bytes. After a refusal no more bytes may be pushed.
@@ -110,7 +117,7 @@ impl Reader {
 
     /// Reports whether any byte has arrived.
     pub(super) fn has_begun(&self) -> bool {
-        !self.head.is_empty()
+        !self.head.is_empty() || self.empty_lines > 0
     }
 
     /// Parses one byte of the head; returns `true` after the last.
@@ -136,6 +143,11 @@ impl Reader {
             return Ok(false);
         }
         let (start, end) = (self.line_start, self.head.len() - 2);
+        if end == 0 && self.empty_lines < EMPTY_LINES_MAX {
+            self.empty_lines += 1;
+            self.head.clear();
+            return Ok(false);
+        }
         self.line_start = self.head.len();
         // Bytes that are not HTTP are refused after their first line, without waiting for an empty line.
         if start == 0 {
@@ -224,7 +236,7 @@ fn parse_head(head: &[u8], body_max: usize) -> Result<(Received, Body), Refusal>
     if headers.len() > HEADERS_MAX {
         return Err(too_large(format!("there are more than {HEADERS_MAX} headers")));
     }
-    let mut request = Received { method: method.to_owned(), target: target.to_owned(), version, headers, body: Vec::new() };
+    let mut request = Received { method: method.to_owned(), target: target.into_owned(), version, headers, body: Vec::new() };
     for name in SINGLE {
         if request.values(name).count() > 1 {
             return Err(bad(format!("the header {name} appears twice")));
@@ -232,6 +244,11 @@ fn parse_head(head: &[u8], body_max: usize) -> Result<(Received, Body), Refusal>
         if !request.values(name).all(str::is_ascii) {
             return Err(bad(format!("the header {name} has a byte that is not printable ASCII")));
         }
+    }
+    match request.values("host").next() {
+        None if version == "HTTP/1.1" => return Err(bad("the header host is missing, which HTTP/1.1 requires")),
+        Some(host) if !is_authority(host) => return Err(bad("the header host is not a host name or address, with or without a port")),
+        _ => {}
     }
     // Nothing reads the other headers, and not every reader takes these bytes.
     request.headers.retain(|(_, value)| value.is_ascii());
@@ -263,7 +280,8 @@ fn framing(request: &Received, body_max: usize) -> Result<Body, Refusal> {
     }
 }
 
-fn request_line(line: &str) -> Result<(&str, &str, &'static str), Refusal> {
+/// Parses a request line. Returns the target as path and query.
+fn request_line(line: &str) -> Result<(&str, Cow<'_, str>, &'static str), Refusal> {
     let mut words = line.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return Err(bad("the request line is not: method, path, HTTP/1.1"));
@@ -273,10 +291,28 @@ fn request_line(line: &str) -> Result<(&str, &str, &'static str), Refusal> {
         "HTTP/1.1" => "HTTP/1.1",
         _ => return Err(bad("only HTTP/1.0 and HTTP/1.1 are supported")),
     };
-    if !is_token(method) || !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad("the request line needs a method and a path that begins with a slash"));
+    match origin_form(target) {
+        Some(path) if is_token(method) && target.bytes().all(|byte| byte.is_ascii_graphic()) => Ok((method, path, version)),
+        _ => Err(bad("the request line needs a method, and a path that begins with a slash or a URL without a user name")),
     }
-    Ok((method, target, version))
+}
+
+/// Returns path and query of a target, which is either that, or a URL as a client sends to a proxy (RFC 9112, section 3.2.2). The host
+/// of a URL is not compared: this server has one name only, which it does not know.
+fn origin_form(target: &str) -> Option<Cow<'_, str>> {
+    if target.starts_with('/') {
+        return Some(target.into());
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let is_url = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    (is_url && !authority.is_empty() && is_authority(authority))
+        .then(|| if path.starts_with('/') { path.into() } else { format!("/{path}").into() })
+}
+
+/// Reports whether a text may be a host with or without a port (RFC 3986, section 3.2), or is empty. A user name is not allowed.
+fn is_authority(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte))
 }
 
 fn header(line: &str) -> Result<(String, String), Refusal> {

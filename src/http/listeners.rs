@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
+use super::answers::Answers;
 use super::connection;
 use super::connections::Connections;
 use super::handoff::{Client, Handoff};
@@ -57,6 +58,8 @@ pub(super) struct Port {
     pub(super) handoff: Arc<Handoff>,
     pub(super) limits: ListenerLimits,
     pub(super) metrics: Arc<Metrics>,
+    /// Log of the answers to bytes that are not a request.
+    pub(super) answers: Answers,
     stopping: AtomicBool,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) tls_failures: Guarded<TlsFailures>,
@@ -94,7 +97,8 @@ impl Listener {
         Workers::start(name, limits.workers, Arc::clone(&handoff), handle)?;
         let connections = Arc::new(Connections::new(limits.connections, Arc::clone(&metrics)));
         let (name, stopping, tls_failures) = (name.to_owned(), AtomicBool::new(false), Guarded::default());
-        let port = Arc::new(Port { name, connections, handoff, limits, metrics, stopping, tls, tls_failures, at_once });
+        let answers = Answers::default();
+        let port = Arc::new(Port { name, connections, handoff, limits, metrics, answers, stopping, tls, tls_failures, at_once });
         let (address, accepting) = (listener.local_addr()?, Arc::clone(&port));
         threads::start_small(&format!("{}-accept", port.name), CONNECTION_STACK_BYTES, move || accepting.accept(&listener))?;
         Ok(Self { address, port })

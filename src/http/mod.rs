@@ -2,8 +2,10 @@
 //!
 //! `listeners` accepts, `connections` is the table of open connections (`places` has its rules), and `connection` reads one request
 //! (`head`) under one deadline. A probe is answered at once. `handoff` passes any other request to tiny_http in its turn
-//! (`turns`) and returns the answer; `workers` call `routes` or `ops`. The `coordinator` decides.
+//! (`turns`) and returns the answer; `workers` call `routes` or `ops`. The `coordinator` decides,
+//! and `answers` logs.
 
+mod answers;
 mod auth_file;
 mod connection;
 mod connection_limit;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tiny_http::Method;
+
 use super::handoff::{printed, response};
 use super::head::Received;
 use super::{Listener, ListenerLimits, Sizes};
@@ -74,9 +76,7 @@ impl Ops {
             Ok(page) => (200, OPEN_METRICS, page),
             Err(error) => (500, TEXT, format!("{error}\n")),
         };
-        if let Err(error) = request.respond(response(status, content, body)) {
-            log::debug!("ops: the client did not receive its answer: {error}");
-        }
+        respond(request, status, content, body);
     }
 
     /// Returns the reasons why this replica cannot serve nodes, from the results of earlier calls to Kubernetes.
@@ -87,5 +87,25 @@ impl Ops {
         }
         let closed = "the FleetLock port is not open yet: there is no certificate yet, see the log\n";
         Err(closed.to_owned() + &ready.err().unwrap_or_default())
+    }
+}
+
+/// Reports whether a request asks only if the process answers: `GET /healthz`, on either port.
+pub(super) fn is_health_check(request: &tiny_http::Request) -> bool {
+    matches!(request.method(), Method::Get | Method::Head) && path(request) == "/healthz"
+}
+
+/// Answers a health check.
+pub(super) fn confirm_health(request: tiny_http::Request) {
+    respond(request, 200, TEXT, "ok\n".to_owned());
+}
+
+fn path(request: &tiny_http::Request) -> &str {
+    request.url().split('?').next().unwrap_or_default()
+}
+
+fn respond(request: tiny_http::Request, status: u16, content: &str, body: String) {
+    if let Err(error) = request.respond(response(status, content, body)) {
+        log::debug!("ops: the client did not receive its answer: {error}");
     }
 }

@@ -20,6 +20,7 @@ const DETAIL_MAX: usize = 250;
 
 /// A node that must wait before it may take a slot again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Deferral {
     /// The node's name.
     pub node: NodeName,

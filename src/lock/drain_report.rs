@@ -26,6 +26,7 @@ const BY_MAX: usize = 300;
 
 /// Last report of a drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct DrainReport {
     /// The replica that evicts; empty if it has stopped.
     pub replica: String,
@@ -41,6 +42,7 @@ pub struct DrainReport {
 
 /// Reason for which a drain is blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct BlockedDrain {
     /// Time at which the drain was first blocked; a new reason does not change it.
     pub since: Timestamp,

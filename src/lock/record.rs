@@ -19,17 +19,18 @@ const FORM: u32 = 1;
 /// more than 256 KiB (`TotalAnnotationSizeLimitB`), and then no slot could be taken or freed.
 const DETAILED_MAX: usize = 160 * 1024;
 
+/// Advice for an annotation that cannot be read.
+const REPAIR: &str = "put it back as it was; \
+    or once no node is rebooting, scale reboot-manager to 0, kubectl delete lease reboot-manager, and scale it back (docs/lock.md)";
+
 /// The annotation cannot be read. Nothing is approved meanwhile, because any node may hold a slot.
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// Invalid JSON.
-    #[error("the annotation {HOLDERS} of the Lease cannot be read; repair it, or delete the Lease once no node is rebooting")]
+    #[error("the annotation {HOLDERS} of the Lease reboot-manager is not a lock; {REPAIR}")]
     Json(#[source] serde_json::Error),
     /// Absent, although this program writes it whenever it writes the Lease.
-    #[error(
-        "the Lease has no annotation {HOLDERS}, which holds the lock; \
-         put the annotation back, or delete the Lease once no node is rebooting"
-    )]
+    #[error("the Lease reboot-manager has no annotation {HOLDERS}, which holds the lock; {REPAIR}")]
     Missing,
     /// Written by a later version.
     #[error("the annotation {HOLDERS} of the Lease has form {0}; this version of reboot-manager reads form {FORM}: upgrade it")]
@@ -83,12 +84,13 @@ impl LockState {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with form, lastTerm and holders")]
 struct WireForm {
     form: u32,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with form, lastTerm and holders")]
 struct WireLock {
     form: u32,
     last_term: u64,
@@ -215,12 +217,21 @@ mod tests {
 
     #[test]
     fn an_annotation_that_cannot_be_read_is_an_error_and_never_an_empty_lock() {
-        let cases = [("", "repair it"), ("{}", "repair it"), (r#"{"form":2}"#, "upgrade it"), (r#"{"form":1}"#, "repair it")];
+        let cases = [
+            ("", "put it back"),
+            ("{}", "put it back"),
+            ("7", "put it back"),
+            (r#"{"form":2}"#, "upgrade it"),
+            (r#"{"form":1}"#, "kubectl delete lease"),
+        ];
         for (text, says) in cases {
             let error = read(&lease(Some(text))).unwrap_err();
             assert!(error.to_string().contains(says), "{text}: {error}");
+            // The cause is shown, too. It must not name a type of this program.
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert!(!cause.contains("struct"), "{text}: {cause}");
         }
         let error = read(&lease(None)).unwrap_err().to_string();
-        assert!(error.contains(HOLDERS) && error.contains("put the annotation back"), "{error}");
+        assert!(error.contains(HOLDERS) && error.contains("put it back"), "{error}");
     }
 }

@@ -29,6 +29,7 @@ pub struct LockState {
 
 /// A node that holds a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Holder {
     /// The node's name.
     pub node: NodeName,
@@ -82,6 +83,7 @@ pub struct Holder {
 
 /// An approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct Approved {
     /// Time of the approval.
     pub at: Timestamp,

@@ -61,8 +61,10 @@ pub enum NodeChange {
     Mark,
     /// The node was uncordoned during its drain, and is cordoned again.
     MarkAgain,
-    /// The node is marked `Ready`, and gets its former cordon.
+    /// The node is marked `Ready`, and uncordoned if it is cordoned.
     Restore,
+    /// The node is marked `Ready`, and stays cordoned, because an administrator cordoned it.
+    RestoreCordoned,
     /// Since when the node waits for a slot is recorded, or removed.
     Wait,
 }
@@ -82,7 +84,9 @@ impl Change {
 
     /// Puts a node back in service.
     pub(super) fn restore(node: &Node) -> Self {
-        Self::Node { why: NodeChange::Restore, patch: NodePatch::restore(node) }
+        let patch = NodePatch::restore(node);
+        let stays_cordoned = node.unschedulable && patch.unschedulable.is_none();
+        Self::Node { why: if stays_cordoned { NodeChange::RestoreCordoned } else { NodeChange::Restore }, patch }
     }
 
     /// Records since when a node waits for a slot, and why.
@@ -117,7 +121,8 @@ impl Change {
                 );
             }
             Self::Node { why: NodeChange::Restore, patch } if patch.unschedulable == Some(false) => "marked Ready, uncordoned",
-            Self::Node { why: NodeChange::Restore, .. } => "marked Ready, cordon unchanged",
+            Self::Node { why: NodeChange::Restore, .. } => "marked Ready",
+            Self::Node { why: NodeChange::RestoreCordoned, .. } => "marked Ready, left cordoned",
             Self::Node { why: NodeChange::Wait, patch } => match &patch.waiting {
                 Some(waiting) => return format!("waits for a slot since {:.0}: {}", waiting.since, waiting.reason),
                 None => "no longer waits for a slot",

@@ -152,7 +152,7 @@ impl Observed {
 
     fn record_node(&mut self, value: Option<Node>, change: Option<NodeChange>, tick: u64, at: Instant) {
         let before = self.node.take();
-        if !matches!(change, Some(NodeChange::Restore | NodeChange::Wait)) {
+        if !matches!(change, Some(NodeChange::Restore | NodeChange::RestoreCordoned | NodeChange::Wait)) {
             // The Node may have our own annotation now, even if the answer to the write was lost. Other nodes can see it from now on,
             // so the fleet must be read again.
             self.fleet = None;

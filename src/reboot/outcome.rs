@@ -38,7 +38,12 @@ impl Outcome {
 
     /// Refuses a request whose time is over while its node is still being drained.
     pub fn draining(node: &NodeName, progress: Option<&Progress>) -> Self {
-        let kind = if progress.is_some_and(Progress::is_blocked) { Kind::DrainBlocked } else { Kind::Draining };
+        let kind = match progress {
+            Some(Progress { error: Some(error), .. }) if error.is_refused => Kind::KubernetesRefused,
+            Some(Progress { error: Some(_), .. }) => Kind::KubernetesUnavailable,
+            Some(progress) if progress.is_blocked() => Kind::DrainBlocked,
+            _ => Kind::Draining,
+        };
         let clause = progress.map_or_else(|| "is being drained".to_owned(), Progress::to_string);
         Self::refused(kind, format!("node {node} {clause}; the drain continues, ask again"))
     }

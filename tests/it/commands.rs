@@ -48,13 +48,58 @@ fn help_and_version_are_printed_and_end_well() {
 #[test]
 fn a_wrong_flag_is_named_and_nothing_starts() {
     refuses(&["--slot", "2"], 2, &["--slot", "--slots"]);
-    refuses(&["--slots", "0"], 2, &["--slots", "0 is not in 1..=220"]);
-    refuses(&["--listen", "8080"], 2, &["--listen", "8080", "such as [::]:8080, 0.0.0.0:8080"]);
-    refuses(&["--ops-listen", ":8081"], 2, &["--ops-listen", ":8081", "such as [::]:8080, 0.0.0.0:8080"]);
-    refuses(&["--pre-reboot-wait", "50"], 2, &["--pre-reboot-wait", "such as 50s"]);
-    refuses(&["--tls", "on"], 2, &["--tls", "off"]);
-    refuses(&["--log-format", "xml"], 2, &["--log-format", "json", "text"]);
+    refuses(&["--slots"], 2, &["--slots <NUMBER>"]);
     refuses(&["reboot"], 2, &["reboot"]);
+}
+
+/// For each flag of the help a wrong value, and the end of its error, which has a right one.
+const WRONG: [(&str, &str, &str); 26] = [
+    ("listen", ":8080", "use an address and a port such as [::]:8080 or 0.0.0.0:8080"),
+    ("ops-listen", "8081", "use an address and a port such as [::]:8080 or 0.0.0.0:8080"),
+    ("base-path", "a b", "use a path such as /fleet_lock/"),
+    ("tls", "on", "use bootstrap or files or off"),
+    ("auth-file", "", "it is empty; leave the variable out instead"),
+    ("verify-source", "yes", "use enforce or log or off"),
+    ("tls-cert", "", "it is empty; leave the variable out instead"),
+    ("tls-key", "", "it is empty; leave the variable out instead"),
+    ("service-name", "a/b", "use up to 63 lower-case letters, digits and dashes, such as reboot-manager"),
+    ("slots", "0", "use a number from 1 to 220"),
+    ("protect-control-plane", "true", "use on or off"),
+    ("pre-reboot-wait", "50", "use a duration such as 50s, 2m or 1m30s, up to an hour"),
+    ("max-waiting", "many", "use a number from 0 to 65535"),
+    ("release-silent-after", "5s", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("give-up-after", "0s", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("give-up-not-ready-after", "8d", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("release-rebooted-after", "ten", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("release-deleted-after", "-5m", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("withdraw-after", "60", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("back-off", "Never", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
+    ("max-connections", "1", "use a number from 2 to 65535"),
+    ("request-timeout", "0s", "use a duration such as 10s, longer than zero and up to an hour"),
+    ("max-head-bytes", "8k", "use a number of bytes from 1024 to 65536"),
+    ("max-body-bytes", "1", "use a number of bytes from 1024 to 65536"),
+    ("namespace", "", "use up to 63 lower-case letters, digits and dashes, such as reboot-manager"),
+    ("log-format", "x\u{1b}l", "use json or text"),
+];
+
+#[test]
+fn a_wrong_value_is_refused_with_its_origin_and_a_right_one() {
+    let (_, help, _) = outcome(&["--help"]);
+    let flags = help.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_once(" <")).map(|(flag, _)| flag);
+    let untested: Vec<&str> = flags.filter(|flag| !WRONG.iter().any(|(name, ..)| name == flag)).collect();
+    assert_eq!(untested, ["kubeconfig", "context"], "any text may name these");
+    for (flag, value, remedy) in WRONG {
+        let (typed, variable) = (format!("--{flag}={value}"), format!("REBOOT_MANAGER_{}", flag.to_uppercase().replace('-', "_")));
+        let shown = value.escape_debug();
+        let output = Command::new(binary()).env_clear().env(&variable, value).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        let line = format!("error: invalid value '{shown}' in the variable {variable} (for --{flag}): {remedy}\n");
+        assert!(output.status.code() == Some(2) && err.starts_with(&line), "{err:?} is not {line:?}");
+        // An empty text after a flag is no value.
+        if !remedy.contains("leave the variable out") {
+            refuses(&[&typed], 2, &[&format!("error: invalid value '{shown}' for --{flag}: {remedy}\n")]);
+        }
+    }
 }
 
 #[test]
@@ -114,8 +159,16 @@ fn an_invalid_file_of_credentials_or_certificates_ends_the_program() {
         refuses(&[&start[..], &["--auth-file", file]].concat(), 1, &[file, says]);
     }
     let files = ["--tls", "files", "--tls-cert", "/nowhere/tls.crt", "--tls-key", "/nowhere/tls.key"];
-    let says = "the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt";
+    let says =
+        "the certificate cannot be used (--tls-cert, --tls-key): cannot read /nowhere/tls.crt: No such file or directory (os error 2)\n";
     refuses(&[&start[..], &files].concat(), 1, &[says]);
+    for (wrong, says) in [
+        (&["--tls", "files"][..], "--tls-cert (REBOOT_MANAGER_TLS_CERT) is missing, such as /etc/reboot-manager/tls.crt"),
+        (&["--tls", "files", "--tls-cert", "c"], "--tls-key (REBOOT_MANAGER_TLS_KEY) is missing, such as /etc/reboot-manager/tls.key"),
+        (&["--tls-key", "k"], "--tls-key (REBOOT_MANAGER_TLS_KEY) is set, but it is for --tls files (REBOOT_MANAGER_TLS=files) only"),
+    ] {
+        refuses(wrong, 1, &[says]);
+    }
 }
 
 #[test]
@@ -127,15 +180,18 @@ fn bootstrap_outside_the_cluster_is_warned_of() {
 
 #[test]
 fn a_fatal_error_is_printed_whatever_rust_log_says() {
-    for (level, complains) in [("", false), ("error", false), ("WARNING", true), ("off", true), ("reboot_manager=off", true)] {
-        let output =
-            Command::new(binary()).env_clear().env("RUST_LOG", level).args(["--kubeconfig", "/nowhere/kubeconfig"]).output().unwrap();
-        let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{level:?}: {err}");
-        assert!(err.lines().any(|line| line.contains(" ERROR ") && line.contains("/nowhere/kubeconfig")), "{level:?}: {err}");
-        let warnings: Vec<&str> = err.lines().filter(|line| line.contains(" WARN ") && line.contains("RUST_LOG")).collect();
-        assert_eq!(warnings.len(), usize::from(complains), "{level:?}: {err}");
-        assert!(warnings.iter().all(|line| line.contains(level) && line.contains("reboot_manager::kube=debug")), "{err}");
+    let levels = [("", false), ("error", false), ("WARNING", true), ("off", true), ("reboot_manager=off", true)];
+    for (format, error, warning) in [("text", " ERROR ", " WARN "), ("json", r#""level":"error""#, r#""level":"warn""#)] {
+        for (level, complains) in levels {
+            let arguments = ["--kubeconfig", "/nowhere/kubeconfig", "--log-format", format];
+            let output = Command::new(binary()).env_clear().env("RUST_LOG", level).args(arguments).output().unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{level:?}: {err}");
+            assert!(err.lines().any(|line| line.contains(error) && line.contains("/nowhere/kubeconfig")), "{level:?}: {err}");
+            let warnings: Vec<&str> = err.lines().filter(|line| line.contains(warning) && line.contains("RUST_LOG")).collect();
+            assert_eq!(warnings.len(), usize::from(complains), "{level:?}: {err}");
+            assert!(warnings.iter().all(|line| line.contains(level) && line.contains("reboot_manager::kube=debug")), "{err}");
+        }
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn of(mutation: Mutation, actor: &Actor, next: Option<Step>, now: Now
             node_change(NodeChange::Restore, NodePatch::restore(actor.observed.node.as_ref()?.value.as_ref()?))
         }
         (M::RestoresHolders, None) => restore_marked(actor),
-        (M::RestoresSchedulable, Some(Step::Change(Change::Node { why: NodeChange::Restore, patch }))) => {
+        (M::RestoresSchedulable, Some(Step::Change(Change::Node { why: NodeChange::Restore | NodeChange::RestoreCordoned, patch }))) => {
             node_change(NodeChange::Restore, NodePatch { unschedulable: Some(false), ..patch })
         }
         (M::TakesBeyondTheSlots, Some(Step::Answer(Outcome::Refused(refusal)))) if refusal.kind == Kind::SlotsTaken => {

@@ -148,7 +148,7 @@ fn a_request_that_can_be_read_in_two_ways_is_refused() {
 #[test]
 fn a_header_value_in_other_characters_is_left_out() {
     for value in ["S\u{e3}o Paulo".as_bytes(), b"\xff", b"a\x80b"] {
-        let bytes = [b"POST / HTTP/1.1\r\nCF-Region: ", value, b"\r\nAccept: */*\r\nContent-Length: 2\r\n\r\n{}"].concat();
+        let bytes = [b"POST / HTTP/1.1\r\nHost: x\r\nCF-Region: ", value, b"\r\nContent-Length: 2\r\n\r\n{}"].concat();
         let request = whole(&bytes);
         assert_eq!((request.headers.len(), request.body.as_slice()), (2, b"{}".as_slice()), "{:?}", value.escape_ascii().to_string());
         assert!(request.rewritten(("A", "b")).is_ascii());
@@ -157,8 +157,8 @@ fn a_header_value_in_other_characters_is_left_out() {
 
 #[test]
 fn a_malformed_request_line_is_refused() {
-    let lines = "|GET /|GET / HTTP/0.9|GET / HTTP/2.0|GET / HTTP/1.10|GET / http/1.1|GET  / HTTP/1.1|GET / HTTP/1.1 | GET / HTTP/1.1|\
-        GET /a b HTTP/1.1|GET\t/ HTTP/1.1|G(T / HTTP/1.1|GET http://x/ HTTP/1.1|CONNECT x:1 HTTP/1.1|OPTIONS * HTTP/1.1|PRI * HTTP/2.0|\
+    let lines = "GET /|GET / HTTP/0.9|GET / HTTP/2.0|GET / HTTP/1.10|GET / http/1.1|GET  / HTTP/1.1|GET / HTTP/1.1 | GET / HTTP/1.1|\
+        GET /a b HTTP/1.1|GET\t/ HTTP/1.1|G(T / HTTP/1.1|GET ftp://x/ HTTP/1.1|GET http:///a HTTP/1.1|GET http:/a HTTP/1.1|GET x/a HTTP/1.1|GET http://user:password@x/ HTTP/1.1|CONNECT x:1 HTTP/1.1|OPTIONS * HTTP/1.1|PRI * HTTP/2.0|\
         GET /\u{e9} HTTP/1.1|\u{16}\u{3}\u{1}|\0";
     for line in lines.split('|') {
         let refusal = read(format!("{line}\r\n").as_bytes()).expect_err(line);
@@ -166,6 +166,47 @@ fn a_malformed_request_line_is_refused() {
     }
     assert!(read(b"\x16").unwrap_err().message.contains("TLS"));
     whole(b"GET /a?b=c&d HTTP/1.0\r\n\r\n");
+}
+
+#[test]
+fn a_target_may_be_a_url_as_for_a_proxy() {
+    let cases = [
+        ("http://h:8080/v1/pre-reboot?a=http://b/", "/v1/pre-reboot?a=http://b/"),
+        ("HTTPS://[::1]:443/a//b", "/a//b"),
+        ("http://h", "/"),
+        ("http://h?a=b", "/?a=b"),
+        ("//h/a", "//h/a"),
+        ("/http://h/a", "/http://h/a"),
+    ];
+    for (target, path) in cases {
+        assert_eq!(whole(format!("POST {target} HTTP/1.1\r\nHost: other\r\n\r\n").as_bytes()).target, path);
+    }
+}
+
+#[test]
+fn http_1_1_needs_a_host() {
+    for (lines, says) in
+        [("", "host is missing"), ("Host: a b\r\n", "not a host"), ("Host: user@h\r\n", "not a host"), ("Host: h/x\r\n", "not a host")]
+    {
+        let refusal = read(format!("POST / HTTP/1.1\r\n{lines}\r\n").as_bytes()).expect_err(lines);
+        assert!(refusal.kind == Kind::BadRequest && refusal.message.contains(says), "{lines:?}: {refusal:?}");
+    }
+    for lines in ["Host:\r\n", "host: h\r\n", "HOST: [fe80::1]:8080\r\n", "Host: a_b.example:80\r\n"] {
+        whole(format!("POST / HTTP/1.1\r\n{lines}\r\n").as_bytes());
+    }
+    whole(b"POST / HTTP/1.0\r\n\r\n");
+}
+
+#[test]
+fn a_few_empty_lines_before_a_request_are_skipped() {
+    for count in 1..=EMPTY_LINES_MAX {
+        let bytes = ["\r\n".repeat(count).as_bytes(), ZINCATI].concat();
+        assert_eq!(whole(&bytes), whole(ZINCATI));
+    }
+    assert!(read("\r\n".repeat(EMPTY_LINES_MAX + 1).as_bytes()).is_err());
+    assert!(read(b"\n").is_err() && read(b"\r\n\n").is_err() && read(b" \r\n").is_err());
+    let mut reader = Reader::new(SIZES);
+    assert_eq!((reader.push(b"\r\n"), reader.has_begun()), (Ok(Progress::More), true));
 }
 
 #[test]

@@ -53,5 +53,7 @@ fn the_log_says_whether_the_node_was_uncordoned() {
     let mut node = Fixture::approved().node();
     assert_eq!(Change::restore(&node).purpose(), "marked Ready, uncordoned");
     node.meta.record.as_mut().unwrap().before = Before::Unschedulable;
-    assert_eq!(Change::restore(&node).purpose(), "marked Ready, cordon unchanged");
+    assert_eq!(Change::restore(&node).purpose(), "marked Ready, left cordoned");
+    node.unschedulable = false;
+    assert_eq!(Change::restore(&node).purpose(), "marked Ready");
 }

@@ -44,11 +44,12 @@ fn the_term_is_the_first_that_was_read_or_the_one_that_was_written() {
 #[test]
 fn the_fleet_is_read_again_after_every_look_at_the_node_but_the_write_that_restores_it() {
     let fixture = Fixture::approved();
-    for change in [None, Some(NodeChange::Drained), Some(NodeChange::Mark), Some(NodeChange::Restore)] {
+    let restores = [NodeChange::Restore, NodeChange::RestoreCordoned].map(Some);
+    for change in [None, Some(NodeChange::Drained), Some(NodeChange::Mark)].into_iter().chain(restores) {
         let mut observed = Observed::new(uid("n0"), None);
         fixture.record(&mut observed, Fact::Fleet(FleetFacts::default()));
         fixture.record(&mut observed, Fact::Node(Some(fixture.node()), change));
-        assert_eq!(observed.fleet.is_some(), change == Some(NodeChange::Restore), "{change:?}");
+        assert_eq!(observed.fleet.is_some(), restores.contains(&change), "{change:?}");
     }
 }
 
@@ -89,7 +90,9 @@ fn each_purpose_has_its_own_words() {
     let fixture = Fixture::approved();
     let lock = |why| Change::Lock { why, next: LockState::default(), basis: None };
     let node = |why| Change::Node { why, patch: NodePatch::restore(&fixture.node()) };
-    let nodes = [NodeChange::Drained, NodeChange::Mark, NodeChange::MarkAgain, NodeChange::Restore, NodeChange::Wait].map(node);
+    let nodes =
+        [NodeChange::Drained, NodeChange::Mark, NodeChange::MarkAgain, NodeChange::Restore, NodeChange::RestoreCordoned, NodeChange::Wait]
+            .map(node);
     let changes: Vec<Change> =
         [Adopt, Approve, Ask, Back, CheckIn, Free(OtherFirst), Free(Rebooted), Take].map(lock).into_iter().chain(nodes).collect();
     let words: std::collections::BTreeSet<String> = changes.iter().map(Change::purpose).collect();

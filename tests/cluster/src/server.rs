@@ -227,7 +227,7 @@ impl Server {
     fn listening(&self, prefix: &str) -> String {
         let line = self.wait_for_log(prefix, START_MAX);
         let (_, rest) = line.split_once(prefix).expect("the address");
-        rest.split([',', ' ']).next().unwrap_or_default().to_owned()
+        rest.split([',', ' ', '"']).next().unwrap_or_default().to_owned()
     }
 }
 

@@ -89,7 +89,9 @@ fn check_rewritten(input: &[u8], received: &Received) {
     let rewritten = received.rewritten(ADDED);
     let handed_on = other(&rewritten);
 
-    assert_eq!((&handed_on.method, &handed_on.target, handed_on.minor), (&arrived.method, &arrived.target, arrived.minor));
+    assert_eq!((&handed_on.method, handed_on.minor), (&arrived.method, arrived.minor));
+    assert_eq!(handed_on.target, path(&arrived.target));
+    assert!(arrived.minor == 0 || arrived.headers.iter().any(|(name, _)| name == "host"), "HTTP/1.1 needs a host");
     assert_eq!(handed_on.rest, body, "the body");
     let mut headers = vec![(ADDED.0.to_ascii_lowercase(), ADDED.1.to_owned())];
     // Values in other characters are left out, too.
@@ -105,6 +107,14 @@ fn check_rewritten(input: &[u8], received: &Received) {
         return;
     };
     assert_eq!(again.rewritten(ADDED), rewritten, "what is handed on is read otherwise by ourselves");
+}
+
+/// Returns path and query of a target, which may be a URL.
+fn path(target: &str) -> String {
+    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else { return target.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    assert!(!authority.is_empty() && !authority.contains('@'), "{target}");
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 /// Returns the body that follows the head, as the headers frame it.
@@ -181,8 +191,11 @@ pub(crate) fn fleetlock(input: &[u8]) {
             assert_eq!(&*method, "POST");
             // Some clients write a boolean, as True.
             assert_eq!(protocol.map(str::to_ascii_lowercase).as_deref(), Some("true"));
-            let last = target.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').rsplit('/').next();
-            assert_eq!(last, Some(request.endpoint.name()));
+            let path = target.split(['?', '#']).next().unwrap_or_default();
+            let mut last = path.rsplit('/').filter(|segment| !segment.is_empty());
+            assert_eq!((last.next(), last.next()), (Some(request.endpoint.name()), Some("v1")));
+            let slashed = |path: &str| path.split('/').filter(|segment| !segment.is_empty()).collect::<Vec<_>>().join("/");
+            assert!(slashed(path).starts_with(&slashed(&base)), "{path} below {base}");
             serde_json::from_slice::<IgnoredAny>(body).expect("JSON");
             // Half a surrogate is JSON but no text, and may be in a field that is ignored.
             if let Ok(json) = serde_json::from_slice::<Value>(body) {

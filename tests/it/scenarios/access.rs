@@ -72,7 +72,7 @@ fn callers_without_a_credential_are_refused_before_any_call_to_kubernetes() {
     assert!(answer.value.contains("workers") && answer.value.contains("other"), "{}", answer.value);
     assert_eq!((calls(), cluster.fleet.read_node("n1")), (before, node), "a stranger has something read or changed");
     agent.with_credential(&good).pre_reboot().expect(200, "approved");
-    server.wait_for_log("pre-reboot from \"workers\" at 127.0.0.1", SOON);
+    server.wait_for_log("pre-reboot of node n1 from \"workers\" at 127.0.0.1", SOON);
     let mut pairs: Vec<&str> = wrong.iter().map(String::as_str).filter(|pair| !pair.ends_with(':')).collect();
     pairs.push(&good);
     assert_silent(&cluster, &server, &pairs);
@@ -98,6 +98,32 @@ fn an_unknown_caller_is_refused_by_the_head_alone() {
     ask(&format!("{post}\r\n{}", basic.replace("Basic", "Bearer")), "{}").expect(401, "unauthorized");
     ask(&format!("{post}\r\n{basic}"), "{").expect(400, "bad_request");
     ask(&format!("GET / HTTP/1.1\r\n{}", basic.replace("Basic", "bASIC ")), "").expect(404, "not_found");
+}
+
+/// A password may also be where none belongs: in the query, in a URL as the target, in a scheme or header that is not read.
+#[test]
+fn a_password_in_the_wrong_place_is_not_repeated() {
+    let cluster = cluster();
+    let volume = volume(&listed("workers", PASSWORD, "groups: ['*']"));
+    for server in [server(&cluster, &volume.file(FILE)), cluster.server(&binary()).env("RUST_LOG", "trace").start()] {
+        let pair = format!("workers:{PASSWORD}");
+        let encoded = BASE64_STANDARD.encode(&pair);
+        let heads = [
+            format!("POST /v1/reboot?password={PASSWORD} HTTP/1.1\r\nfleet-lock-protocol: true"),
+            format!("GET /?{encoded} HTTP/1.1"),
+            format!("POST http://{pair}@host/v1/pre-reboot HTTP/1.1"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization: {pair}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization: Bearer {encoded}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization: Basic {encoded}=\r\nAuthorization: Basic {encoded}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nAuthorization : Basic {encoded}"),
+            format!("POST /v1/pre-reboot HTTP/1.1\r\nCookie: {PASSWORD}\r\nX-{encoded}"),
+        ];
+        for head in heads {
+            let answer = ask(&server, &head, "{}");
+            assert!(answer.status >= 400 && !answer.value.contains(PASSWORD) && !answer.value.contains(&encoded), "{head}: {answer:?}");
+        }
+        assert_silent(&cluster, &server, &[&pair]);
+    }
 }
 
 #[test]

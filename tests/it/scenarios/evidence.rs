@@ -48,7 +48,11 @@ fn a_lease_whose_annotation_is_missing_or_unreadable_approves_no_node_and_says_s
     one.until_approved(&server);
     let annotate = |value: &Value| cluster.admin.merge(LEASE, &json!({"metadata": {"annotations": {"rebootmanager/holders": value}}})).ok();
     let before = cluster.admin.get(LEASE).ok()["metadata"]["annotations"]["rebootmanager/holders"].clone();
-    for (value, remedy) in [(Value::Null, "put the annotation back"), (json!("{"), "repair")] {
+    for (value, remedy) in [
+        (Value::Null, "has no annotation"),
+        (json!("{"), "is not a lock"),
+        (json!("7"), "expected an object with form, lastTerm and holders"),
+    ] {
         annotate(&value);
         for answer in [one.agent(&server).pre_reboot(), two.agent(&server).pre_reboot(), one.agent(&server).steady_state()] {
             let answer = answer.expect(503, "kubernetes_refused");

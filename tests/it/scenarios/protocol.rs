@@ -1,9 +1,12 @@
 //! What comes back over HTTP, and the ops port.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use test_cluster::wait;
 use test_cluster::zincati::send;
 
-use super::{SOON, ask, binary, cluster, cluster_of, server};
+use super::{SOON, ask, binary, cluster, cluster_of, server, write};
 
 #[test]
 fn each_invalid_request_is_answered_as_json() {
@@ -46,6 +49,65 @@ fn a_base_path_and_a_chunked_body_work() {
     let head = "POST /fleet/v1/steady-state?x=y HTTP/1.1\r\nHost: x\r\nFleet-Lock-Protocol: true\r\nTransfer-Encoding: chunked\r\n\r\n";
     let text = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     send(&server.address, text.as_bytes()).answer().expect(200, "steady_state");
+}
+
+#[test]
+fn any_path_may_stand_before_the_last_two_segments() {
+    let (cluster, [one]) = cluster_of();
+    let server = server(&cluster, "20s");
+    let mut agent = one.agent(&server);
+    for base in ["/fleet_lock/", "//", &format!("http://{}/a/b/", server.address)] {
+        agent.base = base.to_owned();
+        agent.steady_state().expect(200, "steady_state");
+    }
+    agent.pre_reboot().expect(200, "approved");
+    let before = String::from_utf8(agent.request("pre-reboot")).unwrap();
+    send(&server.address, format!("\r\n\r\n{before}").as_bytes()).answer().expect(200, "approved");
+    let without_host = before.replace(&format!("host: {}\r\n", server.address), "");
+    let answer = send(&server.address, without_host.as_bytes()).answer().expect(400, "bad_request");
+    assert!(answer.value.contains("host is missing"), "{}", answer.value);
+}
+
+/// Only probes get a success without a credential, and no request of an agent does, wherever a redirect leads it.
+#[test]
+fn a_load_balancer_may_check_the_health_of_the_port_that_nodes_call() {
+    let cluster = cluster();
+    let credentials = write(&cluster, "credentials.yaml", "credentials:\n- user: workers\n  password: p-0123456789\n  groups: [\"*\"]\n");
+    for more in [vec![], vec!["--auth-file", &credentials]] {
+        let server = more.iter().fold(cluster.server(&binary()), |start, argument| start.arg(argument)).start();
+        let exchange = |head: &str| {
+            let mut stream = TcpStream::connect(&server.address).unwrap();
+            stream.write_all(format!("{head}\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        for head in ["GET /healthz HTTP/1.1", "GET /healthz?x HTTP/1.0", "GET http://x/healthz HTTP/1.1", "HEAD /healthz HTTP/1.1"] {
+            let answer = exchange(head);
+            assert!(answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.0 200 "), "{head}: {answer}");
+            assert_eq!(answer.ends_with("\r\n\r\nok\n"), !head.starts_with("HEAD"), "{head}: {answer}");
+        }
+        let refused = [
+            "GET / HTTP/1.1",
+            "HEAD / HTTP/1.1",
+            "GET /healthz HTTP/1.1\r\nfleet-lock-protocol: true",
+            "POST /healthz HTTP/1.1",
+            "POST /healthz HTTP/1.1\r\nfleet-lock-protocol: true",
+            "GET /healthz/ HTTP/1.1",
+            "GET /healthz/v1/pre-reboot HTTP/1.1",
+            "GET /v1/pre-reboot HTTP/1.1",
+            "GET /v1/pre-reboot/healthz HTTP/1.1",
+            "GET /fleet/healthz HTTP/1.1",
+            "GET /readyz HTTP/1.1",
+            "GET /metrics HTTP/1.1",
+        ];
+        for head in refused {
+            let answer = exchange(head);
+            let status = answer.split(' ').nth(1).unwrap_or_default();
+            let expected: &[&str] = if more.is_empty() { &["404", "405"] } else { &["401"] };
+            assert!(expected.contains(&status), "{head}: {answer}");
+        }
+    }
 }
 
 #[test]
