@@ -24,6 +24,9 @@ use crate::system::{clock, process};
 // Number of requests that are decided at the same time. Held requests do not occupy a worker.
 const WORKERS: usize = 8;
 
+// Nodes behind one address may use nearly all connections, and leave some to others.
+const SHARE: usize = 8;
+
 // Time to answer the open requests after SIGTERM.
 const STOPPING_MAX: Duration = Duration::from_secs(5);
 
@@ -82,8 +85,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         coordinator.stop();
         return Ok(());
     }
-    let sizes = Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize };
-    let limits = ListenerLimits { connections, request: flags.request_timeout, sizes, workers: WORKERS };
+    let limits = listener_limits(flags, connections);
     let routes =
         Routes { coordinator: Arc::clone(&coordinator), metrics, base: flags.base_path.clone(), auth_file, answers: Arc::default() };
     let listener = routes.listen(flags.listen, limits, tls).with_context(|| format!("cannot listen on {} (--listen)", flags.listen))?;
@@ -94,6 +96,11 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     }
     stop(&coordinator, &listener);
     Ok(())
+}
+
+fn listener_limits(flags: &Serve, connections: usize) -> ListenerLimits {
+    let sizes = Sizes { head: flags.max_head_bytes as usize, body: flags.max_body_bytes as usize };
+    ListenerLimits { connections, share: SHARE, request: flags.request_timeout, sizes, workers: WORKERS }
 }
 
 /// Returns an observer that counts each call to Kubernetes and notices missing permissions.

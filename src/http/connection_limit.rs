@@ -11,7 +11,7 @@ const EACH: usize = 4;
 const OTHERS: usize = 32;
 
 // Connections of the ops port, for probes and Prometheus. Many, so that a probe is read before newer connections can take its place.
-const OPS: usize = 64;
+const OPS: usize = 256;
 
 // The ops port gets at most an eighth of the connections.
 const OPS_PART: usize = 8;
@@ -45,10 +45,10 @@ mod tests {
     #[test]
     fn the_limit_of_open_files_bounds_the_connections() {
         let cases = [
-            (Some(1_048_576), 512, (512, 64)),
-            (None, 512, (512, 64)),
-            (Some(2412), 512, (512, 64)),
-            (Some(2411), 512, (511, 64)),
+            (Some(1_048_576), 512, (512, 256)),
+            (None, 512, (512, 256)),
+            (Some(2448), 512, (512, 73)),
+            (Some(2447), 512, (511, 73)),
             (Some(1024), 512, (210, 30)),
             (Some(1024), 3, (3, 30)),
             (Some(64), 512, (5, 2)),

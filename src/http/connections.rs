@@ -35,8 +35,8 @@ struct Entry {
 }
 
 impl Connections {
-    pub(super) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, places: Guarded::new(Places::new(limit)) }
+    pub(super) fn new(limit: usize, share: usize, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, places: Guarded::new(Places::new(limit, share)) }
     }
 
     /// Adds a connection; if the table is full, closes another one for it. Returns `None` if there is no place for this address.

@@ -37,6 +37,8 @@ const WAKE_MAX: Duration = Duration::from_secs(1);
 pub struct ListenerLimits {
     /// Maximum number of open connections.
     pub connections: usize,
+    /// Maximum number of connections of one address that wait for their answers, for each connection that does not.
+    pub share: usize,
     /// Maximum time from `accept` to the last byte of the request.
     pub request: Duration,
     /// Maximum size of a request.
@@ -95,7 +97,7 @@ impl Listener {
         let listener = listen(address)?;
         let handoff = Arc::new(Handoff::open(limits.workers)?);
         Workers::start(name, limits.workers, Arc::clone(&handoff), handle)?;
-        let connections = Arc::new(Connections::new(limits.connections, Arc::clone(&metrics)));
+        let connections = Arc::new(Connections::new(limits.connections, limits.share, Arc::clone(&metrics)));
         let (name, stopping, tls_failures) = (name.to_owned(), AtomicBool::new(false), Guarded::default());
         let answers = Answers::default();
         let port = Arc::new(Port { name, connections, handoff, limits, metrics, answers, stopping, tls, tls_failures, at_once });

@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 // For scrapes of two Prometheus servers.
 const WORKERS: usize = 2;
 
+// Scrapes leave at least a third of the places to probes, also when two addresses scrape in loops.
+const SHARE: usize = 1;
+
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -44,7 +47,7 @@ impl Ops {
     }
 
     pub(crate) fn listen(self: &Arc<Self>, address: SocketAddr, connections: usize) -> io::Result<Listener> {
-        let limits = ListenerLimits { connections, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
+        let limits = ListenerLimits { connections, share: SHARE, request: REQUEST_MAX, sizes: Sizes::default(), workers: WORKERS };
         let (at_once, scraped) = (Arc::clone(self), Arc::clone(self));
         let metrics = Arc::clone(&self.metrics);
         let at_once = Box::new(move |request: &Received| at_once.answer_at_once(request));

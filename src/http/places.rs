@@ -7,10 +7,6 @@
 use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Connections of one address that may wait for their answers, for each place without one. One address alone can use
-/// eight ninths of all places, two addresses eight seventeenths each.
-const SHARE: usize = 8;
-
 /// Places for each closed connection that may not have ended. Its thread only needs to wake.
 const PLACES_FOR_ONE_ENDING: usize = 8;
 
@@ -22,6 +18,9 @@ pub(super) struct Source(IpAddr);
 #[derive(Debug)]
 pub(super) struct Places<T> {
     limit: usize,
+    /// Connections of one address that may wait for their answers, for each place without one. With 8, one address alone can use eight ninths
+    /// of all places, two addresses eight seventeenths each.
+    share: usize,
     /// Number of the next connection.
     next: u64,
     sources: BTreeMap<Source, Held<T>>,
@@ -63,8 +62,8 @@ pub(super) fn ending_max(limit: usize) -> usize {
 }
 
 impl<T> Places<T> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, next: 0, sources: BTreeMap::new(), ending: BTreeSet::new() }
+    pub(super) fn new(limit: usize, share: usize) -> Self {
+        Self { limit, share, next: 0, sources: BTreeMap::new(), ending: BTreeSet::new() }
     }
 
     /// Reports whether a connection may be added now, or first one must end that was closed already.
@@ -103,7 +102,7 @@ impl<T> Places<T> {
     pub(super) fn begin_answer(&mut self, source: Source, number: u64, always: bool) -> Begin {
         let free = self.limit.saturating_sub(self.sources.values().map(|held| held.answering.len()).sum());
         let Some(held) = self.sources.get_mut(&source).filter(|held| held.idle.contains_key(&number)) else { return Begin::Closed };
-        if !always && !may_answer(held.answering.len(), free) {
+        if !always && held.answering.len() >= free.saturating_mul(self.share) {
             return Begin::TooMany;
         }
         held.idle.remove(&number);
@@ -164,11 +163,6 @@ impl<T> Held<T> {
     }
 }
 
-/// Reports whether a source may have one more connection that waits for its answer. `free`: places without one.
-fn may_answer(own: usize, free: usize) -> bool {
-    own < free.saturating_mul(SHARE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +180,7 @@ mod tests {
     impl Table {
         /// Makes a table with numbers of idle and answering connections of each address, in this order.
         fn with(limit: usize, held: &[Connections]) -> Self {
-            let mut table = Self(Places::new(limit));
+            let mut table = Self(Places::new(limit, 8));
             for (address, idle, answering) in held {
                 for _ in 0..*answering {
                     let number = table.add(address).unwrap().0;
@@ -245,7 +239,7 @@ mod tests {
         let cases: [(usize, usize, usize); 9] =
             [(512, 1, 456), (512, 2, 241), (512, 10, 51), (512, 60, 9), (64, 1, 57), (16, 1, 15), (8, 1, 8), (3, 1, 3), (2, 2, 1)];
         for (limit, addresses, most) in cases {
-            let mut places: Places<u64> = Places::new(limit);
+            let mut places: Places<u64> = Places::new(limit, 8);
             let mut answering = vec![0; addresses];
             for round in 0..limit {
                 for (address, count) in answering.iter_mut().enumerate() {

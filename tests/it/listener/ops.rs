@@ -19,6 +19,9 @@ const PROBE_MAX: Duration = Duration::from_secs(1);
 /// Connections that each attacker keeps open, of two addresses.
 const KEPT: usize = 250;
 
+/// Loops of each attacker that read the metrics.
+const READERS: usize = 40;
+
 const GET_METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Opens connections that send nothing, or a part of a request, again and again, and keeps the last.
@@ -66,7 +69,7 @@ fn probes_are_answered_at_once_beside_every_attack_and_with_a_slow_api_server() 
     std::thread::scope(|scope| {
         for port in [&same, &other] {
             scope.spawn(|| keeps_connections(port, &over));
-            for _ in 0..4 {
+            for _ in 0..READERS {
                 scope.spawn(|| reads_metrics(port, &over));
             }
         }

@@ -17,7 +17,7 @@ const WORKERS: usize = 3;
 
 /// Opens a listener whose threads have this name, which the kernel cuts after 15 bytes.
 fn open(name: &str, address: &str, handle: impl Fn(tiny_http::Request, Client) + Send + Sync + 'static) -> Listener {
-    let limits = ListenerLimits { connections: 64, request: Duration::from_secs(10), sizes: Sizes::default(), workers: WORKERS };
+    let limits = ListenerLimits { connections: 64, share: 8, request: Duration::from_secs(10), sizes: Sizes::default(), workers: WORKERS };
     Listener::open(name, address.parse().unwrap(), limits, None, Arc::new(Metrics::default()), handle).unwrap()
 }
 
