@@ -1,7 +1,10 @@
 //! Limits of the process, and its end after a defect.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Command;
+use std::time::Duration;
+
+use test_cluster::wait::wait_for;
 
 use super::{REQUEST, REQUEST_MAX, Siege, Way};
 use crate::scenarios::{SOON, binary, cluster_of};
@@ -32,21 +35,20 @@ fn open_files_are_raised_to_the_hard_limit_and_no_core_is_dumped() {
 #[test]
 fn a_defect_is_logged_and_ends_the_process_with_its_exit_code() {
     let siege = Siege::alone(Way::Plain, REQUEST_MAX, |start| start);
-    let mut is_running = true;
-    // Enough for the connection, and for some of those on the way to tiny_http.
-    for more in [3, 2, 3, 4, 3, 2, 3, 4] {
-        let (pid, files) = (siege.server.pid().to_string(), siege.server.descriptors() + more);
-        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:")]).status().expect("prlimit is installed");
-        is_running = set.success();
-        if !is_running {
-            break;
+    let (pid, mut more) = (siege.server.pid(), 0);
+    wait_for("the process ends", SOON, || {
+        // Enough for the connection, and for some of those on the way to tiny_http; other threads open files, too.
+        more = more % 6 + 1;
+        let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Ok(()) };
+        let limit = format!("--nofile={}:", open.count() + more);
+        Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status().expect("prlimit is installed");
+        for _ in 0..5 {
+            let Ok(mut client) = siege.port.try_connect() else { return Ok(()) };
+            client.give_up_after(Duration::from_millis(100));
+            let _ = client.write_all(REQUEST).and_then(|()| client.read(&mut [0]));
         }
-        for _ in 0..20 {
-            let Ok(mut client) = siege.port.try_connect() else { break };
-            let _ = client.write_all(REQUEST);
-            client.rest();
-        }
-    }
-    assert_eq!(siege.server.exit_code(SOON), Some(70), "{is_running}");
+        Err(more)
+    });
+    assert_eq!(siege.server.exit_code(SOON), Some(70));
     siege.server.wait_for_log("this process exits, to be restarted", SOON);
 }
