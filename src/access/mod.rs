@@ -6,6 +6,7 @@
 //! Specification: HTTP Basic, RFC 7617, the only method of Zincati (from the user information of its `base_url`).
 
 mod basic;
+mod client_network;
 mod credentials;
 mod file;
 mod permit;
@@ -13,6 +14,7 @@ mod source;
 
 pub(crate) use basic::CHALLENGE;
 pub use basic::presented;
+pub use client_network::ClientNetwork;
 pub use credentials::Credentials;
 pub use file::FileError;
 pub use permit::{Credential, Origin, Permit};

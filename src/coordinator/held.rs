@@ -4,12 +4,12 @@
 //! [`HeldRequests::hold`] and [`HeldRequests::take`] call no other module, so `drains` may call both under its own lock.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::presence::hung_up;
 use super::{Presence, Responder};
+use crate::access::ClientNetwork;
 use crate::cluster::Uid;
 use crate::fleetlock::{Kind, Refusal, Reply};
 use crate::reboot::{Caller, HeldTerm, SlotWait};
@@ -48,7 +48,7 @@ pub(super) struct Deadlines {
 
 /// The client of a held request.
 pub(super) struct HeldClient {
-    pub(super) address: IpAddr,
+    pub(super) network: ClientNetwork,
     pub(super) presence: Arc<Presence>,
     pub(super) responder: Responder,
 }
@@ -100,9 +100,9 @@ impl HeldRequests {
             Some(held) if held.deadlines.drain > request.deadlines.drain => (held, Some(request)),
             held => (request, held),
         };
-        let address = newer.client.address;
+        let network = newer.client.network;
         state.requests.insert(uid, newer);
-        let too_many = state.too_many(address, self.slot_waits_max);
+        let too_many = state.too_many(network, self.slot_waits_max);
         drop(state);
         self.state.wake();
         let superseded = older.map(|older| (older, Reply::refusal(Kind::Superseded, message)));
@@ -207,14 +207,14 @@ impl State {
         self.requests.get_mut(&uid)
     }
 
-    /// Removes the request that has waited for a slot for the shortest time, if too many wait: of all clients, or of the one at `address`,
+    /// Removes the request that has waited for a slot for the shortest time, if too many wait: of all clients, or of those of `network`,
     /// which must leave places to others.
-    fn too_many(&mut self, address: IpAddr, limit: usize) -> Option<(HeldRequest, Refusal)> {
+    fn too_many(&mut self, network: ClientNetwork, limit: usize) -> Option<(HeldRequest, Refusal)> {
         let share = limit.div_ceil(SHARES);
-        let of_address: Vec<_> = self.slot_waits().filter(|(uid, _)| self.requests[*uid].client.address == address).collect();
+        let of_network: Vec<_> = self.slot_waits().filter(|(uid, _)| self.requests[*uid].client.network == network).collect();
         let of_all: Vec<_> = self.slot_waits().collect();
-        let candidates = match (of_address.len() > share, of_all.len() > limit) {
-            (true, _) => of_address,
+        let candidates = match (of_network.len() > share, of_all.len() > limit) {
+            (true, _) => of_network,
             (false, true) => of_all,
             (false, false) => return None,
         };

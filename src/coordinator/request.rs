@@ -15,7 +15,7 @@ use super::node_cache::NodeCache;
 use super::node_drain::{Drainer, End};
 use super::perform::{Decision, Performer, Waiting, read_lock, write_lock};
 use super::{Error, Presence, Responder, Stop, authorize};
-use crate::access::{Origin, VerifySource};
+use crate::access::{ClientNetwork, Origin, VerifySource};
 use crate::cluster::Uid;
 use crate::drain::DrainPlan;
 use crate::fleetlock::{Found, Reply, Request};
@@ -79,7 +79,7 @@ impl Requests {
         let after = |share| now + if wait < SPREAD_FROM { wait } else { wait.mul_f64(share) };
         let deadlines = Deadlines { drain: now + wait, slot: after(share), next: after(NEXT) };
         let decision = self.decide_for_caller(request, origin, |caller, observed| self.decide_pre_reboot(caller, observed, &presence));
-        self.answer_or_hold(decision, deadlines, HeldClient { address: origin.peer, presence, responder });
+        self.answer_or_hold(decision, deadlines, HeldClient { network: ClientNetwork::of(origin.peer), presence, responder });
     }
 
     /// Decides a held request again.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::drains::Drains;
 use super::held::{Deadlines, HeldClient, HeldRequest, HeldRequests};
+use crate::access::ClientNetwork;
 use crate::cluster::{HexId, NodeName, Uid};
 use crate::drain::DrainPlan;
 use crate::fleetlock::{GroupName, Kind, Reply};
@@ -32,7 +33,7 @@ fn request(limit: Duration) -> (HeldRequest, Receiver<Kind>) {
     let responder = Box::new(move |reply: Reply| sender.send(reply.kind()).unwrap());
     let deadline = clock::now().instant + limit;
     let deadlines = Deadlines { drain: deadline, slot: deadline, next: deadline };
-    let client = HeldClient { address: [127, 0, 0, 1].into(), presence: Arc::default(), responder };
+    let client = HeldClient { network: ClientNetwork::of([127, 0, 0, 1].into()), presence: Arc::default(), responder };
     (HeldRequest { caller, term, slot: None, deadlines, client }, answer)
 }
 
@@ -240,7 +241,7 @@ fn a_drain_that_is_stopped_finds_no_request_to_answer() {
 /// Holds a request that waits for a slot since this second: of node `n<since>`, from this address.
 fn waits(held: &HeldRequests, since: i64, address: u8) -> Vec<(Timestamp, Kind)> {
     let mut waiting = waiting(since);
-    waiting.client.address = [10, 0, 0, address].into();
+    waiting.client.network = ClientNetwork::of([10, 0, 0, address].into());
     let since = |request: &HeldRequest| request.slot.as_ref().unwrap().place.since;
     held.hold(waiting).iter().map(|(request, reply)| (since(request), reply.kind())).collect()
 }

@@ -3,11 +3,12 @@
 //! An answer that repeats an earlier one is logged once a minute, with the number of those in between, which are logged at debug.
 //! An approval is always logged.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use log::{Level, log};
 
+use crate::access::ClientNetwork;
 use crate::fleetlock::{Endpoint, Kind, Reply};
 use crate::system::guarded::Guarded;
 use crate::system::repeats::Repeats;
@@ -40,8 +41,8 @@ pub(crate) struct Answers {
 /// The part in which two answers must agree to be equal.
 #[derive(Debug, PartialEq, Eq)]
 enum Limit<'a> {
-    /// Address of the caller, of IPv6 its network.
-    Caller(IpAddr),
+    /// Address of the caller.
+    Caller(ClientNetwork),
     /// Name of the node, and the reason in the message if it counts.
     Node(&'a str, String),
     /// Nothing: each answer is logged.
@@ -91,7 +92,7 @@ impl Answers {
     /// Reports whether it must be logged that an answer, such as `200 approved`, may not have reached its client.
     pub(super) fn is_loss_due(&self, status_and_kind: &str, remote: SocketAddr, now: Instant) -> bool {
         let is_approval = status_and_kind.ends_with(Kind::Approved.name());
-        is_approval || self.callers.lock().due((network(remote.ip()), status_and_kind), now).is_some()
+        is_approval || self.callers.lock().due((ClientNetwork::of(remote.ip()), status_and_kind), now).is_some()
     }
 
     /// Returns the number of equal answers since the last line if this one must be logged.
@@ -109,7 +110,7 @@ fn limit<'a>(answered: &Answered<'a>, reply: &Reply) -> Limit<'a> {
     match (reply.kind(), answered.node) {
         (Kind::Approved, _) => Limit::None,
         (Kind::BadRequest | Kind::Unauthorized | Kind::ForbiddenGroup | Kind::ForbiddenNode | Kind::ForbiddenSource, _) | (_, None) => {
-            Limit::Caller(network(answered.remote.ip()))
+            Limit::Caller(ClientNetwork::of(answered.remote.ip()))
         }
         // The log must show at once that another pod keeps the node from being drained.
         (Kind::DrainBlocked | Kind::SteadyState, Some(node)) => Limit::Node(node, without_numbers(reply.value())),
@@ -120,14 +121,6 @@ fn limit<'a>(answered: &Answered<'a>, reply: &Reply) -> Limit<'a> {
 /// Returns a message without the words that change though the reason is the same: counts and times.
 fn without_numbers(message: &str) -> String {
     message.split(' ').filter(|word| !word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit())).collect()
-}
-
-/// Returns the address, of IPv6 the first 64 bits: one host has all the others.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::places::{Begin, Places, Source};
+use super::places::{Begin, Places};
+use crate::access::ClientNetwork;
 use crate::metrics::{Loss, Metrics};
 use crate::system::guarded::Guarded;
 
@@ -29,7 +30,7 @@ pub(super) struct Connection {
 }
 
 struct Entry {
-    source: Source,
+    source: ClientNetwork,
     number: u64,
     connections: Arc<Connections>,
 }
@@ -41,7 +42,7 @@ impl Connections {
 
     /// Adds a connection; if the table is full, closes another one for it. Returns `None` if there is no place for this address.
     pub(super) fn add(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Option<Connection> {
-        let source = Source::of(peer.ip());
+        let source = ClientNetwork::of(peer.ip());
         let mut places = self.places.wait(ENDING_MAX, |places| places.may_add());
         let stream = Arc::new(stream);
         let added = if places.may_add() { places.add(source, Arc::clone(&stream)).ok() } else { None };

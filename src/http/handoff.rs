@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use tiny_http::{HTTPVersion, Header, Response, Server};
 
 use super::head::Received;
-use super::places::Source;
 use super::turns::{Turn, Turns};
+use crate::access::ClientNetwork;
 use crate::coordinator::Presence;
 use crate::system::guarded::Guarded;
 use crate::system::process::exit_after_defect;
@@ -84,7 +84,7 @@ impl Handoff {
     /// Passes a request on in its turn, and waits for the answer. Meanwhile watches `socket` for a hang-up of the client. `None`: the client
     /// hung up before the turn of its request.
     pub(super) fn pass(&self, request: &Received, client: &Client, socket: &TcpStream) -> io::Result<Option<Vec<u8>>> {
-        let Some(passing) = self.wait_for_turn(Source::of(client.peer.ip()), socket) else { return Ok(None) };
+        let Some(passing) = self.wait_for_turn(ClientNetwork::of(client.peer.ip()), socket) else { return Ok(None) };
         let mut stream = match UnixStream::connect_addr(&self.address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 // tiny_http's accept loop has ended, and nothing can start it again.
@@ -114,7 +114,7 @@ impl Handoff {
     }
 
     /// Waits for the turn of a request; `None`: its client has hung up before.
-    fn wait_for_turn(&self, source: Source, socket: &TcpStream) -> Option<Passing> {
+    fn wait_for_turn(&self, source: ClientNetwork, socket: &TcpStream) -> Option<Passing> {
         let waiter = Arc::new(Waiter { thread: thread::current(), has_turn: AtomicBool::new(false) });
         let turn = self.turns.lock().ask(source, Arc::clone(&waiter));
         if let Turn::Later(number) = turn {

@@ -4,15 +4,12 @@
 //! with the most places, never one of an address with as few places as its own. So an address can only harm itself. A connection that
 //! waits for its answer keeps its place, and therefore one address may not fill the table with such connections.
 
-use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet};
+
+use crate::access::ClientNetwork;
 
 /// Places for each closed connection that may not have ended. Its thread only needs to wake.
 const PLACES_FOR_ONE_ENDING: usize = 8;
-
-/// Owner of places: an IPv4 address, or an IPv6 network of 64 bits, which one machine can use in full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Source(IpAddr);
 
 /// All places of a port. `T` is needed to close a connection.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ pub(super) struct Places<T> {
     share: usize,
     /// Number of the next connection.
     next: u64,
-    sources: BTreeMap<Source, Held<T>>,
+    sources: BTreeMap<ClientNetwork, Held<T>>,
     /// Connections that were closed for others and have not ended.
     ending: BTreeSet<u64>,
 }
@@ -47,15 +44,6 @@ pub(super) enum Begin {
     TooMany,
 }
 
-impl Source {
-    pub(super) fn of(ip: IpAddr) -> Self {
-        Self(match ip.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-            ip => ip,
-        })
-    }
-}
-
 /// Returns how many closed connections may still end, for a port with this many places.
 pub(super) fn ending_max(limit: usize) -> usize {
     limit.div_ceil(PLACES_FOR_ONE_ENDING)
@@ -77,7 +65,7 @@ impl<T> Places<T> {
     }
 
     /// Gives a place to a new connection. Returns its number, and the connection that must be closed for it. `Err`: there is no place.
-    pub(super) fn add(&mut self, source: Source, connection: T) -> Result<(u64, Option<T>), T> {
+    pub(super) fn add(&mut self, source: ClientNetwork, connection: T) -> Result<(u64, Option<T>), T> {
         let mut closed = None;
         if self.count() >= self.limit {
             let own = self.sources.get(&source).map_or(0, Held::count);
@@ -99,7 +87,7 @@ impl<T> Places<T> {
     }
 
     /// Begins an answer, after which the connection is not closed for another one. `always`: the answer takes no time.
-    pub(super) fn begin_answer(&mut self, source: Source, number: u64, always: bool) -> Begin {
+    pub(super) fn begin_answer(&mut self, source: ClientNetwork, number: u64, always: bool) -> Begin {
         let free = self.limit.saturating_sub(self.sources.values().map(|held| held.answering.len()).sum());
         let Some(held) = self.sources.get_mut(&source).filter(|held| held.idle.contains_key(&number)) else { return Begin::Closed };
         if !always && held.answering.len() >= free.saturating_mul(self.share) {
@@ -111,7 +99,7 @@ impl<T> Places<T> {
     }
 
     /// Ends an answer, if it was begun. After that the connection may be closed again.
-    pub(super) fn end_answer(&mut self, source: Source, number: u64, connection: T) {
+    pub(super) fn end_answer(&mut self, source: ClientNetwork, number: u64, connection: T) {
         if let Some(held) = self.sources.get_mut(&source)
             && held.answering.remove(&number)
         {
@@ -125,7 +113,7 @@ impl<T> Places<T> {
     }
 
     /// Removes a connection that has ended.
-    pub(super) fn remove(&mut self, source: Source, number: u64) {
+    pub(super) fn remove(&mut self, source: ClientNetwork, number: u64) {
         if self.ending.remove(&number) {
             return;
         }
@@ -144,7 +132,7 @@ impl<T> Places<T> {
 
     /// Closes the oldest idle connection of the source with the most places, among those that `may_lose` one. Of several such sources,
     /// the one with the oldest connection loses it.
-    fn close(&mut self, may_lose: impl Fn(Source, usize) -> bool) -> Option<T> {
+    fn close(&mut self, may_lose: impl Fn(ClientNetwork, usize) -> bool) -> Option<T> {
         let sources = self.sources.iter().filter(|(source, held)| may_lose(**source, held.count()));
         let oldest = sources.filter_map(|(source, held)| Some((held.count(), u64::MAX - held.idle.keys().next()?, *source)));
         let (count, _age, source) = oldest.max()?;
@@ -173,8 +161,8 @@ mod tests {
     /// A table whose connections are named by their numbers.
     struct Table(Places<u64>);
 
-    fn source(address: &str) -> Source {
-        Source::of(address.parse().unwrap())
+    fn source(address: &str) -> ClientNetwork {
+        ClientNetwork::of(address.parse().unwrap())
     }
 
     impl Table {
@@ -243,7 +231,7 @@ mod tests {
             let mut answering = vec![0; addresses];
             for round in 0..limit {
                 for (address, count) in answering.iter_mut().enumerate() {
-                    let source = Source::of(IpAddr::from([10, 0, 0, address as u8]));
+                    let source = ClientNetwork::of([10, 0, 0, address as u8].into());
                     let Ok((number, _closed)) = places.add(source, round as u64) else { continue };
                     *count += usize::from(places.begin_answer(source, number, false) == Begin::Allowed);
                 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::places::Source;
+use crate::access::ClientNetwork;
 
 /// Requests that are passed on at the same time, and those that wait for that. `T` is needed to wake the thread of a request.
 #[derive(Debug)]
@@ -14,9 +14,9 @@ pub(super) struct Turns<T> {
     free: usize,
     /// Number of the next request.
     next: u64,
-    waiting: BTreeMap<Source, VecDeque<(u64, T)>>,
-    /// Source that had the last turn.
-    last: Option<Source>,
+    waiting: BTreeMap<ClientNetwork, VecDeque<(u64, T)>>,
+    /// ClientNetwork that had the last turn.
+    last: Option<ClientNetwork>,
 }
 
 /// Turn of a request.
@@ -33,7 +33,7 @@ impl<T> Turns<T> {
     }
 
     /// Adds a request.
-    pub(super) fn ask(&mut self, source: Source, request: T) -> Turn {
+    pub(super) fn ask(&mut self, source: ClientNetwork, request: T) -> Turn {
         // While others wait, nothing is free.
         if self.free > 0 {
             self.free -= 1;
@@ -47,7 +47,7 @@ impl<T> Turns<T> {
     }
 
     /// Removes a request that waits. Returns `false` if it has its turn already.
-    pub(super) fn withdraw(&mut self, source: Source, number: u64) -> bool {
+    pub(super) fn withdraw(&mut self, source: ClientNetwork, number: u64) -> bool {
         let Some(queue) = self.waiting.get_mut(&source) else { return false };
         let before = queue.len();
         queue.retain(|(other, _)| *other != number);
@@ -79,8 +79,8 @@ impl<T> Turns<T> {
 mod tests {
     use super::*;
 
-    fn source(last: u8) -> Source {
-        Source::of([10, 0, 0, last].into())
+    fn source(last: u8) -> ClientNetwork {
+        ClientNetwork::of([10, 0, 0, last].into())
     }
 
     #[test]
