@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType,
@@ -19,7 +19,7 @@ use rcgen::{
 use rustls::CertificateError;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use thiserror::Error;
 
 use super::loaded::{Loaded, PairError, unix, verifier};
@@ -76,6 +76,12 @@ impl Authority {
         Ok(Self { loaded, key })
     }
 
+    /// Reports whether certificates for these names can be signed now, or once the CA is valid.
+    pub(super) fn can_sign(&self, names: &[String], now: Timestamp) -> bool {
+        let begun = self.loaded.validity.not_before.saturating_add(SignedDuration::try_from(BACKDATED).unwrap_or_default());
+        self.issue(&names.iter().cloned().collect(), now.max(begun.unwrap_or(now))).is_ok()
+    }
+
     /// Returns the CA's own validity.
     pub(super) fn validity(&self) -> &Validity {
         &self.loaded.validity
@@ -125,6 +131,11 @@ impl Authority {
         }
         Ok(renewal::next(&held.validity, &names, wanted, self.loaded.validity.not_after, now))
     }
+}
+
+/// Returns the certificates in a text, each in PEM. Anything else in the text, such as a private key, is left out.
+pub(super) fn certificates(text: &str) -> Vec<String> {
+    CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).map(|der| pem("CERTIFICATE", &der)).collect()
 }
 
 /// Returns the subject of a CA with this key. The name is made from the key alone, and distinguishes CAs.

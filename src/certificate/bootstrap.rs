@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::THREAD;
-use super::authority::{Authority, IssueError};
+use super::authority::{Authority, IssueError, certificates};
 use super::health::{Condition, Health, expiry_error};
 use super::loaded::{Loaded, PairError};
 use super::renewal::Renewal;
 use super::served::Served;
-use super::succession::{Facts, Step, succeeded};
+use super::succession::{Facts, Step, follows, is_signer, succeeded};
 use crate::cluster::{CaBundle, CaMap, CaSecret, KeyPem, NEXT_CA_FROM, Pair, TlsSecret};
 use crate::kube::{self, ApiError, Kube, error_chain};
 use crate::metrics::Metrics;
@@ -50,8 +50,15 @@ pub(super) enum BootstrapError {
     Contended,
     #[error("secret {0}, which had the key of the CA, is missing: restore it from a backup; docs/tls.md, \"A lost CA\"")]
     Lost(String),
+    #[error(
+        "secret {0} has another CA than the configmap of that name shows to nodes: restore the Secret that belongs to it, or, if nodes trust \
+         the CA in the Secret, delete the ConfigMap; docs/tls.md, \"A lost CA\""
+    )]
+    NotShown(String),
     #[error("there is no service {0} (--service-name); nodes need its address in the certificate")]
     NoService(String),
+    #[error("the CA was lost, and the next one in secret {0} does not sign yet; docs/tls.md, \"A lost CA\"")]
+    Waits(String),
     #[error("the certificate just made or stored cannot be used")]
     Unusable(#[source] PairError),
 }
@@ -129,7 +136,9 @@ impl Bootstrap {
         self.failures = if error.is_some() { self.failures + 1 } else { 0 };
         match error {
             None => EVERY,
-            Some(BootstrapError::Lost(_)) if self.memory.pair.is_some() => LOST_EVERY,
+            Some(BootstrapError::Lost(_) | BootstrapError::NotShown(_) | BootstrapError::Waits(_)) if self.memory.pair.is_some() => {
+                LOST_EVERY
+            }
             Some(_) => BACKOFF.pause(self.failures, 1.0),
         }
     }
@@ -165,36 +174,57 @@ impl Bootstrap {
         let map = self.kube.ca_map()?;
         let stored = Stored { map, tls: self.kube.tls_secret()?, ca: self.kube.ca_secret()? };
         let mut warnings = Vec::new();
-        let asked = self.asked(stored.map.as_ref(), &mut warnings);
+        let result = self.renew(&stored, &mut warnings, now);
+        match result {
+            Ok(found) => Ok(found.map(|(pair, bundle)| Found { pair: Some(pair), bundle: Some(bundle), error: None, warnings })),
+            Err(BootstrapError::Api(error @ ApiError::Conflict(..))) => Err(error.into()),
+            Err(error) => Ok(Some(Found { pair: self.kept(&stored, now), bundle: None, error: Some(error), warnings })),
+        }
+    }
+
+    /// Makes one change that is due and returns `None`, or returns the certificate to serve and the CA that signed it.
+    fn renew(
+        &self,
+        stored: &Stored,
+        warnings: &mut Vec<String>,
+        now: Timestamp,
+    ) -> Result<Option<((Pair, Loaded), CaBundle)>, BootstrapError> {
+        let name = || self.object(kube::CA);
         let bundle = stored.ca.as_ref().map(|ca| &ca.bundle);
         let authority = bundle.map(|bundle| Authority::load(&bundle.current));
+        let shown = stored.shown();
+        if let Some(bundle) = bundle.filter(|bundle| !follows(bundle, &shown)) {
+            // Only people can make nodes trust another CA, so it must not sign before they say so.
+            return Err(match Authority::load(&bundle.current) {
+                Ok(_usable) => BootstrapError::NotShown(name()),
+                Err(error) => BootstrapError::Authority(name(), error),
+            });
+        }
+        let usable = |pair: &Pair| Authority::load(pair).ok().filter(|next| next.can_sign(&self.names(), now));
         let facts = Facts {
             stored: bundle,
-            remembered: self.memory.bundle.as_ref(),
+            remembered: self.memory.bundle.as_ref().filter(|bundle| shown.first().is_none_or(|first| is_signer(bundle, first))),
             current_end: authority.as_ref().and_then(|loaded| Some(loaded.as_ref().ok()?.validity().not_after)),
-            next_made: bundle.and_then(|bundle| Loaded::of(bundle.next.as_ref()?).ok()).map(|next| next.validity.not_before),
-            is_trusted: self.is_trusted(&stored, now),
-            asked,
+            next_made: bundle.and_then(|bundle| usable(bundle.next.as_ref()?)).map(|next| next.validity().not_before),
+            is_trusted: !shown.is_empty() || self.is_served(stored, now),
+            asked: self.asked(stored.map.as_ref(), warnings),
         };
-        if self.change(&facts.next(now), &stored, now)? || self.publish(&facts, stored.map.as_ref())? {
+        // What nodes must trust is shown before it signs.
+        if self.publish(&facts, stored.map.as_ref())? || self.change(&facts, stored, now)? {
             return Ok(None);
         }
         self.metrics.authority(facts.current_end, bundle.and_then(|bundle| bundle.next.as_ref()).and_then(|_next| facts.signs_from()));
         warnings.extend(self.warning(&facts));
-        let error = match (authority, bundle) {
-            (Some(Ok(authority)), Some(bundle)) => {
-                let pair = Some(self.issued(&authority, stored.tls, now)?);
-                return Ok(Some(Found { pair, bundle: Some(bundle.clone()), error: None, warnings }));
-            }
-            (Some(Err(error)), Some(bundle)) if !bundle.current.is_empty() => BootstrapError::Authority(self.object(kube::CA), error),
-            _ => BootstrapError::Lost(self.object(kube::CA)),
-        };
-        let pair = self.kept(stored.tls, now)?;
-        Ok(Some(Found { pair, bundle: None, error: Some(error), warnings }))
+        match (authority, bundle) {
+            (Some(Ok(authority)), Some(bundle)) => Ok(Some((self.issued(&authority, stored.tls.as_ref(), now)?, bundle.clone()))),
+            (Some(Err(_)), Some(bundle)) if bundle.current.is_empty() && bundle.next.is_some() => Err(BootstrapError::Waits(name())),
+            (Some(Err(error)), _) => Err(BootstrapError::Authority(name(), error)),
+            _ => Err(BootstrapError::Lost(name())),
+        }
     }
 
-    /// Returns the time from which a person wants the next CA to sign.
-    fn asked(&self, map: Option<&CaMap>, warnings: &mut Vec<String>) -> Option<Timestamp> {
+    /// Returns the time from which a person wants the next CA to sign, and its text.
+    fn asked<'a>(&self, map: Option<&'a CaMap>, warnings: &mut Vec<String>) -> Option<(Timestamp, &'a str)> {
         let text = map?.next_ca_from.as_ref()?;
         let asked = text.parse().ok();
         if asked.is_none() {
@@ -204,38 +234,39 @@ impl Bootstrap {
                 self.object(kube::CA)
             ));
         }
-        asked
+        Some((asked?, text))
     }
 
-    /// Reports whether nodes may trust a CA already: one is shown, or a certificate that is still valid is stored or served.
-    fn is_trusted(&self, stored: &Stored, now: Timestamp) -> bool {
-        let is_shown = stored.map.as_ref().is_some_and(|map| map.certificates.contains("-----BEGIN CERTIFICATE-----"));
+    /// Reports whether a certificate that is still valid is served or stored.
+    fn is_served(&self, stored: &Stored, now: Timestamp) -> bool {
         let is_valid = |loaded: &Loaded| now < loaded.validity.not_after;
         let is_stored = || stored.tls.as_ref().and_then(|tls| Loaded::of(&tls.pair).ok()).is_some_and(|loaded| is_valid(&loaded));
-        is_shown || self.memory.pair.as_ref().is_some_and(|(_, loaded)| is_valid(loaded)) || is_stored()
+        self.memory.pair.as_ref().is_some_and(|(_, loaded)| is_valid(loaded)) || is_stored()
     }
 
-    /// Changes the Secret of the CA as `step` says. Returns `false` if there is nothing to change.
-    fn change(&self, step: &Step, stored: &Stored, now: Timestamp) -> Result<bool, BootstrapError> {
+    /// Changes the Secret of the CA, if a change is due. Returns `false` if there is nothing to change.
+    fn change(&self, facts: &Facts<'_>, stored: &Stored, now: Timestamp) -> Result<bool, BootstrapError> {
         let name = self.object(kube::CA);
         let make = || Authority::make(&self.names(), now).map_err(|error| BootstrapError::Authority(name.clone(), error));
-        let shown = stored.map.as_ref().map_or("", |map| &map.certificates);
-        let (bundle, line) = match (step, &stored.ca) {
-            (Step::First, _) => (CaBundle::first(make()?), "made a CA".to_owned()),
-            (Step::Restore(bundle), _) => (bundle.clone(), "the CA was missing, and is stored again".to_owned()),
+        let shown = || stored.shown().concat();
+        let (bundle, line) = match (facts.next(now), &stored.ca) {
+            (Step::First, _) => (CaBundle::first(make()?), "made a CA"),
+            (Step::Restore(bundle), _) => (bundle, "the CA was missing, and is stored again"),
             (Step::Successor, Some(ca)) => {
-                (CaBundle { next: Some(make()?), ..ca.bundle.clone() }, "made the next CA, which does not sign yet".to_owned())
+                let previous = if facts.current_end.is_some() { ca.bundle.previous.clone() } else { shown() };
+                (CaBundle { next: Some(make()?), previous, ..ca.bundle.clone() }, "made the next CA, which does not sign yet")
             }
             // The CA is lost. Its certificate, as it is shown, stays beside the new one.
             (Step::Successor, None) => {
                 let lost = Pair { certificate: String::new(), key: KeyPem::new(String::new()) };
-                let bundle = CaBundle { next: Some(make()?), previous: shown.to_owned(), ..CaBundle::first(lost) };
-                (bundle, "made the next CA, after the old one was lost".to_owned())
+                let bundle = CaBundle { next: Some(make()?), previous: shown(), ..CaBundle::first(lost) };
+                (bundle, "made the next CA, after the old one was lost")
             }
-            (Step::Succeed, Some(ca)) => (succeeded(&ca.bundle, now), "the next CA signs from now on".to_owned()),
-            (Step::Forget, Some(ca)) => {
-                (CaBundle { previous: String::new(), ..ca.bundle.clone() }, "the CA before is no longer shown".to_owned())
+            (Step::Succeed, Some(ca)) => {
+                let asked = facts.asked.map(|(_from, text)| text);
+                (succeeded(&ca.bundle, asked, now), "the next CA signs from now on")
             }
+            (Step::Forget, Some(ca)) => (CaBundle { previous: String::new(), ..ca.bundle.clone() }, "the CA before is no longer shown"),
             (Step::Rest | Step::Succeed | Step::Forget, _) => return Ok(false),
         };
         match &stored.ca {
@@ -249,7 +280,18 @@ impl Bootstrap {
     /// Writes the certificates of the CAs into the ConfigMap, if it shows others. Returns `false` if there is nothing to change.
     fn publish(&self, facts: &Facts<'_>, map: Option<&CaMap>) -> Result<bool, BootstrapError> {
         let Some(bundle) = facts.stored else { return Ok(false) };
-        let certificates = bundle.certificates();
+        let next = bundle.next.as_ref().map_or("", |next| &next.certificate);
+        let mut all = Vec::new();
+        for certificate in [&bundle.current.certificate, next, &bundle.previous].into_iter().flat_map(|text| certificates(text)) {
+            if !all.contains(&certificate) {
+                all.push(certificate);
+            }
+        }
+        let certificates = all.concat();
+        if facts.current_end.is_none() && facts.next_made.is_none() {
+            // A CA that cannot be used is an error, and no reason to show nodes anything else.
+            return Ok(false);
+        }
         match map {
             Some(map) if map.certificates == certificates && !facts.is_done() => return Ok(false),
             Some(map) => self.kube.patch_ca_map(&map.version, &certificates, facts.is_done())?,
@@ -275,11 +317,11 @@ impl Bootstrap {
     }
 
     /// Returns the certificate to serve, a new one if that is due.
-    fn issued(&self, authority: &Authority, stored: Option<TlsSecret>, now: Timestamp) -> Result<(Pair, Loaded), BootstrapError> {
+    fn issued(&self, authority: &Authority, stored: Option<&TlsSecret>, now: Timestamp) -> Result<(Pair, Loaded), BootstrapError> {
         let wanted = self.wanted()?;
         let failed = |error| BootstrapError::Authority(self.object(kube::CA), error);
         let served = self.memory.pair.as_ref().map(|(pair, _)| pair);
-        let why = match stored.as_ref().map(|stored| &stored.pair).or(served) {
+        let why = match stored.map(|stored| &stored.pair).or(served) {
             None => Renewal::New,
             Some(pair) => match authority.examine(pair, &wanted, now) {
                 Ok(None) if stored.is_some() => return load(pair.clone()),
@@ -303,17 +345,19 @@ impl Bootstrap {
         load(made)
     }
 
-    /// Returns the certificate to serve while no CA can sign: the stored one, else the one that is served, which is stored again.
-    fn kept(&self, stored: Option<TlsSecret>, now: Timestamp) -> Result<Option<(Pair, Loaded)>, BootstrapError> {
-        let is_missing = stored.is_none();
-        if let Some(loaded) = stored.and_then(|stored| load(stored.pair).ok()).filter(|(_, loaded)| now < loaded.validity.not_after) {
-            return Ok(Some(loaded));
+    /// Returns the certificate to serve while no other can be made: the one that is served, which is stored again if it is missing, else
+    /// the stored one.
+    fn kept(&self, stored: &Stored, now: Timestamp) -> Option<(Pair, Loaded)> {
+        let is_valid = |(_, loaded): &&(Pair, Loaded)| now < loaded.validity.not_after;
+        let served = self.memory.pair.as_ref();
+        if let (Some((pair, _)), None) = (served.filter(is_valid), &stored.tls) {
+            match self.kube.create_tls_secret(pair) {
+                Ok(_stored) => log::warn!("certificate: it was missing, and is stored again, secret {}", self.object(kube::TLS)),
+                Err(error) => log::debug!("certificate: it is missing, and cannot be stored again: {}", error_chain(&error)),
+            }
         }
-        if let Some((pair, _)) = self.memory.pair.as_ref().filter(|_| is_missing) {
-            self.kube.create_tls_secret(pair)?;
-            log::warn!("certificate: it was missing, and is stored again, secret {}", self.object(kube::TLS));
-        }
-        Ok(self.memory.pair.clone())
+        let loaded = stored.tls.as_ref().and_then(|tls| load(tls.pair.clone()).ok());
+        served.filter(is_valid).or(loaded.as_ref().filter(is_valid)).or(served).cloned()
     }
 
     /// Addresses and names by which nodes may call.
@@ -332,6 +376,13 @@ impl Bootstrap {
 
     fn object(&self, name: &str) -> String {
         format!("{}/{name}", self.kube.namespace())
+    }
+}
+
+impl Stored {
+    /// Returns the certificates that nodes are told to trust, each in PEM.
+    fn shown(&self) -> Vec<String> {
+        self.map.as_ref().map(|map| certificates(&map.certificates)).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::authority::certificates;
 use crate::cluster::CaBundle;
 
 /// Change of the stored CA that is due now.
@@ -34,12 +35,12 @@ pub(super) struct Facts<'a> {
     pub(super) remembered: Option<&'a CaBundle>,
     /// End of the CA that signs; `None` if it cannot be used.
     pub(super) current_end: Option<Timestamp>,
-    /// Time at which the next CA was made.
+    /// Time at which the next CA was made; `None` if it cannot be used.
     pub(super) next_made: Option<Timestamp>,
     /// A certificate of a CA is shown in the ConfigMap, or a server certificate that is still valid is stored or served.
     pub(super) is_trusted: bool,
-    /// Time from which a person wants the next CA to sign.
-    pub(super) asked: Option<Timestamp>,
+    /// Time from which a person wants the next CA to sign, with its text.
+    pub(super) asked: Option<(Timestamp, &'a str)>,
 }
 
 impl Facts<'_> {
@@ -53,13 +54,16 @@ impl Facts<'_> {
                 None => Step::Rest,
             };
         };
-        let from = self.signs_from();
+        // A next CA that cannot be used must never sign: the key of the present one is given up for it.
+        if stored.next.is_some() && self.next_made.is_none() {
+            return Step::Successor;
+        }
         if stored.next.is_none() {
             let ends = self.current_end.is_some_and(|end| now >= before(end, SHOWN_BEFORE_END));
             if ends || self.is_asked() {
                 return Step::Successor;
             }
-        } else if from.is_some_and(|from| now >= from) {
+        } else if self.signs_from().is_some_and(|from| now >= from) {
             return Step::Succeed;
         }
         let is_old = stored.signs_since.is_some_and(|since| now >= since.saturating_add(FORGET_AFTER).unwrap_or(since));
@@ -68,7 +72,7 @@ impl Facts<'_> {
 
     /// Returns the time from which the next CA signs, once it is made; `None`: not until a person gives a time.
     pub(super) fn signs_from(&self) -> Option<Timestamp> {
-        let asked = self.asked.filter(|_| self.is_asked());
+        let asked = self.asked.filter(|_| self.is_asked()).map(|(from, _text)| from);
         match (asked, self.current_end) {
             // A certificate ends with its CA at the latest, so no date after that end helps anyone.
             (Some(asked), Some(end)) => Some(asked.min(before(end, SIGNS_BEFORE_END_MIN))),
@@ -84,8 +88,8 @@ impl Facts<'_> {
 
     /// Reports whether a person has asked for another CA and has not got it yet.
     fn is_asked(&self) -> bool {
-        let since = self.stored.and_then(|stored| stored.signs_since);
-        self.asked.is_some_and(|asked| since.is_none_or(|since| since < asked))
+        let fulfilled = self.stored.and_then(|stored| stored.fulfilled.as_deref());
+        self.asked.is_some_and(|(_from, text)| fulfilled != Some(text))
     }
 
     /// Reports whether a person has asked for another CA that signs by now.
@@ -94,12 +98,25 @@ impl Facts<'_> {
     }
 }
 
-/// Returns the CAs after the next one has begun to sign.
-pub(super) fn succeeded(bundle: &CaBundle, now: Timestamp) -> CaBundle {
+/// Returns the CAs after the next one has begun to sign. `asked`: text of the wish, if there is one.
+pub(super) fn succeeded(bundle: &CaBundle, asked: Option<&str>, now: Timestamp) -> CaBundle {
     let Some(next) = &bundle.next else { return bundle.clone() };
     let previous = if bundle.current.certificate.is_empty() { &bundle.previous } else { &bundle.current.certificate };
     // The old key is not kept: it may be the reason for the change.
-    CaBundle { current: next.clone(), next: None, previous: previous.clone(), signs_since: Some(now) }
+    let fulfilled = asked.map(str::to_owned);
+    CaBundle { current: next.clone(), next: None, previous: previous.clone(), signs_since: Some(now), fulfilled }
+}
+
+/// Reports whether the stored CA is the one that nodes are told to trust, or its announced successor.
+pub(super) fn follows(bundle: &CaBundle, shown: &[String]) -> bool {
+    let Some(first) = shown.first() else { return true };
+    let has_followed = shown.iter().any(|shown| is_signer(bundle, shown)) && certificates(&bundle.previous).contains(first);
+    bundle.current.is_empty() || is_signer(bundle, first) || has_followed
+}
+
+/// Reports whether this is the certificate of the CA that signs.
+pub(super) fn is_signer(bundle: &CaBundle, certificate: &String) -> bool {
+    certificates(&bundle.current.certificate).first() == Some(certificate)
 }
 
 fn before(end: Timestamp, time: SignedDuration) -> Timestamp {
@@ -143,8 +160,16 @@ mod tests {
     }
 
     fn second(since: &str) -> CaBundle {
-        succeeded(&with_next(), at(since))
+        succeeded(&with_next(), Some(NOW), at(since))
     }
+
+    /// A wish, and its text.
+    fn wish(text: &str) -> Option<(Timestamp, &str)> {
+        Some((at(text), text))
+    }
+
+    /// Time at which the next CA of these tests was made.
+    const MADE: &str = "2030-01-01T00:00:00Z";
 
     #[track_caller]
     fn check(facts: &Facts<'_>, now: &str, expected: &Step) {
@@ -156,15 +181,15 @@ mod tests {
         let (nothing, bundle) = (Facts::default(), first());
         check(&nothing, NOW, &Step::First);
         check(&Facts { is_trusted: true, ..nothing.clone() }, NOW, &Step::Rest);
-        check(&Facts { is_trusted: true, asked: Some(at(END)), ..nothing.clone() }, NOW, &Step::Successor);
+        check(&Facts { is_trusted: true, asked: wish(END), ..nothing.clone() }, NOW, &Step::Successor);
         for is_trusted in [false, true] {
-            let remembered = Facts { remembered: Some(&bundle), is_trusted, asked: Some(at(NOW)), ..nothing.clone() };
+            let remembered = Facts { remembered: Some(&bundle), is_trusted, asked: wish(NOW), ..nothing.clone() };
             check(&remembered, NOW, &Step::Restore(first()));
         }
         // A CA that cannot be used is not replaced, either.
         let unusable = Facts { stored: Some(&bundle), is_trusted: true, ..nothing };
         check(&unusable, "2040-01-01T00:00:00Z", &Step::Rest);
-        check(&Facts { asked: Some(at(END)), ..unusable }, NOW, &Step::Successor);
+        check(&Facts { asked: wish(END), ..unusable }, NOW, &Step::Successor);
     }
 
     #[test]
@@ -173,7 +198,7 @@ mod tests {
         let facts = Facts { stored: Some(&bundle), current_end: Some(at(END)), is_trusted: true, ..Facts::default() };
         check(&facts, "2034-12-31T23:59:59Z", &Step::Rest);
         check(&facts, "2035-01-01T00:00:00Z", &Step::Successor);
-        let shown = Facts { stored: Some(&with_next), ..facts };
+        let shown = Facts { stored: Some(&with_next), next_made: Some(at(MADE)), ..facts };
         check(&shown, "2035-01-01T00:00:00Z", &Step::Rest);
         check(&shown, "2035-12-01T23:59:59Z", &Step::Rest);
         check(&shown, "2035-12-02T00:00:00Z", &Step::Succeed);
@@ -189,33 +214,48 @@ mod tests {
     #[test]
     fn a_person_gives_the_time_and_gets_one_ca_for_it() {
         let (bundle, with_next, second) = (first(), with_next(), second("2030-06-01T00:00:05Z"));
-        let asked = Facts { stored: Some(&bundle), current_end: Some(at(END)), is_trusted: true, asked: Some(at(NOW)), ..Facts::default() };
+        let asked = Facts { stored: Some(&bundle), current_end: Some(at(END)), is_trusted: true, asked: wish(NOW), ..Facts::default() };
         check(&asked, "2030-05-01T00:00:00Z", &Step::Successor);
-        check(&Facts { stored: Some(&with_next), ..asked.clone() }, "2030-05-31T23:59:59Z", &Step::Rest);
-        check(&Facts { stored: Some(&with_next), ..asked.clone() }, NOW, &Step::Succeed);
+        check(&Facts { stored: Some(&with_next), next_made: Some(at(MADE)), ..asked.clone() }, "2030-05-31T23:59:59Z", &Step::Rest);
+        check(&Facts { stored: Some(&with_next), next_made: Some(at(MADE)), ..asked.clone() }, NOW, &Step::Succeed);
         let done = Facts { stored: Some(&second), ..asked.clone() };
         check(&done, "2030-06-01T00:00:05Z", &Step::Rest);
         assert!(done.is_done() && !asked.is_done());
-        // The next time that is given is another wish.
-        let again = Facts { asked: Some(at("2031-01-01T00:00:00Z")), ..done };
+        // Another time is another wish, also one that has passed.
+        check(&Facts { asked: wish("2026-01-01T00:00:00Z"), ..done.clone() }, "2030-06-01T00:00:06Z", &Step::Successor);
+        let again = Facts { asked: wish("2031-01-01T00:00:00Z"), ..done };
         assert!(!again.is_done());
         check(&again, "2030-06-01T00:00:06Z", &Step::Successor);
         // A time after the end of the CA would leave nodes without a certificate.
-        let late = Facts { stored: Some(&with_next), asked: Some(at("2040-01-01T00:00:00Z")), ..asked };
+        let late = Facts { stored: Some(&with_next), next_made: Some(at(MADE)), asked: wish("2040-01-01T00:00:00Z"), ..asked };
         check(&late, "2035-12-30T23:59:59Z", &Step::Rest);
         check(&late, "2035-12-31T00:00:00Z", &Step::Succeed);
+        // It is fulfilled by the one CA that came sooner.
+        let after = succeeded(&with_next, Some("2040-01-01T00:00:00Z"), at("2035-12-31T00:00:00Z"));
+        let fulfilled = Facts { stored: Some(&after), current_end: Some(at("2045-12-31T00:00:00Z")), next_made: None, ..late };
+        assert!(fulfilled.is_done());
+        check(&fulfilled, "2035-12-31T00:00:01Z", &Step::Rest);
+    }
+
+    #[test]
+    fn a_next_ca_that_cannot_be_used_is_made_again_and_never_signs() {
+        let with_next = with_next();
+        let facts = Facts { stored: Some(&with_next), current_end: Some(at(END)), is_trusted: true, asked: wish(NOW), ..Facts::default() };
+        for now in [MADE, NOW, "2035-12-31T00:00:00Z"] {
+            check(&facts, now, &Step::Successor);
+        }
     }
 
     #[test]
     fn a_lost_ca_is_followed_only_at_a_time_that_a_person_gives() {
-        let lost = CaBundle { current: pair(""), next: Some(pair("next")), previous: "first".to_owned(), signs_since: None };
-        let facts = Facts { stored: Some(&lost), is_trusted: true, ..Facts::default() };
+        let lost = CaBundle { current: pair(""), next: Some(pair("next")), previous: "first".to_owned(), ..first() };
+        let facts = Facts { stored: Some(&lost), next_made: Some(at(MADE)), is_trusted: true, ..Facts::default() };
         assert_eq!(facts.signs_from(), None);
         check(&facts, "2050-01-01T00:00:00Z", &Step::Rest);
-        let asked = Facts { asked: Some(at(NOW)), ..facts };
+        let asked = Facts { asked: wish(NOW), ..facts };
         check(&asked, "2030-05-31T23:59:59Z", &Step::Rest);
         check(&asked, NOW, &Step::Succeed);
-        let after = succeeded(&lost, at(NOW));
+        let after = succeeded(&lost, None, at(NOW));
         assert_eq!((after.current, after.next, after.previous.as_str()), (pair("next"), None, "first"));
     }
 

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use super::ResourceVersion;
 use super::tls_secret::{CERTIFICATE, KEY, KeyPem, Pair, decoded};
 
-/// Annotation of the ConfigMap by which a person asks for another CA: the time (RFC 3339) from which the next CA signs.
+/// Annotation of the ConfigMap by which a person asks for another CA: the time (RFC 3339) from which the next CA signs. On the Secret it
+/// is the wish that the present CA has fulfilled.
 pub const NEXT_CA_FROM: &str = "rebootmanager/next-ca-from";
 
 /// Annotation of the Secret: the time since which the present CA signs, if it followed another one.
@@ -29,6 +30,8 @@ pub struct CaBundle {
     pub previous: String,
     /// Time since which `current` signs; `None` for the first CA.
     pub signs_since: Option<Timestamp>,
+    /// Text of the annotation [`NEXT_CA_FROM`] for which `current` was made, if any.
+    pub fulfilled: Option<String>,
 }
 
 /// The Secret with the CA, as it is stored.
@@ -58,13 +61,7 @@ pub struct CaMap {
 impl CaBundle {
     /// A CA without others.
     pub fn first(current: Pair) -> Self {
-        Self { current, next: None, previous: String::new(), signs_since: None }
-    }
-
-    /// Returns the certificates that nodes must trust, in PEM: of the CA that signs, of the next one, and of the one before.
-    pub fn certificates(&self) -> String {
-        let next = self.next.as_ref().map_or("", |next| &next.certificate);
-        [&self.current.certificate, next, &self.previous].map(ended).concat()
+        Self { current, next: None, previous: String::new(), signs_since: None, fulfilled: None }
     }
 
     /// Returns the fields `metadata.annotations` and `data` of a Secret, as a merge patch: `null` for what is absent.
@@ -78,7 +75,7 @@ impl CaBundle {
             NEXT_KEY: next(|pair| pair.key.reveal()),
             PREVIOUS: (!self.previous.is_empty()).then(|| encode(&self.previous)),
         });
-        (json!({SIGNS_SINCE: self.signs_since}), data)
+        (json!({SIGNS_SINCE: self.signs_since, NEXT_CA_FROM: self.fulfilled}), data)
     }
 }
 
@@ -93,11 +90,6 @@ impl CaMap {
 pub fn without_nulls(fields: Value) -> Value {
     let Value::Object(fields) = fields else { return fields };
     fields.into_iter().filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>().into()
-}
-
-/// Ends a PEM text with a line feed, so that another one can follow.
-fn ended(text: &str) -> String {
-    if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
 #[derive(Deserialize)]
@@ -131,6 +123,7 @@ impl From<WireObject> for CaSecret {
             next: (!next.is_empty()).then_some(next),
             previous: decoded(&data, PREVIOUS),
             signs_since: wire.metadata.annotation(SIGNS_SINCE).and_then(|text| text.parse().ok()),
+            fulfilled: wire.metadata.annotation(NEXT_CA_FROM),
         };
         Self { version: wire.metadata.version, bundle }
     }
@@ -164,6 +157,7 @@ mod tests {
             next: Some(pair("next")),
             previous: "previous".to_owned(),
             signs_since: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+            fulfilled: Some("2026-01-01T00:00:00Z".to_owned()),
         };
         let lost = CaBundle { current: Pair { certificate: String::new(), key: KeyPem::new(String::new()) }, ..whole.clone() };
         for bundle in [whole, lost, CaBundle::first(pair("first"))] {
@@ -177,20 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn all_certificates_are_shown_and_no_key() {
-        let mut bundle = CaBundle::first(pair("first"));
-        assert_eq!(bundle.certificates(), "first certificate\n");
-        bundle.next = Some(pair("next"));
-        bundle.previous = "previous\n".to_owned();
-        assert_eq!(bundle.certificates(), "first certificate\nnext certificate\nprevious\n");
-    }
-
-    #[test]
     fn an_absent_or_unreadable_text_is_empty() {
         for data in [json!(null), json!({}), json!({"tls.crt": "%%%", "next.key": "/w==", "ca.crt": ""})] {
             let object = json!({"metadata": {"resourceVersion": "7", "annotations": {SIGNS_SINCE: "soon"}}, "data": data});
             let read: CaSecret = serde_json::from_value(object.clone()).unwrap();
-            assert!(read.bundle.current.is_empty() && read.bundle.certificates().is_empty());
+            assert!(read.bundle.current.is_empty() && read.bundle.previous.is_empty());
             assert_eq!((read.bundle.next, read.bundle.signs_since), (None, None));
             let read: CaMap = serde_json::from_value(object).unwrap();
             assert_eq!((read.certificates.as_str(), read.next_ca_from), ("", None));

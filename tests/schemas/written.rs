@@ -75,8 +75,13 @@ fn make_every_call(kube: &Kube) {
     assert!(kube.missing_permissions().unwrap().len() > 10);
     kube.create_tls_secret(&pair).unwrap_err();
     kube.patch_tls_secret(&version, &pair).unwrap_err();
-    let bundle =
-        CaBundle { current: pair.clone(), next: Some(pair), previous: "certificate".to_owned(), signs_since: Some(Timestamp::UNIX_EPOCH) };
+    let bundle = CaBundle {
+        current: pair.clone(),
+        next: Some(pair),
+        previous: "certificate".to_owned(),
+        signs_since: Some(Timestamp::UNIX_EPOCH),
+        fulfilled: Some("2026-01-01T00:00:00Z".to_owned()),
+    };
     kube.create_ca_secret(&bundle).unwrap_err();
     kube.patch_ca_secret(&version, &bundle).unwrap_err();
     kube.create_ca_map("certificate").unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use jiff::ToSpan;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -181,7 +183,7 @@ fn a_ca_that_a_person_asks_for_comes_without_a_gap() {
     let second = world.shown();
     assert_eq!(format!("{first}{second}"), both);
     // A wish that is fulfilled already is taken away and changes nothing.
-    world.ask(Some(&(from - 1.hour()).to_string()));
+    world.ask(Some(&from.to_string()));
     pass(from + 26.hours());
     assert!(world.asked().is_null() && world.shown() == second && world.data("tls") == after);
     for replica in [&one, &two] {
@@ -199,6 +201,86 @@ fn a_ca_at_once_is_a_time_that_has_passed() {
     world.ask(Some(&now.clock.to_string()));
     replica.pass(now);
     assert!(!is_accepted(&replica, &first, now.clock) && is_accepted(&replica, &world.shown(), now.clock));
+}
+
+#[test]
+fn a_secret_that_somebody_changes_changes_nothing_for_nodes() {
+    let (world, now) = (World::new(), clock::now());
+    let mut replica = world.replica();
+    replica.pass(now);
+    let (map, certificate) = (world.data("map"), served(&replica));
+    let of_another = Authority::make(&replica.names(), now.clock).unwrap().data();
+    let damaged =
+        [json!({"tls.crt": ""}), json!({"tls.crt": "eA=="}), json!({"tls.crt": "", "tls.key": ""}), json!({"tls.key": "eA=="}), of_another];
+    let good = world.data("ca");
+    for data in damaged {
+        world.0.admin.merge(&World::path("ca"), &json!({"data": data})).ok();
+        let mut fresh = world.replica();
+        for replica in [&mut replica, &mut fresh] {
+            replica.pass(now);
+            assert_eq!((world.data("map"), served(replica)), (map.clone(), certificate.clone()), "{data}");
+            assert!(has_error(replica) && replica.served.notes().concat().contains("reboot-manager-ca"), "{data}");
+        }
+        world.0.admin.merge(&World::path("ca"), &json!({"data": good})).ok();
+        replica.pass(now);
+        assert!(!has_error(&replica));
+    }
+}
+
+#[test]
+fn a_key_beside_the_certificate_is_not_shown() {
+    let (world, now) = (World::new(), clock::now());
+    world.replica().pass(now);
+    let (secret, map) = (world.0.admin.get(&World::path("ca")).ok(), world.data("map"));
+    let text = |field: &str| BASE64_STANDARD.decode(secret["data"][field].as_str().unwrap()).unwrap();
+    let both = BASE64_STANDARD.encode([text("tls.crt"), text("tls.key")].concat());
+    world.0.admin.merge(&World::path("ca"), &json!({"data": {"tls.crt": both}})).ok();
+    world.delete(&["map"]);
+    let mut replica = world.replica();
+    replica.pass(now);
+    assert!(world.data("map") == map && !has_error(&replica));
+}
+
+#[test]
+fn a_replica_does_not_store_a_ca_again_that_was_replaced() {
+    let (world, now) = (World::new(), clock::now());
+    let [mut one, mut two] = [(); 2].map(|()| world.replica());
+    one.pass(now);
+    two.pass(now);
+    world.ask(Some("2026-01-01T00:00:00Z"));
+    two.pass(now);
+    let shown = world.shown();
+    world.delete(&["ca"]);
+    one.pass(now);
+    assert!(world.data("ca").is_null() && world.shown() == shown && has_error(&one));
+    two.pass(now);
+    assert!(world.shown() == shown && !has_error(&two) && is_accepted(&two, &shown, now.clock));
+}
+
+#[test]
+fn a_next_ca_that_cannot_be_used_is_made_again() {
+    let (world, now) = (World::new(), clock::now());
+    let mut replica = world.replica();
+    replica.pass(now);
+    world.ask(Some(&(now.clock + 48.hours()).to_string()));
+    replica.pass(now);
+    world.0.admin.merge(&World::path("ca"), &json!({"data": {"next.key": "eA=="}})).ok();
+    replica.pass(now);
+    let both = world.shown();
+    replica.pass(at(now.clock + 48.hours()));
+    assert!(is_accepted(&replica, &both, now.clock + 48.hours()) && !has_error(&replica));
+    assert_ne!(world.data("ca")["tls.key"], "eA==");
+}
+
+#[test]
+fn a_fresh_replica_serves_what_is_stored_while_nothing_can_be_made() {
+    let (world, now) = (World::new(), clock::now());
+    world.replica().pass(now);
+    world.0.admin.delete(&format!("/api/v1/namespaces/{NAMESPACE}/services/reboot-manager"), None).ok();
+    let mut fresh = world.replica();
+    fresh.pass(now);
+    assert!(is_accepted(&fresh, &world.shown(), now.clock) && has_error(&fresh));
+    assert!(fresh.served.notes().concat().contains("there is no service"));
 }
 
 #[test]
