@@ -93,6 +93,9 @@ struct Stored {
     ca: Option<CaSecret>,
 }
 
+/// The certificate to serve, and the CA that signed it.
+type Renewed = ((Pair, Loaded), CaBundle);
+
 /// The result of one pass.
 #[derive(Default)]
 struct Found {
@@ -183,12 +186,7 @@ impl Bootstrap {
     }
 
     /// Makes one change that is due and returns `None`, or returns the certificate to serve and the CA that signed it.
-    fn renew(
-        &self,
-        stored: &Stored,
-        warnings: &mut Vec<String>,
-        now: Timestamp,
-    ) -> Result<Option<((Pair, Loaded), CaBundle)>, BootstrapError> {
+    fn renew(&self, stored: &Stored, warnings: &mut Vec<String>, now: Timestamp) -> Result<Option<Renewed>, BootstrapError> {
         let name = || self.object(kube::CA);
         let bundle = stored.ca.as_ref().map(|ca| &ca.bundle);
         let authority = bundle.map(|bundle| Authority::load(&bundle.current));
@@ -280,9 +278,9 @@ impl Bootstrap {
     /// Writes the certificates of the CAs into the ConfigMap, if it shows others. Returns `false` if there is nothing to change.
     fn publish(&self, facts: &Facts<'_>, map: Option<&CaMap>) -> Result<bool, BootstrapError> {
         let Some(bundle) = facts.stored else { return Ok(false) };
-        let next = bundle.next.as_ref().map_or("", |next| &next.certificate);
+        let next = bundle.next.as_ref().map_or("", |next| next.certificate.as_str());
         let mut all = Vec::new();
-        for certificate in [&bundle.current.certificate, next, &bundle.previous].into_iter().flat_map(|text| certificates(text)) {
+        for certificate in [bundle.current.certificate.as_str(), next, &bundle.previous].into_iter().flat_map(certificates) {
             if !all.contains(&certificate) {
                 all.push(certificate);
             }
@@ -357,7 +355,7 @@ impl Bootstrap {
             }
         }
         let loaded = stored.tls.as_ref().and_then(|tls| load(tls.pair.clone()).ok());
-        served.filter(is_valid).or(loaded.as_ref().filter(is_valid)).or(served).cloned()
+        served.filter(is_valid).or_else(|| loaded.as_ref().filter(is_valid)).or(served).cloned()
     }
 
     /// Addresses and names by which nodes may call.
@@ -380,7 +378,7 @@ impl Bootstrap {
 }
 
 impl Stored {
-    /// Returns the certificates that nodes are told to trust, each in PEM.
+    /// Returns the certificates that are shown for nodes to trust, each in PEM.
     fn shown(&self) -> Vec<String> {
         self.map.as_ref().map(|map| certificates(&map.certificates)).unwrap_or_default()
     }

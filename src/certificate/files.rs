@@ -26,6 +26,9 @@ pub(super) fn start(certificate: PathBuf, key: &Path, served: Arc<Served>, metri
     let (mut health, mut failed) = (Health::default(), None);
     let mut take = move |changed: Option<Contents<2>>| {
         match changed.map(load) {
+            Some(Ok(new)) if has_ended(&new.validity) && !has_ended(&validity) => {
+                failed = Some(format!("it ended {}", new.validity.not_after));
+            }
             Some(Ok(loaded)) => (validity, failed) = (serve(loaded, &certificate, &served, &metrics), None),
             Some(Err(error)) => failed = Some(error_chain(&error)),
             None => {}
@@ -47,6 +50,10 @@ fn load(contents: Contents<2>) -> Result<Loaded, PairError> {
     // PEM is ASCII. Other bytes are replaced, and then not read as PEM.
     let [certificate, key] = contents?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Loaded::of(&Pair { certificate, key: KeyPem::new(key) })
+}
+
+fn has_ended(validity: &Validity) -> bool {
+    clock::now().clock >= validity.not_after
 }
 
 fn serve(loaded: Loaded, file: &Path, served: &Served, metrics: &Metrics) -> Validity {

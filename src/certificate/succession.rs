@@ -107,7 +107,7 @@ pub(super) fn succeeded(bundle: &CaBundle, asked: Option<&str>, now: Timestamp) 
     CaBundle { current: next.clone(), next: None, previous: previous.clone(), signs_since: Some(now), fulfilled }
 }
 
-/// Reports whether the stored CA is the one that nodes are told to trust, or its announced successor.
+/// Reports whether the stored CA is the one that is shown for nodes to trust, or its announced successor.
 pub(super) fn follows(bundle: &CaBundle, shown: &[String]) -> bool {
     let Some(first) = shown.first() else { return true };
     let has_followed = shown.iter().any(|shown| is_signer(bundle, shown)) && certificates(&bundle.previous).contains(first);

@@ -76,8 +76,11 @@ impl Reconciler {
         }
         match if has_lease { Ok(true) } else { kube.has_namespace() } {
             Ok(exists) => readiness.namespace_was_checked(kube.namespace(), exists),
-            // A missing right is reported by the check of the rights.
-            Err(error) => debug!("the namespace is not checked: {}", error_chain(&error)),
+            // Not every webhook takes a dry run, and a missing right is reported by the check of the rights: tried again at the next search.
+            Err(error) => {
+                debug!("the namespace is not checked: {}", error_chain(&error));
+                readiness.namespace_was_checked(kube.namespace(), true);
+            }
         }
     }
 

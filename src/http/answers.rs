@@ -112,9 +112,8 @@ fn limit<'a>(answered: &Answered<'a>, reply: &Reply) -> Limit<'a> {
         (Kind::BadRequest | Kind::Unauthorized | Kind::ForbiddenGroup | Kind::ForbiddenNode | Kind::ForbiddenSource, _) | (_, None) => {
             Limit::Caller(ClientNetwork::of(answered.remote.ip()))
         }
-        // The log must show at once that another pod keeps the node from being drained.
-        (Kind::DrainBlocked | Kind::SteadyState, Some(node)) => Limit::Node(node, without_numbers(reply.value())),
-        (_, Some(node)) => Limit::Node(node, String::new()),
+        // The log must show at once that another pod keeps the node from being drained, or another right is missing.
+        (_, Some(node)) => Limit::Node(node, without_numbers(reply.value())),
     }
 }
 
@@ -151,11 +150,12 @@ mod tests {
             |by: &str| reply(Kind::DrainBlocked, &format!("3 pods left: pod a/{by} is kept since 2026-01-01T00:00:00Z (2 tries)"));
         let cases = [
             ("n1", 0, reply(Kind::SlotsTaken, "by n7 since 12:00"), Some(0)),
-            ("n1", 1, reply(Kind::SlotsTaken, "by n8 since 12:05"), None),
-            ("n2", 1, reply(Kind::SlotsTaken, "by n8 since 12:05"), Some(0)),
+            ("n1", 1, reply(Kind::SlotsTaken, "by n7 since 12:05"), None),
+            ("n2", 1, reply(Kind::SlotsTaken, "by n7 since 12:05"), Some(0)),
+            ("n1", 2, reply(Kind::SlotsTaken, "by n8 since 12:05"), Some(0)),
             ("n1", 2, reply(Kind::Queued, "n2 is first"), Some(0)),
-            ("n1", 59, reply(Kind::SlotsTaken, "by n8"), None),
-            ("n1", 60, reply(Kind::SlotsTaken, "by n8"), Some(2)),
+            ("n1", 59, reply(Kind::SlotsTaken, "by n7 since 12:05"), None),
+            ("n1", 60, reply(Kind::SlotsTaken, "by n7 since 12:05"), Some(2)),
             ("n1", 61, blocked("web-0"), Some(0)),
             ("n1", 62, reply(Kind::DrainBlocked, "9 pods left: pod a/web-0 is kept since 2027-01-01T00:00:00Z (5 tries)"), None),
             ("n1", 63, blocked("web-1"), Some(0)),

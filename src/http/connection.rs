@@ -111,7 +111,7 @@ impl Served<'_> {
         self.port.metrics.tls_failed(failure);
         let line = self.port.tls_failures.lock().record(failure, self.peer, detail, clock::now().instant);
         if let Some(line) = line {
-            log::warn!("{line}");
+            log::warn!(remote:% = self.peer; "{line}");
         }
     }
 

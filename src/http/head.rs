@@ -222,6 +222,11 @@ impl Received {
         (&self.method, self.target.split('?').next().unwrap_or_default())
     }
 
+    /// Reports whether there is a header of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
     fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tiny_http::Method;
-
 use super::handoff::{printed, response};
 use super::head::Received;
 use super::{Listener, ListenerLimits, Sizes};
@@ -61,9 +59,11 @@ impl Ops {
 
     /// Answers all but a scrape.
     fn answer_at_once(&self, request: &Received) -> Option<Vec<u8>> {
+        if let Some(answer) = confirm_health(request) {
+            return Some(answer);
+        }
         let (status, body) = match request.method_and_path() {
             ("GET" | "HEAD", "/metrics") => return None,
-            ("GET" | "HEAD", "/healthz") => (200, "ok\n".to_owned()),
             ("GET" | "HEAD", "/readyz") => match self.ready() {
                 Ok(()) => (200, "ok\n".to_owned() + &(self.notes)()),
                 Err(missing) => (503, missing + &(self.notes)()),
@@ -93,18 +93,11 @@ impl Ops {
     }
 }
 
-/// Reports whether a request asks only if the process answers: `GET /healthz`, on either port.
-pub(super) fn is_health_check(request: &tiny_http::Request) -> bool {
-    matches!(request.method(), Method::Get | Method::Head) && path(request) == "/healthz"
-}
-
-/// Answers a health check.
-pub(super) fn confirm_health(request: tiny_http::Request) {
-    respond(request, 200, TEXT, "ok\n".to_owned());
-}
-
-fn path(request: &tiny_http::Request) -> &str {
-    request.url().split('?').next().unwrap_or_default()
+/// Answers a request that asks only if the process answers: `GET /healthz`, on either port. Returns `None` for any other.
+pub(super) fn confirm_health(request: &Received) -> Option<Vec<u8>> {
+    let (method, path) = request.method_and_path();
+    let is_asked = matches!(method, "GET" | "HEAD") && path == "/healthz";
+    is_asked.then(|| printed(response(200, TEXT, "ok\n".to_owned()), method == "HEAD"))
 }
 
 fn respond(request: tiny_http::Request, status: u16, content: &str, body: String) {

@@ -10,7 +10,8 @@ use tiny_http::{Header, Method};
 
 use super::answers::{Answered, Answers};
 use super::handoff::response;
-use super::ops::{confirm_health, is_health_check};
+use super::head::Received;
+use super::ops::confirm_health;
 use super::{AuthFile, Client, Listener, ListenerLimits};
 use crate::access::{CHALLENGE, Origin, Permit, presented};
 use crate::coordinator::Coordinator;
@@ -35,17 +36,13 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn listen(self, address: SocketAddr, limits: ListenerLimits, tls: Option<Arc<ServerConfig>>) -> io::Result<Listener> {
         let metrics = Arc::clone(&self.metrics);
-        Listener::open("fleetlock", address, limits, tls, metrics, move |request, client| self.handle(request, client))
+        let handle = move |request, client| self.handle(request, client);
+        Listener::open_with("fleetlock", address, limits, tls, metrics, Box::new(health_check), handle)
     }
 
     fn handle(&self, mut request: tiny_http::Request, client: Client) {
         let begun = clock::now().instant;
         let Client { peer, presence } = client;
-        // An agent's request is none, wherever a redirect has led it: it must not get a 200 here.
-        if is_health_check(&request) && protocol(&request).is_none() {
-            log::debug!(remote:% = peer; "health check from {peer}");
-            return confirm_health(request);
-        }
         let (path, is_probe) = (endpoint(request.url(), &self.base), is_probe(&request));
         // Authentication comes first, so a client without a credential learns nothing else. `user` is kept for the log of any refusal.
         let (user, read) = match self.permit(&request) {
@@ -108,9 +105,14 @@ fn read(request: &mut tiny_http::Request, base: &str) -> ControlFlow<Refusal, Re
     }
 }
 
+/// Answers a health check. The request of an agent is none, wherever a redirect has led it: it must not get a 200 here.
+fn health_check(request: &Received) -> Option<Vec<u8>> {
+    if request.has(PROTOCOL) { None } else { confirm_health(request) }
+}
+
 /// Reports whether a request looks like a probe of a load balancer, which needs no path of FleetLock: `GET /`.
 fn is_probe(request: &tiny_http::Request) -> bool {
-    matches!(request.method(), Method::Get | Method::Head) && request.url() == "/"
+    matches!(request.method(), Method::Get | Method::Head) && request.url() == "/" && protocol(request).is_none()
 }
 
 fn send(request: tiny_http::Request, peer: SocketAddr, reply: &Reply) {

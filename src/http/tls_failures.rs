@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rustls::{AlertDescription, Error};
@@ -13,6 +13,9 @@ use rustls::{AlertDescription, Error};
 use crate::metrics::TlsFailure;
 
 const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+// Addresses of the failures between two lines.
+const PEERS_MAX: usize = 8;
 
 /// Failures that were logged, and those since then.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ struct Logged {
     at: Instant,
     /// Failures since then that were not logged.
     since: u64,
+    /// Some of their addresses.
+    peers: Vec<IpAddr>,
 }
 
 impl TlsFailures {
@@ -31,15 +36,24 @@ impl TlsFailures {
         let more = match self.0.get_mut(&failure) {
             Some(logged) if now.saturating_duration_since(logged.at) < LOGGED_EVERY => {
                 logged.since += 1;
+                let ip = peer.ip().to_canonical();
+                if logged.peers.len() < PEERS_MAX && !logged.peers.contains(&ip) {
+                    logged.peers.push(ip);
+                }
                 return None;
             }
-            Some(logged) => logged.since,
-            None => 0,
+            Some(logged) if logged.since > 0 => {
+                format!("; {} more since the last such line, of {}", logged.since, joined(&logged.peers))
+            }
+            _ => String::new(),
         };
-        self.0.insert(failure, Logged { at: now, since: 0 });
-        let more = if more == 0 { String::new() } else { format!("; {more} more since the last such line") };
+        self.0.insert(failure, Logged { at: now, since: 0, peers: Vec::new() });
         Some(format!("TLS with {peer} failed ({}): {}: {detail}{more}", failure.name(), remedy(failure)))
     }
+}
+
+fn joined(peers: &[IpAddr]) -> String {
+    peers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the reason of an error, during the handshake or after it. `None`: the connection did not fail because of TLS.
@@ -110,7 +124,7 @@ mod tests {
         assert!(record(TlsFailure::PlainHttp, 1).is_some(), "another reason has its own line");
         let logged: Vec<_> = (1..3600).filter_map(|second| record(TlsFailure::UnknownCa, second)).collect();
         assert_eq!(logged.len(), 59, "one a minute");
-        assert!(logged.iter().all(|line| line.ends_with("; 59 more since the last such line")), "{logged:?}");
+        assert!(logged.iter().all(|line| line.ends_with("; 59 more since the last such line, of 10.0.0.7")), "{logged:?}");
     }
 
     #[test]

@@ -204,7 +204,7 @@ fn a_ca_at_once_is_a_time_that_has_passed() {
 }
 
 #[test]
-fn a_secret_that_somebody_changes_changes_nothing_for_nodes() {
+fn a_damaged_or_replaced_secret_changes_nothing_for_nodes() {
     let (world, now) = (World::new(), clock::now());
     let mut replica = world.replica();
     replica.pass(now);

@@ -150,6 +150,9 @@ fn not_found(tried: &str) -> ConfigError {
 /// The server's URL without a slash at the end, and its parts.
 fn parse_server(server: &str) -> Result<(String, Uri), String> {
     // First, because the other messages quote the text.
+    if server.contains(['?', '#']) {
+        return Err("the server's URL has a query (after ? or #), which no server has; write for example https://10.0.0.1:6443".to_owned());
+    }
     if server.contains('@') {
         return Err(
             "the server's URL holds a user or password; remove it up to the @, and set username and password of the user".to_owned()
@@ -161,7 +164,7 @@ fn parse_server(server: &str) -> Result<(String, Uri), String> {
     }
     let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL such as https://10.0.0.1:6443"))?;
     match uri.authority() {
-        Some(authority) if !authority.host().is_empty() && uri.query().is_none() => Ok((server.trim_end_matches('/').to_owned(), uri)),
+        Some(authority) if !authority.host().is_empty() => Ok((server.trim_end_matches('/').to_owned(), uri)),
         _ => Err(format!("the server {server:?} is not the URL of a server such as https://10.0.0.1:6443")),
     }
 }

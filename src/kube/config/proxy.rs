@@ -29,6 +29,9 @@ pub(super) fn of_server(server: &Uri, named: Option<&Secret>, environment: &Envi
         None | Some("http" | "socks5" | "socks5h") => {
             Proxy::new(url).map(Some).map_err(|_| format!("the {origin} is not a URL such as http://10.0.0.1:3128"))
         }
+        Some(other) if !other.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            Err(format!("the {origin} is not a URL such as http://10.0.0.1:3128"))
+        }
         Some(other) => Err(format!(
             "the {origin} is of kind {other:?}; use one with http:// or socks5://, as the API server is called over TLS through it"
         )),
