@@ -26,9 +26,11 @@ pub(crate) fn start(format: LogFormat) {
         builder.filter_module(module, *level);
     }
     // At TRACE these libraries print every byte they send, including the token.
-    for library in ["ureq", "ureq_proto", "rustls"] {
+    for library in ["ureq", "ureq_proto"] {
         builder.filter_module(library, LevelFilter::Info);
     }
+    // It warns of what any client sends, each time. Each failure of TLS is an error of its own here, and those are limited.
+    builder.filter_module("rustls", LevelFilter::Error);
     if levels.warning.is_some() {
         builder.filter_module(module_path!(), LevelFilter::Warn);
     }

@@ -228,7 +228,7 @@ impl Bootstrap {
         if asked.is_none() {
             let text: String = text.chars().take(QUOTED_MAX).collect();
             warnings.push(format!(
-                "annotation {NEXT_CA_FROM} of configmap {} is {text:?}, which is no time: write for example 2027-01-31T12:00:00Z",
+                "annotation {NEXT_CA_FROM} of configmap {} is {text:?}, which is no time that can be used: write for example 2027-01-31T12:00:00Z",
                 self.object(kube::CA)
             ));
         }

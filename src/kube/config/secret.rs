@@ -30,7 +30,7 @@ pub(super) fn bearer(token: &str) -> Secret {
     Secret::new(format!("Bearer {token}"))
 }
 
-/// Reports whether `header` can be sent. A token with a line break, for example, cannot.
+/// Reports whether `header` can be sent. A token with a line break or with another character than ASCII, for example, cannot.
 pub(super) fn fits_a_header(header: &str) -> bool {
-    header.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    header.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte))
 }
