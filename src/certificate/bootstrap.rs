@@ -19,7 +19,7 @@ use super::health::{Condition, Health, expiry_error};
 use super::loaded::{Loaded, PairError};
 use super::renewal::Renewal;
 use super::served::Served;
-use super::succession::{Facts, Step, follows, is_signer, succeeded};
+use super::succession::{Facts, Step, is_shown, is_signer, succeeded};
 use crate::cluster::{CaBundle, CaMap, CaSecret, KeyPem, NEXT_CA_FROM, Pair, TlsSecret};
 use crate::kube::{self, ApiError, Kube, error_chain};
 use crate::metrics::Metrics;
@@ -51,7 +51,7 @@ pub(super) enum BootstrapError {
     #[error("secret {0}, which had the key of the CA, is missing: restore it from a backup; docs/tls.md, \"A lost CA\"")]
     Lost(String),
     #[error(
-        "secret {0} has another CA than the configmap of that name shows to nodes: restore the Secret that belongs to it, or, if nodes trust \
+        "secret {0} has a CA that the configmap of that name does not show to nodes: restore the Secret that belongs to it, or, if nodes trust \
          the CA in the Secret, delete the ConfigMap; docs/tls.md, \"A lost CA\""
     )]
     NotShown(String),
@@ -191,7 +191,9 @@ impl Bootstrap {
         let bundle = stored.ca.as_ref().map(|ca| &ca.bundle);
         let authority = bundle.map(|bundle| Authority::load(&bundle.current));
         let shown = stored.shown();
-        if let Some(bundle) = bundle.filter(|bundle| !follows(bundle, &shown)) {
+        // A CA that this replica has used is the right one, whatever the ConfigMap shows.
+        let is_known = |bundle: &CaBundle| self.memory.bundle.as_ref().is_some_and(|known| known.current == bundle.current);
+        if let Some(bundle) = bundle.filter(|bundle| !is_known(bundle) && !is_shown(bundle, &shown)) {
             // Only people can make nodes trust another CA, so it must not sign before they say so.
             return Err(match Authority::load(&bundle.current) {
                 Ok(_usable) => BootstrapError::NotShown(name()),

@@ -107,11 +107,9 @@ pub(super) fn succeeded(bundle: &CaBundle, asked: Option<&str>, now: Timestamp) 
     CaBundle { current: next.clone(), next: None, previous: previous.clone(), signs_since: Some(now), fulfilled }
 }
 
-/// Reports whether the stored CA is the one that is shown for nodes to trust, or its announced successor.
-pub(super) fn follows(bundle: &CaBundle, shown: &[String]) -> bool {
-    let Some(first) = shown.first() else { return true };
-    let has_followed = shown.iter().any(|shown| is_signer(bundle, shown)) && certificates(&bundle.previous).contains(first);
-    bundle.current.is_empty() || is_signer(bundle, first) || has_followed
+/// Reports whether nodes may trust the stored CA: its certificate is among those that are shown, or none is shown.
+pub(super) fn is_shown(bundle: &CaBundle, shown: &[String]) -> bool {
+    shown.is_empty() || bundle.current.is_empty() || shown.iter().any(|shown| is_signer(bundle, shown))
 }
 
 /// Reports whether this is the certificate of the CA that signs.

@@ -228,6 +228,23 @@ fn a_damaged_or_replaced_secret_changes_nothing_for_nodes() {
 }
 
 #[test]
+fn a_config_map_that_shows_another_ca_is_mended_by_a_replica_that_knows_better() {
+    let (world, now) = (World::new(), clock::now());
+    let mut replica = world.replica();
+    replica.pass(now);
+    let before = world.all();
+    let other = Authority::make(&replica.names(), now.clock).unwrap().certificate;
+    world.0.admin.merge(&World::path("map"), &json!({"data": {"ca.crt": other}})).ok();
+    let mut fresh = world.replica();
+    fresh.pass(now);
+    assert!(has_error(&fresh) && served(&fresh) == served(&replica) && world.data("map")["ca.crt"] == other);
+    replica.pass(now);
+    assert!(world.all() == before && !has_error(&replica));
+    fresh.pass(now);
+    assert!(!has_error(&fresh));
+}
+
+#[test]
 fn a_key_beside_the_certificate_is_not_shown() {
     let (world, now) = (World::new(), clock::now());
     world.replica().pass(now);
