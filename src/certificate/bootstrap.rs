@@ -193,11 +193,11 @@ impl Bootstrap {
         let shown = stored.shown();
         // A CA that this replica has used is the right one, whatever the ConfigMap shows.
         let is_known = |bundle: &CaBundle| self.memory.bundle.as_ref().is_some_and(|known| known.current == bundle.current);
-        if let Some(bundle) = bundle.filter(|bundle| !is_known(bundle) && !is_shown(bundle, &shown)) {
+        if bundle.is_some_and(|bundle| !is_known(bundle) && !is_shown(bundle, &shown)) {
             // Only people can make nodes trust another CA, so it must not sign before they say so.
-            return Err(match Authority::load(&bundle.current) {
-                Ok(_usable) => BootstrapError::NotShown(name()),
-                Err(error) => BootstrapError::Authority(name(), error),
+            return Err(match authority {
+                Some(Err(error)) => BootstrapError::Authority(name(), error),
+                _ => BootstrapError::NotShown(name()),
             });
         }
         let usable = |pair: &Pair| Authority::load(pair).ok().filter(|next| next.can_sign(&self.names(), now));
@@ -280,6 +280,10 @@ impl Bootstrap {
     /// Writes the certificates of the CAs into the ConfigMap, if it shows others. Returns `false` if there is nothing to change.
     fn publish(&self, facts: &Facts<'_>, map: Option<&CaMap>) -> Result<bool, BootstrapError> {
         let Some(bundle) = facts.stored else { return Ok(false) };
+        if facts.current_end.is_none() && facts.next_made.is_none() {
+            // A CA that cannot be used is an error, and no reason to show nodes anything else.
+            return Ok(false);
+        }
         let next = bundle.next.as_ref().map_or("", |next| next.certificate.as_str());
         let mut all = Vec::new();
         for certificate in [bundle.current.certificate.as_str(), next, &bundle.previous].into_iter().flat_map(certificates) {
@@ -288,10 +292,6 @@ impl Bootstrap {
             }
         }
         let certificates = all.concat();
-        if facts.current_end.is_none() && facts.next_made.is_none() {
-            // A CA that cannot be used is an error, and no reason to show nodes anything else.
-            return Ok(false);
-        }
         match map {
             Some(map) if map.certificates == certificates && !facts.is_done() => return Ok(false),
             Some(map) => self.kube.patch_ca_map(&map.version, &certificates, facts.is_done())?,

@@ -15,7 +15,7 @@ pub(super) struct Turns<T> {
     /// Number of the next request.
     next: u64,
     waiting: BTreeMap<ClientNetwork, VecDeque<(u64, T)>>,
-    /// ClientNetwork that had the last turn.
+    /// Network that had the last turn.
     last: Option<ClientNetwork>,
 }
 
