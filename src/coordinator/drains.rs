@@ -52,6 +52,7 @@ impl Drains {
         if !state.stopped && !state.is_running(&caller.uid, drain.term) {
             match drain.plan.left() {
                 0 => {}
+                1 => info!(node:% = caller.node; "node {}: draining, 1 pod to evict", caller.node),
                 left => info!(node:% = caller.node; "node {}: draining, {left} pods to evict", caller.node),
             }
             let progress = Progress::of(&drain.plan, &Schedule::default(), clock::now().clock);

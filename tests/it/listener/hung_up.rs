@@ -92,7 +92,7 @@ fn a_held_client_that_closes_its_side_gets_the_reason() {
         blocked(&siege.cluster, "web", 1, "n1");
         let mut client = siege.port.connect();
         client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
-        siege.server.wait_for_log("draining, 1 pods to evict", SOON);
+        siege.server.wait_for_log("draining, 1 pod to evict", SOON);
         client.end();
         let answer = client.rest();
         check(&answer, 400, "bad_request");

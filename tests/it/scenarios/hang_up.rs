@@ -45,7 +45,7 @@ fn a_held_client_that_hangs_up_is_not_approved_until_it_asks_again() {
     let (cluster, [one, two]) = blocked_nodes();
     let server = server(&cluster, "600s");
     let held = one.agent(&server).send("pre-reboot");
-    server.wait_for_log("node n1: draining, 1 pods to evict", SOON);
+    server.wait_for_log("node n1: draining, 1 pod to evict", SOON);
     held.hang_up();
     wait_for_no_connection(&server);
     server.wait_for_log("the answer 400 bad_request ", SOON);
