@@ -2,7 +2,7 @@
 //!
 //! Each line of `TAKEN` and `REFUSED` is a cluster and a user, as they stand in a file. The program reads the file and calls a server on
 //! loopback. kubectl reads the same files where `REBOOT_MANAGER_CONTROL_PLANE` names the folder with it; the last word of a line is what it
-//! does. `$SERVER`, `$OWN`, `$PLAIN` and `$SOCKS` are addresses of [`World`]; files without a folder are in its folder.
+//! does. `$SERVER`, `$OWN`, `$PLAIN` and `$SOCKS` are addresses of [`World`], and `$TOKEN` is a token; files without a folder are in its folder.
 
 mod world;
 
@@ -162,6 +162,21 @@ const REFUSED: &[(&str, &str, &str, [&str; 2], Kubectl)] = &[
     ("a token of two lines", CA, "token: \"s3cr3t\\n\"", ["user \"u\" has a token that cannot be sent", "a line break"], Refuses),
     ("no token file", CA, "tokenFile: nowhere", ["cannot read the token file", "/nowhere: No such file"], Refuses),
     ("an empty token file", CA, "tokenFile: empty", ["the token file", "/empty is empty"], Refuses),
+    ("a token as the name of a file", CA, "tokenFile: $TOKEN", ["the token file (a text of ", "that looks like a credential)"], Refuses),
+    (
+        "a key as the name of a file",
+        CA,
+        "client-certificate: client.crt, client-key: $TOKEN",
+        ["client-key (a text of ", "that looks like a credential)"],
+        Refuses,
+    ),
+    (
+        "a token as the server",
+        "server: $TOKEN",
+        "",
+        ["the server \"(a text of 49 characters that looks like a credential)\"", "write for example https://10.0.0.1:6443"],
+        Refuses,
+    ),
     (
         "an old plugin",
         CA,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::exec_plugin::{Plugin, PluginCredential};
-use super::secret::{Secret, bearer, fits_a_header};
+use super::secret::{Secret, bearer, fits_a_header, quotable};
 use crate::kube::transport::{TlsMaterial, system_roots};
 use crate::system::clock::Now;
 use crate::system::guarded::Guarded;
@@ -174,9 +174,9 @@ impl Credentials {
 fn token_of(path: &Path) -> Result<Secret, ConfigError> {
     let bytes = read_file(TOKEN_FILE, path)?;
     match str::from_utf8(&bytes).map(str::trim) {
-        Ok("") => Err(ConfigError(format!("{TOKEN_FILE} {} is empty", path.display()))),
+        Ok("") => Err(ConfigError(format!("{TOKEN_FILE} {} is empty", shown(path)))),
         Ok(token) if fits_a_header(token) => Ok(bearer(token)),
-        _ => Err(ConfigError(format!("{TOKEN_FILE} {} holds no token", path.display()))),
+        _ => Err(ConfigError(format!("{TOKEN_FILE} {} holds no token", shown(path)))),
     }
 }
 
@@ -188,7 +188,11 @@ fn text(text: &Text) -> Result<Vec<u8>, ConfigError> {
 }
 
 fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|error| ConfigError(format!("cannot read {field} {}: {error}", path.display())))
+    std::fs::read(path).map_err(|error| ConfigError(format!("cannot read {field} {}: {error}", shown(path))))
+}
+
+fn shown(path: &Path) -> String {
+    quotable(&path.to_string_lossy())
 }
 
 const TOKEN_FILE: &str = "the token file";

@@ -21,7 +21,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use super::credential::{AuthMethod, Identity, Roots, Text};
 use super::exec_plugin::Plugin;
 use super::impersonation;
-use super::secret::{Secret, bearer, fits_a_header};
+use super::secret::{Secret, bearer, fits_a_header, quotable};
 use crate::kube::transport::Verification;
 
 /// A file, or several merged. Of several entries with one name the first counts.
@@ -69,7 +69,7 @@ impl Kubeconfig {
         fn twice<T>(kind: &str, entries: &Option<Vec<T>>, name: impl Fn(&T) -> &str) -> Result<(), String> {
             let mut seen = BTreeSet::new();
             match entries.iter().flatten().find(|entry| !seen.insert(name(entry).to_owned())) {
-                Some(entry) => Err(format!("it has two {kind} with the name {:?}; remove one", name(entry))),
+                Some(entry) => Err(format!("it has two {kind} with the name {:?}; remove one", quotable(name(entry)))),
                 None => Ok(()),
             }
         }
@@ -88,7 +88,7 @@ impl Kubeconfig {
 
     /// Returns the cluster and user of `context`, or of the current context. An error is a message.
     pub(super) fn select(self, context: Option<&str>) -> Result<Selected, String> {
-        let mut names: Vec<_> = self.contexts.iter().flatten().map(|named| named.name.clone()).collect();
+        let mut names: Vec<_> = self.contexts.iter().flatten().map(|named| quotable(&named.name)).collect();
         names.sort();
         names.dedup();
         let names = names.join(", ");
@@ -98,24 +98,30 @@ impl Kubeconfig {
         let Some(name) = context.map(str::to_owned).or_else(|| set(self.current_context)) else {
             return Err(format!("it has no current-context; choose one with --context: {names}"));
         };
+        let shown = quotable(&name);
         let context = self.contexts.into_iter().flatten().find(|named| named.name == name);
-        let context =
-            context.ok_or_else(|| format!("there is no context {name:?}; choose one with --context: {names}"))?.context.unwrap_or_default();
-        let cluster_name = set(context.cluster).ok_or_else(|| format!("context {name:?} names no cluster"))?;
+        let context = context
+            .ok_or_else(|| format!("there is no context {shown:?}; choose one with --context: {names}"))?
+            .context
+            .unwrap_or_default();
+        let cluster_name = set(context.cluster).ok_or_else(|| format!("context {shown:?} names no cluster"))?;
+        let cluster_shown = quotable(&cluster_name);
         let cluster = self.clusters.into_iter().flatten().find(|named| named.name == cluster_name);
         let cluster = cluster
-            .ok_or_else(|| format!("there is no cluster {cluster_name:?}, which context {name:?} names"))?
+            .ok_or_else(|| format!("there is no cluster {cluster_shown:?}, which context {shown:?} names"))?
             .cluster
             .unwrap_or_default();
         let user_name = context.user.unwrap_or_default();
+        let user_shown = quotable(&user_name);
         let user = self.users.into_iter().flatten().find(|named| named.name == user_name);
         let user = match user {
-            None if !user_name.is_empty() => return Err(format!("there is no user {user_name:?}, which context {name:?} names")),
+            None if !user_name.is_empty() => return Err(format!("there is no user {user_shown:?}, which context {shown:?} names")),
             named => named.and_then(|named| named.user).unwrap_or_default(),
         };
-        let identity = user.identity(&cluster).map_err(|error| format!("user {user_name:?} {error}"))?;
-        let (roots, verification) = cluster.trust().map_err(|error| format!("cluster {cluster_name:?} {error}"))?;
-        let server = set(cluster.server).ok_or_else(|| format!("cluster {cluster_name:?} has no server, such as https://10.0.0.1:6443"))?;
+        let identity = user.identity(&cluster).map_err(|error| format!("user {user_shown:?} {error}"))?;
+        let (roots, verification) = cluster.trust().map_err(|error| format!("cluster {cluster_shown:?} {error}"))?;
+        let server =
+            set(cluster.server).ok_or_else(|| format!("cluster {cluster_shown:?} has no server, such as https://10.0.0.1:6443"))?;
         let proxy_url = set(cluster.proxy_url).map(Secret::new);
         Ok(Selected { context: name, server, proxy_url, roots, verification, identity })
     }

@@ -8,6 +8,7 @@ use super::credential::{AuthMethod, ConfigError, Identity, Roots, Text};
 use super::environment::Environment;
 use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
+use super::secret::quotable;
 use crate::kube::transport::{Route, Verification};
 
 /// Address of the API server, our identity there, and our namespace.
@@ -44,7 +45,7 @@ impl Location {
             let named: Vec<PathBuf> = std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
             let present: Vec<PathBuf> = named.into_iter().filter(|path| path.exists()).collect();
             if present.is_empty() {
-                return Err(not_found(&format!("KUBECONFIG={list}, of which no file exists")));
+                return Err(not_found(&format!("KUBECONFIG={}, of which no file exists", quotable(list))));
             }
             return Self::of_files(&present, "KUBECONFIG", options);
         }
@@ -79,7 +80,7 @@ impl Location {
             Some(verification) if verification.skipped => ", without verifying its certificate",
             Some(_) => "",
         };
-        let acting = self.identity.impersonated.first().map(|(_, user)| format!(", as {user:?}")).unwrap_or_default();
+        let acting = self.identity.impersonated.first().map(|(_, user)| format!(", as {:?}", quotable(user))).unwrap_or_default();
         format!("{} ({}{acting}{unchecked})", self.server, self.origin)
     }
 
@@ -158,14 +159,15 @@ fn parse_server(server: &str) -> Result<(String, Uri), String> {
             "the server's URL holds a user or password; remove it up to the @, and set username and password of the user".to_owned()
         );
     }
+    let shown = quotable(server);
     // kubectl takes http for a server without a scheme, and sends no credential. That is more likely a mistake.
     if !["https://", "http://"].into_iter().any(|scheme| has_prefix(server, scheme)) {
-        return Err(format!("the server {server:?} has no https:// in front; write for example https://10.0.0.1:6443"));
+        return Err(format!("the server {shown:?} has no https:// in front; write for example https://10.0.0.1:6443"));
     }
-    let uri: Uri = server.parse().map_err(|_| format!("the server {server:?} is not a URL such as https://10.0.0.1:6443"))?;
+    let uri: Uri = server.parse().map_err(|_| format!("the server {shown:?} is not a URL such as https://10.0.0.1:6443"))?;
     match uri.authority() {
         Some(authority) if !authority.host().is_empty() => Ok((server.trim_end_matches('/').to_owned(), uri)),
-        _ => Err(format!("the server {server:?} is not the URL of a server such as https://10.0.0.1:6443")),
+        _ => Err(format!("the server {shown:?} is not the URL of a server such as https://10.0.0.1:6443")),
     }
 }
 

@@ -85,7 +85,7 @@ impl World {
         for (name, address) in addresses {
             text = text.replace(name, &address.to_string());
         }
-        self.folder.file("config", text.replace("$CA", &self.ca))
+        self.folder.file("config", text.replace("$CA", &self.ca).replace("$TOKEN", TOKEN))
     }
 
     /// Returns what a server saw of the user: header, certificate, impersonation.
@@ -171,3 +171,6 @@ fn join(mut client: TcpStream) -> io::Result<()> {
 
 /// A private key of the curve secp521r1 in PKCS#8 (RFC 5958), up to the key itself.
 const P521: &[u8] = b"\x30\x19\x02\x01\x00\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x04\x02\x30\x00";
+
+/// A text of the form of a token.
+const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.eyJpc3s3cr3tfQ";

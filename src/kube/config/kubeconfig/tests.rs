@@ -128,3 +128,19 @@ fn the_first_file_wins_a_whole_entry_at_a_time() {
     assert_eq!(selected.identity.auth, AuthMethod::TokenFile { path: "/one/t".into(), otherwise: None });
     assert_eq!(selected.roots, Roots::Of(authority("/two/ca")));
 }
+
+#[test]
+fn a_credential_in_the_place_of_a_name_is_not_quoted() {
+    let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2ln";
+    let text = one("", "");
+    let wrong = [
+        (text.replace("current-context: here", "current-context: TOKEN"), "there is no context"),
+        (text.replace("name: here", "name: TOKEN"), "choose one with --context: (a text of"),
+        (text.replace("{cluster: c, user: u,", "{cluster: TOKEN, user: u,"), "there is no cluster"),
+        (text.replace("{cluster: c, user: u,", "{cluster: c, user: TOKEN,"), "there is no user"),
+    ];
+    for (text, why) in wrong {
+        let said = select(&text.replace("TOKEN", token)).unwrap_err();
+        assert!(said.contains(why) && said.contains("looks like a credential") && !said.contains("eyJ"), "{said}");
+    }
+}
