@@ -1,17 +1,19 @@
 //! The command line as typed: subcommands and flags, and for each flag an environment variable.
 
-use std::error::Error;
+mod errors;
+mod variables;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::access::VerifySource;
+pub use variables::unread;
 
 /// Lets Kubernetes nodes that update themselves reboot one after the other, drained.
 ///
@@ -190,7 +192,7 @@ pub enum LogFormat {
 impl Cli {
     /// Parses the arguments of the process, the first of which is its name, and reads the variables.
     pub fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        Self::try_parse_from(arguments).map_err(|error| explained(error, arguments))
+        Self::try_parse_from(arguments).map_err(|error| errors::explained(error, arguments))
     }
 
     /// Returns the flags of `serve`, the only subcommand and the default.
@@ -198,34 +200,6 @@ impl Cli {
         let Some(Command::Serve(serve)) = self.command else { return self.serve };
         serve
     }
-}
-
-/// Adds to the error of an invalid value whether a flag or a variable has it, and a right value.
-fn explained(error: clap::Error, arguments: &[OsString]) -> clap::Error {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let (Some(argument), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) else { return error };
-    let flag = argument.split(' ').next().unwrap_or_default();
-    let command = Cli::command();
-    let Some(variable) = command.get_arguments().find_map(|arg| variable(arg, flag)) else { return error };
-    let is_typed = arguments.iter().filter_map(|word| word.to_str()).any(|word| word.split('=').next() == Some(flag));
-    let remedy = match (error.source(), error.get(ContextKind::ValidValue)) {
-        (Some(rule), _) => rule.to_string(),
-        (None, Some(ContextValue::Strings(valid))) if !valid.is_empty() => format!("use {}", valid.join(" or ")),
-        (None, _) if value.is_empty() && !is_typed => "it is empty; leave the variable out instead".to_owned(),
-        (None, _) => return error,
-    };
-    let origin = if is_typed { format!("for {flag}") } else { format!("in the variable {variable} (for {flag})") };
-    let message = format!("invalid value '{}' {origin}: {remedy}\n\nFor more information, try '--help'.\n", value.escape_debug());
-    clap::Error::raw(ErrorKind::InvalidValue, message)
-}
-
-/// Returns the variable of `arg`, if its flag is `flag`.
-fn variable(arg: &clap::Arg, flag: &str) -> Option<String> {
-    let is_flag = arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long));
-    is_flag.then(|| arg.get_env()).flatten().map(|name| name.to_string_lossy().into_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -287,6 +261,8 @@ const DURATION_MAX: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 
 use crate::access::VerifySource;
 use crate::certificate::Served;
-use crate::cli::{Serve, Switch, Tls};
+use crate::cli::{self, Serve, Switch, Tls};
 use crate::coordinator::{Coordinator, Limits, Readiness};
 use crate::http::{AuthFile, Listener, ListenerLimits, Ops, Routes, Sizes, connection_limits};
 use crate::kube::{self, Client, Kube, Location, Observation};
@@ -40,6 +40,7 @@ const FORBIDDEN: u16 = 403;
 pub fn serve(flags: &Serve) -> anyhow::Result<()> {
     logging::start(flags.log_format);
     process::set_limits();
+    warn_of_unread_variables();
     let settings = Settings::new(flags)?;
     // From here on a signal is kept until it is read, so the program also ends in order while it starts.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals cannot be received")?;
@@ -125,6 +126,11 @@ fn times(flags: &Serve) -> Times {
         not_rebooted: flags.withdraw_after,
         back_off: flags.back_off,
     }
+}
+
+fn warn_of_unread_variables() {
+    let names: Vec<String> = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    cli::unread(&names).iter().for_each(|warning| warn!("{warning}"));
 }
 
 fn warn_of_open_access(flags: &Serve) {

@@ -1,6 +1,8 @@
 //! The built program as an administrator meets it on the command line: what it prints, and its exit code.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,6 +52,41 @@ fn a_wrong_flag_is_named_and_nothing_starts() {
     refuses(&["--slot", "2"], 2, &["--slot", "--slots"]);
     refuses(&["--slots"], 2, &["--slots <NUMBER>"]);
     refuses(&["reboot"], 2, &["reboot"]);
+    for word in ["--sl\u{1b}[31m\nots", "re\u{1b}[31m\nboot", "--sl\u{1b}[31m\nots=2"] {
+        let (_, _, err) = outcome(&[word]);
+        assert!(err.contains("\\u{1b}[31m\\n") && !err.contains('\u{1b}'), "{err:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_named() {
+    let outcome = |variable: &str| {
+        let mut command = Command::new(binary());
+        command.env_clear().env(variable, OsStr::from_bytes(b"/\xff")).args(["--kubeconfig", "/nowhere/kubeconfig"]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (variable, flag) in
+        [("REBOOT_MANAGER_SLOTS", "slots"), ("REBOOT_MANAGER_BACK_OFF", "back-off"), ("REBOOT_MANAGER_CONTEXT", "context")]
+    {
+        let (code, err) = outcome(variable);
+        let line = format!("error: invalid value in the variable {variable} (for --{flag}): it is not UTF-8; type the value again\n");
+        assert!(code == Some(2) && err.starts_with(&line), "{err:?} is not {line:?}");
+    }
+    let output = Command::new(binary()).env_clear().arg(OsStr::from_bytes(b"--tls=\xff")).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.starts_with("error: invalid value '\u{fffd}' for --tls: use bootstrap or files or off\n"), "{err:?}");
+    let (code, err) = outcome("REBOOT_MANAGER_AUTH_FILE");
+    assert!(code == Some(1) && err.contains("/nowhere/kubeconfig"), "the name of a file may be any bytes: {err}");
+}
+
+#[test]
+fn a_variable_that_no_flag_reads_is_warned_of_without_its_value() {
+    let mut command = Command::new(binary());
+    command.env_clear().env("REBOOT_MANAGER_SLOT", "s3cr3t").args(["--kubeconfig", "/nowhere/kubeconfig"]);
+    let err = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    let warned = err.lines().filter(|line| line.contains(" WARN  the variable REBOOT_MANAGER_SLOT has no effect")).count();
+    assert!(warned == 1 && err.contains("did you mean REBOOT_MANAGER_SLOTS?") && !err.contains("s3cr3t"), "{err}");
 }
 
 /// For each flag of the help a wrong value, and the end of its error, which has a right one.
