@@ -235,7 +235,8 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 fn request_timeout(text: &str) -> Result<Duration, &'static str> {
-    duration(text).ok().filter(|duration| !duration.is_zero()).ok_or("use a duration such as 10s, longer than zero and up to an hour")
+    let timeout = duration(text).ok().filter(|duration| *duration >= REQUEST_TIMEOUT_MIN);
+    timeout.ok_or("use a duration such as 10s, from a second to an hour")
 }
 
 /// Parses a duration such as `30m` or `1h30m`, at least a minute and at most a week, or `never`.
@@ -255,6 +256,9 @@ const LIMIT_MIN: SignedDuration = SignedDuration::from_mins(1);
 
 // A longer time is never, by mistake.
 const LIMIT_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+// Several round trips with a distant node fit.
+const REQUEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 // No client waits longer: Zincati gives up after 30 minutes.
 const DURATION_MAX: Duration = Duration::from_secs(3600);
@@ -296,6 +300,8 @@ mod tests {
             assert!(limit(text).is_err(), "{text}");
         }
         assert_eq!(request_timeout("10s"), Ok(Duration::from_secs(10)));
-        assert!(request_timeout("0s").is_err());
+        for (text, is_valid) in [("0s", false), ("5ms", false), ("999ms", false), ("1s", true), ("1h", true)] {
+            assert_eq!(request_timeout(text).is_ok(), is_valid, "{text}");
+        }
     }
 }

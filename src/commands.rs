@@ -66,8 +66,7 @@ pub fn serve(flags: &Serve) -> anyhow::Result<()> {
         rules,
         verify_source: flags.verify_source,
         workers: WORKERS,
-        // Half of the connections are left to requests that are decided at once.
-        slot_waits: usize::from(flags.max_waiting.min(flags.max_connections / 2)),
+        slot_waits: usize::from(slot_waits(flags)),
     };
     let kube = Arc::new(Kube::new(client, namespace, settings.tls.service().map(str::to_owned)));
     let certificate = settings.tls.start(Arc::clone(&kube), Arc::clone(&metrics))?;
@@ -126,6 +125,18 @@ fn times(flags: &Serve) -> Times {
         not_rebooted: flags.withdraw_after,
         back_off: flags.back_off,
     }
+}
+
+/// Returns the number of requests that may wait for a slot. Half of the connections are left to requests that are decided at once.
+fn slot_waits(flags: &Serve) -> u16 {
+    let Serve { max_waiting, max_connections, .. } = flags;
+    let most = max_connections / 2;
+    if *max_waiting > most {
+        warn!(
+            "at most {most} requests wait for a slot, half of --max-connections (REBOOT_MANAGER_MAX_CONNECTIONS), although --max-waiting (REBOOT_MANAGER_MAX_WAITING) is {max_waiting}; set --max-waiting to {most}, or --max-connections to twice as many as may wait"
+        );
+    }
+    most.min(*max_waiting)
 }
 
 fn warn_of_unread_variables() {

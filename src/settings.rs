@@ -2,6 +2,7 @@
 //! `REBOOT_MANAGER_…`, and `logging` reads `RUST_LOG`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
@@ -34,12 +35,21 @@ pub enum Invalid {
     /// Only one of the two files.
     #[error("--tls files (REBOOT_MANAGER_TLS) needs a certificate and a key; {0} is missing, such as /etc/reboot-manager/{1}")]
     FileMissing(&'static str, &'static str),
+    /// Both ports with one address.
+    #[error(
+        "--listen (REBOOT_MANAGER_LISTEN) and --ops-listen (REBOOT_MANAGER_OPS_LISTEN) are both {0}; use two ports, such as 8080 and 8081"
+    )]
+    SameAddress(SocketAddr),
 }
 
 impl Settings {
     /// Combines flags with the environment of the process.
     pub fn new(flags: &Serve) -> Result<Self, Invalid> {
         let Serve { kubeconfig, context, namespace, .. } = flags.clone();
+        // The system chooses two ports for 0.
+        if flags.listen == flags.ops_listen && flags.listen.port() != 0 {
+            return Err(Invalid::SameAddress(flags.listen));
+        }
         Ok(Self {
             connect: ConnectOptions { kubeconfig, context, environment: Environment::of(variable) },
             namespace: namespace.or_else(|| variable("POD_NAMESPACE")),

@@ -112,7 +112,7 @@ const WRONG: [(&str, &str, &str); 26] = [
     ("withdraw-after", "60", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
     ("back-off", "Never", "use a duration such as 30m or 1h30m, from a minute to a week, or never"),
     ("max-connections", "1", "use a number from 2 to 65535"),
-    ("request-timeout", "0s", "use a duration such as 10s, longer than zero and up to an hour"),
+    ("request-timeout", "5ms", "use a duration such as 10s, from a second to an hour"),
     ("max-head-bytes", "8k", "use a number of bytes from 1024 to 65536"),
     ("max-body-bytes", "1", "use a number of bytes from 1024 to 65536"),
     ("namespace", "", "use up to 63 lower-case letters, digits and dashes, such as reboot-manager"),
@@ -206,6 +206,22 @@ fn an_invalid_file_of_credentials_or_certificates_ends_the_program() {
     ] {
         refuses(wrong, 1, &[says]);
     }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_named_with_their_variables() {
+    let same = ["--listen", "127.0.0.1:8080", "--ops-listen", "127.0.0.1:8080"];
+    let says = "--listen (REBOOT_MANAGER_LISTEN) and --ops-listen (REBOOT_MANAGER_OPS_LISTEN) are both 127.0.0.1:8080; \
+                use two ports, such as 8080 and 8081";
+    refuses(&same, 1, &[says]);
+    let scratch = Scratch::new();
+    let config = scratch.file("config", kubeconfig("http://127.0.0.1:1")).display().to_string();
+    let start = ["--kubeconfig", &config, "--tls=files", "--tls-cert=/nowhere", "--tls-key=/nowhere"];
+    let says = "at most 256 requests wait for a slot, half of --max-connections (REBOOT_MANAGER_MAX_CONNECTIONS), \
+                although --max-waiting (REBOOT_MANAGER_MAX_WAITING) is 257; set --max-waiting to 256, or";
+    refuses(&[&start[..], &["--max-waiting=257"]].concat(), 1, &[" WARN ", says]);
+    let (_, _, err) = outcome(&[&start[..], &["--max-waiting=256"]].concat());
+    assert!(!err.contains("--max-waiting"), "{err}");
 }
 
 #[test]
