@@ -64,6 +64,7 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
     };
     check(Some("/nowhere/config".into()), None, None, "kubeconfig /nowhere/config (--kubeconfig): cannot be read: No such file");
     check(None, Some("/nowhere/a:/nowhere/b"), None, "KUBECONFIG=/nowhere/a:/nowhere/b, of which no file exists");
+    check(None, Some("eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ"), None, "KUBECONFIG=(a text of 34 characters that looks like a credential), of");
     check(
         Some(scratch.file("broken", "clusters: 5")),
         None,
@@ -118,4 +119,18 @@ fn the_server_and_its_proxy_are_checked() {
     check("https://10.0.0.1", ", proxy-url: 'http://me:s3cr3t@named:1'", "by named");
     check("https://api", ", proxy-url: 'socks5://x'", "by x");
     check("https://api", ", proxy-url: 'socks4://x'", "the proxy-url of the cluster is of kind \"socks4\"; use one with http://");
+}
+
+#[test]
+fn the_user_to_act_as_is_named_unless_it_looks_like_a_credential() {
+    let scratch = Scratch::new();
+    for (user, shown) in
+        [("root", "root"), ("eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ", "(a text of 34 characters that looks like a credential)")]
+    {
+        let text = config("https://api", "").replace("cluster: x,", "cluster: x, user: u,")
+            + &format!("users: [{{name: u, user: {{as: {user}}}}}]\n");
+        let kubeconfig = Some(scratch.file("config", text));
+        let found = Location::find(&ConnectOptions { kubeconfig, ..ConnectOptions::default() }).unwrap();
+        assert!(found.describe().contains(&format!(", as {shown:?})")), "{}", found.describe());
+    }
 }
