@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use test_cluster::cluster::{Backend, NAMESPACE, SOON};
 use test_cluster::empty_root::EmptyRoot;
 use test_cluster::fleet::machine_id;
+use test_cluster::objects::Placement;
 use test_cluster::secured::Secured;
 use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
@@ -47,6 +48,9 @@ const HELD_ARGUMENTS: [&str; 3] = ["--pre-reboot-wait=25m", "--max-waiting=800",
 const HELD_THREADS: usize = HELD + 1;
 const HELD_MAX: usize = 64 * KIB;
 
+/// Pods of the node that reboots, each of which is evicted.
+const PODS: usize = 10;
+
 /// Figure and its limit.
 struct Row {
     what: &'static str,
@@ -68,10 +72,12 @@ fn main() {
     let numbers = if numbers.is_empty() { NODES.to_vec() } else { numbers };
     let (program, manifest) = (PathBuf::from(program), std::fs::read_to_string(manifest).expect("the manifest"));
     let cluster = TestCluster::on(Backend::Real, &manifest);
-    let (mut made, mut missed) = (0, 0);
+    cluster.fleet.padded_nodes(0..1);
+    cluster.fleet.deployment("shop", "web", PODS as u32, Placement::On("n0"));
+    let (mut made, mut missed) = (1, 0);
     for nodes in numbers {
-        cluster.fleet.padded_nodes(made..nodes);
-        made = nodes;
+        cluster.fleet.padded_nodes(made..made.max(nodes));
+        made = made.max(nodes);
         eprintln!("measuring at {nodes} nodes");
         let rows = measure(&cluster, &program, nodes, if steady { 1 } else { STARTS });
         println!("\n| at {nodes} nodes | | wanted |\n|---|--:|---|");
@@ -164,7 +170,7 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize, starts: usize) -
         memory("of which its own, not the file's", own, OWN_MAX + nodes * NODE_MAX),
         number("calls of a check-in that changes nothing", "requests", check_in.0, Some(2)),
         number("answers to them", "bytes", check_in.1, Some(CHECK_IN_MAX)),
-        number("calls of a granted reboot and its check-in", "requests", granted.0, None),
+        number("calls of a granted reboot of a node with 10 pods, and its check-in", "requests", granted.0, None),
         number("answers to them", "bytes", granted.1, None),
         number("a heartbeat of another node, from the watch", "bytes", heartbeat.0, None),
         number("heartbeats of another node in an hour, one each 5 minutes", "bytes", heartbeat.0 * 12, None),
@@ -236,10 +242,13 @@ fn steady_state(cluster: &TestCluster, server: &Server) {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// Performs a whole reboot of an empty node.
+/// Performs a whole reboot of a node with pods.
 fn reboot(cluster: &TestCluster, server: &Server) {
-    let answer = Secured::new(&cluster.admin).call(&server.address, "pre-reboot", &machine_id(0));
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    cluster.wait_for_running("n0", PODS);
+    wait_for("the reboot is approved", SOON, || {
+        let answer = Secured::new(&cluster.admin).call(&server.address, "pre-reboot", &machine_id(0));
+        if answer.starts_with("HTTP/1.1 200 ") { Ok(()) } else { Err(answer) }
+    });
     cluster.fleet.reboot("n0");
     steady_state(cluster, server);
 }
