@@ -80,6 +80,13 @@ impl Port {
         self.try_connect().map_or_else(|_| String::new(), |mut client| client.exchange(bytes))
     }
 
+    /// Sends `bytes` and returns the connection.
+    pub(super) fn send(&self, bytes: &[u8]) -> Client {
+        let mut client = self.connect();
+        client.write_all(bytes).unwrap();
+        client
+    }
+
     /// Sends `bytes`, closes the sending side and returns the answer.
     pub(super) fn exchange_and_end(&self, bytes: &[u8]) -> String {
         let mut client = self.connect();
@@ -116,6 +123,24 @@ impl Client {
     /// Lets each read fail after this time.
     pub(super) fn give_up_after(&self, time: Duration) {
         self.socket.set_read_timeout(Some(time)).unwrap();
+    }
+
+    /// Reports whether no byte of an answer has come after this time.
+    pub(super) fn is_held(&mut self, time: Duration) -> bool {
+        self.give_up_after(time);
+        let is_late = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
+        let Some(session) = &mut self.tls else { return self.socket.peek(&mut [0]).is_err_and(is_late) };
+        loop {
+            // TLS 1.3 sends tickets before any answer.
+            match session.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed() => {}
+                _ => return false,
+            }
+            match session.read_tls(&mut self.socket) {
+                Ok(count) if count > 0 => {}
+                end => return end.is_err_and(is_late),
+            }
+        }
     }
 
     /// Sends `bytes` outside TLS.

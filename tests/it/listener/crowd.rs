@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use test_cluster::wait::wait_for;
 
-use super::{ATTACKER, Port, REQUEST, REQUEST_MAX_LONG, Siege, WAYS};
+use super::{ATTACKER, End, Port, REQUEST, Siege, WAYS};
 use crate::scenarios::SOON;
 
 const ATTACKERS: usize = 600;
@@ -27,17 +27,6 @@ const BETWEEN_PARTS: Duration = Duration::from_millis(500);
 
 /// Suffices for a handshake as a client.
 const STACK_BYTES: usize = 256 * 1024;
-
-/// A crowd that attacks until it is dropped.
-struct Crowd<'a> {
-    over: &'a AtomicBool,
-}
-
-impl Drop for Crowd<'_> {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-    }
-}
 
 /// Attacks once; the connection is closed at the end.
 fn attack(port: &Port, number: usize, request: &[u8]) {
@@ -64,8 +53,7 @@ fn beside<T>(port: &Port, request: &[u8], work: impl FnOnce() -> T) -> (usize, T
     let (over, attacks) = (AtomicBool::new(false), AtomicUsize::new(0));
     let result = std::thread::scope(|scope| {
         let (over, attacks) = (&over, &attacks);
-        // Also after a failed check, so that the threads end.
-        let _crowd = Crowd { over };
+        let _end = End(over);
         for number in 0..ATTACKERS {
             let attacker = move || {
                 while !over.load(Ordering::SeqCst) {
@@ -115,7 +103,7 @@ fn calls(siege: &Siege) -> (Vec<Duration>, Vec<String>) {
 #[test]
 fn six_hundred_clients_of_one_address_lose_a_neighbour_no_call() {
     for way in WAYS {
-        let siege = Siege::alone(way, REQUEST_MAX_LONG, |start| start.arg(&format!("--max-connections={PLACES}")));
+        let siege = Siege::alone(way, |start| start.arg(&format!("--max-connections={PLACES}")));
         let (attacks, (times, wrong)) = beside(&siege.port.from(ATTACKER), REQUEST, || calls(&siege));
         println!("{way:?}: {attacks} attacks, a call takes {:?}, at most {:?}", times[CALLS / 2], times[CALLS - 1]);
         let (_, page) = siege.server.page("/metrics");

@@ -8,14 +8,14 @@ use test_cluster::certificate::{Authority, self_signed};
 use test_cluster::wait::wait_for;
 
 use super::client::{Port, client_config};
-use super::{REQUEST_MAX, Siege, Way};
+use super::{Siege, Way};
 use crate::scenarios::SOON;
 
 /// Failures of clients that repeat their calls.
 const REPEATED: usize = 50;
 
 fn start() -> Siege {
-    Siege::alone(Way::Tls, REQUEST_MAX, |start| start)
+    Siege::alone(Way::Tls, |start| start)
 }
 
 /// Returns the number of failures with this reason, and of all.

@@ -4,15 +4,11 @@
 use std::io::Write;
 use std::time::Duration;
 
-use test_cluster::Zincati;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 
-use super::{Client, REQUEST, REQUEST_MAX, Siege, WAYS, Way, check};
+use super::{Client, REQUEST, Siege, WAYS, Way, check};
 use crate::scenarios::{SOON, blocked, threads};
-
-/// Longer than the test.
-const NEVER: Duration = Duration::from_secs(600);
 
 /// Clients of each phase.
 const CLIENTS: usize = 20;
@@ -38,7 +34,8 @@ fn wait_for_threads(siege: &Siege, limit: Duration, is_right: impl Fn(usize) -> 
 #[test]
 fn a_client_that_hangs_up_before_its_request_is_complete_gives_its_place_back_at_once() {
     for way in WAYS {
-        let siege = Siege::alone(way, NEVER, |start| start);
+        // The time for a request ends after the test.
+        let siege = Siege::alone(way, |start| start.arg("--request-timeout=600s"));
         let silent: &dyn Fn() -> Client = &|| siege.port.connect_bare();
         let in_handshake = || {
             let mut client = siege.port.connect_bare();
@@ -63,7 +60,7 @@ fn a_client_that_hangs_up_before_its_request_is_complete_gives_its_place_back_at
 #[test]
 fn a_client_that_hangs_up_while_every_worker_is_busy_gives_its_place_back_at_once() {
     for way in WAYS {
-        let siege = Siege::alone(way, REQUEST_MAX, |start| start);
+        let siege = Siege::alone(way, |start| start);
         siege.cluster.proxy.plan(Rule::on("get", "nodes").inject(Fault::Freeze));
         let send = |count: usize| -> Vec<Client> {
             let mut clients: Vec<Client> = (0..count).map(|_| siege.port.connect()).collect();
@@ -88,10 +85,9 @@ fn a_client_that_hangs_up_while_every_worker_is_busy_gives_its_place_back_at_onc
 #[test]
 fn a_held_client_that_closes_its_side_gets_the_reason() {
     for way in WAYS {
-        let siege = Siege::alone(way, REQUEST_MAX, |start| start.arg("--pre-reboot-wait=600s"));
+        let siege = Siege::alone(way, |start| start.arg("--pre-reboot-wait=600s"));
         blocked(&siege.cluster, "web", 1, "n1");
-        let mut client = siege.port.connect();
-        client.write_all(&Zincati::new(siege.address(), &siege.id).request("pre-reboot")).unwrap();
+        let mut client = siege.port.send(&siege.nodes[0].agent(&siege.server).request("pre-reboot"));
         siege.server.wait_for_log("draining, 1 pod to evict", SOON);
         client.end();
         let answer = client.rest();

@@ -28,7 +28,9 @@ use test_cluster::server::Start;
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use crate::scenarios::{SOON, binary, cluster_of, write};
+use rustls::ClientConfig;
+
+use crate::scenarios::{Machine, SOON, binary, cluster_of, write};
 use client::{Client, Port, check, client_config};
 
 /// Maximum peak of resident memory, also during an attack.
@@ -36,12 +38,6 @@ const RSS_KIB_MAX: u64 = 32 * 1024;
 
 /// Maximum for a build without optimisation, which uses more of each stack.
 const RSS_KIB_MAX_DEBUG: u64 = 64 * 1024;
-
-/// Time that the servers wait for a request: short, because the tests wait for it.
-const REQUEST_MAX: Duration = Duration::from_secs(3);
-
-/// Time that the servers wait for a request where an attack needs longer to begin.
-const REQUEST_MAX_LONG: Duration = Duration::from_secs(10);
 
 /// Request of Zincati, with an id that no node has.
 const REQUEST: &[u8] = include_bytes!("../../data/requests/zincati");
@@ -58,14 +54,22 @@ enum Way {
     Tls,
 }
 
-/// Every attack behind TLS is made on both.
+/// Every attack is made on both, except those on TLS itself and on the ops port, which has no TLS.
 const WAYS: [Way; 2] = [Way::Plain, Way::Tls];
+
+/// Certificate of the servers of a cluster; without TLS none.
+struct Identity {
+    flags: Vec<String>,
+    /// Configuration of a client that trusts the certificate.
+    client: Option<Arc<ClientConfig>>,
+    pem: Vec<u8>,
+}
 
 /// A server under attack, one well-behaved node, and the state of the process before the attack.
 struct Siege {
     cluster: TestCluster,
-    /// The id of the well-behaved node, `n1`.
-    id: String,
+    /// `n1`, which is the well-behaved node, and `n2`.
+    nodes: [Machine; 2],
     way: Way,
     port: Port,
     /// PEM of the certificate, with TLS.
@@ -78,29 +82,38 @@ struct Siege {
     neighbour: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
+impl Identity {
+    fn new(cluster: &TestCluster, way: Way) -> Self {
+        if way == Way::Plain {
+            return Self { flags: Vec::new(), client: None, pem: Vec::new() };
+        }
+        let made = self_signed();
+        let files = [("tls-cert", &made.pem), ("tls-key", &made.key_pem)];
+        let files = files.map(|(flag, text)| format!("--{flag}={}", write(cluster, flag, text)));
+        let client = client_config(made.pem.as_bytes(), rustls::DEFAULT_VERSIONS);
+        Self { flags: [&["--tls=files".to_owned()][..], &files].concat(), client: Some(client), pem: made.pem.into_bytes() }
+    }
+
+    /// Adds the flags of the certificate.
+    fn of(&self, start: Start) -> Start {
+        self.flags.iter().fold(start, |start, flag| start.arg(flag))
+    }
+}
+
 impl Siege {
     /// Starts a server and a neighbour.
     fn new(way: Way) -> Self {
-        Self::alone(way, REQUEST_MAX, |start| start).with_neighbour()
+        Self::alone(way, |start| start).with_neighbour()
     }
 
     /// Starts a server with other flags and no neighbour, for attacks that leave few connections.
-    fn alone(way: Way, request_max: Duration, change: impl FnOnce(Start) -> Start) -> Self {
-        let (cluster, [node]) = cluster_of();
-        let mut start = cluster.server(&binary()).arg(&format!("--request-timeout={}s", request_max.as_secs()));
-        let (mut tls, mut pem) = (None, Vec::new());
-        if way == Way::Tls {
-            let made = self_signed();
-            start = start.arg("--tls=files");
-            for (flag, text) in [("tls-cert", &made.pem), ("tls-key", &made.key_pem)] {
-                start = start.arg(&format!("--{flag}={}", write(&cluster, flag, text)));
-            }
-            (tls, pem) = (Some(client_config(made.pem.as_bytes(), rustls::DEFAULT_VERSIONS)), made.pem.into_bytes());
-        }
-        let server = change(start).start();
-        let steady = node.agent(&server).request("steady-state");
-        let port = Port::new(&server.address, tls);
-        let mut siege = Self { cluster, id: node.id.clone(), way, port, pem, server, steady, threads: 0, descriptors: 0, neighbour: None };
+    fn alone(way: Way, change: impl FnOnce(Start) -> Start) -> Self {
+        let (cluster, nodes) = cluster_of();
+        let identity = Identity::new(&cluster, way);
+        let server = change(identity.of(cluster.server(&binary()))).start();
+        let steady = nodes[0].agent(&server).request("steady-state");
+        let port = Port::new(&server.address, identity.client);
+        let mut siege = Self { cluster, nodes, way, port, pem: identity.pem, server, steady, threads: 0, descriptors: 0, neighbour: None };
         siege.well_behaved();
         siege.well_behaved();
         assert_eq!(siege.server.page("/healthz").0, 200);
@@ -155,6 +168,15 @@ impl Siege {
         println!("{attack} ({:?}): peak RSS {rss} KiB, {} threads and {} descriptors at rest", self.way, self.threads, self.descriptors);
         let limit = if std::env::var_os("REBOOT_MANAGER_BINARY").is_some() { RSS_KIB_MAX } else { RSS_KIB_MAX_DEBUG };
         assert!(rss < limit, "{attack}: peak RSS {rss} KiB");
+    }
+}
+
+/// Ends the loops of other threads when it is dropped, also after a failed check.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -8,7 +8,7 @@ use test_cluster::proxy::{Fault, Rule};
 use test_cluster::wait::wait_for;
 
 use super::client::{Client, Port};
-use super::{ATTACKER, REQUEST_MAX_LONG, Siege, Way};
+use super::{ATTACKER, End, Siege, WAYS, Way};
 use crate::scenarios::{SOON, threads};
 
 const PROBES: usize = 100;
@@ -24,6 +24,9 @@ const KEPT: usize = 250;
 
 /// Loops of each attacker that read the metrics.
 const READERS: usize = 40;
+
+/// Shortest time for which a socket can wait.
+const NO_TIME: Duration = Duration::from_millis(1);
 
 const GET_METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -53,27 +56,45 @@ fn reads_metrics(port: &Port, over: &AtomicBool) {
     }
 }
 
-#[test]
-fn probes_are_answered_at_once_beside_every_attack_and_with_a_slow_api_server() {
-    let siege = Siege::alone(Way::Plain, REQUEST_MAX_LONG, |start| start);
-    let same = Port::new(&siege.server.ops, None);
-    let other = same.from(ATTACKER);
-    siege.cluster.proxy.plan(Rule::any().inject(Fault::Slow(SLOW)));
-    // Each keeps a worker busy; the node is read.
-    let mut busy: Vec<Client> = (0..20).map(|_| siege.port.connect()).collect();
-    busy.iter_mut().for_each(|client| client.write_all(&siege.steady).unwrap());
+/// Sends requests until every worker waits for a call to Kubernetes; returns their connections.
+fn keep_workers_busy(siege: &Siege, fault: Fault) -> Vec<Client> {
+    siege.cluster.proxy.plan(Rule::any().inject(fault));
+    // The node is read.
+    let busy: Vec<Client> = (0..20).map(|_| siege.port.send(&siege.steady)).collect();
     wait_for("every worker is busy", SOON, || match threads(siege.server.pid(), "fleetlock") {
         28.. => Ok(()),
         fewer => Err(fewer),
     });
-    // A load balancer checks the port that nodes call; it waits for no worker, either.
-    let begun = Instant::now();
-    let answer = siege.port.try_exchange(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 200 ") && begun.elapsed() < SLOW / 2, "{:?}: {answer}", begun.elapsed());
+    busy
+}
+
+/// A load balancer checks the port that nodes call.
+#[test]
+fn a_probe_of_the_port_that_nodes_call_waits_for_no_worker() {
+    for way in WAYS {
+        let siege = Siege::alone(way, |start| start);
+        let mut busy = keep_workers_busy(&siege, Fault::Freeze);
+        let answer = siege.port.exchange(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(busy.iter_mut().all(|client| client.is_held(NO_TIME)), "the answer comes after that of a worker");
+        siege.cluster.proxy.clear();
+        busy.iter_mut().for_each(|client| drop(client.rest()));
+        siege.ends_well("a probe of the port");
+    }
+}
+
+/// One way suffices: with TLS the ops port is the same.
+#[test]
+fn probes_are_answered_at_once_beside_every_attack_and_with_a_slow_api_server() {
+    let siege = Siege::alone(Way::Plain, |start| start);
+    let same = Port::new(&siege.server.ops, None);
+    let other = same.from(ATTACKER);
+    let mut busy = keep_workers_busy(&siege, Fault::Slow(SLOW));
     let over = AtomicBool::new(false);
     let mut times = Vec::new();
     let mut wrong = Vec::new();
     std::thread::scope(|scope| {
+        let _end = End(&over);
         for port in [&same, &other] {
             scope.spawn(|| keeps_connections(port, &over));
             for _ in 0..READERS {
@@ -88,7 +109,6 @@ fn probes_are_answered_at_once_beside_every_attack_and_with_a_slow_api_server() 
             let is_right = answer.starts_with("HTTP/1.1 200 ") || page == "readyz" && answer.starts_with("HTTP/1.1 503 ");
             wrong.extend(Some(answer).filter(|_| !is_right));
         }
-        over.store(true, Ordering::SeqCst);
     });
     times.sort();
     println!("a probe takes {:?}, at most {:?}", times[PROBES / 2], times[PROBES - 1]);

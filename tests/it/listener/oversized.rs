@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::{REQUEST_MAX, Siege, WAYS, Way, check};
+use super::{Siege, WAYS, check};
 use crate::scenarios::SOON;
 
 const HEAD: &str = "POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nfleet-lock-protocol: true\r\n";
@@ -57,13 +57,15 @@ fn requests_without_end_are_refused_early() {
 
 #[test]
 fn the_flags_set_the_limits() {
-    let siege = Siege::alone(Way::Plain, REQUEST_MAX, |start| start.arg("--max-head-bytes=1024").arg("--max-body-bytes=2048"));
-    let exchange = |head: usize, body: usize| {
-        let (head, content) = ("y".repeat(head), "z".repeat(body));
-        siege.port.exchange(format!("{HEAD}X: {head}\r\nContent-Length: {body}\r\n\r\n{content}").as_bytes())
-    };
-    check(&exchange(700, 2048), 400, "bad_request");
-    check(&exchange(1024, 10), 413, "too_large");
-    check(&exchange(700, 2049), 413, "too_large");
-    siege.ends_well("other limits");
+    for way in WAYS {
+        let siege = Siege::alone(way, |start| start.arg("--max-head-bytes=1024").arg("--max-body-bytes=2048"));
+        let exchange = |head: usize, body: usize| {
+            let (head, content) = ("y".repeat(head), "z".repeat(body));
+            siege.port.exchange(format!("{HEAD}X: {head}\r\nContent-Length: {body}\r\n\r\n{content}").as_bytes())
+        };
+        check(&exchange(700, 2048), 400, "bad_request");
+        check(&exchange(1024, 10), 413, "too_large");
+        check(&exchange(700, 2049), 413, "too_large");
+        siege.ends_well("other limits");
+    }
 }

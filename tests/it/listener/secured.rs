@@ -1,11 +1,11 @@
-//! The port with TLS.
+//! The port with TLS, where that is not as without.
 
 use std::io::{Read, Write};
 
 use rustls::version::{TLS12, TLS13};
 
 use super::client::{Port, client_config};
-use super::{REQUEST_MAX, Siege, Way, check};
+use super::{Siege, Way, check};
 
 #[test]
 fn requests_are_answered_over_tls_1_2_and_1_3() {
@@ -29,7 +29,7 @@ fn requests_are_answered_over_tls_1_2_and_1_3() {
 
 #[test]
 fn plain_http_and_garbage_are_answered_that_the_port_speaks_tls() {
-    let siege = Siege::alone(Way::Tls, REQUEST_MAX, |start| start);
+    let siege = Siege::alone(Way::Tls, |start| start);
     for bytes in [&b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"\0\0\0", b"SSH-2.0-x\r\n"] {
         let answer = siege.port.connect_bare().exchange(bytes);
         check(&answer, 400, "bad_request");

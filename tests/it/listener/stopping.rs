@@ -2,22 +2,27 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use test_cluster::Zincati;
 use test_cluster::wait::wait_for;
 
-use super::{REQUEST, REQUEST_MAX, Siege, WAYS, check};
+use super::{End, Identity, Port, REQUEST, Siege, WAYS, Way, check};
 use crate::scenarios::{MOMENT, SOON, binary, blocked, cluster_of};
 
 /// Maximum time for a server to exit.
 const EXIT_MAX: Duration = Duration::from_secs(20);
 
+/// Clients that call during an update, and their calls beside each replica that ends.
+const CLIENTS: usize = 4;
+const CALLS: usize = 20;
+
 #[test]
 fn an_open_request_is_answered_and_no_new_connection_accepted() {
     for way in WAYS {
-        let siege = Siege::alone(way, REQUEST_MAX, |start| start);
+        let siege = Siege::alone(way, |start| start);
         let silent = siege.port.connect_bare();
         let mut client = siege.port.connect();
         client.write_all(&REQUEST[..50]).unwrap();
@@ -36,23 +41,35 @@ fn an_open_request_is_answered_and_no_new_connection_accepted() {
 /// A replica that stops gets no new connections, and the signal a moment later, as with kube-proxy.
 #[test]
 fn a_rolling_update_of_two_replicas_answers_every_request() {
-    let (cluster, [node, held]) = cluster_of();
+    for way in WAYS {
+        rolling_update(way);
+    }
+}
+
+fn rolling_update(way: Way) {
+    let (cluster, nodes) = cluster_of::<2>();
     blocked(&cluster, "db", 1, "n2");
-    let replica = || Arc::new(cluster.server(&binary()).arg("--pre-reboot-wait=60s").start());
+    let identity = Identity::new(&cluster, way);
+    let replica = || {
+        let server = identity.of(cluster.server(&binary()).arg("--pre-reboot-wait=60s")).start();
+        Arc::new((Port::new(&server.address, identity.client.clone()), server))
+    };
     let replicas = RwLock::new(vec![replica(), replica()]);
-    node.agent(&replicas.read().unwrap()[0]).steady_state().expect(200, "steady_state");
-    let done = AtomicBool::new(false);
+    let steady = Zincati::new("x", &nodes[0].id).request("steady-state");
+    let pre_reboot = Zincati::new("x", &nodes[1].id).request("pre-reboot");
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let load = || {
-            let mut answered = 0;
             while !done.load(Ordering::SeqCst) {
-                let replica = Arc::clone(&replicas.read().unwrap()[answered % 2]);
-                node.agent(&replica).steady_state().expect(200, "steady_state");
-                answered += 1;
+                let number = answered.fetch_add(1, Ordering::SeqCst);
+                let replica = Arc::clone(&replicas.read().unwrap()[number % 2]);
+                check(&replica.0.exchange(&steady), 200, "steady_state");
             }
-            answered
         };
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+        let _end = End(&done);
+        for _ in 0..CLIENTS {
+            scope.spawn(load);
+        }
         for _ in 0..2 {
             let new = replica();
             let old = {
@@ -60,15 +77,16 @@ fn a_rolling_update_of_two_replicas_answers_every_request() {
                 replicas.push(new);
                 replicas.remove(0)
             };
-            let open = held.agent(&old).send("pre-reboot");
+            let (port, server) = &*old;
+            let (mut open, before) = (port.send(&pre_reboot), answered.load(Ordering::SeqCst));
             assert!(open.is_held(MOMENT));
-            old.signal("TERM");
-            open.answer().expect(404, "shutting_down");
-            assert_eq!(old.exit_code(EXIT_MAX), Some(0));
-        }
-        done.store(true, Ordering::SeqCst);
-        for client in clients {
-            assert!(client.join().unwrap() > 10);
+            wait_for("calls beside it", SOON, || match answered.load(Ordering::SeqCst) - before {
+                CALLS.. => Ok(()),
+                fewer => Err(fewer),
+            });
+            server.signal("TERM");
+            check(&open.rest(), 404, "shutting_down");
+            assert_eq!(server.exit_code(EXIT_MAX), Some(0));
         }
     });
 }

@@ -1,4 +1,4 @@
-//! The listener as a library: its workers, and its end.
+//! The listener as a library: its workers, and its end. TLS ends before a worker gets the request.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
