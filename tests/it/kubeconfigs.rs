@@ -8,7 +8,10 @@ mod world;
 
 use std::io::{self, Write};
 
-use reboot_manager::kube::{Client, ConnectOptions, Environment, Kube, Location, error_chain};
+use test_cluster::server::Start;
+use test_cluster::wait::wait_for;
+
+use crate::scenarios::{SOON, binary};
 use world::World;
 
 /// Reaction of kubectl 1.36 to a file.
@@ -276,13 +279,12 @@ const CA: &str = "certificate-authority: ca.crt";
 
 #[test]
 fn what_kubectl_takes_is_taken_or_refused_with_the_way_out() {
-    let world = World::start();
     for (what, cluster, user, seen, _) in TAKEN {
-        assert_eq!(program(&world, cluster, user), Ok((*seen).to_owned()), "{what}");
+        assert_eq!(seen_of_program(cluster, user), *seen, "{what}");
     }
     for (what, cluster, user, words, _) in REFUSED {
-        let said = program(&world, cluster, user).expect_err(what);
-        assert!(words.iter().all(|word| said.contains(word)) && !said.contains("s3cr3t"), "{what}: {said}");
+        println!("{what}");
+        is_refused(cluster, user, words);
     }
 }
 
@@ -305,12 +307,22 @@ fn kubectl_does_what_the_tables_say() {
     }
 }
 
-/// Lets the program read the file and call the server. Returns what the server saw of the user, or the error.
-fn program(world: &World, cluster: &str, user: &str) -> Result<String, String> {
-    let kubeconfig = Some(world.kubeconfig(cluster, user));
-    let location = Location::find(&ConnectOptions { kubeconfig, context: None, environment: Environment::default() });
-    let location = location.map_err(|error| error_chain(&error))?;
-    let client = Client::connect(&location, std::sync::Arc::new(|_| ())).map_err(|error| error_chain(&error))?;
-    Kube::new(client, "ours".to_owned(), None).lease().map_err(|error| error_chain(&error))?;
-    Ok(world.seen())
+/// Starts the program with this kubeconfig, and returns what a server saw of the user. Each program has servers of its own: one that is
+/// killed may have sent more than one call.
+#[track_caller]
+fn seen_of_program(cluster: &str, user: &str) -> String {
+    let world = World::start();
+    let program = Start::new(&binary(), &world.kubeconfig(cluster, user)).launch();
+    wait_for("a call", SOON, || world.seen().ok_or_else(|| program.log().join("\n")))
+}
+
+/// Starts the program with this kubeconfig, and waits for an error with these words. No server may see a call, and no log the secret.
+#[track_caller]
+fn is_refused(cluster: &str, user: &str, words: &[&str]) {
+    let world = World::start();
+    let program = Start::new(&binary(), &world.kubeconfig(cluster, user)).launch();
+    let has_words = |line: &String| words.iter().all(|word| line.contains(word));
+    wait_for("the error", SOON, || if program.log().iter().any(has_words) { Ok(()) } else { Err(program.log().join("\n")) });
+    let log = program.log().join("\n");
+    assert!(world.seen().is_none() && !log.contains("s3cr3t"), "{log}");
 }

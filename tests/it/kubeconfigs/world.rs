@@ -88,9 +88,9 @@ impl World {
         self.folder.file("config", text.replace("$CA", &self.ca).replace("$TOKEN", TOKEN))
     }
 
-    /// Returns what a server saw of the user: header, certificate, impersonation.
-    pub(super) fn seen(&self) -> String {
-        self.seen.lock().unwrap().clone().unwrap_or_else(|| "no request".to_owned())
+    /// Returns what a server saw of the user, if it was called: header, certificate, impersonation.
+    pub(super) fn seen(&self) -> Option<String> {
+        self.seen.lock().unwrap().clone()
     }
 
     /// Returns kubectl, if the folder of the control plane is known.
@@ -109,7 +109,11 @@ impl World {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        if output.status.success() { Ok(self.seen()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        if output.status.success() {
+            Ok(self.seen().unwrap_or_default())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 }
 
