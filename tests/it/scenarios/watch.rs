@@ -9,7 +9,7 @@ use test_cluster::proxy::{Fault, Passed, Rule};
 use test_cluster::wait::wait_for;
 use test_cluster::{Server, TestCluster};
 
-use super::{Machine, SOON, calls, cluster_of, count, machine, machine_id, served, server};
+use super::{Machine, SOON, blocked, calls, cluster_of, count, machine, machine_id, served, server, unblock};
 
 /// Reads from the metrics how many watches ended for this reason, and whether one is open.
 fn watches(server: &Server, reason: &str) -> (u64, bool) {
@@ -89,7 +89,7 @@ fn a_granted_reboot_costs_the_same_whatever_the_number_of_nodes() {
 
 #[test]
 fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
-    let (cluster, [one, two, _three], server) = watching("5s");
+    let (cluster, [one, two, _three], server) = watching("20s");
     cluster.proxy.watches().hold();
     let answer = one.is_refused_beside(&cluster, "n2", &server);
     assert!(answer.value.contains("keeps its slot") && answer.value.contains("n2"), "n1 is the first by name: {}", answer.value);
@@ -105,7 +105,7 @@ fn an_annotation_that_a_frozen_watch_does_not_show_refuses_the_next_node() {
 
 #[test]
 fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_not_delivered() {
-    let (cluster, [one, two], server) = watching("5s");
+    let (cluster, [one, two], server) = watching("20s");
     cluster.set_status("n2", "Rebooting");
     one.until_spared(&cluster, &server);
     cluster.proxy.watches().hold();
@@ -121,11 +121,11 @@ fn an_annotation_that_a_frozen_watch_still_shows_blocks_no_node_once_a_write_is_
 #[test]
 fn an_annotation_set_during_the_drain_is_seen_although_the_watch_is_frozen() {
     let (cluster, [one, _two], server) = watching("60s");
-    cluster.fleet.slow_pod("shop", "slow", "n1", Duration::from_secs(3));
-    cluster.wait_for_running("n1", 1);
+    blocked(&cluster, "web", 1, "n1");
     let held = one.until_draining(&server);
     cluster.proxy.watches().hold();
     cluster.set_status("n2", "Rebooting");
+    unblock(&cluster, "web");
     let answer = held.answer().expect(404, "other_rebooting");
     assert!(answer.value.contains("n2"), "{}", answer.value);
     assert_eq!(one.pods(&cluster), Vec::<String>::new(), "it was about to be approved");
@@ -133,7 +133,7 @@ fn an_annotation_set_during_the_drain_is_seen_although_the_watch_is_frozen() {
 
 #[test]
 fn decreasing_versions_prove_nothing() {
-    let (cluster, [one, _two], server) = watching("5s");
+    let (cluster, [one, _two], server) = watching("20s");
     let received =
         |cluster: &TestCluster| cluster.proxy.log().iter().filter(|call| call.verb == "watch").map(|call| call.received).sum::<usize>();
     let before = received(&cluster);
@@ -148,7 +148,7 @@ fn decreasing_versions_prove_nothing() {
 
 #[test]
 fn a_version_greater_than_that_of_the_own_write_proves_nothing() {
-    let (cluster, [one, _two], server) = watching("5s");
+    let (cluster, [one, _two], server) = watching("20s");
     let (proxy, said) = (cluster.proxy.watches(), ahead());
     proxy.hold();
     cluster.proxy.plan(Rule::on("patch", "nodes").nth(1).inject(Fault::after(move |_| proxy.overtake(&said))));
@@ -167,7 +167,7 @@ fn ahead() -> Value {
 /// Whatever ends a watch: another follows, and what was missed meanwhile is known.
 #[test]
 fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
-    let (cluster, [one, two], server) = watching("5s");
+    let (cluster, [one, two], server) = watching("20s");
     let modified = |object: &Value| json!({"type": "MODIFIED", "object": object});
     let gone = json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410}});
     let cases = [
@@ -199,7 +199,7 @@ fn a_watch_that_is_over_is_followed_by_another_with_what_was_missed() {
 
 #[test]
 fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
-    let (cluster, [one, _two], server) = watching("5s");
+    let (cluster, [one, _two], server) = watching("20s");
     catch_up(&cluster, &server);
     without_list(&cluster, || {
         cluster.proxy.watches().cut();
@@ -217,7 +217,7 @@ fn a_watch_that_is_cut_continues_without_a_list_and_asks_for_less_time() {
 /// The server may have come back from a backup meanwhile.
 #[test]
 fn a_watch_that_is_granted_too_late_to_continue_is_followed_by_a_list() {
-    let (cluster, [_one], server) = watching("5s");
+    let (cluster, [_one], server) = watching("20s");
     catch_up(&cluster, &server);
     cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::Slow(Duration::from_secs(7))));
     let followed = calls(&cluster, || {
@@ -271,7 +271,7 @@ fn without_a_watch_everything_is_found_by_lists() {
     let (cluster, [one, two]) = cluster_of();
     cluster.proxy.plan(Rule::on("watch", "nodes").nth(1).inject(Fault::status_after(410)));
     cluster.proxy.plan(Rule::on("watch", "nodes").from(2).inject(Fault::internal500()));
-    let server = server(&cluster, "5s");
+    let server = server(&cluster, "20s");
     wait_for("it is refused", SOON, || match (watches(&server, "gone"), watches(&server, "refused")) {
         ((1, false), (1.., false)) => Ok(()),
         other => Err(format!("{other:?}")),
@@ -287,7 +287,7 @@ fn without_a_watch_everything_is_found_by_lists() {
 
 #[test]
 fn nodes_that_come_and_go_are_known_without_a_list() {
-    let (cluster, [_one], server) = watching("5s");
+    let (cluster, [_one], server) = watching("20s");
     let is_found = |newcomer: &Machine| {
         without_list(&cluster, || drop(newcomer.agent(&server).steady_state().expect(200, "steady_state")));
         newcomer.is_in_service(&cluster);
