@@ -211,14 +211,31 @@ fn a_service_with_another_address_gets_another_certificate() {
 }
 
 #[test]
-fn an_invalid_ca_is_never_overwritten() {
+fn an_invalid_or_replaced_ca_is_never_overwritten_and_changes_nothing_for_nodes() {
     let cluster = cluster();
+    let ca = path("secrets", "reboot-manager-ca");
+    let data = || cluster.admin.get(&ca).ok()["data"].take();
     pass(&cluster);
-    cluster.admin.merge(&path("secrets", "reboot-manager-ca"), &json!({"data": {"tls.key": "eA=="}})).ok();
-    let server = launch(&cluster);
-    let line = server.wait_for_log("certificate: renewal failed", SOON);
-    assert!(line.contains("secret reboot-manager/reboot-manager-ca") && line.contains("docs/tls.md"), "{line}");
-    assert_eq!(secret(&cluster, "reboot-manager-ca")[1], "x");
+    let of_another = data();
+    for (resource, name) in [("secrets", "reboot-manager-ca"), ("secrets", "reboot-manager-tls"), ("configmaps", "reboot-manager-ca")] {
+        cluster.admin.delete(&path(resource, name), None).ok();
+    }
+    pass(&cluster);
+    let (good, before) = (data(), (secret(&cluster, "reboot-manager-tls"), published(&cluster)));
+    assert_ne!(good, of_another);
+    let invalid = |field: &str| json!({"tls.crt": good["tls.crt"], "tls.key": good["tls.key"], field: "eA=="});
+    for wrong in [invalid("tls.key"), invalid("tls.crt"), of_another] {
+        cluster.admin.merge(&ca, &json!({"data": wrong})).ok();
+        let server = launch(&cluster);
+        server.wait_for_log(SERVES, SOON);
+        let line = server.wait_for_log("certificate: renewal failed", SOON);
+        assert!(line.contains("reboot-manager/reboot-manager-ca") && line.contains("docs/tls.md"), "{line}");
+        wait_for_readyz(&server, 200, "certificate: renewal failed");
+        assert_eq!((data(), (secret(&cluster, "reboot-manager-tls"), published(&cluster))), (wrong, before.clone()));
+    }
+    cluster.admin.merge(&ca, &json!({"data": good})).ok();
+    pass(&cluster);
+    is_whole(&cluster);
 }
 
 #[test]
