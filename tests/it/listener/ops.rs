@@ -80,7 +80,7 @@ fn a_probe_of_the_port_that_nodes_call_waits_for_no_worker() {
     }
 }
 
-/// One way suffices: with TLS the ops port is the same.
+/// The ops port has no TLS, so one way suffices.
 #[test]
 fn probes_are_answered_at_once_beside_every_attack_and_with_a_slow_api_server() {
     let siege = Siege::alone(Way::Plain, |start| start);

@@ -45,7 +45,7 @@ fn check_unknown_or_closed(client: &mut Client) {
     }
 }
 
-/// One way suffices: with TLS the ops port is the same.
+/// The ops port has no TLS, so one way suffices.
 #[test]
 fn the_ops_port_survives_connections_that_send_nothing() {
     let siege = Siege::new(Way::Plain);
@@ -77,7 +77,7 @@ fn a_failed_accept_is_counted_and_repeated_after_a_pause() {
 
 fn limit_open_files(siege: &Siege, files: usize) {
     let pid = siege.server.pid().to_string();
-    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:4096")]).status().expect("prlimit is installed");
+    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:4096")]).status().unwrap();
     assert!(set.success(), "prlimit --nofile={files}");
 }
 
