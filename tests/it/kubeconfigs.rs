@@ -26,7 +26,7 @@ use Kubectl::{Refuses, Takes};
 /// Kubeconfigs that are taken: description, cluster, user, the user as the server sees it, kubectl.
 const TAKEN: &[(&str, &str, &str, &str, Kubectl)] = &[
     ("a token", CA, "token: abc", "Bearer abc", Takes),
-    ("a token that looks like a number", CA, "token: 123", "Bearer 123", Refuses),
+    ("a token with a tag", CA, "token: !!str 123", "Bearer 123", Takes),
     ("a token file before a token", CA, "token: abc, tokenFile: token", "Bearer from-file", Takes),
     ("a token if the token file is not there", CA, "token: abc, tokenFile: nowhere", "Bearer abc", Takes),
     ("a password", CA, "username: me, password: pw", "Basic bWU6cHc=", Takes),
@@ -92,6 +92,7 @@ const TAKEN: &[(&str, &str, &str, &str, Kubectl)] = &[
     ("a bundle with other things", "certificate-authority: bundle.crt", "token: abc", "Bearer abc", Takes),
     ("a server that is its own CA", "server: 'https://$OWN', certificate-authority: own.crt", "token: abc", "Bearer abc", Takes),
     ("no check of the server", "insecure-skip-tls-verify: true", "token: abc", "Bearer abc", Takes),
+    ("YAML 1.1", "insecure-skip-tls-verify: yes", "token: abc", "Bearer abc", Takes),
     ("another name of the server", "certificate-authority: ca.crt, tls-server-name: kubernetes", "token: abc", "Bearer abc", Takes),
     ("capitals and a slash", "server: 'HTTPS://$SERVER/', certificate-authority: ca.crt", "token: abc", "Bearer abc", Takes),
     ("a path", "server: 'https://$SERVER/k8s/clusters/c-1', certificate-authority: ca.crt", "token: abc", "Bearer abc", Takes),
@@ -101,6 +102,9 @@ const TAKEN: &[(&str, &str, &str, &str, Kubectl)] = &[
 
 /// Kubeconfigs that are refused: description, cluster, user, words of the message (the reason, the way out), kubectl.
 const REFUSED: &[(&str, &str, &str, [&str; 2], Kubectl)] = &[
+    ("a token that looks like a number", CA, "token: 123", ["users[0].user.token", "needs quotes"], Refuses),
+    ("a token that is a boolean of YAML 1.1", CA, "token: y", ["users[0].user.token", "needs quotes"], Refuses),
+    ("a CA that is a number", "certificate-authority: 5", "", ["clusters[0].cluster.certificate-authority", "needs quotes"], Refuses),
     ("no https://", "server: '$SERVER'", "", ["has no https:// in front", "write for example https://10.0.0.1:6443"], Refuses),
     ("no http://", "server: '$PLAIN'", "token: s3cr3t", ["has no https:// in front", "write for example https://10.0.0.1:6443"], Takes),
     ("no host", "server: 'https://'", "token: s3cr3t", ["the server \"https://\"", "such as https://10.0.0.1:6443"], Refuses),

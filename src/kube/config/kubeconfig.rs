@@ -46,15 +46,18 @@ pub(super) struct Selected {
 }
 
 impl Kubeconfig {
-    /// Parses the text of a file in `directory`. An error names the position.
+    /// Parses the text of a file in `directory`. An error is a message that names the line or the field.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
         let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-        let documents = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| match error.location() {
-            Some(place) => format!("line {}, column {}", place.line(), place.column()),
-            None => "its end".to_owned(),
+        // A `Value` first: the code that makes a type from YAML is large, and there would be one for each type.
+        let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+            let place = error.location().map(|place| format!("line {}, column {}", place.line(), place.column()));
+            format!("is neither YAML nor JSON: error at {}", place.as_deref().unwrap_or("its end"))
         })?;
         // kubectl reads the first document, and takes an empty file.
-        let mut file: Self = documents.into_iter().next().unwrap_or_default();
+        let first = documents.into_iter().next().filter(|first| !first.is_null());
+        let read = first.map(serde_path_to_error::deserialize::<_, Self>).transpose();
+        let mut file = read.map_err(|error| wrong_field(error.path()))?.unwrap_or_default();
         for cluster in file.clusters.iter_mut().flatten().filter_map(|named| named.cluster.as_mut()) {
             resolve(&mut cluster.certificate_authority, directory);
         }
@@ -294,6 +297,14 @@ fn text(field: &'static str, data: &Option<String>, file: &Option<String>) -> Re
         }
         (None, Some(file)) => Ok(Some(Text::File { field, path: PathBuf::from(file) })),
         (None, None) => Ok(None),
+    }
+}
+
+/// Describes a field by its path, such as `users[0].user.token`; its value may be secret.
+fn wrong_field(path: &serde_path_to_error::Path) -> String {
+    match path.iter().len() {
+        0 => "is no kubeconfig: it must be a mapping with clusters, contexts and users".to_owned(),
+        _ => format!("is not as a kubeconfig must be at {path}; a string that looks like a number, yes or no needs quotes"),
     }
 }
 

@@ -135,8 +135,7 @@ impl Location {
 
 fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let file = Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))
-        .map_err(|at| format!("is not YAML or JSON of the form of a kubeconfig: error at {at}"))?;
+    let file = Kubeconfig::parse(&text, path.parent().unwrap_or_else(|| Path::new("")))?;
     file.check_names().map(|()| file)
 }
 

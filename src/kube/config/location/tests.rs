@@ -7,8 +7,8 @@ use crate::kube::error_chain;
 
 fn config(server: &str, more: &str) -> String {
     format!(
-        "current-context: x\ncontexts: [{{name: x, context: {{cluster: x, namespace: ours}}}}, {{name: y, context: {{cluster: y}}}}]\n\
-         clusters: [{{name: x, cluster: {{server: '{server}'{more}}}}}, {{name: y, cluster: {{server: 'https://y'}}}}]\n"
+        "current-context: x\ncontexts: [{{name: x, context: {{cluster: x, namespace: ours}}}}, {{name: z, context: {{cluster: z}}}}]\n\
+         clusters: [{{name: x, cluster: {{server: '{server}'{more}}}}}, {{name: z, cluster: {{server: 'https://z'}}}}]\n"
     )
 }
 
@@ -69,7 +69,7 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
         Some(scratch.file("broken", "clusters: 5")),
         None,
         None,
-        "broken (--kubeconfig): is not YAML or JSON of the form of a kubeconfig: error at line 1, column 11",
+        "broken (--kubeconfig): is not as a kubeconfig must be at clusters; a string that looks like a number",
     );
     let twice = scratch.file("twice", "users: [{name: u, user: {token: s3cr3t}}, {name: u}]");
     check(Some(twice), None, None, "twice (--kubeconfig): it has two users with the name \"u\"; remove one");
@@ -79,12 +79,12 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
 #[test]
 fn a_list_of_files_is_merged_and_absent_ones_are_left_out() {
     let scratch = Scratch::new();
-    let first = scratch.file("first", "\u{feff}---\ncurrent-context: y\n---\ncurrent-context: x\n");
+    let first = scratch.file("first", "\u{feff}---\ncurrent-context: z\n---\ncurrent-context: x\n");
     let empty = scratch.file("empty", "# nothing");
     let second = scratch.file("second", config("https://x", ""));
     let list = format!("{}::/nowhere/c:{}:{}", first.display(), empty.display(), second.display());
     let environment = Environment { kubeconfig: Some(list), ..Environment::default() };
-    for (context, server) in [(None, "https://y"), (Some("x".to_owned()), "https://x")] {
+    for (context, server) in [(None, "https://z"), (Some("x".to_owned()), "https://x")] {
         let given = ConnectOptions { kubeconfig: None, context, environment: environment.clone() };
         assert_eq!(Location::find(&given).unwrap().server, server);
     }
