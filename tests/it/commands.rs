@@ -145,7 +145,11 @@ fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(&["--kubeconfig", "/nowhere/kubeconfig"], 1, &["kubeconfig /nowhere/kubeconfig (--kubeconfig): cannot be read: No such file"]);
     let scratch = Scratch::new();
     let broken = scratch.file("broken", "clusters: [").display().to_string();
-    refuses(&["--kubeconfig", &broken], 1, &[&format!("kubeconfig {broken} (--kubeconfig): is neither YAML nor JSON: error at line 1, column 11")]);
+    refuses(
+        &["--kubeconfig", &broken],
+        1,
+        &[&format!("kubeconfig {broken} (--kubeconfig): is neither YAML nor JSON: error at line 1, column 11")],
+    );
     let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
     refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["there is no context \"elsewhere\"; choose one with --context: here"]);
     let server = "https://127.0.0.1:1";
