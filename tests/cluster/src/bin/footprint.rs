@@ -146,6 +146,8 @@ fn measure(cluster: &TestCluster, program: &Path, nodes: usize, starts: usize) -
     let index_peak = row_of(&server, "VmHWM");
     reboot(cluster, &server);
     let reboot_peak = row_of(&server, "VmHWM");
+    std::thread::sleep(IDLE);
+    steady_state(cluster, &server);
     rests(&server);
     let (rest, own) = (row_of(&server, "VmRSS"), row_of(&server, "RssAnon"));
     drop(server);
@@ -292,6 +294,9 @@ fn rests(server: &Server) {
 fn row_of(server: &Server, row: &str) -> usize {
     usize::try_from(server.memory_kib(row)).expect("a small number") * KIB
 }
+
+/// Longer than the program keeps connections to the API server without use, which it closes at the next call.
+const IDLE: Duration = Duration::from_secs(16);
 
 /// Time without activity that counts as idle.
 const QUIET: Duration = Duration::from_secs(2);
