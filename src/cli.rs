@@ -35,8 +35,9 @@ enum Command {
     Serve(Serve),
 }
 
-/// Flags of `serve`.
+/// Flags of `serve`. The help does not show the values of the variables, which may be secret by mistake.
 #[derive(Debug, Clone, Args)]
+#[command(mut_args(|arg| arg.hide_env_values(true)))]
 pub struct Serve {
     /// Address of the FleetLock port, which nodes call
     #[arg(long, env = "REBOOT_MANAGER_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080", value_parser = address)]

@@ -17,6 +17,7 @@ use crate::kube::error_chain;
 use crate::metrics::Metrics;
 use crate::system::clock;
 use crate::system::file_watch::{Contents, FileWatch};
+use crate::system::quotable::shown;
 
 /// Loads the files, and starts the thread that loads them again.
 pub(super) fn start(certificate: PathBuf, key: &Path, served: Arc<Served>, metrics: Arc<Metrics>) -> anyhow::Result<()> {
@@ -37,7 +38,7 @@ pub(super) fn start(certificate: PathBuf, key: &Path, served: Arc<Served>, metri
             .as_ref()
             .map(|error| format!("the new one cannot be used, the old one is still served (--tls-cert, --tls-key): {error}"));
         let now = clock::now();
-        let late = expiry_error(&validity, now.clock).map(|error| format!("{}: {error}", certificate.display()));
+        let late = expiry_error(&validity, now.clock).map(|error| format!("{}: {error}", shown(&certificate)));
         let errors = failure.into_iter().chain(late).collect();
         health.report(Condition { errors, warnings: Vec::new() }, &served, &metrics, now);
     };
@@ -58,7 +59,7 @@ fn has_ended(validity: &Validity) -> bool {
 
 fn serve(loaded: Loaded, file: &Path, served: &Served, metrics: &Metrics) -> Validity {
     let Loaded { key, validity } = loaded;
-    log::info!("certificate: {}, valid until {}", file.display(), validity.not_after);
+    log::info!("certificate: {}, valid until {}", shown(file), validity.not_after);
     metrics.certificate(validity.not_after);
     served.swap(key);
     validity

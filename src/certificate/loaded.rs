@@ -16,12 +16,13 @@ use super::renewal::Validity;
 use crate::cluster::Pair;
 use crate::system::file_watch::Unreadable;
 
-/// Reason why a certificate and key cannot be used. Errors of the PEM reader about a key are omitted, because they may quote the key.
+/// Reason why a certificate and key cannot be used. Errors of the PEM reader are omitted, because they may quote a key, also
+/// one that is in the place of the certificate.
 #[derive(Debug, Error)]
 pub enum PairError {
     /// The certificate is not PEM.
-    #[error("the certificate cannot be read as PEM")]
-    Certificate(#[source] rustls::pki_types::pem::Error),
+    #[error("the certificate cannot be read as PEM; has it kept its line breaks?")]
+    Certificate,
     /// The certificate has no start or end, or is none.
     #[error("the certificate is not one that TLS can use")]
     Form,
@@ -51,8 +52,8 @@ pub struct Loaded {
 impl Loaded {
     /// Reads both texts, and checks that they belong together.
     pub fn of(pair: &Pair) -> Result<Self, PairError> {
-        let chain =
-            CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(PairError::Certificate)?;
+        let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|_may_quote_a_key| PairError::Certificate)?;
         let leaf = chain.first().ok_or(PairError::None)?;
         let validity = validity(leaf).ok_or(PairError::Form)?;
         let key = PrivateKeyDer::from_pem_slice(pair.key.reveal().as_bytes()).map_err(|_may_quote_it| PairError::KeyForm)?;

@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Cli;
 use super::variables::of_flag;
+use crate::system::quotable::quotable;
 
 /// Adds to the error of an invalid value whether a flag or a variable has it, and a right value.
 pub(super) fn explained(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
@@ -16,6 +17,7 @@ pub(super) fn explained(mut error: clap::Error, arguments: &[OsString]) -> clap:
         return not_utf8().map_or(error, |what| invalid(&what));
     }
     let texts = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(value) if kind == ContextKind::InvalidValue => Some((kind, quotable(value).escape_debug().to_string())),
         ContextValue::String(text) => Some((kind, text.escape_debug().to_string())),
         _ => None,
     });

@@ -10,6 +10,7 @@ use crate::access::Credentials;
 use crate::metrics::Metrics;
 use crate::system::file_watch::{Contents, FileWatch};
 use crate::system::guarded::Guarded;
+use crate::system::quotable::shown;
 
 /// Credentials in force.
 pub(crate) struct AuthFile(Guarded<Arc<Credentials>>);
@@ -21,13 +22,13 @@ impl AuthFile {
         let secret = random()?;
         let (watch, contents) = FileWatch::open([path.clone()]);
         let credentials = parse(&path, contents, &secret)?;
-        log::info!("credentials: {} in {}", credentials.count(), path.display());
+        log::info!("credentials: {} in {}", credentials.count(), shown(&path));
         metrics.auth_file(Some(credentials.count()));
         let this = Arc::new(Self(Guarded::new(Arc::new(credentials))));
         let in_force = Arc::clone(&this);
         let take = move |changed: Option<Contents<1>>| match changed.map(|contents| parse(&path, contents, &secret)) {
             Some(Ok(credentials)) => {
-                log::info!("credentials: {} in {}, which has changed", credentials.count(), path.display());
+                log::info!("credentials: {} in {}, which has changed", credentials.count(), shown(&path));
                 metrics.auth_file(Some(credentials.count()));
                 *in_force.0.lock() = Arc::new(credentials);
             }
@@ -48,8 +49,8 @@ impl AuthFile {
 }
 
 fn parse(path: &Path, contents: Contents<1>, secret: &[u8; 32]) -> anyhow::Result<Credentials> {
-    let unreadable = || format!("{} (--auth-file) cannot be read", path.display());
+    let unreadable = || format!("{} (--auth-file) cannot be read", shown(path));
     let [content] = contents.map_err(|error| error.source).with_context(unreadable)?;
     let text = str::from_utf8(&content).with_context(unreadable)?;
-    Credentials::parse(text, secret).with_context(|| format!("the credentials in {} (--auth-file)", path.display()))
+    Credentials::parse(text, secret).with_context(|| format!("the credentials in {} (--auth-file)", shown(path)))
 }

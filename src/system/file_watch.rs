@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::quotable::shown;
 use super::{clock, threads};
 
 /// A file that cannot be read.
 #[derive(Debug, Error)]
-#[error("cannot read {path}")]
+#[error("cannot read {}", shown(path))]
 pub struct Unreadable {
     /// Path of the file.
     pub path: PathBuf,

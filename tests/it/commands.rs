@@ -81,6 +81,34 @@ fn a_variable_that_is_not_utf8_is_named() {
 }
 
 #[test]
+fn the_content_of_a_file_in_the_place_of_its_name_is_not_shown() {
+    let scratch = Scratch::new();
+    let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
+    let certificate = scratch.file("certificate", "").display().to_string();
+    let content = "credentials:\n- user: me\n  password: hunterhunter\n";
+    let files = [("REBOOT_MANAGER_TLS", "files"), ("REBOOT_MANAGER_TLS_CERT", certificate.as_str()), ("REBOOT_MANAGER_TLS_KEY", content)];
+    let cases: [(&[(&str, &str)], i32); 6] = [
+        (&[("KUBECONFIG", content)], 1),
+        (&[("REBOOT_MANAGER_KUBECONFIG", content)], 1),
+        (&[("KUBECONFIG", &good), ("REBOOT_MANAGER_AUTH_FILE", content)], 1),
+        (&[("KUBECONFIG", &good), files[0], files[1], files[2]], 1),
+        (&[("REBOOT_MANAGER_TLS", content)], 2),
+        (&[("REBOOT_MANAGER_SLOTS", content)], 2),
+    ];
+    for (variables, code) in cases {
+        let output = |arguments: &[&str]| {
+            let output = Command::new(binary()).env_clear().envs(variables.iter().copied()).args(arguments).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        };
+        let (ended, said) = output(&[]);
+        assert!(ended == Some(code) && said.contains("(a text of 49 characters that looks like a credential)"), "{variables:?}: {said}");
+        let (_, help) = output(&["--help"]);
+        assert!(help.contains("[env: REBOOT_MANAGER_TLS_KEY]"), "{help}");
+        assert!(!said.contains("hunter") && !help.contains("hunter"), "{variables:?}: {said}{help}");
+    }
+}
+
+#[test]
 fn a_variable_that_no_flag_reads_is_warned_of_without_its_value() {
     let mut command = Command::new(binary());
     command.env_clear().env("REBOOT_MANAGER_SLOT", "s3cr3t").args(["--kubeconfig", "/nowhere/kubeconfig"]);
@@ -148,7 +176,9 @@ fn an_unfound_kubernetes_api_is_reported_with_the_searched_places() {
     refuses(
         &["--kubeconfig", &broken],
         1,
-        &[&format!("kubeconfig {broken} (--kubeconfig): is neither YAML nor JSON: error at line 1, column 11")],
+        &[&format!(
+            "kubeconfig {broken} (--kubeconfig): is neither YAML nor JSON, or nested or repeated too much: error at line 1, column 11"
+        )],
     );
     let good = scratch.file("good", kubeconfig("http://127.0.0.1:1")).display().to_string();
     refuses(&["--kubeconfig", &good, "--context", "elsewhere"], 1, &["there is no context \"elsewhere\"; choose one with --context: here"]);

@@ -29,7 +29,7 @@ fn the_settings_have_every_flag_of_the_help_with_its_default_and_no_other() {
         if let Some(default) = line.strip_prefix("[default: ").and_then(|rest| rest.strip_suffix(']')) {
             assert!(settings.contains(&format!("| `{default}` |")), "docs/settings.md does not have the default {default}");
         }
-        if let Some(variable) = line.strip_prefix("[env: ").and_then(|rest| rest.split('=').next()) {
+        if let Some(variable) = line.strip_prefix("[env: ").and_then(|rest| rest.strip_suffix(']')) {
             let flag = variable.trim_start_matches("REBOOT_MANAGER_").to_lowercase().replace('_', "-");
             assert!(flags.contains(&format!("--{flag}")), "{variable} is not named after its flag, as docs/settings.md says");
         }

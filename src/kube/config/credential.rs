@@ -14,10 +14,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::exec_plugin::{Plugin, PluginCredential};
-use super::secret::{Secret, bearer, fits_a_header, quotable};
+use super::secret::{Secret, bearer, fits_a_header};
 use crate::kube::transport::{TlsMaterial, system_roots};
 use crate::system::clock::Now;
 use crate::system::guarded::Guarded;
+use crate::system::quotable::shown;
 
 /// A text, or the file that holds the text.
 #[derive(Clone, PartialEq, Eq)]
@@ -189,10 +190,6 @@ fn text(text: &Text) -> Result<Vec<u8>, ConfigError> {
 
 fn read_file(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
     std::fs::read(path).map_err(|error| ConfigError(format!("cannot read {field} {}: {error}", shown(path))))
-}
-
-fn shown(path: &Path) -> String {
-    quotable(&path.to_string_lossy())
 }
 
 const TOKEN_FILE: &str = "the token file";

@@ -30,7 +30,8 @@ pub(super) fn headers(
         return Err("has as-uid, as-groups or as-user-extra without \u{201c}as\u{201d}; add the user to act as, or remove them".to_owned());
     }
     if headers.iter().any(|(_, value)| !fits_a_header(value)) {
-        return Err("acts as a user (as, as-uid, as-groups, as-user-extra) that cannot be sent, because of a control character".to_owned());
+        return Err("acts as a user (as, as-uid, as-groups, as-user-extra) that cannot be sent, because of a line break or a character that is not ASCII"
+            .to_owned());
     }
     Ok(headers)
 }

@@ -21,8 +21,9 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use super::credential::{AuthMethod, Identity, Roots, Text};
 use super::exec_plugin::Plugin;
 use super::impersonation;
-use super::secret::{Secret, bearer, fits_a_header, quotable};
+use super::secret::{Secret, bearer, fits_a_header};
 use crate::kube::transport::Verification;
+use crate::system::quotable::quotable;
 
 /// A file, or several merged. Of several entries with one name the first counts.
 #[derive(Default, Deserialize)]
@@ -52,12 +53,12 @@ impl Kubeconfig {
         // A `Value` first: the code that makes a type from YAML is large, and there would be one for each type.
         let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
             let place = error.location().map(|place| format!("line {}, column {}", place.line(), place.column()));
-            format!("is neither YAML nor JSON: error at {}", place.as_deref().unwrap_or("its end"))
+            format!("is neither YAML nor JSON, or nested or repeated too much: error at {}", place.as_deref().unwrap_or("its end"))
         })?;
         // kubectl reads the first document, and takes an empty file.
         let first = documents.into_iter().next().filter(|first| !first.is_null());
         let read = first.map(serde_path_to_error::deserialize::<_, Self>).transpose();
-        let mut file = read.map_err(|error| wrong_field(error.path()))?.unwrap_or_default();
+        let mut file = read.map_err(|error| wrong_field(&error))?.unwrap_or_default();
         for cluster in file.clusters.iter_mut().flatten().filter_map(|named| named.cluster.as_mut()) {
             resolve(&mut cluster.certificate_authority, directory);
         }
@@ -253,7 +254,7 @@ impl User {
             return Err("has both a token and a password; remove one".to_owned());
         }
         if token.as_ref().is_some_and(|token| !fits_a_header(token)) {
-            return Err("has a token that cannot be sent, because it has a line break or control character".to_owned());
+            return Err("has a token that cannot be sent, because it has a line break or another character than those of ASCII".to_owned());
         }
         let token = token.map(|token| bearer(&token));
         let auth = if let Some(path) = token_file {
@@ -301,11 +302,18 @@ fn text(field: &'static str, data: &Option<String>, file: &Option<String>) -> Re
 }
 
 /// Describes a field by its path, such as `users[0].user.token`; its value may be secret.
-fn wrong_field(path: &serde_path_to_error::Path) -> String {
-    match path.iter().len() {
-        0 => "is no kubeconfig: it must be a mapping with clusters, contexts and users".to_owned(),
-        _ => format!("is not as a kubeconfig must be at {path}; a string that looks like a number, yes or no needs quotes"),
+fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    if error.path().iter().len() == 0 {
+        return "is no kubeconfig: it must be a mapping with clusters, contexts and users".to_owned();
     }
+    // The message of serde begins with the value.
+    let needs_quotes = error.inner().to_string().ends_with("expected a string");
+    let remedy = if needs_quotes {
+        "; it must be a string, so a number, yes or no needs quotes"
+    } else {
+        "; compare it with a kubeconfig that kubectl takes"
+    };
+    format!("is not as a kubeconfig must be at {}{remedy}", quotable(&error.path().to_string()))
 }
 
 fn resolve(path: &mut Option<String>, directory: &Path) {

@@ -8,8 +8,8 @@ use super::credential::{AuthMethod, ConfigError, Identity, Roots, Text};
 use super::environment::Environment;
 use super::kubeconfig::{Kubeconfig, Selected};
 use super::proxy;
-use super::secret::quotable;
 use crate::kube::transport::{Route, Verification};
+use crate::system::quotable::{quotable, shown};
 
 /// Address of the API server, our identity there, and our namespace.
 #[derive(Debug)]
@@ -113,9 +113,9 @@ impl Location {
     fn of_files(paths: &[PathBuf], named_by: &str, options: &ConnectOptions) -> Result<Self, ConfigError> {
         let mut merged = Kubeconfig::default();
         for path in paths {
-            merged.merge(read_kubeconfig(path).map_err(|mistake| invalid(&path.display().to_string(), named_by, &mistake))?);
+            merged.merge(read_kubeconfig(path).map_err(|mistake| invalid(&shown(path), named_by, &mistake))?);
         }
-        let files = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let files = paths.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ");
         let invalid = |mistake: String| invalid(&files, named_by, &mistake);
         let selected = merged.select(options.context.as_deref()).map_err(invalid)?;
         let (server, uri) = parse_server(&selected.server).map_err(invalid)?;

@@ -69,7 +69,7 @@ fn a_place_that_is_named_but_unusable_is_never_skipped() {
         Some(scratch.file("broken", "clusters: 5")),
         None,
         None,
-        "broken (--kubeconfig): is not as a kubeconfig must be at clusters; a string that looks like a number",
+        "broken (--kubeconfig): is not as a kubeconfig must be at clusters; compare it with",
     );
     let twice = scratch.file("twice", "users: [{name: u, user: {token: s3cr3t}}, {name: u}]");
     check(Some(twice), None, None, "twice (--kubeconfig): it has two users with the name \"u\"; remove one");
